@@ -1,0 +1,202 @@
+//! `gilscope dump`: what every thread of a process is doing right now. Called by `main`.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::event::{Event, Loss, Pid, ProcessId, ThreadState, Tid};
+use crate::export::label::{frame_label, one_line};
+use crate::intern::{Interner, StackId};
+use crate::sampler::registry::Sink;
+use crate::sampler::thread::Thread;
+use crate::sampler::{Process, Sampler, Stopping};
+use crate::session::now;
+use crate::target::attach::{Target, attach};
+
+/// Looks at a process until it has a stack of every thread, or at most so often.
+const LOOKS: u32 = 20;
+
+/// What a process was doing.
+#[derive(Debug, Serialize)]
+pub struct Dump {
+    pid: Pid,
+    command: Vec<String>,
+    python: String,
+    free_threaded: bool,
+    executable: String,
+    interpreters: Vec<InterpreterDump>,
+    threads: Vec<ThreadDump>,
+}
+
+/// One interpreter and its GIL.
+#[derive(Debug, Serialize)]
+struct InterpreterDump {
+    id: i64,
+    gil: GilDump,
+}
+
+#[derive(Debug, Serialize)]
+struct GilDump {
+    address: String,
+    enabled: bool,
+    /// Tid of the thread that holds it.
+    holder: Option<Tid>,
+    /// Tids of the threads that wait for it.
+    waiters: Vec<Tid>,
+}
+
+#[derive(Debug, Serialize)]
+struct ThreadDump {
+    tid: Tid,
+    name: Option<String>,
+    interpreters: Vec<i64>,
+    /// One of the names of [`ThreadState::name`].
+    state: &'static str,
+    /// The system call it is blocked in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    syscall: Option<String>,
+    holds_gil: bool,
+    /// Why there is no stack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    /// Innermost first.
+    stack: Vec<FrameDump>,
+    #[serde(skip)]
+    describes: String,
+}
+
+#[derive(Debug, Serialize)]
+struct FrameDump {
+    /// Qualified name, where the version has it.
+    function: String,
+    name: String,
+    file: String,
+    line: u32,
+    #[serde(skip)]
+    label: String,
+}
+
+/// Takes a dump of a process.
+///
+/// # Errors
+/// It cannot be read, or is no supported Python.
+pub fn dump(pid: Pid) -> Result<Dump> {
+    let target = attach(pid)?;
+    let process = Process {
+        pid,
+        id: ProcessId(0),
+        runtime: target.located.runtime,
+        layout: target.layout,
+        foreign_tids: target.foreign_tids,
+    };
+    let mut sampler = Sampler::new(&process, Stopping::WhenNeeded);
+    let (mut stacks, mut events, mut next_thread) = (Interner::default(), Vec::new(), 0);
+    for look in 0..LOOKS {
+        events.clear();
+        let mut sink = Sink { stacks: &mut stacks, events: &mut events, next_thread: &mut next_thread };
+        sampler.tick(now(), &mut sink)?;
+        // The first look finds the threads; one more sees the GIL and them at once.
+        if look > 0 && !events.iter().any(|event| matches!(event, Event::Lost { .. })) {
+            break;
+        }
+    }
+    Ok(describe(&target, &sampler, &stacks))
+}
+
+fn describe(target: &Target, sampler: &Sampler, stacks: &Interner) -> Dump {
+    let threads: Vec<ThreadDump> = sampler.threads().iter().map(|thread| describe_thread(thread, stacks)).collect();
+    let interpreters = sampler.interpreters().iter().enumerate().map(|(index, interpreter)| {
+        let of = |wanted: fn(ThreadState) -> bool| {
+            let concerned = sampler.threads().iter().filter(move |thread| {
+                wanted(thread.state) && thread.slots.iter().any(|slot| slot.interpreter == index)
+            });
+            concerned.map(|thread| thread.os.tid()).collect::<Vec<Tid>>()
+        };
+        InterpreterDump {
+            id: interpreter.id,
+            gil: GilDump {
+                address: format!("{:#x}", interpreter.gil.addr),
+                enabled: interpreter.gil.enabled,
+                holder: of(ThreadState::holds_gil).first().copied(),
+                waiters: of(|state| state == ThreadState::GilWait),
+            },
+        }
+    });
+    Dump {
+        pid: target.info.pid,
+        command: target.info.command.clone(),
+        python: target.info.python.clone(),
+        free_threaded: target.info.free_threaded,
+        executable: target.located.binary.display().to_string(),
+        interpreters: interpreters.collect(),
+        threads,
+    }
+}
+
+fn describe_thread(thread: &Thread, stacks: &Interner) -> ThreadDump {
+    let stack = if thread.loss.is_some() { StackId::EMPTY } else { thread.stack };
+    let frame = |id| {
+        let frame = stacks.get_frame(id);
+        FrameDump {
+            function: stacks.text(frame.function).to_owned(),
+            name: stacks.text(frame.name).to_owned(),
+            file: stacks.text(frame.file).to_owned(),
+            line: frame.line,
+            label: frame_label(stacks, id, false),
+        }
+    };
+    ThreadDump {
+        tid: thread.os.tid(),
+        name: thread.name.as_deref().map(str::to_owned),
+        interpreters: thread.slots.iter().map(|slot| slot.interpreter_id).collect(),
+        state: thread.state.name(),
+        syscall: thread.state.syscall().map(|call| call.to_string()),
+        holds_gil: thread.state.holds_gil(),
+        error: thread.loss.map(|loss| match loss {
+            Loss::Torn => "the stack moved during every attempt to read it",
+            Loss::Unreadable => "the memory holds no plausible stack",
+        }),
+        stack: stacks.frames(stack).map(frame).collect(),
+        describes: thread.state.to_string(),
+    }
+}
+
+impl Dump {
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let mut line = |text: std::fmt::Arguments<'_>| drop(writeln!(out, "{text}"));
+        let flavour = if self.free_threaded { ", free-threaded" } else { "" };
+        line(format_args!("Process {}: {}", self.pid, one_line(&self.command.join(" "))));
+        line(format_args!("Python {}{flavour} ({})", self.python, self.executable));
+        for InterpreterDump { id, gil } in &self.interpreters {
+            let which = if self.interpreters.len() > 1 { format!(" of interpreter {id}") } else { String::new() };
+            let holder = gil.holder.map_or_else(|| "free".to_owned(), |tid| format!("held by {}", self.name_of(tid)));
+            match gil.enabled {
+                true => line(format_args!("GIL{which}: {holder}, {} waiting", gil.waiters.len())),
+                false => line(format_args!("GIL{which}: not enabled")),
+            }
+        }
+        for thread in &self.threads {
+            let others: Vec<String> =
+                thread.interpreters.iter().filter(|&&id| id != 0).map(|id| format!(" in interpreter {id}")).collect();
+            line(format_args!("\nThread {}: {}{}", self.name_of(thread.tid), thread.describes, others.concat()));
+            if let Some(error) = thread.error {
+                line(format_args!("    ({error})"));
+            } else if thread.stack.is_empty() {
+                line(format_args!("    (no Python frame)"));
+            }
+            for frame in &thread.stack {
+                line(format_args!("    {}", frame.label));
+            }
+        }
+        out
+    }
+
+    fn name_of(&self, tid: Tid) -> String {
+        let name = self.threads.iter().find(|thread| thread.tid == tid).and_then(|thread| thread.name.as_deref());
+        name.map_or_else(|| tid.to_string(), |name| format!("{tid} \"{}\"", one_line(name)))
+    }
+}

@@ -1,0 +1,184 @@
+//! Trace events as JSON, for <https://ui.perfetto.dev> and `chrome://tracing`. Called for `.json` files.
+//!
+//! Every thread has two tracks: its frames as nested slices, and below them its states. They cannot share one,
+//! because slices of one track must nest and states change in the middle of calls. All states are there whatever
+//! the view, and a thread off the CPU still shows its stack.
+//!
+//! The file is a bare array, written event by event: it needs no memory beyond the timeline, and viewers accept it
+//! when it was cut off. Times are microseconds since the start of the session, with nanoseconds as decimals:
+//! absolute times would not fit the numbers of JavaScript to the nanosecond.
+
+use std::io::{self, Write};
+
+use rustc_hash::FxHashSet;
+use serde::Serialize;
+
+use crate::event::{Nanos, Pid, ProcessId, ThreadId};
+use crate::profile::{Profile, Span};
+
+use super::Options;
+use super::frames::FrameTable;
+use super::label::one_line;
+use super::slices::{Edge, Visitor, bounds, lengths, timeline, walk};
+
+/// Track ids that are no thread's: Linux gives out tids below 2^22. Viewers know tracks by these ids.
+const STATE_TRACKS: u32 = 1 << 23;
+/// The frames of a thread whose tid another thread had before it.
+const REUSED_TRACKS: u32 = 1 << 24;
+
+#[derive(Serialize)]
+#[serde(tag = "ph")]
+enum Event<'a> {
+    #[serde(rename = "M")]
+    Metadata {
+        name: &'static str,
+        pid: Pid,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tid: Option<u32>,
+        args: Metadata<'a>,
+    },
+    #[serde(rename = "B")]
+    Begin { name: &'a str, pid: Pid, tid: u32, ts: f64, args: Place<'a> },
+    #[serde(rename = "E")]
+    End { pid: Pid, tid: u32, ts: f64 },
+    #[serde(rename = "X")]
+    State { name: &'static str, pid: Pid, tid: u32, ts: f64, dur: f64, args: Call },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Metadata<'a> {
+    Name(&'a str),
+    SortIndex(u32),
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Call {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    syscall: Option<String>,
+}
+
+/// Writes all of the timeline.
+pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> anyhow::Result<()> {
+    let timeline = timeline(profile)?;
+    let (origin, _) = bounds(profile, timeline);
+    let mut trace = Trace { out, origin, empty: true };
+    for (index, process) in profile.processes.iter().enumerate() {
+        let label = one_line(&profile.process_label(ProcessId(index as u32)));
+        trace.describe(process.pid, None, &label, index as u32)?;
+    }
+    let mut frames = FrameTable::new(profile, options);
+    let mut used = FxHashSet::default();
+    for (index, spans) in (0..).zip(timeline) {
+        let thread = ThreadId(index);
+        let (pid, tid) = (profile.process_of(thread).pid, profile.threads[index as usize].tid as u32);
+        let track = if used.insert(tid) { tid } else { REUSED_TRACKS + index };
+        let states = STATE_TRACKS + index;
+        let label = one_line(&profile.thread_label(thread));
+        trace.describe(pid, Some(track), &label, 2 * index)?;
+        trace.describe(pid, Some(states), &format!("{label} state"), 2 * index + 1)?;
+        walk(spans, &mut FrameTrack { trace: &mut trace, frames: &mut frames, pid, tid: track })?;
+        trace.states(pid, states, spans)?;
+    }
+    Ok(trace.finish()?)
+}
+
+/// The array being written.
+struct Trace<W> {
+    out: W,
+    origin: Nanos,
+    empty: bool,
+}
+
+impl<W: Write> Trace<W> {
+    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+        self.out.write_all(if self.empty { b"[\n" } else { b",\n" })?;
+        self.empty = false;
+        Ok(serde_json::to_writer(&mut self.out, event)?)
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.out.write_all(if self.empty { b"[]\n" } else { b"\n]\n" })
+    }
+
+    fn micros(&self, at: Nanos) -> f64 {
+        at.since(self.origin) as f64 / 1e3
+    }
+
+    /// Names a process or a thread and says where it comes among its like.
+    fn describe(&mut self, pid: Pid, tid: Option<u32>, label: &str, index: u32) -> io::Result<()> {
+        let (name, sort) = match tid {
+            None => ("process_name", "process_sort_index"),
+            Some(_) => ("thread_name", "thread_sort_index"),
+        };
+        self.event(&Event::Metadata { name, pid, tid, args: Metadata::Name(label) })?;
+        self.event(&Event::Metadata { name: sort, pid, tid, args: Metadata::SortIndex(index) })
+    }
+
+    /// One slice as long as the state is the same, whatever happens to the stack.
+    fn states(&mut self, pid: Pid, tid: u32, spans: &[Span]) -> io::Result<()> {
+        let mut last: Option<Span> = None;
+        for span in lengths(spans) {
+            match &mut last {
+                Some(last) if last.state == span.state && last.end == span.start => last.end = span.end,
+                _ => {
+                    if let Some(done) = last.replace(span) {
+                        self.state(pid, tid, &done)?;
+                    }
+                }
+            }
+        }
+        last.map_or(Ok(()), |done| self.state(pid, tid, &done))
+    }
+
+    fn state(&mut self, pid: Pid, tid: u32, span: &Span) -> io::Result<()> {
+        self.event(&Event::State {
+            name: span.state.name(),
+            pid,
+            tid,
+            ts: self.micros(span.start),
+            dur: span.end.since(span.start) as f64 / 1e3,
+            args: Call { syscall: span.state.syscall().map(|call| call.to_string()) },
+        })
+    }
+}
+
+/// The frames of one thread. They begin and end in the order of time: viewers would have to sort complete events,
+/// and do not agree on the order of a call and its caller that begin at once.
+struct FrameTrack<'t, 'a, W> {
+    trace: &'t mut Trace<W>,
+    frames: &'t mut FrameTable<'a>,
+    pid: Pid,
+    tid: u32,
+}
+
+impl<W: Write> Visitor for FrameTrack<'_, '_, W> {
+    type Error = io::Error;
+
+    fn fill(&mut self, span: &Span, into: &mut Vec<u32>) {
+        self.frames.push_stack(span.stack, into);
+    }
+
+    fn edge(&mut self, at: Nanos, edge: Edge) -> io::Result<()> {
+        let (pid, tid, ts) = (self.pid, self.tid, self.trace.micros(at));
+        match edge {
+            Edge::Open(frame) => {
+                let entry = &self.frames.entries()[frame as usize];
+                let args = Place { file: entry.file, line: entry.line };
+                self.trace.event(&Event::Begin { name: &entry.name, pid, tid, ts, args })
+            }
+            Edge::Close(_) => self.trace.event(&Event::End { pid, tid, ts }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Flame graph as an SVG that can be zoomed and searched in a browser. Called for `.svg` files; the speedscope
+//! export shares its title.
+
+use std::io::{self, Write};
+
+use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
+use inferno::flamegraph::{self, TextTruncateDirection};
+
+use crate::event::ProcessId;
+use crate::profile::Profile;
+
+use super::collapsed::{Folded, fold, folded_name};
+use super::frames::Entry;
+use super::label::{Origin, one_line, origin};
+use super::{Options, Summary, View};
+
+/// Narrower frames are left out, in percent. Invisible until zoomed in far, they would make most of the file.
+const MIN_WIDTH: f64 = 0.02;
+
+/// Longer titles would run out of the picture.
+const TITLE_CHARS: usize = 120;
+
+/// Writes the view as a flame graph; one that only says so when there are no samples in it.
+pub(super) fn write(profile: &Profile, options: &Options, summary: Summary, out: &mut impl Write) -> io::Result<()> {
+    if summary.samples == 0 {
+        return write_empty(profile, options, out);
+    }
+    let Folded { lines, frames } = fold(profile, options);
+    let mut palette = PaletteMap::default();
+    for entry in frames.entries() {
+        let name = folded_name(&entry.name);
+        let color = color(entry, &name);
+        palette.insert(name, color);
+    }
+    let mut drawing = flamegraph::Options::default();
+    drawing.title = title(profile, options);
+    drawing.subtitle = Some(subtitle(profile, summary));
+    drawing.count_name = "samples".to_owned();
+    drawing.name_type = "Frame:".to_owned();
+    drawing.min_width = MIN_WIDTH;
+    // The function's name begins a label; the left-most part is what tells frames apart.
+    drawing.text_truncate_direction = TextTruncateDirection::Right;
+    drawing.bgcolors = Some(match options.view {
+        View::Cpu => BackgroundColor::Yellow,
+        View::Wall => BackgroundColor::Blue,
+        View::GilHold => BackgroundColor::Green,
+    });
+    drawing.deterministic = true;
+    drawing.palette_map = Some(&mut palette);
+    let lines: Vec<String> = lines.iter().map(|(stack, count)| format!("{stack} {count}")).collect();
+    flamegraph::from_lines(&mut drawing, lines.iter().map(String::as_str), out)
+}
+
+/// What a view shows of which program, on one line.
+pub(super) fn title(profile: &Profile, options: &Options) -> String {
+    let mut title = view_title(options).to_owned();
+    if let [_, others @ ..] = profile.processes.as_slice() {
+        let command: String = one_line(&profile.process_label(ProcessId(0))).chars().take(TITLE_CHARS).collect();
+        title = format!("{title}: {command}");
+        if !others.is_empty() {
+            title += &format!(" and {} more", others.len());
+        }
+    }
+    title
+}
+
+fn view_title(options: &Options) -> &'static str {
+    match options.view {
+        View::Cpu if options.idle => "On CPU and idle",
+        View::Cpu => "On CPU",
+        View::Wall => "Wall clock",
+        View::GilHold => "Holding the GIL",
+    }
+}
+
+fn subtitle(profile: &Profile, summary: Summary) -> String {
+    let session = &profile.session;
+    let seconds = session.end.since(session.start) as f64 / 1e9;
+    let mut text =
+        format!("{} of {} samples, {} Hz for {seconds:.1} s", summary.samples, profile.samples(), session.rate_hz);
+    if summary.lost > 0 {
+        text += &format!(", {} of them with an unreadable stack", summary.lost);
+    }
+    text
+}
+
+/// Inferno draws an error for no input. Only numbers and constants go in, so nothing needs escaping.
+fn write_empty(profile: &Profile, options: &Options, out: &mut impl Write) -> io::Result<()> {
+    let (view, all) = (view_title(options), profile.samples());
+    writeln!(
+        out,
+        r##"<?xml version="1.0" standalone="no"?>
+<svg version="1.1" width="1200" height="90" viewBox="0 0 1200 90" xmlns="http://www.w3.org/2000/svg">
+<rect width="100%" height="100%" fill="#f8f8f8"/>
+<g font-family="monospace" text-anchor="middle">
+<text x="600" y="36" font-size="17">{view}: no samples in this view</text>
+<text x="600" y="64" font-size="12">The recording has {all} samples in all.</text>
+</g>
+</svg>"##
+    )
+}
+
+/// The hue says whose code it is: red to yellow the program's, green installed packages, yellow-grey the standard
+/// library, blue the frames that are none. The shade keeps neighbours apart and depends on the name alone, so that
+/// two graphs of one program can be compared.
+fn color(entry: &Entry<'_>, name: &str) -> Color {
+    // FNV-1a: stable across runs and machines, which the standard hasher does not promise.
+    let hash = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let shade = |shift: u32, base: u8, span: u8| base + ((hash >> shift) % u64::from(span)) as u8;
+    let (r, g, b) = match entry.file.map(origin) {
+        Some(Origin::Program) => (shade(8, 215, 40), shade(16, 60, 150), shade(24, 30, 40)),
+        Some(Origin::Package) => (shade(8, 110, 40), shade(16, 190, 45), shade(24, 110, 40)),
+        Some(Origin::StandardLibrary) => (shade(8, 205, 25), shade(16, 200, 25), shade(24, 130, 40)),
+        None => (shade(8, 130, 30), shade(16, 165, 30), shade(24, 215, 35)),
+    };
+    Color { r, g, b }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    fn svg(profile: &Profile, options: &Options) -> String {
+        let mut out = Vec::new();
+        write(profile, options, Summary::of(profile, options), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        fixture::assert_well_formed(&text);
+        text
+    }
+
+    fn titles(svg: &str) -> Vec<&str> {
+        svg.split("<title>").skip(1).map(|rest| rest.split("</title>").next().unwrap()).collect()
+    }
+
+    #[test]
+    fn every_frame_is_drawn_with_its_share() {
+        let options = Options { view: View::Wall, threads: true, ..Options::default() };
+        let svg = svg(&fixture::profile(), &options);
+        let titles = titles(&svg);
+        for title in [
+            "all (14 samples, 100%)",
+            "python app.py [100] (12 samples, 85.71%)",
+            "MainThread (100) (6 samples, 42.86%)",
+            "#w , 1 (200) (2 samples, 14.29%)",
+            "work (pkg/core.py:20) (3 samples, 21.43%)",
+            "[waiting for GIL] (2 samples, 14.29%)",
+            "[blocked: recvfrom] (2 samples, 14.29%)",
+            "&lt;a &amp; &quot;b&quot;, c&gt; é\u{4f60} (&lt;string&gt;:1) (1 samples, 7.14%)",
+        ] {
+            assert!(titles.contains(&title), "{title} is not among {titles:#?}");
+        }
+        assert!(svg.contains(">Wall clock: python app.py [100] and 1 more<"));
+        assert!(svg.contains(">14 of 14 samples, 100 Hz for 0.0 s, 2 of them with an unreadable stack<"));
+    }
+
+    #[test]
+    fn the_same_profile_gives_the_same_picture() {
+        let options = Options::default();
+        assert_eq!(svg(&fixture::profile(), &options), svg(&fixture::profile(), &options));
+    }
+
+    #[test]
+    fn hues_say_whose_code_it_is() {
+        let entry = |file| Entry { name: "f".to_owned(), file, line: None };
+        let hue = |file| color(&entry(file), "f (x.py:1)");
+        let program = hue(Some("/srv/x.py"));
+        assert!(program.r > program.g && program.g > program.b, "{program:?}");
+        let package = hue(Some("/v/site-packages/x.py"));
+        assert!(package.g > package.r && package.g > package.b, "{package:?}");
+        let none = hue(None);
+        assert!(none.b > none.g && none.g > none.r, "{none:?}");
+        assert_ne!(hue(Some("/srv/x.py")), color(&entry(Some("/srv/x.py")), "g (x.py:1)"));
+    }
+
+    #[test]
+    fn an_empty_view_says_so() {
+        let mut profile = fixture::profile();
+        profile.tree = Default::default();
+        let svg = svg(&profile, &Options { view: View::GilHold, ..Options::default() });
+        assert!(svg.contains("Holding the GIL: no samples in this view"));
+        assert!(svg.contains("14 samples in all"));
+    }
+
+    #[test]
+    fn titles_are_one_short_line() {
+        let mut profile = fixture::profile();
+        let long = std::sync::Arc::make_mut(&mut profile.processes[0]);
+        long.command = vec!["python".to_owned(), "-c".to_owned(), "x\n".repeat(500)];
+        let title = title(&profile, &Options { idle: true, ..Options::default() });
+        assert!(title.starts_with("On CPU and idle: python -c x x "), "{title}");
+        assert!(title.len() < 160 && !title.contains('\n'), "{title}");
+    }
+}

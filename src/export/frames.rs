@@ -1,0 +1,101 @@
+//! The frames one output mentions, as a table with small indices. Called by all formats: two frames are one here
+//! when the output cannot tell them apart.
+
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use crate::event::ThreadState;
+use crate::intern::{FrameId, StackId};
+use crate::profile::Profile;
+
+use super::Options;
+use super::label::frame_label;
+use super::view::leaf;
+
+/// One frame, as speedscope wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub(super) struct Entry<'a> {
+    pub name: String,
+    /// The whole path; none for pseudo-frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+}
+
+/// The table. Indices are given out in the order of first use.
+pub(super) struct FrameTable<'a> {
+    profile: &'a Profile,
+    functions: bool,
+    entries: Vec<Entry<'a>>,
+    by_entry: FxHashMap<Entry<'a>, u32>,
+    /// Saves wording a frame again for every stack it is in.
+    by_frame: FxHashMap<FrameId, u32>,
+}
+
+impl<'a> FrameTable<'a> {
+    pub fn new(profile: &'a Profile, options: &Options) -> Self {
+        FrameTable {
+            profile,
+            functions: options.functions,
+            entries: Vec::new(),
+            by_entry: FxHashMap::default(),
+            by_frame: FxHashMap::default(),
+        }
+    }
+
+    /// All frames mentioned so far, by index.
+    pub fn entries(&self) -> &[Entry<'a>] {
+        &self.entries
+    }
+
+    /// The index of a pseudo-frame.
+    pub fn pseudo(&mut self, name: &str) -> u32 {
+        self.insert(Entry { name: name.to_owned(), file: None, line: None })
+    }
+
+    /// Appends the frames of a stack, outermost first.
+    pub fn push_stack(&mut self, stack: StackId, into: &mut Vec<u32>) {
+        let base = into.len();
+        let profile = self.profile;
+        into.extend(profile.stacks.frames(stack).map(|frame| self.frame(frame)));
+        into[base..].reverse();
+    }
+
+    /// Appends what a thread did: its frames, or `stand_in` when it has none, then the leaf that tells its state.
+    ///
+    /// A lost sample has that leaf too: its state was read, only its stack was not.
+    pub fn push_sample(&mut self, state: ThreadState, stack: StackId, stand_in: &str, into: &mut Vec<u32>) {
+        if stack == StackId::EMPTY {
+            into.push(self.pseudo(stand_in));
+        } else {
+            self.push_stack(stack, into);
+        }
+        if let Some(leaf) = leaf(state) {
+            into.push(self.pseudo(&leaf));
+        }
+    }
+
+    fn frame(&mut self, id: FrameId) -> u32 {
+        if let Some(&index) = self.by_frame.get(&id) {
+            return index;
+        }
+        let stacks = &self.profile.stacks;
+        let frame = stacks.get_frame(id);
+        let line = if self.functions { frame.first_line } else { frame.line };
+        let index = self.insert(Entry {
+            name: frame_label(stacks, id, self.functions),
+            file: Some(stacks.text(frame.file)),
+            line: (line != 0).then_some(line),
+        });
+        self.by_frame.insert(id, index);
+        index
+    }
+
+    fn insert(&mut self, entry: Entry<'a>) -> u32 {
+        *self.by_entry.entry(entry).or_insert_with_key(|entry| {
+            self.entries.push(entry.clone());
+            self.entries.len() as u32 - 1
+        })
+    }
+}

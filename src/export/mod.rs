@@ -1,0 +1,211 @@
+//! What a finished recording is written as. Called by the session at the end of `gilscope record`.
+//!
+//! [`write()`] is the only way in. A format never decides what to show: [`View`] selects the samples, [`label`]
+//! words the frames, and each format only lays them out. An empty profile gives a valid, empty file.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::profile::Profile;
+
+mod chrome;
+mod collapsed;
+#[cfg(test)]
+mod fixture;
+mod flamegraph;
+mod frames;
+pub mod label;
+mod slices;
+mod speedscope;
+mod view;
+
+pub use view::View;
+
+/// A file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Interactive flame graph (SVG)
+    Svg,
+    /// Folded stacks, one line each with its count
+    Collapsed,
+    /// JSON for speedscope.app, one profile per thread
+    Speedscope,
+    /// JSON trace events for Perfetto and chrome://tracing
+    Chrome,
+}
+
+impl Format {
+    /// The format a file name asks for by its suffix; `None` when it asks for none that is written here.
+    pub fn from_path(path: &Path) -> Option<Format> {
+        // The longer suffix first; `None` is for the names that other outputs of gilscope use.
+        const SUFFIXES: [(&str, Option<Format>); 8] = [
+            (".svg", Some(Format::Svg)),
+            (".collapsed", Some(Format::Collapsed)),
+            (".folded", Some(Format::Collapsed)),
+            (".txt", Some(Format::Collapsed)),
+            (".speedscope.json", Some(Format::Speedscope)),
+            (".report.json", None),
+            (".firefox.json", None),
+            (".json", Some(Format::Chrome)),
+        ];
+        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+        SUFFIXES.iter().find(|(suffix, _)| name.ends_with(suffix))?.1
+    }
+
+    /// Shows when things happened, so the profile must keep its timeline ([`Profile::keep_timeline`]).
+    pub fn needs_timeline(self) -> bool {
+        matches!(self, Format::Speedscope | Format::Chrome)
+    }
+}
+
+/// What to show of a profile.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Which samples. The Chrome trace always has them all.
+    pub view: View,
+    /// A root frame for each thread. The trace formats keep threads apart anyway.
+    pub threads: bool,
+    /// Samples off the CPU in [`View::Cpu`] too, each with a leaf that says why.
+    pub idle: bool,
+    /// One frame per function, named by its first line, instead of one per line.
+    pub functions: bool,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Samples in the view; 0 when it has none, which is no error.
+    pub samples: u64,
+    /// Those of them whose stack could not be read.
+    pub lost: u64,
+}
+
+impl Summary {
+    fn of(profile: &Profile, options: &Options) -> Summary {
+        let mut summary = Summary::default();
+        for (key, count) in profile.tree.sorted() {
+            if options.shows(key.state) {
+                summary.samples += count;
+                summary.lost += if key.lost { count } else { 0 };
+            }
+        }
+        summary
+    }
+}
+
+/// Writes `profile` to `out`.
+///
+/// Fails when `out` does, or when the format needs a timeline and threads were recorded without one.
+pub fn write(profile: &Profile, format: Format, options: &Options, out: &mut dyn Write) -> Result<Summary> {
+    let mut options = options.clone();
+    if format == Format::Chrome {
+        options.view = View::Wall;
+    }
+    let summary = Summary::of(profile, &options);
+    let mut out = io::BufWriter::new(out);
+    match format {
+        Format::Svg => flamegraph::write(profile, &options, summary, &mut out)?,
+        Format::Collapsed => collapsed::write(profile, &options, &mut out)?,
+        Format::Speedscope => speedscope::write(profile, &options, &mut out)?,
+        Format::Chrome => chrome::write(profile, &options, &mut out)?,
+    }
+    out.flush()?;
+    Ok(summary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suffixes_pick_formats() {
+        let pick = |name: &str| Format::from_path(Path::new(name));
+        assert_eq!(pick("a/b.svg"), Some(Format::Svg));
+        assert_eq!(pick("b.SVG"), Some(Format::Svg));
+        for name in ["b.collapsed", "b.txt", "b.folded"] {
+            assert_eq!(pick(name), Some(Format::Collapsed), "{name}");
+        }
+        assert_eq!(pick("b.speedscope.json"), Some(Format::Speedscope));
+        assert_eq!(pick("b.json"), Some(Format::Chrome));
+        for name in ["b.report.json", "b.firefox.json", "b.gscope", "b", "json", "x.svg/b"] {
+            assert_eq!(pick(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_on_the_command_line() {
+        for (name, format) in [
+            ("svg", Format::Svg),
+            ("collapsed", Format::Collapsed),
+            ("speedscope", Format::Speedscope),
+            ("chrome", Format::Chrome),
+        ] {
+            assert_eq!(Format::from_str(name, false), Ok(format));
+        }
+        for (name, view) in [("cpu", View::Cpu), ("wall", View::Wall), ("gil-hold", View::GilHold)] {
+            assert_eq!(View::from_str(name, false), Ok(view));
+        }
+    }
+
+    #[test]
+    fn a_summary_counts_the_view() {
+        let profile = fixture::profile();
+        let count = |view, idle| {
+            let options = Options { view, idle, ..Options::default() };
+            write(&profile, Format::Collapsed, &options, &mut io::sink()).unwrap()
+        };
+        assert_eq!(count(View::Cpu, false), Summary { samples: 6, lost: 1 });
+        assert_eq!(count(View::Cpu, true), Summary { samples: 14, lost: 2 });
+        assert_eq!(count(View::Wall, false), Summary { samples: 14, lost: 2 });
+        assert_eq!(count(View::GilHold, false), Summary { samples: 5, lost: 1 });
+        assert_eq!(profile.samples(), 14);
+        // The trace has them all, whatever the view.
+        let options = Options { view: View::GilHold, ..Options::default() };
+        assert_eq!(write(&profile, Format::Chrome, &options, &mut io::sink()).unwrap().samples, 14);
+    }
+
+    #[test]
+    fn an_empty_profile_is_no_error_in_any_format() {
+        for format in Format::value_variants() {
+            let mut out = Vec::new();
+            let summary = write(&Profile::default(), *format, &Options::default(), &mut out).unwrap();
+            assert_eq!(summary, Summary::default());
+            match format {
+                Format::Svg => fixture::assert_well_formed(std::str::from_utf8(&out).unwrap()),
+                Format::Collapsed => assert!(out.is_empty()),
+                Format::Speedscope | Format::Chrome => {
+                    serde_json::from_slice::<serde_json::Value>(&out).unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_timeline_is_an_error_not_an_empty_trace() {
+        let mut profile = fixture::profile();
+        profile.timeline = None;
+        for format in [Format::Speedscope, Format::Chrome] {
+            let error = write(&profile, format, &Options::default(), &mut io::sink()).unwrap_err();
+            assert!(error.to_string().contains("timeline"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        for format in Format::value_variants() {
+            write(&fixture::profile(), *format, &Options::default(), &mut Full).unwrap_err();
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A thread's timeline as properly nested slices. Called by the formats that show time.
+
+use anyhow::{Result, bail};
+
+use crate::event::Nanos;
+use crate::profile::{Profile, Span};
+
+/// A frame begins or ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Edge {
+    /// The frame with this index is entered, in the frame opened last.
+    Open(u32),
+    /// The frame opened last is left.
+    Close(u32),
+}
+
+/// The spans of every thread, in the order of [`Profile::threads`].
+pub(super) fn timeline(profile: &Profile) -> Result<&[Vec<Span>]> {
+    match &profile.timeline {
+        Some(timeline) => Ok(timeline),
+        None if profile.threads.is_empty() => Ok(&[]),
+        None => bail!("this format shows when things happened, but the recording kept no timeline"),
+    }
+}
+
+/// The first and the last moment of a recording: the session's, or the spans' where they reach further.
+pub(super) fn bounds(profile: &Profile, timeline: &[Vec<Span>]) -> (Nanos, Nanos) {
+    let spans = || timeline.iter().flatten();
+    let start = spans().map(|span| span.start).chain([profile.session.start]).min().unwrap_or_default();
+    let end = spans().map(|span| span.end).chain([profile.session.end]).max().unwrap_or_default();
+    (start, end.max(start))
+}
+
+/// The spans that have a length, cut so that none begins before the one before it has ended.
+pub(super) fn lengths(spans: &[Span]) -> impl Iterator<Item = Span> {
+    let mut last_end = Nanos::default();
+    spans.iter().filter_map(move |span| {
+        let start = span.start.max(last_end);
+        (start < span.end).then(|| {
+            last_end = span.end;
+            Span { start, ..*span }
+        })
+    })
+}
+
+/// What an output makes of a timeline.
+pub(super) trait Visitor {
+    /// Why writing stops.
+    type Error;
+    /// Appends the frames to show for a span, outermost first.
+    fn fill(&mut self, span: &Span, into: &mut Vec<u32>);
+    /// Takes the next edge.
+    fn edge(&mut self, at: Nanos, edge: Edge) -> Result<(), Self::Error>;
+}
+
+/// Turns spans into edges in the order of time, balanced at the end. Frames that consecutive spans share from the
+/// outside in stay open.
+pub(super) fn walk<V: Visitor>(spans: &[Span], visitor: &mut V) -> Result<(), V::Error> {
+    let (mut open, mut next): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+    let mut last_end = Nanos::default();
+    for span in lengths(spans) {
+        if span.start > last_end {
+            close(&mut open, 0, last_end, visitor)?;
+        }
+        next.clear();
+        visitor.fill(&span, &mut next);
+        let shared = open.iter().zip(&next).take_while(|(before, now)| before == now).count();
+        close(&mut open, shared, span.start, visitor)?;
+        for &frame in &next[shared..] {
+            visitor.edge(span.start, Edge::Open(frame))?;
+            open.push(frame);
+        }
+        last_end = span.end;
+    }
+    close(&mut open, 0, last_end, visitor)
+}
+
+fn close<V: Visitor>(open: &mut Vec<u32>, keep: usize, at: Nanos, visitor: &mut V) -> Result<(), V::Error> {
+    open.drain(keep..).rev().try_for_each(|frame| visitor.edge(at, Edge::Close(frame)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Syscall, ThreadState};
+    use crate::intern::StackId;
+
+    /// Gives each span the stack beside it and keeps the edges. The state of a span is its place in the script.
+    struct Script<'a> {
+        script: &'a [(u64, u64, &'a [u32])],
+        edges: Vec<(u64, Edge)>,
+    }
+
+    impl Visitor for Script<'_> {
+        type Error = std::convert::Infallible;
+        fn fill(&mut self, span: &Span, into: &mut Vec<u32>) {
+            into.extend(self.script[span.state.syscall().unwrap().0 as usize].2);
+        }
+        fn edge(&mut self, at: Nanos, edge: Edge) -> Result<(), Self::Error> {
+            self.edges.push((at.0, edge));
+            Ok(())
+        }
+    }
+
+    fn edges(script: &[(u64, u64, &[u32])]) -> Vec<(u64, Edge)> {
+        let spans: Vec<Span> = (0..)
+            .zip(script)
+            .map(|(place, &(start, end, _))| Span {
+                start: Nanos(start),
+                end: Nanos(end),
+                state: ThreadState::Blocked(Syscall(place)),
+                stack: StackId::EMPTY,
+            })
+            .collect();
+        let mut visitor = Script { script, edges: Vec::new() };
+        let Ok(()) = walk(&spans, &mut visitor);
+        visitor.edges
+    }
+
+    #[test]
+    fn shared_frames_stay_open() {
+        use Edge::{Close, Open};
+        assert_eq!(
+            edges(&[(1, 2, &[7, 8]), (2, 4, &[7, 9, 9]), (4, 4, &[1]), (4, 5, &[7, 9])]),
+            [
+                (1, Open(7)),
+                (1, Open(8)),
+                (2, Close(8)),
+                (2, Open(9)),
+                (2, Open(9)),
+                (4, Close(9)),
+                (5, Close(9)),
+                (5, Close(7)),
+            ]
+        );
+    }
+
+    #[test]
+    fn gaps_close_and_overlaps_are_cut() {
+        use Edge::{Close, Open};
+        assert_eq!(
+            edges(&[(1, 3, &[7]), (5, 8, &[7]), (6, 9, &[8])]),
+            [(1, Open(7)), (3, Close(7)), (5, Open(7)), (8, Close(7)), (8, Open(8)), (9, Close(8))]
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! The GIL as it is in the target's memory: who holds it, and whether a blocked thread waits for it. Mirrors
+//! `struct _gil_runtime_state` (`Include/internal/pycore_gil.h`, 3.8 to 3.15). Used by the sampler and `dump`.
+
+use crate::target::layout::{GilLayout, WAIT_SIZE};
+use crate::target::memory::Memory;
+
+/// One reading of a GIL struct.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gil {
+    /// Its address; 0 when the interpreter has none (yet).
+    pub addr: u64,
+    /// The thread state that holds it now; 0 when it is free.
+    pub holder: u64,
+    /// Whether this build uses it: always, or (free-threaded) only after something switched it on.
+    pub enabled: bool,
+}
+
+impl Gil {
+    /// Decodes the bytes at `addr`.
+    pub fn decode(layout: &GilLayout, addr: u64, bytes: &[u8]) -> Gil {
+        let i32_at = |offset: u64| {
+            let offset = offset as usize;
+            i32::from_le_bytes(bytes[offset..offset + 4].try_into().expect("four bytes"))
+        };
+        let holder = layout.last_holder as usize;
+        let holder = u64::from_le_bytes(bytes[holder..holder + 8].try_into().expect("eight bytes"));
+        // `last_holder` keeps its value after the release: only `locked` says whether it still holds.
+        let locked = i32_at(layout.locked) == 1;
+        let enabled = layout.enabled.is_none_or(|offset| i32_at(offset) != 0);
+        Gil { addr, holder: if locked && enabled { holder } else { 0 }, enabled }
+    }
+
+    /// Reads the GIL at `addr`; one that cannot be read is free and not enabled.
+    pub fn read(memory: &impl Memory, layout: &GilLayout, addr: u64) -> Gil {
+        let mut bytes = [0; 64];
+        let bytes = &mut bytes[..layout.len];
+        match memory.read(addr, bytes) {
+            Ok(()) => Gil::decode(layout, addr, bytes),
+            Err(_) => Gil { addr, ..Gil::default() },
+        }
+    }
+
+    /// Whether a futex call on `futex` is a wait for this GIL: on its condition (`COND_TIMED_WAIT` in `take_gil`),
+    /// or, for a moment, on the mutexes and the second condition behind it (a forced switch).
+    pub fn is_wait(&self, layout: &GilLayout, futex: u64) -> bool {
+        let cond = self.addr.wrapping_add(layout.cond);
+        self.addr != 0 && (cond..cond.wrapping_add(WAIT_SIZE)).contains(&futex)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAYOUT: GilLayout = GilLayout { enabled: None, last_holder: 8, locked: 16, cond: 32, len: 24 };
+
+    #[test]
+    fn a_released_gil_has_no_holder_although_it_remembers_the_last() {
+        let mut bytes = [0; 24];
+        bytes[8..16].copy_from_slice(&0xabcdu64.to_le_bytes());
+        bytes[16] = 1;
+        assert_eq!(Gil::decode(&LAYOUT, 0x1000, &bytes).holder, 0xabcd);
+        bytes[16] = 0;
+        assert_eq!(Gil::decode(&LAYOUT, 0x1000, &bytes).holder, 0);
+    }
+
+    #[test]
+    fn only_futexes_inside_the_struct_are_gil_waits() {
+        let gil = Gil { addr: 0x1000, holder: 0, enabled: true };
+        assert!(gil.is_wait(&LAYOUT, 0x1000 + 32 + 40));
+        assert!(!gil.is_wait(&LAYOUT, 0x1000 + 208));
+        assert!(!gil.is_wait(&LAYOUT, 0x1000));
+        assert!(!Gil::default().is_wait(&LAYOUT, 40));
+    }
+}

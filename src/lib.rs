@@ -1,0 +1,22 @@
+//! gilscope: see from outside who holds what in a multi-threaded CPython, and who waits for it.
+//!
+//! - `target`: a process: finding the interpreter in it, reading its memory, knowing its structures;
+//! - `sampler`: the collector of memory mode: every thread's state and stack, once per tick;
+//! - [`event`]: what collectors say; everything after it is pure;
+//! - [`profile`]: everything learned, made of events; `gil` understands the GIL;
+//! - [`export`]: flame graphs and traces of a profile;
+//! - `session`, [`record`], [`dump`], [`doctor`]: what the commands do.
+
+pub mod cli;
+pub mod doctor;
+pub mod dump;
+pub mod event;
+pub mod export;
+pub mod gil;
+pub mod intern;
+pub mod output;
+pub mod profile;
+pub mod record;
+pub mod sampler;
+pub mod session;
+pub mod target;

@@ -1,0 +1,51 @@
+//! Parses arguments, runs the command, prints the error and its remedy, and exits: 0 ok, 1 gilscope failed, 2
+//! usage; `record -- command` passes the command's own exit code on.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use gilscope::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = ["off", "info", "debug"][usize::from(cli.verbose).min(2)];
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(format!("gilscope={level}"))).init();
+    match run(&cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gilscope: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Record(args) => gilscope::record::run(args),
+        Command::Dump(args) => {
+            let dump = gilscope::dump::dump(args.pid)?;
+            print(&if args.json { json(&dump)? } else { dump.text() })
+        }
+        Command::Doctor(args) => {
+            let report = gilscope::doctor::run(args.pid);
+            print(&if args.json { json(&report)? } else { report.to_string() })?;
+            Ok(report.exit_code())
+        }
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)? + "\n")
+}
+
+fn print(text: &str) -> anyhow::Result<u8> {
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(0)
+}
+
+/// `gilscope dump | head`: whoever reads has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,244 @@
+//! Code objects as the sampler knows them: what they are called, and which line an instruction is on. Read once,
+//! and checked again whenever one is met that has not been checked for a while, because a code object can be
+//! freed and its address be given to another.
+
+use rustc_hash::FxHashMap;
+
+use super::frames::RawFrame;
+use super::linetable::{self, LineRun};
+use crate::event::Nanos;
+use crate::intern::{Frame, FrameId, Interner, Sym};
+use crate::target::layout::{Layout, Position};
+use crate::target::memory::{Memory, Span};
+use crate::target::objects::{ObjectError, Objects};
+
+/// A code object is believed to be what it was for this long, in nanoseconds. At the default rate of 100 Hz this
+/// means: it is checked for every sample that it is part of.
+const BELIEVED_FOR: u64 = 5_000_000;
+/// Most code units a code object can have to be taken for one.
+const MAX_UNITS: u64 = 1 << 26;
+
+/// The fields that tell one code object from another at the same address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    ob_type: u64,
+    units: u64,
+    filename: u64,
+    name: u64,
+    qualname: u64,
+    line_table: u64,
+    first_line: i32,
+}
+
+#[derive(Debug)]
+struct Code {
+    identity: Identity,
+    checked: Nanos,
+    /// Distinguishes code objects that followed one another at one address.
+    version: u32,
+    function: Sym,
+    name: Sym,
+    file: Sym,
+    lines: Vec<LineRun>,
+    /// Where copies of the bytecode start, by thread-local index (free-threaded 3.14 and later).
+    copies: FxHashMap<i32, u64>,
+    /// Frames by code unit.
+    frames: FxHashMap<i64, FrameId>,
+}
+
+/// The code objects of one process.
+#[derive(Debug, Default)]
+pub struct CodeCache {
+    codes: FxHashMap<u64, Code>,
+    /// The type object `code`, learned from the first code object.
+    code_type: Option<u64>,
+    versions: u32,
+    wanted: Vec<Span>,
+    buffer: Vec<u8>,
+    arrived: Vec<bool>,
+}
+
+impl CodeCache {
+    /// Makes sure that the code objects of `stacks` are known and are still what they were. One vectored read,
+    /// unless there are new ones.
+    pub fn check<'f>(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        now: Nanos,
+        stacks: impl Iterator<Item = &'f [RawFrame]>,
+        names: &mut Interner,
+    ) {
+        self.wanted.clear();
+        for frame in stacks.flatten() {
+            match self.codes.get_mut(&frame.code) {
+                Some(code) if now.since(code.checked) < BELIEVED_FOR => continue,
+                // Marked now, so that a recursive function is asked for once.
+                Some(code) => code.checked = now,
+                None if self.wanted.iter().any(|span| span.addr == frame.code) => continue,
+                None => {}
+            }
+            self.wanted.push(Span { addr: frame.code, len: layout.code.len });
+        }
+        if self.wanted.is_empty() {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut arrived = std::mem::take(&mut self.arrived);
+        buffer.resize(self.wanted.len() * layout.code.len, 0);
+        if memory.read_spans(&self.wanted, &mut buffer, &mut arrived).is_ok() {
+            for index in 0..self.wanted.len() {
+                let addr = self.wanted[index].addr;
+                let bytes = &buffer[index * layout.code.len..][..layout.code.len];
+                let identity = arrived[index].then(|| Identity::decode(layout, bytes));
+                if self.codes.get(&addr).is_some_and(|code| Some(code.identity) == identity) {
+                    continue;
+                }
+                self.codes.remove(&addr);
+                if let Some(identity) = identity
+                    && let Ok(code) = self.read(memory, layout, now, addr, identity, names)
+                {
+                    self.codes.insert(addr, code);
+                }
+            }
+        }
+        self.buffer = buffer;
+        self.arrived = arrived;
+    }
+
+    /// A number that changes when another code object comes to stand at `addr`; `None` if there is none.
+    pub fn version(&self, addr: u64) -> Option<u32> {
+        self.codes.get(&addr).map(|code| code.version)
+    }
+
+    /// The place in the program where a frame is. `None` if its code object is none, or the instruction is not in
+    /// it: the frame was not one.
+    pub fn frame(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        raw: &RawFrame,
+        names: &mut Interner,
+    ) -> Option<FrameId> {
+        let code = self.codes.get_mut(&raw.code)?;
+        let unit = code.unit(memory, layout, raw)?;
+        Some(*code.frames.entry(unit).or_insert_with(|| {
+            let first_line = code.identity.first_line;
+            names.frame(Frame {
+                function: code.function,
+                name: code.name,
+                file: code.file,
+                line: linetable::line_at(&code.lines, unit, first_line),
+                first_line: first_line.max(0) as u32,
+            })
+        }))
+    }
+
+    fn read(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        now: Nanos,
+        addr: u64,
+        identity: Identity,
+        names: &mut Interner,
+    ) -> Result<Code, ObjectError> {
+        let objects = Objects { memory, layout };
+        let invalid = ObjectError::Invalid { what: "code object", addr };
+        match self.code_type {
+            Some(code_type) if code_type == identity.ob_type => {}
+            Some(_) => return Err(invalid),
+            None if objects.type_name(identity.ob_type)? == "code" => self.code_type = Some(identity.ob_type),
+            None => return Err(invalid),
+        }
+        if identity.units > MAX_UNITS {
+            return Err(invalid);
+        }
+        let name = objects.string(identity.name)?;
+        let function = match identity.qualname {
+            0 => name.clone(),
+            qualname => objects.string(qualname)?,
+        };
+        let file = objects.string(identity.filename)?;
+        let table = objects.bytes(identity.line_table)?;
+        // All of this took several reads: was it one and the same code object throughout?
+        let mut bytes = [0; 512];
+        let bytes = &mut bytes[..layout.code.len];
+        memory.read(addr, bytes)?;
+        if Identity::decode(layout, bytes) != identity {
+            return Err(invalid);
+        }
+        self.versions += 1;
+        Ok(Code {
+            identity,
+            checked: now,
+            version: self.versions,
+            function: names.string(&function),
+            name: names.string(&name),
+            file: names.string(&file),
+            lines: linetable::decode(layout.code.line_format, &table, identity.first_line),
+            copies: FxHashMap::default(),
+            frames: FxHashMap::default(),
+        })
+    }
+}
+
+impl Identity {
+    fn decode(layout: &Layout, bytes: &[u8]) -> Identity {
+        let u64_at = |offset: u64| super::frames::u64_at(bytes, offset);
+        let c = &layout.code;
+        let first_line = c.first_line as usize;
+        Identity {
+            ob_type: u64_at(layout.object.ob_type),
+            // Up to 3.10 a code object has no size of its own: its bytecode is another object.
+            units: if c.bytecode.is_some() { u64_at(layout.object.ob_size) } else { 0 },
+            filename: u64_at(c.filename),
+            name: u64_at(c.name),
+            qualname: c.qualname.map_or(0, u64_at),
+            line_table: u64_at(c.line_table),
+            first_line: i32::from_le_bytes(bytes[first_line..first_line + 4].try_into().expect("four bytes")),
+        }
+    }
+}
+
+impl Code {
+    /// The index of the code unit (two bytes) that a frame is at; -1 before the first.
+    fn unit(&mut self, memory: &impl Memory, layout: &Layout, raw: &RawFrame) -> Option<i64> {
+        match layout.frame.position {
+            Position::LastiBytes => Some(raw.instr as i64 / 2),
+            Position::LastiUnits => Some(raw.instr as i64),
+            Position::Pointer => {
+                let start = raw.code.wrapping_add(layout.code.bytecode?);
+                self.unit_from(start, raw.instr).or_else(|| {
+                    let start = self.copy_start(memory, layout, raw)?;
+                    self.unit_from(start, raw.instr)
+                })
+            }
+        }
+    }
+
+    fn unit_from(&self, start: u64, instr: u64) -> Option<i64> {
+        let distance = instr.wrapping_sub(start) as i64;
+        let unit = distance.div_euclid(2);
+        // -1: a frame that has not executed anything yet (3.11, 3.12).
+        (distance % 2 == 0 && (-1..self.identity.units as i64).contains(&unit)).then_some(unit)
+    }
+
+    /// Where the thread-local copy of the bytecode with `raw`'s index starts: `co_tlbc->entries[index]`.
+    fn copy_start(&mut self, memory: &impl Memory, layout: &Layout, raw: &RawFrame) -> Option<u64> {
+        let index = u64::try_from(raw.tlbc_index).ok()?;
+        let field = layout.code.tlbc?;
+        let known = self.copies.get(&raw.tlbc_index).copied();
+        if let Some(start) = known.filter(|&start| self.unit_from(start, raw.instr).is_some()) {
+            return Some(start);
+        }
+        // The array, and the copy of an index that was given to another thread, may have been replaced.
+        let array = memory.u64(raw.code.wrapping_add(field)).ok()?;
+        if index >= memory.u64(array).ok()? {
+            return None;
+        }
+        let start = memory.u64(array.wrapping_add(8 + index * 8)).ok()?;
+        self.copies.insert(raw.tlbc_index, start);
+        Some(start)
+    }
+}

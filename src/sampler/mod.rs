@@ -1,0 +1,384 @@
+//! Memory mode: the state and stack of every thread of a process, read from outside, without stopping it, once
+//! per tick. The session calls [`Sampler::tick`]; what it finds comes out as [`Event`]s.
+//!
+//! A tick costs a constant number of vectored reads, however many threads there are and however deep they are:
+//!
+//! 1. `/proc`: which threads have run since the last tick. The others are where they were.
+//! 2. one read of all list heads and GILs ([`registry`]);
+//! 3. one of the stacks of the threads that ran: most are where they were;
+//! 4. one of those that were not, twice each ([`stack`]);
+//! 5. one of the code objects that have not been checked for a while ([`code`]).
+//!
+//! A stack that moves faster than it can be read is read with its thread stopped ([`thread::Pace`]).
+
+pub mod code;
+pub mod frames;
+pub mod linetable;
+pub mod registry;
+pub mod stack;
+pub mod thread;
+pub mod tree;
+
+use rustc_hash::FxHashMap;
+
+use self::code::CodeCache;
+use self::registry::{Registry, Sink};
+use self::stack::{Reading, Scratch};
+use self::thread::{Progress, Thread, Turn};
+use crate::event::{Event, Loss, Nanos, Pid, ProcessId};
+use crate::gil::Gil;
+use crate::target::layout::Layout;
+use crate::target::memory::{Live, Memory, ReadError, Span};
+use crate::target::names::ThreadNames;
+use crate::target::os_thread::RunState;
+use crate::target::stop::{StopError, Stopped, Stopper};
+
+/// Readings of a moving stack before giving up, where threads cannot be stopped.
+const ATTEMPTS: u32 = 4;
+/// Names are looked up this often while a thread has none, and every so often in case they changed.
+const UNNAMED_EVERY: u64 = 50_000_000;
+const NAMES_EVERY: u64 = 5_000_000_000;
+
+/// When threads may be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopping {
+    /// One at a time, when its stack moves too fast to be read.
+    WhenNeeded,
+    /// All of them for every tick.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What sampling cost the target and could not see, so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// Threads stopped for a read, times.
+    pub stops: u64,
+    /// How long they were stopped together, in nanoseconds.
+    pub stopped_ns: u64,
+    /// Times a thread could not be stopped because ptrace is not permitted or taken.
+    pub not_permitted: u64,
+}
+
+impl Stats {
+    /// Adds those of another sampler.
+    pub fn add(&mut self, other: &Stats) {
+        self.stops += other.stops;
+        self.stopped_ns += other.stopped_ns;
+        self.not_permitted += other.not_permitted;
+    }
+}
+
+/// Samples one process.
+#[derive(Debug)]
+pub struct Sampler {
+    memory: Live,
+    layout: Layout,
+    registry: Registry,
+    codes: CodeCache,
+    /// By interpreter.
+    names: FxHashMap<u64, ThreadNames>,
+    /// When thread names are to be read again.
+    names_at: Nanos,
+    stopping: Stopping,
+    stopper: Stopper,
+    /// What it cost.
+    pub stats: Stats,
+    reads: Reads,
+    scratch: Scratch,
+}
+
+/// The buffers of the vectored reads.
+#[derive(Debug, Default)]
+struct Reads {
+    spans: Vec<Span>,
+    buffer: Vec<u8>,
+    arrived: Vec<bool>,
+}
+
+impl Reads {
+    fn run(&mut self, memory: &impl Memory) -> Result<(), ReadError> {
+        let total = self.spans.iter().map(|span| span.len).sum();
+        if self.buffer.len() < total {
+            self.buffer.resize(total, 0);
+        }
+        memory.read_spans(&self.spans, &mut self.buffer[..total], &mut self.arrived)
+    }
+}
+
+/// Everything a sampler needs to know of its process.
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    /// Its pid.
+    pub pid: Pid,
+    /// Its handle.
+    pub id: ProcessId,
+    /// The address of its `_PyRuntime`.
+    pub runtime: u64,
+    /// Its structure offsets.
+    pub layout: Layout,
+    /// It is in another pid namespace than gilscope.
+    pub foreign_tids: bool,
+}
+
+impl Sampler {
+    /// A sampler for a process whose interpreter has been found.
+    pub fn new(process: &Process, stopping: Stopping) -> Sampler {
+        Sampler {
+            memory: Live(process.pid),
+            layout: process.layout,
+            registry: Registry::new(process.pid, process.id, process.runtime, process.foreign_tids),
+            codes: CodeCache::default(),
+            names: FxHashMap::default(),
+            names_at: Nanos(0),
+            stopping,
+            stopper: Stopper::default(),
+            stats: Stats::default(),
+            reads: Reads::default(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// The threads as last seen.
+    pub fn threads(&self) -> &[Thread] {
+        &self.registry.threads
+    }
+
+    /// The interpreters as last seen, newest first.
+    pub fn interpreters(&self) -> &[registry::Interpreter] {
+        &self.registry.interpreters
+    }
+
+    /// Lets threads go on that stopped only after their tick. To be called at `SIGCHLD`.
+    pub fn release(&mut self) {
+        self.stopper.release();
+    }
+
+    /// Looks at every thread once. An error means that the process cannot be read any more.
+    pub fn tick(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Result<(), ReadError> {
+        self.stopper.release();
+        self.registry.refresh(&self.memory, &self.layout, now, sink)?;
+        self.poll(now, sink);
+        let stopped = match self.stopping {
+            Stopping::Always => self.stop_all(),
+            _ => Vec::new(),
+        };
+        self.read(Turn::Quiet)?;
+        self.stats.stopped_ns += stopped.iter().map(Stopped::elapsed_ns).sum::<u64>();
+        drop(stopped);
+        if self.read_stopped() {
+            self.read(Turn::Again)?;
+        }
+        self.report(now, sink);
+        if now >= self.names_at {
+            self.name_threads(now, sink);
+        }
+        Ok(())
+    }
+
+    /// Announces the end of all threads: the process has ended, or recording stops.
+    pub fn finish(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+        self.stopper.release();
+        for thread in self.registry.threads.drain(..) {
+            sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
+        }
+    }
+
+    /// Asks the kernel about every thread, and decides how each is read. Those that are gone are announced.
+    fn poll(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+        let before = self.registry.threads.len();
+        let may_stop = self.stopping == Stopping::WhenNeeded;
+        self.registry.threads.retain_mut(|thread| {
+            if thread.poll().is_err() {
+                sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
+                return false;
+            }
+            let moving = may_stop && thread.fresh && thread.run == RunState::Running && thread.pace.stop_next();
+            thread.turn = match (thread.fresh, moving) {
+                (false, _) => Turn::None,
+                // If it was last on the CPU that we are on now, it is not running, and need not be stopped.
+                (true, true) if thread.os.last_cpu() != Some(rustix::thread::sched_getcpu()) => Turn::Stop,
+                (true, _) => Turn::Quiet,
+            };
+            true
+        });
+        if self.registry.threads.len() != before {
+            self.registry.mark_stale();
+        }
+    }
+
+    /// Stops every thread that runs, one after the other.
+    fn stop_all(&mut self) -> Vec<Stopped> {
+        let mut stopped = Vec::new();
+        for thread in self.registry.threads.iter().filter(|thread| thread.run == RunState::Running) {
+            match self.stopper.stop(thread.os.tid()) {
+                Ok(stop) => stopped.push(stop),
+                Err(StopError::NotPermitted) => self.stats.not_permitted += 1,
+                Err(StopError::Gone | StopError::NotRunning) => {}
+            }
+        }
+        self.stats.stops += stopped.len() as u64;
+        stopped
+    }
+
+    /// Reads the stacks of all threads whose turn it is, without stopping any: first one copy each, then two of
+    /// those that are not where they were. A stack that moves is left to [`Self::read_stopped`], if that may be.
+    fn read(&mut self, turn: Turn) -> Result<(), ReadError> {
+        let Sampler { memory, layout, registry, reads, scratch, .. } = self;
+        let may_stop = turn == Turn::Quiet && self.stopping == Stopping::WhenNeeded;
+        let gil_len = if layout.thread.holds_gil.is_none() { layout.gil.len } else { 0 };
+        for attempt in 0..=ATTEMPTS {
+            let double = attempt > 0;
+            reads.spans.clear();
+            for thread in registry.threads.iter().filter(|thread| thread.turn == turn) {
+                for slot in thread.slots.iter().filter(|slot| slot.progress == Progress::Wanted) {
+                    if gil_len > 0 {
+                        let addr = registry.interpreters[slot.interpreter].gil.addr;
+                        reads.spans.push(Span { addr, len: gil_len });
+                    }
+                    match double {
+                        false => slot.reader.plan_single(layout, &mut reads.spans),
+                        true => slot.reader.plan_double(layout, &mut reads.spans),
+                    }
+                }
+            }
+            if reads.spans.is_empty() {
+                return Ok(());
+            }
+            reads.run(memory)?;
+            let (mut bytes, mut arrived) = (&reads.buffer[..], &reads.arrived[..]);
+            let mut stale = false;
+            for thread in registry.threads.iter_mut().filter(|thread| thread.turn == turn) {
+                let running = thread.run == RunState::Running;
+                for slot in thread.slots.iter_mut().filter(|slot| slot.progress == Progress::Wanted) {
+                    let mut gil = registry.interpreters[slot.interpreter].gil;
+                    if gil_len > 0 {
+                        gil = Gil::decode(&layout.gil, gil.addr, &bytes[..gil_len]);
+                        (bytes, arrived) = (&bytes[gil_len..], &arrived[1..]);
+                    }
+                    let (size, spans) = match double {
+                        false => slot.reader.single_size(layout),
+                        true => slot.reader.double_size(layout),
+                    };
+                    let (copy, copied) = (&bytes[..size], &arrived[..spans]);
+                    (bytes, arrived) = (&bytes[size..], &arrived[spans..]);
+                    match slot.reader.view(layout, copy, copied) {
+                        Some(view) if slot.is(&view) => slot.note(&view, &gil),
+                        _ => {
+                            slot.progress = Progress::Failed(Loss::Unreadable);
+                            stale = true;
+                            continue;
+                        }
+                    }
+                    let reading = match double {
+                        false => slot.reader.judge_single(layout, copy, copied, scratch),
+                        true => slot.reader.judge_double(layout, copy, copied, scratch),
+                    };
+                    match reading {
+                        Reading::Believed => {
+                            slot.progress = Progress::Done;
+                            if running {
+                                thread.pace.count(false);
+                            }
+                        }
+                        Reading::Missing => {
+                            if slot.reader.follow(memory, layout, false, scratch).is_err() {
+                                slot.progress = Progress::Failed(Loss::Unreadable);
+                            }
+                        }
+                        Reading::Moved if double && running && may_stop => {
+                            thread.pace.count(true);
+                            thread.turn = Turn::Stop;
+                        }
+                        Reading::Moved => {}
+                    }
+                }
+            }
+            if stale {
+                registry.mark_stale();
+            }
+        }
+        for thread in registry.threads.iter_mut().filter(|thread| thread.turn == turn) {
+            for slot in thread.slots.iter_mut().filter(|slot| slot.progress == Progress::Wanted) {
+                slot.progress = Progress::Failed(Loss::Torn);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the stacks that move too fast, each with its thread stopped. Returns whether there are threads that
+    /// could not be stopped, and are to be read again as they are.
+    fn read_stopped(&mut self) -> bool {
+        let Sampler { memory, layout, registry, scratch, stopper, stats, .. } = self;
+        let mut again = false;
+        for thread in registry.threads.iter_mut().filter(|thread| thread.turn == Turn::Stop) {
+            match stopper.stop(thread.os.tid()) {
+                Ok(stop) => {
+                    for slot in &mut thread.slots {
+                        slot.progress = match slot.reader.follow(memory, layout, true, scratch) {
+                            Ok((Reading::Believed, view)) if slot.is(&view) => {
+                                let addr = registry.interpreters[slot.interpreter].gil.addr;
+                                slot.note(&view, &Gil::read(memory, &layout.gil, addr));
+                                Progress::Done
+                            }
+                            _ => Progress::Failed(Loss::Unreadable),
+                        };
+                    }
+                    stats.stops += 1;
+                    stats.stopped_ns += stop.elapsed_ns();
+                }
+                Err(StopError::Gone) => {
+                    let gone = Progress::Failed(Loss::Unreadable);
+                    thread.slots.iter_mut().for_each(|slot| slot.progress = gone);
+                }
+                Err(error) => {
+                    stats.not_permitted += u64::from(error == StopError::NotPermitted);
+                    thread.turn = Turn::Again;
+                    again = true;
+                }
+            }
+        }
+        again
+    }
+
+    /// Names what was read, and says what every thread is doing.
+    fn report(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+        let Sampler { memory, layout, registry, codes, .. } = self;
+        let read = registry.threads.iter().filter(|thread| thread.fresh).flat_map(|thread| &thread.slots);
+        let stacks = read.filter(|slot| slot.progress == Progress::Done).map(|slot| slot.reader.frames());
+        codes.check(memory, layout, now, stacks, sink.stacks);
+        let interpreters = &registry.interpreters;
+        for thread in &mut registry.threads {
+            if thread.fresh {
+                thread.resolve(memory, layout, codes, sink.stacks);
+                thread.state = thread.classify(|index| interpreters[index].gil, layout);
+            }
+            let (id, state) = (thread.id, thread.state);
+            sink.events.push(match thread.loss {
+                Some(loss) => Event::Lost { at: now, thread: id, state, loss },
+                None => Event::Sample { at: now, thread: id, state, stack: thread.stack },
+            });
+        }
+    }
+
+    /// Reads thread names, and says which are new.
+    fn name_threads(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+        let Sampler { memory, layout, registry, names, .. } = self;
+        for interpreter in &registry.interpreters {
+            let reader = names.entry(interpreter.addr).or_default();
+            // Not imported yet, or being changed right now: the next time will do.
+            let Ok(found) = reader.read(memory, layout, interpreter.addr) else { continue };
+            for (ident, name) in found {
+                let named =
+                    |thread: &&mut Thread| thread.ident() == Some(ident) && thread.name.as_ref() != Some(&name);
+                if let Some(thread) = registry.threads.iter_mut().find(named) {
+                    thread.name = Some(name.clone());
+                    sink.events.push(Event::ThreadNamed { thread: thread.id, name });
+                }
+            }
+        }
+        let unnamed = registry.threads.iter().any(|thread| thread.name.is_none());
+        self.names_at = Nanos(now.0 + if unnamed { UNNAMED_EVERY } else { NAMES_EVERY });
+    }
+}

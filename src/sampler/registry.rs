@@ -1,0 +1,282 @@
+//! Who is there: the interpreters of a process, their thread states, and the OS threads those belong to. Kept up
+//! to date by the sampler at every tick for the price of one small read, and scanned anew only when it changed.
+
+use rustc_hash::FxHashMap;
+
+use super::frames::ThreadStateView;
+use super::stack::StackReader;
+use super::thread::{Slot, Thread};
+use crate::event::{Event, Nanos, Pid, ProcessId, ThreadId, Tid};
+use crate::gil::Gil;
+use crate::intern::Interner;
+use crate::target::layout::{GilPlace, Layout};
+use crate::target::memory::{Memory, ReadError, Span};
+use crate::target::os_thread::OsThread;
+use crate::target::process::tid_map;
+
+/// Most interpreters and threads that are believed; more means that garbage is being followed.
+const MAX_INTERPRETERS: usize = 1 << 12;
+const MAX_THREADS: usize = 1 << 17;
+/// A thread state that no OS thread has taken up yet is looked at again after this long.
+const RESCAN_AFTER: u64 = 5_000_000;
+/// Where glibc and musl keep the tid in the thread descriptor that `pthread_self()` points to (x86_64).
+const PTHREAD_TID: [u64; 2] = [720, 48];
+
+/// Tids as the target sees them, to tids as gilscope does.
+type TidMap = FxHashMap<Tid, Tid>;
+
+/// Where events go, and the ids they need.
+#[derive(Debug)]
+pub struct Sink<'a> {
+    /// The session's strings, frames and stacks.
+    pub stacks: &'a mut Interner,
+    /// Events in the order they happened.
+    pub events: &'a mut Vec<Event>,
+    /// The next thread's id.
+    pub next_thread: &'a mut u32,
+}
+
+/// A `PyInterpreterState`.
+#[derive(Clone, Copy, Debug)]
+pub struct Interpreter {
+    /// Its address.
+    pub addr: u64,
+    /// Its id; 0 is the main one.
+    pub id: i64,
+    next: u64,
+    threads: u64,
+    /// Its GIL, as last read. Interpreters that share one have the same address here.
+    pub gil: Gil,
+}
+
+/// Interpreters and threads of one process.
+#[derive(Debug)]
+pub struct Registry {
+    pid: Pid,
+    process: ProcessId,
+    runtime: u64,
+    /// In another pid namespace than gilscope: tids in memory are not those in /proc.
+    foreign_tids: bool,
+    /// `interpreters.head` when last scanned.
+    head: u64,
+    /// All interpreters, newest first.
+    pub interpreters: Vec<Interpreter>,
+    /// All threads that have, or have had, a thread state.
+    pub threads: Vec<Thread>,
+    /// When to scan although nothing seems to have changed.
+    rescan_at: Option<Nanos>,
+    spans: Vec<Span>,
+    buffer: Vec<u8>,
+    arrived: Vec<bool>,
+}
+
+/// The stretch of an interpreter that holds its links.
+fn links(layout: &Layout) -> (u64, usize) {
+    let offsets = [layout.interp_next, layout.interp_id, layout.interp_threads];
+    let first = offsets.into_iter().min().unwrap_or(0);
+    let last = offsets.into_iter().max().unwrap_or(0);
+    (first, (last + 8 - first) as usize)
+}
+
+fn u64_at(bytes: &[u8], offset: u64) -> u64 {
+    super::frames::u64_at(bytes, offset)
+}
+
+impl Registry {
+    /// A registry that knows nobody yet.
+    pub fn new(pid: Pid, process: ProcessId, runtime: u64, foreign_tids: bool) -> Registry {
+        Registry {
+            pid,
+            process,
+            runtime,
+            foreign_tids,
+            head: 0,
+            interpreters: Vec::new(),
+            threads: Vec::new(),
+            rescan_at: Some(Nanos(0)),
+            spans: Vec::new(),
+            buffer: Vec::new(),
+            arrived: Vec::new(),
+        }
+    }
+
+    /// Scan at the next tick.
+    pub fn mark_stale(&mut self) {
+        self.rescan_at = Some(Nanos(0));
+    }
+
+    /// Reads the heads of all lists and all GILs in one call, and scans the lists if a head has changed (threads
+    /// and interpreters are put in at the head). Returns whether it scanned.
+    pub fn refresh(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) -> Result<bool, ReadError> {
+        let (first, len) = links(layout);
+        self.spans.clear();
+        self.spans.push(Span { addr: self.runtime.wrapping_add(layout.interpreters_head), len: 8 });
+        for interpreter in &self.interpreters {
+            self.spans.push(Span { addr: interpreter.addr.wrapping_add(first), len });
+            self.spans.push(Span { addr: interpreter.gil.addr, len: layout.gil.len });
+        }
+        self.buffer.resize(self.spans.iter().map(|span| span.len).sum(), 0);
+        memory.read_spans(&self.spans, &mut self.buffer, &mut self.arrived)?;
+        if !self.arrived[0] {
+            return Err(ReadError::Unmapped(self.spans[0].addr));
+        }
+        let mut changed = u64_at(&self.buffer, 0) != self.head;
+        let mut at = 8;
+        for (index, interpreter) in self.interpreters.iter_mut().enumerate() {
+            let bytes = &self.buffer[at..at + len];
+            changed |= !self.arrived[1 + 2 * index]
+                || u64_at(bytes, layout.interp_next - first) != interpreter.next
+                || u64_at(bytes, layout.interp_threads - first) != interpreter.threads;
+            at += len;
+            if self.arrived[2 + 2 * index] {
+                let bytes = &self.buffer[at..at + layout.gil.len];
+                interpreter.gil = Gil::decode(&layout.gil, interpreter.gil.addr, bytes);
+            }
+            at += layout.gil.len;
+        }
+        let due = changed || self.rescan_at.is_some_and(|at| at <= now);
+        if due {
+            self.scan(memory, layout, now, sink)?;
+        }
+        Ok(due)
+    }
+
+    /// Walks all lists. Threads that are known stay; new ones are announced; thread states that are gone are
+    /// taken from their threads.
+    fn scan(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), ReadError> {
+        self.rescan_at = None;
+        self.head = memory.u64(self.runtime.wrapping_add(layout.interpreters_head))?;
+        self.interpreters.clear();
+        let mut known = FxHashMap::default();
+        for (index, thread) in self.threads.iter_mut().enumerate() {
+            for slot in &mut thread.slots {
+                slot.listed = false;
+                known.insert(slot.reader.tstate(), index);
+            }
+        }
+        let mut tids = None;
+        let mut next = self.head;
+        while next != 0 && self.interpreters.len() < MAX_INTERPRETERS {
+            // An interpreter that vanishes under the walk ends it; the head has changed then, too.
+            let Ok(interpreter) = read_interpreter(memory, layout, self.runtime, next) else { break };
+            next = interpreter.next;
+            let index = self.interpreters.len();
+            self.interpreters.push(interpreter);
+            let mut tstate = interpreter.threads;
+            let mut count = 0;
+            while tstate != 0 && count < MAX_THREADS {
+                count += 1;
+                let mut bytes = [0; 512];
+                let bytes = &mut bytes[..layout.thread.len];
+                if memory.read(tstate, bytes).is_err() {
+                    break;
+                }
+                let view = ThreadStateView::decode(layout, bytes);
+                if view.interp != interpreter.addr {
+                    // Freed under the walk.
+                    self.rescan_at = Some(now);
+                    break;
+                }
+                let at = known.get(&tstate).copied();
+                if !self.keep(at, index, tstate, &view)
+                    && !self.place(memory, now, index, tstate, &view, &mut tids, sink)
+                {
+                    self.rescan_at = Some(Nanos(now.0 + RESCAN_AFTER));
+                }
+                tstate = view.next;
+            }
+        }
+        for thread in &mut self.threads {
+            thread.slots.retain(|slot| slot.listed);
+            thread.slots.sort_by_key(|slot| slot.interpreter_id);
+        }
+        Ok(())
+    }
+
+    /// Whether a thread state is the one already known at its address, of the thread with this index.
+    fn keep(&mut self, at: Option<usize>, interpreter: usize, tstate: u64, view: &ThreadStateView) -> bool {
+        let slots = at.map(|index| &mut self.threads[index].slots);
+        let same = |slot: &&mut Slot| slot.reader.tstate() == tstate && slot.is(view);
+        let Some(slot) = slots.and_then(|slots| slots.iter_mut().find(same)) else { return false };
+        slot.listed = true;
+        slot.interpreter = interpreter;
+        true
+    }
+
+    /// Gives a new thread state to its OS thread. False if no OS thread has taken it up yet.
+    #[allow(clippy::too_many_arguments)]
+    fn place(
+        &mut self,
+        memory: &impl Memory,
+        now: Nanos,
+        interpreter: usize,
+        tstate: u64,
+        view: &ThreadStateView,
+        tids: &mut Option<TidMap>,
+        sink: &mut Sink<'_>,
+    ) -> bool {
+        let id = self.interpreters[interpreter].id;
+        let Some(os) = self.os_thread(memory, view, tids) else { return false };
+        let slot = Slot::new(StackReader::new(tstate), interpreter, id, view);
+        if let Some(thread) = self.threads.iter_mut().find(|thread| thread.os.tid() == os.tid()) {
+            thread.add(slot);
+            return true;
+        }
+        let thread = ThreadId(*sink.next_thread);
+        *sink.next_thread += 1;
+        sink.events.push(Event::ThreadStarted { at: now, thread, process: self.process, tid: os.tid() });
+        self.threads.push(Thread::new(thread, os, slot));
+        true
+    }
+
+    /// The OS thread that runs a thread state: by `native_thread_id`, or (up to 3.10, and where a fork has left
+    /// that stale) by the C library's thread descriptor.
+    fn os_thread(&self, memory: &impl Memory, view: &ThreadStateView, tids: &mut Option<TidMap>) -> Option<OsThread> {
+        let descriptor = PTHREAD_TID.into_iter().filter_map(|offset| {
+            (view.thread_id != 0).then(|| memory.i32(view.thread_id.wrapping_add(offset)).ok()).flatten()
+        });
+        std::iter::once(view.native_id as Tid).chain(descriptor).filter(|&tid| tid > 0).find_map(|tid| {
+            let tid = if self.foreign_tids {
+                *tids.get_or_insert_with(|| tid_map(self.pid).unwrap_or_default()).get(&tid)?
+            } else {
+                tid
+            };
+            OsThread::open(self.pid, tid).ok()
+        })
+    }
+}
+
+fn read_interpreter(
+    memory: &impl Memory,
+    layout: &Layout,
+    runtime: u64,
+    addr: u64,
+) -> Result<Interpreter, ReadError> {
+    let (first, len) = links(layout);
+    let mut bytes = [0; 256];
+    let bytes = &mut bytes[..len];
+    memory.read(addr.wrapping_add(first), bytes)?;
+    let gil = match layout.gil_place {
+        GilPlace::Runtime(offset) => runtime.wrapping_add(offset),
+        GilPlace::Interpreter(offset) => memory.u64(addr.wrapping_add(offset))?,
+    };
+    Ok(Interpreter {
+        addr,
+        id: u64_at(bytes, layout.interp_id - first) as i64,
+        next: u64_at(bytes, layout.interp_next - first),
+        threads: u64_at(bytes, layout.interp_threads - first),
+        gil: Gil::read(memory, &layout.gil, gil),
+    })
+}

@@ -1,0 +1,316 @@
+//! One OS thread under observation: what was last known of it, and how its stack is best read.
+
+use std::sync::Arc;
+
+use super::code::CodeCache;
+use super::frames::ThreadStateView;
+use super::stack::StackReader;
+use crate::event::{Loss, ThreadId, ThreadState};
+use crate::gil::Gil;
+use crate::intern::{Interner, StackId};
+use crate::target::layout::Layout;
+use crate::target::memory::Memory;
+use crate::target::os_thread::{Gone, OsThread, RunState, SchedStat};
+
+/// `futex`, the call in which a thread waits for the GIL.
+const FUTEX: i16 = 202;
+
+/// A thread state of a thread. Most threads have one; one that visits several interpreters has one for each.
+#[derive(Debug)]
+pub struct Slot {
+    /// Reads its stack.
+    pub reader: StackReader,
+    /// Index of its interpreter in the registry.
+    pub interpreter: usize,
+    /// That interpreter's id: threads enter interpreters from the main one.
+    pub interpreter_id: i64,
+    ident: u64,
+    native_id: u64,
+    /// Seen in the scan under way.
+    pub listed: bool,
+    /// Held the GIL, at the last reading.
+    pub holds_gil: bool,
+    /// Attached to its interpreter, at the last reading (3.13 and later).
+    pub attached: bool,
+    /// How far this tick's reading has got.
+    pub progress: Progress,
+    /// The stack it continues, when `resolved` was made.
+    base: StackId,
+    /// The stack's frames as last resolved, outermost first.
+    resolved: Vec<Resolved>,
+}
+
+/// Where this tick's reading of a slot stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Not to be read: what was known holds.
+    Idle,
+    /// Still to be read.
+    Wanted,
+    /// Read and believed.
+    Done,
+    /// Given up.
+    Failed(Loss),
+}
+
+/// How a thread is read in this tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Not at all.
+    None,
+    /// Without stopping it.
+    Quiet,
+    /// Stopped.
+    Stop,
+    /// Without stopping it, because it could not be stopped.
+    Again,
+}
+
+/// A frame and the stack that ends with it.
+#[derive(Clone, Copy, Debug)]
+struct Resolved {
+    code: u64,
+    instr: u64,
+    version: u32,
+    stack: StackId,
+}
+
+impl Slot {
+    /// A slot for a thread state just found.
+    pub fn new(reader: StackReader, interpreter: usize, interpreter_id: i64, view: &ThreadStateView) -> Slot {
+        Slot {
+            reader,
+            interpreter,
+            interpreter_id,
+            ident: view.thread_id,
+            native_id: view.native_id,
+            listed: true,
+            holds_gil: false,
+            attached: false,
+            progress: Progress::Wanted,
+            base: StackId::EMPTY,
+            resolved: Vec::new(),
+        }
+    }
+
+    /// Whether `view` still shows the thread state of the same thread.
+    pub fn is(&self, view: &ThreadStateView) -> bool {
+        self.ident == view.thread_id && self.native_id == view.native_id
+    }
+
+    /// Takes over what a reading says of the GIL. From 3.13 on the thread state itself tells; before, the GIL
+    /// does.
+    pub fn note(&mut self, view: &ThreadStateView, gil: &Gil) {
+        self.holds_gil = match view.holds_gil {
+            Some(holds) => holds && gil.enabled,
+            None => gil.holder == self.reader.tstate(),
+        };
+        self.attached = view.attached.unwrap_or(self.holds_gil);
+    }
+
+    /// The interned stack: `base` continued by the frames last read. `None` if one of them is no frame.
+    fn resolve(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        base: StackId,
+        codes: &mut CodeCache,
+        names: &mut Interner,
+    ) -> Option<StackId> {
+        if base != self.base {
+            self.base = base;
+            self.resolved.clear();
+        }
+        let frames = self.reader.frames();
+        self.resolved.truncate(frames.len());
+        let same = frames.iter().rev().zip(&self.resolved).take_while(|(raw, known)| {
+            raw.code == known.code && raw.instr == known.instr && codes.version(raw.code) == Some(known.version)
+        });
+        let same = same.count();
+        self.resolved.truncate(same);
+        let mut stack = self.resolved.last().map_or(base, |last| last.stack);
+        for raw in frames.iter().rev().skip(same) {
+            let frame = codes.frame(memory, layout, raw, names)?;
+            stack = names.push(stack, frame);
+            let version = codes.version(raw.code)?;
+            self.resolved.push(Resolved { code: raw.code, instr: raw.instr, version, stack });
+        }
+        Some(stack)
+    }
+}
+
+/// A thread.
+#[derive(Debug)]
+pub struct Thread {
+    /// Its handle.
+    pub id: ThreadId,
+    /// Its `/proc` files.
+    pub os: OsThread,
+    /// Its thread states, by interpreter. None while it is outside Python for good.
+    pub slots: Vec<Slot>,
+    /// What the kernel last said.
+    pub run: RunState,
+    /// To be looked at in this tick: it may have run since the last.
+    pub fresh: bool,
+    /// How it is read in this tick.
+    pub turn: Turn,
+    /// What it was last seen doing.
+    pub state: ThreadState,
+    /// The stack it was last seen with.
+    pub stack: StackId,
+    /// Why there is no stack, if there is none.
+    pub loss: Option<Loss>,
+    /// How its moving stack is read.
+    pub pace: Pace,
+    /// Its name, once known.
+    pub name: Option<Arc<str>>,
+    sched: Option<SchedStat>,
+    /// CPU time it had used when first seen, in nanoseconds.
+    cpu_before: u64,
+}
+
+impl Thread {
+    /// A thread just found.
+    pub fn new(id: ThreadId, os: OsThread, slot: Slot) -> Thread {
+        let cpu_before = os.sched().ok().flatten().map_or(0, |sched| sched.cpu_ns);
+        Thread {
+            id,
+            os,
+            slots: vec![slot],
+            run: RunState::Unknown,
+            fresh: true,
+            turn: Turn::Quiet,
+            state: ThreadState::Unknown,
+            stack: StackId::EMPTY,
+            loss: None,
+            pace: Pace::default(),
+            name: None,
+            sched: None,
+            cpu_before,
+        }
+    }
+
+    /// Another thread state of this thread.
+    pub fn add(&mut self, slot: Slot) {
+        self.slots.push(slot);
+        self.sched = None;
+    }
+
+    /// `threading.get_ident()`.
+    pub fn ident(&self) -> Option<u64> {
+        self.slots.first().map(|slot| slot.ident)
+    }
+
+    /// CPU time used since it was first seen, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        self.sched.map_or(0, |sched| sched.cpu_ns.saturating_sub(self.cpu_before))
+    }
+
+    /// Asks the kernel what happened since the last tick. A thread that was blocked and has not been switched to
+    /// since is still blocked in the same call with the same stack: it need not be looked at again.
+    pub fn poll(&mut self) -> Result<(), Gone> {
+        let sched = self.os.sched()?;
+        let unchanged = sched.is_some() && sched == self.sched;
+        self.sched = sched.or(self.sched);
+        let settled = matches!(self.run, RunState::Blocked { .. }) && self.loss.is_none();
+        let listed = self.slots.iter().all(|slot| slot.progress != Progress::Wanted);
+        self.fresh = !(unchanged && settled && listed);
+        // A thread that blocks is accounted for at that moment: unchanged means that it still runs.
+        if self.fresh && !(unchanged && self.run == RunState::Running) {
+            self.run = self.os.run_state()?;
+        }
+        for slot in &mut self.slots {
+            slot.progress = if self.fresh { Progress::Wanted } else { Progress::Idle };
+        }
+        Ok(())
+    }
+
+    /// What the thread is doing, from what the kernel and the interpreter say.
+    pub fn classify(&self, gils: impl Fn(usize) -> Gil, layout: &Layout) -> ThreadState {
+        let holds = self.slots.iter().any(|slot| slot.holds_gil);
+        let attached = self.slots.iter().any(|slot| slot.attached && !gils(slot.interpreter).enabled);
+        match self.run {
+            RunState::Running if holds => ThreadState::GilHeld,
+            RunState::Running if attached => ThreadState::Running,
+            RunState::Running => ThreadState::Native,
+            RunState::Blocked { call, arg } => {
+                let waits = |slot: &Slot| gils(slot.interpreter).is_wait(&layout.gil, arg);
+                if call.0 == FUTEX && self.slots.iter().any(waits) {
+                    ThreadState::GilWait
+                } else if holds {
+                    ThreadState::GilHeldOffCpu(call)
+                } else {
+                    ThreadState::Blocked(call)
+                }
+            }
+            RunState::Stopped => ThreadState::Stopped,
+            RunState::Unknown if holds => ThreadState::GilHeld,
+            RunState::Unknown if attached => ThreadState::Running,
+            RunState::Unknown => ThreadState::Unknown,
+        }
+    }
+
+    /// Turns what was read into the interned stack: that of all its interpreters, one called from the other.
+    pub fn resolve(&mut self, memory: &impl Memory, layout: &Layout, codes: &mut CodeCache, names: &mut Interner) {
+        self.loss = self.slots.iter().find_map(|slot| match slot.progress {
+            Progress::Failed(loss) => Some(loss),
+            _ => None,
+        });
+        if self.loss.is_some() {
+            return;
+        }
+        let mut stack = StackId::EMPTY;
+        for slot in &mut self.slots {
+            match slot.resolve(memory, layout, stack, codes, names) {
+                Some(longer) => stack = longer,
+                None => {
+                    self.loss = Some(Loss::Unreadable);
+                    return;
+                }
+            }
+        }
+        self.stack = stack;
+    }
+}
+
+/// Decides, before a running thread is looked at, whether to stop it for the look.
+///
+/// To stop it only when its stack has just been seen to move would be a bias: quiet moments would be kept, busy
+/// ones replaced by later ones. So a thread that moves in more than a fraction of its readings is stopped for all
+/// of them, for a while, and what is left of the bias is below that fraction.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    attempts: u32,
+    failures: u32,
+    stop_for: u32,
+}
+
+impl Pace {
+    /// In so many readings ...
+    const WINDOW: u32 = 100;
+    /// ... so many may fail.
+    const TOLERATED: u32 = 1;
+    /// After that, so many readings are made with the thread stopped.
+    const STOP_FOR: u32 = 400;
+
+    /// Whether the next reading is to be made with the thread stopped.
+    pub fn stop_next(&mut self) -> bool {
+        let stop = self.stop_for > 0;
+        self.stop_for = self.stop_for.saturating_sub(1);
+        stop
+    }
+
+    /// Counts a reading of the running thread that was not stopped.
+    pub fn count(&mut self, moved: bool) {
+        if self.stop_for > 0 {
+            return;
+        }
+        self.attempts += 1;
+        self.failures += u32::from(moved);
+        if self.failures > Self::TOLERATED {
+            *self = Pace { stop_for: Self::STOP_FOR, ..Pace::default() };
+        } else if self.attempts >= Self::WINDOW {
+            *self = Pace::default();
+        }
+    }
+}

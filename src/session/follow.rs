@@ -1,0 +1,112 @@
+//! Finding the interpreters to record: at first the one that was asked for, which may still have to start behind
+//! wrappers and shims, and with `--subprocesses` every one below it. Polled by the session.
+
+use rustc_hash::FxHashSet;
+
+use super::launch::{Child, exit_code};
+use crate::event::{Nanos, Pid};
+use crate::target::attach::{Target, attach};
+use crate::target::error::AttachError;
+use crate::target::process::descendants;
+
+const MILLISECOND: u64 = 1_000_000;
+/// How long an interpreter that is there but not initialised is waited for, when attaching.
+const PATIENCE: u64 = 10_000 * MILLISECOND;
+/// How often to look for the first interpreter, and after [`HASTE_FOR`] of that; how often for child processes.
+const HASTY: u64 = MILLISECOND;
+const HASTE_FOR: u64 = 2_000 * MILLISECOND;
+const RELAXED: u64 = 10 * MILLISECOND;
+const CHILDREN: u64 = 20 * MILLISECOND;
+
+/// Looks for interpreters in a process and, if need be, those it starts.
+#[derive(Debug)]
+pub struct Follower {
+    root: Pid,
+    launched: bool,
+    subprocesses: bool,
+    observed: FxHashSet<Pid>,
+    found_any: bool,
+    started: Option<Nanos>,
+    next: Nanos,
+}
+
+impl Follower {
+    /// A follower of `root`, which gilscope has `launched` or not.
+    pub fn new(root: Pid, launched: bool, subprocesses: bool) -> Follower {
+        Follower {
+            root,
+            launched,
+            subprocesses,
+            observed: FxHashSet::default(),
+            found_any: false,
+            started: None,
+            next: Nanos(0),
+        }
+    }
+
+    /// When to poll next.
+    pub fn next(&self) -> Nanos {
+        self.next
+    }
+
+    /// Interpreters that have appeared since the last poll.
+    ///
+    /// # Errors
+    /// The process that was asked for can never be recorded.
+    pub fn poll(&mut self, now: Nanos) -> Result<Vec<Target>, AttachError> {
+        if now < self.next {
+            return Ok(Vec::new());
+        }
+        let started = *self.started.get_or_insert(now);
+        let mut found = Vec::new();
+        if !self.observed.contains(&self.root) {
+            match attach(self.root) {
+                Ok(target) => found.push(target),
+                Err(error) if self.found_any => log::debug!("{error}"),
+                Err(error) if self.launched && error.is_transient() => log::debug!("{error}"),
+                // An attached process is what it is; only its interpreter may still be about to start.
+                Err(error) if error.may_be_starting() && now.since(started) < PATIENCE => log::debug!("{error}"),
+                Err(error) => return Err(error),
+            }
+        }
+        let through_wrapper = self.launched && !self.found_any && found.is_empty();
+        if self.subprocesses || through_wrapper {
+            for pid in descendants(self.root) {
+                if self.observed.contains(&pid) || (through_wrapper && !self.subprocesses && !found.is_empty()) {
+                    continue;
+                }
+                match attach(pid) {
+                    Ok(target) => found.push(target),
+                    Err(error) if error.is_transient() => log::debug!("{error}"),
+                    Err(error) => log::info!("{error}"),
+                }
+            }
+        }
+        self.observed.extend(found.iter().map(|target| target.info.pid));
+        self.found_any |= !found.is_empty();
+        let haste = if now.since(started) < HASTE_FOR { HASTY } else { RELAXED };
+        self.next = match (self.found_any, self.subprocesses) {
+            (false, _) => Nanos(now.0 + haste),
+            (true, true) => Nanos(now.0 + CHILDREN),
+            (true, false) => Nanos(u64::MAX),
+        };
+        Ok(found)
+    }
+
+    /// A process can no longer be read: it has ended, or runs another program now, which may be Python again.
+    pub fn lost(&mut self, pid: Pid, now: Nanos) {
+        self.observed.remove(&pid);
+        self.next = self.next.min(Nanos(now.0 + RELAXED));
+    }
+
+    /// What to say when the process has ended before any interpreter was seen.
+    pub fn ended_without_python(&self, child: Option<&mut Child>) -> AttachError {
+        match child {
+            Some(child) => AttachError::NeverPython {
+                command: child.command().to_owned(),
+                code: child.try_wait().map_or(0, exit_code),
+            },
+            None => AttachError::Exited { pid: self.root },
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Starting the program that is to be recorded. It keeps the terminal, and its exit status is handed on.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child as Process, Command, ExitStatus};
+
+use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid as NixPid;
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use crate::event::Pid;
+
+/// A launched program.
+#[derive(Debug)]
+pub struct Child {
+    process: Process,
+    command: String,
+}
+
+impl Child {
+    /// Runs a command with gilscope's own standard input, output and error.
+    pub fn launch(program: &[OsString]) -> anyhow::Result<Child> {
+        let command = program.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let (name, arguments) = program.split_first().context("no command was given")?;
+        let process = Command::new(name)
+            .args(arguments)
+            .spawn()
+            .with_context(|| format!("cannot run `{command}`: is {} installed and executable?", name.display()))?;
+        Ok(Child { process, command })
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> Pid {
+        self.process.id() as Pid
+    }
+
+    /// What was run.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+
+    /// Sends it a signal, if it still runs.
+    pub fn signal(&mut self, signal: Signal) {
+        if matches!(self.process.try_wait(), Ok(None)) {
+            // It may just have ended.
+            let _ = kill(NixPid::from_raw(self.pid()), signal);
+        }
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().ok().flatten()
+    }
+
+    /// Waits until it ends. Returns the exit code to pass on: its own, or 128 plus the signal that ended it.
+    pub fn wait(&mut self) -> std::io::Result<u8> {
+        Ok(exit_code(self.process.wait()?))
+    }
+}
+
+/// What a shell would say of an exit status.
+pub fn exit_code(status: ExitStatus) -> u8 {
+    status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1) as u8
+}
+
+/// Something that becomes readable when the process ends.
+pub fn pidfd(pid: Pid) -> rustix::io::Result<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(pid).ok_or(rustix::io::Errno::SRCH)?;
+    pidfd_open(pid, PidfdFlags::empty())
+}

@@ -1,0 +1,95 @@
+//! Why the kernel refuses access to a process: its rules (`__ptrace_may_access`, Yama) applied to what `/proc`
+//! tells, because `EPERM` alone does not say which remedy helps. Called where a read was refused, and by the
+//! doctor.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use nix::unistd::{Uid, User};
+
+use super::error::{AttachError, Denied};
+use super::process::Status;
+use crate::event::Pid;
+
+/// `CAP_SYS_PTRACE`: read any process.
+pub const CAP_SYS_PTRACE: u64 = 1 << 19;
+
+/// The setting `kernel.yama.ptrace_scope`; `None` where the kernel has no Yama.
+pub fn yama_scope() -> Option<u8> {
+    fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").ok()?.trim().parse().ok()
+}
+
+/// The error for a process whose memory we were refused.
+pub fn denied(pid: Pid) -> AttachError {
+    let Some(target) = Status::read(pid) else { return AttachError::Exited { pid } };
+    // The kernel gives the folder of a protected process to root.
+    let owner = fs::metadata(format!("/proc/{pid}")).map_or(0, |folder| folder.uid());
+    AttachError::Permission { pid, cause: cause(&Status::own(), &target, owner, yama_scope()) }
+}
+
+fn cause(own: &Status, target: &Status, owner: u32, yama: Option<u8>) -> Denied {
+    let ids = |ids: &[u32]| ids.iter().take(3).copied().collect::<Vec<_>>();
+    let id = |ids: &[u32]| ids.first().copied().unwrap_or(0);
+    let (uid, gid) = (id(&own.uids), id(&own.gids));
+    if own.effective & CAP_SYS_PTRACE != 0 {
+        return match yama {
+            Some(scope @ 3..) => Denied::Yama(scope),
+            _ => Denied::Sandbox,
+        };
+    }
+    let target_uid = ids(&target.uids).into_iter().find(|&theirs| theirs != uid);
+    if let Some(target_uid) = target_uid {
+        return Denied::OtherUser { target: user(target_uid), own: user(uid), powerless_root: uid == 0 };
+    }
+    let effective_uid = target.uids.get(1).copied().unwrap_or(uid);
+    let other_group = ids(&target.gids).into_iter().any(|theirs| theirs != gid);
+    if other_group || owner != effective_uid || target.permitted & !own.permitted != 0 {
+        return Denied::Protected;
+    }
+    match yama {
+        Some(scope @ 1..) => Denied::Yama(scope),
+        _ => Denied::Sandbox,
+    }
+}
+
+/// "user NAME" or "user NUMBER".
+fn user(uid: u32) -> String {
+    match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => format!("user {}", user.name),
+        _ => format!("user {uid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(uid: u32, gid: u32, capabilities: u64) -> Status {
+        let (uids, gids) = (vec![uid; 4], vec![gid; 4]);
+        Status { uids, gids, permitted: capabilities, effective: capabilities, ..Status::default() }
+    }
+
+    #[test]
+    fn each_rule_of_the_kernel_is_told_apart() {
+        let me = status(4001, 4001, 0);
+        let twin = status(4001, 4001, 0);
+        let other = status(4002, 4002, 0);
+        let root = status(0, 0, u64::MAX);
+        assert_eq!(
+            cause(&me, &other, 4002, Some(1)),
+            Denied::OtherUser { target: "user 4002".into(), own: "user 4001".into(), powerless_root: false }
+        );
+        assert!(matches!(
+            cause(&status(0, 0, 0), &other, 4002, None),
+            Denied::OtherUser { powerless_root: true, .. }
+        ));
+        assert_eq!(cause(&me, &twin, 4001, Some(1)), Denied::Yama(1));
+        assert_eq!(cause(&me, &twin, 4001, Some(2)), Denied::Yama(2));
+        assert_eq!(cause(&root, &other, 4002, Some(3)), Denied::Yama(3));
+        assert_eq!(cause(&root, &other, 4002, Some(2)), Denied::Sandbox);
+        assert_eq!(cause(&me, &twin, 4001, Some(0)), Denied::Sandbox);
+        assert_eq!(cause(&me, &twin, 0, None), Denied::Protected, "not dumpable");
+        assert_eq!(cause(&me, &status(4001, 4001, 1 << 10), 4001, None), Denied::Protected, "file capabilities");
+        assert_eq!(cause(&me, &status(4001, 42, 0), 4001, None), Denied::Protected, "setgid");
+    }
+}

@@ -1,0 +1,51 @@
+//! From a pid to everything the sampler needs. Called by the session and by `dump`.
+
+use super::error::AttachError;
+use super::layout::{Layout, LayoutError};
+use super::locate::{Located, locate};
+use super::memory::{Live, Memory};
+use super::process::tid_map;
+use crate::event::{Pid, ProcessInfo};
+
+/// A process with a running interpreter.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where the interpreter is.
+    pub located: Located,
+    /// Its structure offsets.
+    pub layout: Layout,
+    /// The process is in another pid namespace: its tids are not ours.
+    pub foreign_tids: bool,
+    /// Facts for reports.
+    pub info: ProcessInfo,
+}
+
+/// Finds the interpreter of a process and learns its layout.
+///
+/// # Errors
+/// Those of [`locate`]; [`AttachError::NotStarted`] while the interpreter has no thread yet.
+pub fn attach(pid: Pid) -> Result<Target, AttachError> {
+    let located = locate(pid)?;
+    let memory = Live(pid);
+    let layout =
+        Layout::of(&memory, located.runtime, located.version, located.free_threaded).map_err(
+            |error| match error {
+                LayoutError::Read(error) => AttachError::Read { pid, error },
+                LayoutError::UnknownVersion(version) => AttachError::Unsupported { pid, version },
+                implausible @ LayoutError::Implausible { .. } => {
+                    AttachError::Layout { pid, reason: implausible.to_string() }
+                }
+            },
+        )?;
+    let head = memory.u64(located.runtime.wrapping_add(layout.interpreters_head)).unwrap_or(0);
+    if head == 0 || memory.u64(head.wrapping_add(layout.interp_threads)).unwrap_or(0) == 0 {
+        return Err(AttachError::NotStarted { pid });
+    }
+    let info = ProcessInfo {
+        pid,
+        command: located.process.command(),
+        python: located.version.to_string(),
+        free_threaded: located.free_threaded,
+    };
+    Ok(Target { foreign_tids: tid_map(pid).is_some(), located, layout, info })
+}

@@ -1,0 +1,17 @@
+//! The target process: finding the interpreter in it, reading its memory, knowing its structures.
+
+pub mod access;
+pub mod attach;
+pub mod debug_offsets;
+pub mod elf;
+pub mod error;
+pub mod layout;
+pub mod locate;
+pub mod maps;
+pub mod memory;
+pub mod names;
+pub mod objects;
+pub mod os_thread;
+pub mod process;
+pub mod stop;
+pub mod version;

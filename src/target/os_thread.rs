@@ -1,0 +1,192 @@
+//! What the kernel says of one thread, cheaply enough for every tick: has it run since the last look, and where is
+//! it blocked. Two `/proc` files kept open per thread. Called by the sampler and by `dump`.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::{Errno, pread};
+
+use crate::event::{Pid, Syscall, Tid};
+
+/// The thread does not exist any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
+
+/// Where a thread is, as the kernel sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// On a CPU or ready to run.
+    Running,
+    /// Blocked in a system call.
+    Blocked {
+        /// Which.
+        call: Syscall,
+        /// Its first argument: the address, for a futex call.
+        arg: u64,
+    },
+    /// Stopped by a signal or a debugger.
+    Stopped,
+    /// Not told (no permission to look, or a kernel without the file).
+    Unknown,
+}
+
+/// Counters of the scheduler: equal values at two moments mean that the thread was not switched in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchedStat {
+    /// Time on a CPU so far, in nanoseconds; of a running thread, up to the last scheduler tick.
+    pub cpu_ns: u64,
+    /// Time spent ready to run but not running, in nanoseconds.
+    pub run_delay_ns: u64,
+    /// How many times it was put on a CPU.
+    pub switches: u64,
+}
+
+/// One thread's files.
+#[derive(Debug)]
+pub struct OsThread {
+    pid: Pid,
+    tid: Tid,
+    schedstat: File,
+    syscall: File,
+}
+
+/// A `/proc` file, kept open unless descriptors ran out.
+#[derive(Debug)]
+enum File {
+    Open(OwnedFd),
+    /// To be opened at each read.
+    Closed(&'static str),
+}
+
+impl OsThread {
+    /// Opens the files of thread `tid` of process `pid`.
+    pub fn open(pid: Pid, tid: Tid) -> Result<OsThread, Gone> {
+        let file = |name| match open(pid, tid, name) {
+            Ok(fd) => Ok(File::Open(fd)),
+            Err(Errno::NOENT | Errno::SRCH) => Err(Gone),
+            Err(_) => Ok(File::Closed(name)),
+        };
+        // `syscall` is absent from kernels without CONFIG_HAVE_ARCH_TRACEHOOK; `schedstat` tells whether the
+        // thread is there at all.
+        let schedstat = file("schedstat")?;
+        let syscall = file("syscall").unwrap_or(File::Closed("syscall"));
+        Ok(OsThread { pid, tid, schedstat, syscall })
+    }
+
+    /// The thread's tid.
+    pub fn tid(&self) -> Tid {
+        self.tid
+    }
+
+    /// The scheduler's counters; `None` where the kernel keeps none (no CONFIG_SCHED_INFO).
+    pub fn sched(&self) -> Result<Option<SchedStat>, Gone> {
+        let mut buffer = [0; 80];
+        let Some(text) = self.read(&self.schedstat, &mut buffer)? else { return Ok(None) };
+        let mut numbers = text.split(|byte| byte.is_ascii_whitespace()).map(decimal);
+        let mut next = || numbers.next().unwrap_or(0);
+        let stat = SchedStat { cpu_ns: next(), run_delay_ns: next(), switches: next() };
+        Ok((stat.switches != 0).then_some(stat))
+    }
+
+    /// Where the thread is now.
+    pub fn run_state(&self) -> Result<RunState, Gone> {
+        let mut buffer = [0; 160];
+        let Some(text) = self.read(&self.syscall, &mut buffer)? else { return Ok(RunState::Unknown) };
+        if text.starts_with(b"running") {
+            return Ok(RunState::Running);
+        }
+        let mut words = text.split(|byte| byte.is_ascii_whitespace());
+        let call = words.next().unwrap_or(b"");
+        if call.starts_with(b"-") {
+            // Off the CPU but in no call: a page fault, or stopped. Rare enough for a costlier look.
+            return Ok(match self.is_stopped() {
+                true => RunState::Stopped,
+                false => RunState::Blocked { call: Syscall(-1), arg: 0 },
+            });
+        }
+        let arg = words.next().map_or(0, hexadecimal);
+        Ok(RunState::Blocked { call: Syscall(decimal(call) as i16), arg })
+    }
+
+    /// The CPU the thread runs on, or last ran on.
+    pub fn last_cpu(&self) -> Option<usize> {
+        self.stat(36, |field| decimal(field) as usize)
+    }
+
+    /// Whether a signal or a debugger has stopped the thread.
+    fn is_stopped(&self) -> bool {
+        self.stat(0, |state| matches!(state, b"T" | b"t")).unwrap_or(false)
+    }
+
+    /// A field of `stat`, counted from the state, which follows the name. That is in parentheses and may contain
+    /// any byte.
+    fn stat<T>(&self, index: usize, decode: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let mut buffer = [0; 512];
+        let text = self.read(&File::Closed("stat"), &mut buffer).ok()??;
+        let name_end = text.iter().rposition(|&byte| byte == b')')?;
+        let field = text.get(name_end + 2..)?.split(|&byte| byte == b' ').nth(index)?;
+        Some(decode(field))
+    }
+
+    /// Reads a file; `None` if that is not allowed or there is none.
+    fn read<'b>(&self, file: &File, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, Gone> {
+        let result = match file {
+            File::Open(fd) => pread(fd, &mut *buffer, 0),
+            File::Closed(name) => open(self.pid, self.tid, name).and_then(|fd| pread(fd, &mut *buffer, 0)),
+        };
+        match result {
+            Ok(0) | Err(Errno::SRCH) => Err(Gone),
+            Ok(len) => Ok(Some(&buffer[..len])),
+            Err(Errno::NOENT) if matches!(file, File::Closed("schedstat")) => Err(Gone),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+fn open(pid: Pid, tid: Tid, name: &str) -> Result<OwnedFd, Errno> {
+    openat(CWD, format!("/proc/{pid}/task/{tid}/{name}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn decimal(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |value: u64, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit & 0xf)))
+}
+
+fn hexadecimal(digits: &[u8]) -> u64 {
+    digits.strip_prefix(b"0x").unwrap_or(digits).iter().fold(0, |value: u64, &digit| {
+        value.wrapping_mul(16).wrapping_add(char::from(digit).to_digit(16).map_or(0, u64::from))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(decimal(b"202"), 202);
+        assert_eq!(hexadecimal(b"0x7fbe00a1"), 0x7fbe_00a1);
+    }
+
+    #[test]
+    fn this_thread_is_running_and_a_sleeping_one_is_blocked() {
+        let pid = std::process::id() as Pid;
+        let (send, receive) = std::sync::mpsc::channel();
+        let sleeper = std::thread::spawn(move || {
+            send.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            std::thread::park();
+        });
+        let other = OsThread::open(pid, receive.recv().unwrap()).unwrap();
+        let own = OsThread::open(pid, rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+        assert_eq!(own.run_state(), Ok(RunState::Running));
+        while !matches!(other.run_state(), Ok(RunState::Blocked { call: Syscall(202), .. })) {
+            std::thread::yield_now();
+        }
+        let before = other.sched().unwrap();
+        assert_eq!(before, other.sched().unwrap(), "a blocked thread's counters stand still");
+        sleeper.thread().unpark();
+        sleeper.join().unwrap();
+        while other.sched().is_ok() {
+            std::thread::yield_now();
+        }
+    }
+}

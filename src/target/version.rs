@@ -1,0 +1,37 @@
+//! Versions of CPython. Used by everything that must know a structure's shape.
+
+use std::fmt;
+
+/// A released (or pre-release) CPython version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// 3 for everything gilscope can read.
+    pub major: u8,
+    /// 8 to 15.
+    pub minor: u8,
+    /// The patch release.
+    pub patch: u8,
+}
+
+impl Version {
+    /// The oldest version whose structures are known.
+    pub const OLDEST: Version = Version { major: 3, minor: 8, patch: 0 };
+    /// The newest minor version whose structures are known.
+    pub const NEWEST_MINOR: u8 = 15;
+
+    /// Decodes `PY_VERSION_HEX`: one byte each of major, minor, patch; release level and serial are ignored.
+    pub fn from_hex(hex: u64) -> Version {
+        Version { major: (hex >> 24) as u8, minor: (hex >> 16) as u8, patch: (hex >> 8) as u8 }
+    }
+
+    /// Whether gilscope knows this version's structures.
+    pub fn supported(self) -> bool {
+        self.major == 3 && (Self::OLDEST.minor..=Self::NEWEST_MINOR).contains(&self.minor)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
