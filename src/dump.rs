@@ -95,7 +95,7 @@ pub fn dump(pid: Pid) -> Result<Dump> {
     for look in 0..LOOKS {
         events.clear();
         let mut sink = Sink { stacks: &mut stacks, events: &mut events, next_thread: &mut next_thread };
-        sampler.tick(now(), &mut sink)?;
+        sampler.tick(now(), 1, &mut sink)?;
         // The first look finds the threads; one more sees the GIL and them at once.
         if look > 0 && !events.iter().any(|event| matches!(event, Event::Lost { .. })) {
             break;
@@ -167,7 +167,9 @@ impl Dump {
     pub fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
-        let mut line = |text: std::fmt::Arguments<'_>| drop(writeln!(out, "{text}"));
+        let mut line = |text: std::fmt::Arguments<'_>| {
+            let _ = writeln!(out, "{text}");
+        };
         let flavour = if self.free_threaded { ", free-threaded" } else { "" };
         line(format_args!("Process {}: {}", self.pid, one_line(&self.command.join(" "))));
         line(format_args!("Python {}{flavour} ({})", self.python, self.executable));

@@ -168,6 +168,8 @@ pub enum Event {
     Sample {
         /// When it was read.
         at: Nanos,
+        /// For how many periods of the sampling rate it stands: 1, unless ticks were missed before it.
+        periods: u32,
         /// Whose.
         thread: ThreadId,
         /// What it was doing.
@@ -179,6 +181,8 @@ pub enum Event {
     Lost {
         /// When.
         at: Nanos,
+        /// As for [`Event::Sample`].
+        periods: u32,
         /// Whose.
         thread: ThreadId,
         /// What it was doing.

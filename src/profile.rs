@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::event::{Event, Nanos, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid};
 use crate::intern::{Interner, StackId};
-use crate::sampler::tree::Tree;
+use crate::sampler::tree::{Key, Tree};
 
 /// What is known of one thread.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct ThreadInfo {
     pub start: Nanos,
     /// Last seen.
     pub end: Nanos,
-    /// Ticks at which it was looked at.
+    /// Ticks at which it was there.
     pub samples: u64,
     /// Ticks without a stack (torn or unreadable); part of `samples`.
     pub lost: u64,
@@ -33,12 +33,14 @@ pub struct ThreadInfo {
 pub struct Span {
     /// The first tick.
     pub start: Nanos,
-    /// The tick after the last (or the last one plus a period at the end of the recording).
+    /// The tick after the last, or the end of the recording.
     pub end: Nanos,
     /// What the thread was doing.
     pub state: ThreadState,
     /// Its stack.
     pub stack: StackId,
+    /// The stack could not be read.
+    pub lost: bool,
 }
 
 /// How the recording went: the honest small print of every output.
@@ -50,9 +52,11 @@ pub struct SessionInfo {
     pub end: Nanos,
     /// Ticks a second that were asked for.
     pub rate_hz: f64,
-    /// Ticks made.
+    /// Periods of the sampling rate that were recorded.
     pub ticks: u64,
-    /// Ticks that came more than half a period late.
+    /// Looks at the threads: one per period, but for those missed.
+    pub looks: u64,
+    /// Ticks that came more than half a period late, or not at all.
     pub late_ticks: u64,
     /// Threads stopped for a read, times.
     pub stops: u64,
@@ -84,7 +88,7 @@ pub struct Profile {
 impl Profile {
     /// Keeps a timeline from now on (trace formats need it; it costs memory with every change of stack).
     pub fn keep_timeline(&mut self) {
-        self.timeline.get_or_insert_default();
+        self.timeline.get_or_insert_default().resize_with(self.threads.len(), Vec::new);
     }
 
     /// Takes in one event.
@@ -121,27 +125,32 @@ impl Profile {
                     last.end = at;
                 }
             }
-            Event::Sample { at, thread, state, stack } => self.sample(at, thread, state, stack, false),
-            Event::Lost { at, thread, state, .. } => self.sample(at, thread, state, StackId::EMPTY, true),
+            Event::Sample { at, periods, thread, state, stack } => {
+                self.sample(at, periods, Key { thread, state, stack, lost: false });
+            }
+            Event::Lost { at, periods, thread, state, .. } => {
+                self.sample(at, periods, Key { thread, state, stack: StackId::EMPTY, lost: true });
+            }
         }
     }
 
-    fn sample(&mut self, at: Nanos, thread: ThreadId, state: ThreadState, stack: StackId, lost: bool) {
-        let info = &mut self.threads[thread.0 as usize];
+    fn sample(&mut self, at: Nanos, periods: u32, key: Key) {
+        let index = key.thread.0 as usize;
+        let info = &mut self.threads[index];
         info.end = at;
-        info.samples += 1;
-        info.lost += u64::from(lost);
-        self.tree.add(thread, state, stack, lost);
-        if let Some(timeline) = &mut self.timeline {
-            let spans = &mut timeline[thread.0 as usize];
-            match spans.last_mut() {
-                Some(last) if last.state == state && last.stack == stack => last.end = at,
-                last => {
-                    if let Some(last) = last {
-                        last.end = at;
-                    }
-                    spans.push(Span { start: at, end: at, state, stack });
+        info.samples += u64::from(periods);
+        info.lost += if key.lost { u64::from(periods) } else { 0 };
+        self.tree.add(key, u64::from(periods));
+        let Some(timeline) = &mut self.timeline else { return };
+        let spans = &mut timeline[index];
+        let Key { state, stack, lost, .. } = key;
+        match spans.last_mut() {
+            Some(last) if (last.state, last.stack, last.lost) == (state, stack, lost) => last.end = at,
+            last => {
+                if let Some(last) = last {
+                    last.end = at;
                 }
+                spans.push(Span { start: at, end: at, state, stack, lost });
             }
         }
     }

@@ -119,12 +119,15 @@ impl Session<'_> {
                 }
                 self.observe(found);
             }
-            if !self.observed.is_empty() && ticks.due(at) {
-                self.tick(at);
-                ticks.done(now());
+            if !self.observed.is_empty()
+                && let Some(periods) = ticks.due(at)
+            {
+                self.tick(at, periods);
+                ticks.done();
                 progress.show(at, &self.profile, &ticks, self.observed.len());
             }
-            self.profile.session.ticks = ticks.made();
+            self.profile.session.ticks = ticks.periods();
+            self.profile.session.looks = ticks.made();
             self.profile.session.late_ticks = ticks.late();
             let at = now();
             if until.is_some_and(|until| until <= at) {
@@ -168,11 +171,11 @@ impl Session<'_> {
     }
 
     /// One look at every process. Those that cannot be read any more have ended, or run another program now.
-    fn tick(&mut self, at: Nanos) {
+    fn tick(&mut self, at: Nanos, periods: u32) {
         let Session { profile, events, next_thread, observed, follower, totals, .. } = self;
         observed.retain_mut(|observed| {
             let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread };
-            let result = observed.sampler.tick(at, &mut sink);
+            let result = observed.sampler.tick(at, periods, &mut sink);
             if let Err(error) = result {
                 log::info!("process {}: {error}", observed.pid);
                 observed.sampler.finish(at, &mut sink);

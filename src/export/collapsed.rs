@@ -9,7 +9,6 @@ use crate::profile::Profile;
 use super::Options;
 use super::frames::FrameTable;
 use super::label::one_line;
-use super::view::{NO_PYTHON_FRAME, STACK_UNREADABLE};
 
 /// The samples of a view by stack.
 pub(super) struct Folded<'a> {
@@ -43,8 +42,7 @@ pub(super) fn fold<'a>(profile: &'a Profile, options: &Options) -> Folded<'a> {
         if options.threads {
             stack.push(frames.pseudo(&profile.thread_label(key.thread)));
         }
-        let stand_in = if key.lost { STACK_UNREADABLE } else { NO_PYTHON_FRAME };
-        frames.push_sample(key.state, key.stack, stand_in, &mut stack);
+        frames.push_sample(key.state, key.stack, key.lost, &mut stack);
         names.extend(frames.entries()[names.len()..].iter().map(|entry| folded_name(&entry.name)));
         let mut line = String::new();
         for &frame in &stack {

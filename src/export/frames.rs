@@ -10,7 +10,7 @@ use crate::profile::Profile;
 
 use super::Options;
 use super::label::frame_label;
-use super::view::leaf;
+use super::view::{NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
 
 /// One frame, as speedscope wants it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -62,12 +62,12 @@ impl<'a> FrameTable<'a> {
         into[base..].reverse();
     }
 
-    /// Appends what a thread did: its frames, or `stand_in` when it has none, then the leaf that tells its state.
+    /// Appends what a thread did: its frames, or what stands in for them, then the leaf that tells its state.
     ///
     /// A lost sample has that leaf too: its state was read, only its stack was not.
-    pub fn push_sample(&mut self, state: ThreadState, stack: StackId, stand_in: &str, into: &mut Vec<u32>) {
+    pub fn push_sample(&mut self, state: ThreadState, stack: StackId, lost: bool, into: &mut Vec<u32>) {
         if stack == StackId::EMPTY {
-            into.push(self.pseudo(stand_in));
+            into.push(self.pseudo(if lost { STACK_UNREADABLE } else { NO_PYTHON_FRAME }));
         } else {
             self.push_stack(stack, into);
         }

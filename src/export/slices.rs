@@ -110,6 +110,7 @@ mod tests {
                 end: Nanos(end),
                 state: ThreadState::Blocked(Syscall(place)),
                 stack: StackId::EMPTY,
+                lost: false,
             })
             .collect();
         let mut visitor = Script { script, edges: Vec::new() };

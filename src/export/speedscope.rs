@@ -18,7 +18,6 @@ use super::flamegraph::title;
 use super::frames::{Entry, FrameTable};
 use super::label::one_line;
 use super::slices::{Edge, Visitor, bounds, timeline, walk};
-use super::view::NO_STACK;
 
 /// A file, after `file-format-spec.ts` of speedscope.
 #[derive(Serialize)]
@@ -117,7 +116,7 @@ impl Visitor for Events<'_, '_> {
 
     fn fill(&mut self, span: &Span, into: &mut Vec<u32>) {
         if self.options.shows(span.state) {
-            self.frames.push_sample(span.state, span.stack, NO_STACK, into);
+            self.frames.push_sample(span.state, span.stack, span.lost, into);
         }
     }
 
@@ -196,7 +195,7 @@ mod tests {
                 call("[GIL held off CPU: clock_nanosleep]", 4, 5),
                 call("work (pkg/core.py:20)", 4, 5),
                 call("main (app.py:10)", 0, 5),
-                call("[no stack]", 5, 6),
+                call("[stack unreadable]", 5, 6),
             ]
         );
     }

@@ -36,8 +36,6 @@ impl Options {
 pub(super) const STACK_UNREADABLE: &str = "[stack unreadable]";
 /// Stands in for the frames of a thread that had none.
 pub(super) const NO_PYTHON_FRAME: &str = "[no Python frame]";
-/// Stands in for either of them on a timeline, which does not tell them apart.
-pub(super) const NO_STACK: &str = "[no stack]";
 
 /// The pseudo-frame on top of a stack that was not running Python; `None` for one that was.
 ///

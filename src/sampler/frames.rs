@@ -117,7 +117,7 @@ impl<'a> Walk<'a> {
             if self.base_frame == Some(self.next) {
                 return Step::Complete;
             }
-            if self.next % 8 != 0 || self.steps >= MAX_FRAMES {
+            if !self.next.is_multiple_of(8) || self.steps >= MAX_FRAMES {
                 return Step::Invalid;
             }
             let Some(bytes) = find(self.next, f.len) else {

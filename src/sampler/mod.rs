@@ -155,8 +155,9 @@ impl Sampler {
         self.stopper.release();
     }
 
-    /// Looks at every thread once. An error means that the process cannot be read any more.
-    pub fn tick(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Result<(), ReadError> {
+    /// Looks at every thread once, for so many periods of the sampling rate. An error means that the process cannot
+    /// be read any more.
+    pub fn tick(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
         self.stopper.release();
         self.registry.refresh(&self.memory, &self.layout, now, sink)?;
         self.poll(now, sink);
@@ -170,7 +171,7 @@ impl Sampler {
         if self.read_stopped() {
             self.read(Turn::Again)?;
         }
-        self.report(now, sink);
+        self.report(now, periods, sink);
         if now >= self.names_at {
             self.name_threads(now, sink);
         }
@@ -287,9 +288,16 @@ impl Sampler {
                                 slot.progress = Progress::Failed(Loss::Unreadable);
                             }
                         }
-                        Reading::Moved if double && running && may_stop => {
-                            thread.pace.count(true);
-                            thread.turn = Turn::Stop;
+                        Reading::Moved if double => {
+                            // What moves is running now, whatever it was when the kernel was asked.
+                            if running {
+                                thread.pace.count(true);
+                            } else {
+                                thread.run = RunState::Running;
+                            }
+                            if may_stop {
+                                thread.turn = Turn::Stop;
+                            }
                         }
                         Reading::Moved => {}
                     }
@@ -343,7 +351,7 @@ impl Sampler {
     }
 
     /// Names what was read, and says what every thread is doing.
-    fn report(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+    fn report(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) {
         let Sampler { memory, layout, registry, codes, .. } = self;
         let read = registry.threads.iter().filter(|thread| thread.fresh).flat_map(|thread| &thread.slots);
         let stacks = read.filter(|slot| slot.progress == Progress::Done).map(|slot| slot.reader.frames());
@@ -356,8 +364,8 @@ impl Sampler {
             }
             let (id, state) = (thread.id, thread.state);
             sink.events.push(match thread.loss {
-                Some(loss) => Event::Lost { at: now, thread: id, state, loss },
-                None => Event::Sample { at: now, thread: id, state, stack: thread.stack },
+                Some(loss) => Event::Lost { at: now, periods, thread: id, state, loss },
+                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.stack },
             });
         }
     }

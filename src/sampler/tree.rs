@@ -26,9 +26,9 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Counts one sample. Allocates only when the key is new.
-    pub fn add(&mut self, thread: ThreadId, state: ThreadState, stack: StackId, lost: bool) {
-        *self.counts.entry(Key { thread, state, stack, lost }).or_insert(0) += 1;
+    /// Counts samples. Allocates only when the key is new.
+    pub fn add(&mut self, key: Key, samples: u64) {
+        *self.counts.entry(key).or_insert(0) += samples;
     }
 
     /// All counts, in a stable order.

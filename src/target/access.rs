@@ -22,33 +22,34 @@ pub fn yama_scope() -> Option<u8> {
 /// The error for a process whose memory we were refused.
 pub fn denied(pid: Pid) -> AttachError {
     let Some(target) = Status::read(pid) else { return AttachError::Exited { pid } };
-    // The kernel gives the folder of a protected process to root.
-    let owner = fs::metadata(format!("/proc/{pid}")).map_or(0, |folder| folder.uid());
+    // The kernel gives the files of a protected process to root (but not the folder they are in).
+    let owner = fs::metadata(format!("/proc/{pid}/maps")).map_or(0, |file| file.uid());
     AttachError::Permission { pid, cause: cause(&Status::own(), &target, owner, yama_scope()) }
 }
 
 fn cause(own: &Status, target: &Status, owner: u32, yama: Option<u8>) -> Denied {
-    let ids = |ids: &[u32]| ids.iter().take(3).copied().collect::<Vec<_>>();
-    let id = |ids: &[u32]| ids.first().copied().unwrap_or(0);
-    let (uid, gid) = (id(&own.uids), id(&own.gids));
     if own.effective & CAP_SYS_PTRACE != 0 {
         return match yama {
             Some(scope @ 3..) => Denied::Yama(scope),
             _ => Denied::Sandbox,
         };
     }
-    let target_uid = ids(&target.uids).into_iter().find(|&theirs| theirs != uid);
-    if let Some(target_uid) = target_uid {
-        return Denied::OtherUser { target: user(target_uid), own: user(uid), powerless_root: uid == 0 };
-    }
+    let id = |ids: &[u32]| ids.first().copied().unwrap_or(0);
+    // Real, effective and saved ids must all be ours.
+    let other = |ids: &[u32], own: u32| ids.iter().take(3).copied().find(|&id| id != own);
+    let uid = id(&own.uids);
     let effective_uid = target.uids.get(1).copied().unwrap_or(uid);
-    let other_group = ids(&target.gids).into_iter().any(|theirs| theirs != gid);
-    if other_group || owner != effective_uid || target.permitted & !own.permitted != 0 {
-        return Denied::Protected;
-    }
-    match yama {
-        Some(scope @ 1..) => Denied::Yama(scope),
-        _ => Denied::Sandbox,
+    let other_user = other(&target.uids, uid);
+    let protected = other(&target.gids, id(&own.gids)).is_some()
+        || owner != effective_uid
+        || target.permitted & !own.permitted != 0;
+    match (other_user, yama) {
+        (other_user, _) if uid == 0 && (other_user.is_some() || protected) => Denied::PowerlessRoot,
+        (Some(0), _) => Denied::OfRoot { own: user(uid) },
+        (Some(theirs), _) => Denied::OtherUser { target: user(theirs), own: user(uid) },
+        (None, _) if protected => Denied::Protected,
+        (None, Some(scope @ 1..)) => Denied::Yama(scope),
+        (None, _) => Denied::Sandbox,
     }
 }
 
@@ -77,12 +78,12 @@ mod tests {
         let root = status(0, 0, u64::MAX);
         assert_eq!(
             cause(&me, &other, 4002, Some(1)),
-            Denied::OtherUser { target: "user 4002".into(), own: "user 4001".into(), powerless_root: false }
+            Denied::OtherUser { target: "user 4002".into(), own: "user 4001".into() }
         );
-        assert!(matches!(
-            cause(&status(0, 0, 0), &other, 4002, None),
-            Denied::OtherUser { powerless_root: true, .. }
-        ));
+        assert_eq!(cause(&me, &root, 0, None), Denied::OfRoot { own: "user 4001".into() });
+        assert_eq!(cause(&status(0, 0, 0), &other, 4002, None), Denied::PowerlessRoot);
+        assert_eq!(cause(&status(0, 0, 0), &root, 0, None), Denied::PowerlessRoot);
+        assert_eq!(cause(&status(0, 0, 0), &status(0, 0, 0), 0, Some(1)), Denied::Yama(1));
         assert_eq!(cause(&me, &twin, 4001, Some(1)), Denied::Yama(1));
         assert_eq!(cause(&me, &twin, 4001, Some(2)), Denied::Yama(2));
         assert_eq!(cause(&root, &other, 4002, Some(3)), Denied::Yama(3));

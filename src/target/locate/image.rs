@@ -111,9 +111,7 @@ impl Image {
     pub fn hidden_version(&self, memory: &Live) -> Option<Version> {
         let worthwhile =
             self.role != Role::Other || self.symbol(Table::Dynamic, &["Py_GetVersion", "Py_Initialize"]).is_some();
-        let text = worthwhile.then(|| version::search_text(memory, &self.writable())).flatten();
-        // Before it has made its text, its name must do to refuse an old one.
-        text.or_else(|| version::from_name(self.file.name()).filter(|version| !version.supported()))
+        worthwhile.then(|| version::search_text(memory, &self.writable())).flatten()
     }
 
     /// Whether this ought to be CPython, by its name.

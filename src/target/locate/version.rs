@@ -68,7 +68,7 @@ pub fn search_text(memory: &impl Memory, data: &[Range<u64>]) -> Option<Version>
 pub fn search<T>(memory: &impl Memory, data: &Range<u64>, find: impl Fn(u64, &[u8]) -> Option<T>) -> Option<T> {
     const PIECE: usize = 1 << 20;
     let end = data.end.min(data.start.saturating_add(MOST_SEARCHED));
-    let start = data.start.next_multiple_of(RUNTIME_ALIGNMENT);
+    let start = data.start.checked_next_multiple_of(RUNTIME_ALIGNMENT)?;
     let mut buffer = vec![0; PIECE + LONGEST_TEXT];
     (start..end).step_by(PIECE).find_map(|addr| {
         let piece = &mut buffer[..(end - addr).min((PIECE + LONGEST_TEXT) as u64) as usize];
@@ -88,13 +88,7 @@ fn from_text(bytes: &[u8]) -> Option<Version> {
     (rest.contains('(') && rest.contains(") ") && rest.contains('[')).then(|| from_number(number)).flatten()
 }
 
-/// The version in a file's name, without its patch number: `libpython3.6m.so.1.0`, `python2.7`.
-pub fn from_name(name: &str) -> Option<Version> {
-    let number = name.strip_prefix("lib").unwrap_or(name).strip_prefix("python")?;
-    from_number(number.split(".so").next()?)
-}
-
-/// `3.8.18`, `3.13.0rc1+`, `3.6m`.
+/// `3.8.18`, `3.13.0rc1+`.
 fn from_number(number: &str) -> Option<Version> {
     let mut parts = number.split('.').map(|part| {
         let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
@@ -124,15 +118,6 @@ mod tests {
         assert_eq!(parse("3.8.18"), None, "a library's version");
         assert_eq!(parse("3.x (a) [b]"), None);
         assert_eq!(from_text(b"3.8.18 (default) [GCC"), None, "no end");
-    }
-
-    #[test]
-    fn names_of_files() {
-        assert_eq!(from_name("libpython3.6m.so.1.0"), version(3, 6, 0));
-        assert_eq!(from_name("libpython3.13t.so.1.0"), version(3, 13, 0));
-        assert_eq!(from_name("python2.7"), version(2, 7, 0));
-        assert_eq!(from_name("libpython3.so"), None);
-        assert_eq!(from_name("bash"), None);
     }
 
     /// Data of a file at 0x10000 that hold `content` at 0x10000 + `place`.
