@@ -143,11 +143,13 @@ mod tests {
 
     #[test]
     fn a_look_that_comes_late_stands_for_the_periods_without_one() {
-        let mut ticks = Ticks::new(1000.0, Nanos(0));
-        assert_eq!(ticks.due(Nanos(0)), None);
-        assert_eq!(ticks.due(Nanos(5_500_000)), Some(5), "periods 0 to 4");
+        let start = Nanos(1_000_000_007);
+        let after = |nanos: u64| Nanos(start.0 + nanos);
+        let mut ticks = Ticks::new(1000.0, start);
+        assert_eq!(ticks.due(start), None);
+        assert_eq!(ticks.due(after(5_500_000)), Some(5), "periods 0 to 4");
         ticks.done();
-        assert!((5_000_000..6_000_000).contains(&ticks.next().0), "period 5 has its own");
+        assert!((5_000_000..6_000_000).contains(&ticks.next().since(start)), "period 5 has its own");
         assert_eq!((ticks.made(), ticks.late(), ticks.periods()), (1, 5, 5));
     }
 }

@@ -159,6 +159,9 @@ fn hexadecimal(digits: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
     use super::*;
 
     #[test]
@@ -167,29 +170,45 @@ mod tests {
         assert_eq!(hexadecimal(b"0x7fbe00a1"), 0x7fbe_00a1);
     }
 
+    fn tid() -> Tid {
+        rustix::thread::gettid().as_raw_nonzero().get()
+    }
+
     #[test]
-    fn this_thread_is_running_and_a_sleeping_one_is_blocked() {
+    fn a_busy_thread_runs_and_a_sleeping_one_is_blocked() {
         let pid = std::process::id() as Pid;
         let (send, receive) = std::sync::mpsc::channel();
+        let sender = send.clone();
         let sleeper = std::thread::spawn(move || {
-            send.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            sender.send(tid()).unwrap();
             std::thread::park();
         });
-        let other = OsThread::open(pid, receive.recv().unwrap()).unwrap();
-        let own = OsThread::open(pid, rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
-        assert_eq!(own.run_state(), Ok(RunState::Running));
+        let asleep = OsThread::open(pid, receive.recv().unwrap()).unwrap();
         let parked = || {
-            let before = other.sched().unwrap();
-            let blocked = matches!(other.run_state(), Ok(RunState::Blocked { call: Syscall(202), .. }));
-            blocked && before == other.sched().unwrap()
+            let before = asleep.sched().unwrap();
+            let blocked = matches!(asleep.run_state(), Ok(RunState::Blocked { call: Syscall(202), .. }));
+            blocked && before == asleep.sched().unwrap()
         };
         // Once it is parked, its counters stand still.
         while !(parked() && parked() && parked()) {
             std::thread::yield_now();
         }
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        let busy = std::thread::spawn(move || {
+            send.send(tid()).unwrap();
+            while !told.load(Relaxed) {}
+        });
+        let running = OsThread::open(pid, receive.recv().unwrap()).unwrap();
+        while running.run_state() != Ok(RunState::Running) {
+            std::thread::yield_now();
+        }
+        stop.store(true, Relaxed);
         sleeper.thread().unpark();
+        busy.join().unwrap();
         sleeper.join().unwrap();
-        while other.sched().is_ok() {
+        // The kernel takes a moment to take them away.
+        while asleep.sched().is_ok() || running.run_state().is_ok() {
             std::thread::yield_now();
         }
     }
