@@ -141,7 +141,8 @@ impl Session<'_> {
             // An interrupted poll is as good as one that found nothing.
             let _ = poll(&mut fds, Some(&timeout));
             let root_ended = !fds[1].revents().is_empty();
-            match signals.take() {
+            let signalled = !fds[0].revents().is_empty();
+            match signalled.then(|| signals.take()).flatten() {
                 Some(Received::Child) => self.observed.iter_mut().for_each(|observed| observed.sampler.release()),
                 Some(Received::Stop { signal, by_terminal }) => {
                     if let Some(child) = child.as_deref_mut().filter(|_| !by_terminal) {

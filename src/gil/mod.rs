@@ -11,6 +11,10 @@ pub struct Gil {
     pub addr: u64,
     /// The thread state that holds it now; 0 when it is free.
     pub holder: u64,
+    /// The thread state that holds it or was the last to.
+    pub last_holder: u64,
+    /// `switch_number`: counts how often it went to another thread state than the last.
+    pub switches: u64,
     /// Whether this build uses it: always, or (free-threaded) only after something switched it on.
     pub enabled: bool,
 }
@@ -22,12 +26,24 @@ impl Gil {
             let offset = offset as usize;
             i32::from_le_bytes(bytes[offset..offset + 4].try_into().expect("four bytes"))
         };
-        let holder = layout.last_holder as usize;
-        let holder = u64::from_le_bytes(bytes[holder..holder + 8].try_into().expect("eight bytes"));
+        let u64_at = |offset: u64| {
+            let offset = offset as usize;
+            u64::from_le_bytes(bytes[offset..offset + 8].try_into().expect("eight bytes"))
+        };
+        let last_holder = u64_at(layout.last_holder);
         // `last_holder` keeps its value after the release: only `locked` says whether it still holds.
         let locked = i32_at(layout.locked) == 1;
         let enabled = layout.enabled.is_none_or(|offset| i32_at(offset) != 0);
-        Gil { addr, holder: if locked && enabled { holder } else { 0 }, enabled }
+        let holder = if locked && enabled { last_holder } else { 0 };
+        Gil { addr, holder, last_holder, switches: u64_at(layout.switches), enabled }
+    }
+
+    /// Whether `tstate` cannot have held the GIL since `before` was read: it went to nobody else, and `tstate` is
+    /// not the one that had it. Such a thread has not run Python either, and its stack is what it was.
+    pub fn kept_from(&self, before: &Gil, tstate: u64) -> bool {
+        let same =
+            self.addr == before.addr && self.switches == before.switches && self.last_holder == before.last_holder;
+        same && self.enabled && before.enabled && self.last_holder != 0 && self.last_holder != tstate
     }
 
     /// Reads the GIL at `addr`; one that cannot be read is free and not enabled.
@@ -52,11 +68,12 @@ impl Gil {
 mod tests {
     use super::*;
 
-    const LAYOUT: GilLayout = GilLayout { enabled: None, last_holder: 8, locked: 16, cond: 32, len: 24 };
+    const LAYOUT: GilLayout =
+        GilLayout { enabled: None, last_holder: 8, locked: 16, switches: 24, cond: 32, len: 32 };
 
     #[test]
     fn a_released_gil_has_no_holder_although_it_remembers_the_last() {
-        let mut bytes = [0; 24];
+        let mut bytes = [0; 32];
         bytes[8..16].copy_from_slice(&0xabcdu64.to_le_bytes());
         bytes[16] = 1;
         assert_eq!(Gil::decode(&LAYOUT, 0x1000, &bytes).holder, 0xabcd);
@@ -65,8 +82,18 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_has_not_run_while_the_gil_went_to_nobody_else() {
+        let before = Gil { addr: 0x1000, holder: 0, last_holder: 7, switches: 3, enabled: true };
+        let later = Gil { holder: 7, ..before };
+        assert!(later.kept_from(&before, 8));
+        assert!(!later.kept_from(&before, 7), "the holder may have run");
+        assert!(!Gil { switches: 5, ..later }.kept_from(&before, 8), "8 may have had it in between");
+        assert!(!Gil { enabled: false, ..later }.kept_from(&before, 8), "nobody needs it");
+    }
+
+    #[test]
     fn only_futexes_inside_the_struct_are_gil_waits() {
-        let gil = Gil { addr: 0x1000, holder: 0, enabled: true };
+        let gil = Gil { addr: 0x1000, enabled: true, ..Gil::default() };
         assert!(gil.is_wait(&LAYOUT, 0x1000 + 32 + 40));
         assert!(!gil.is_wait(&LAYOUT, 0x1000 + 208));
         assert!(!gil.is_wait(&LAYOUT, 0x1000));

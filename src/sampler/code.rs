@@ -14,7 +14,7 @@ use crate::target::objects::{ObjectError, Objects};
 
 /// A code object is believed to be what it was for this long, in nanoseconds. At the default rate of 100 Hz this
 /// means: it is checked for every sample that it is part of.
-const BELIEVED_FOR: u64 = 5_000_000;
+pub const BELIEVED_FOR: u64 = 5_000_000;
 /// Most code units a code object can have to be taken for one.
 const MAX_UNITS: u64 = 1 << 26;
 
@@ -50,6 +50,8 @@ struct Code {
 #[derive(Debug, Default)]
 pub struct CodeCache {
     codes: FxHashMap<u64, Code>,
+    /// Changes when a code object that was known has gone.
+    generation: u32,
     /// The type object `code`, learned from the first code object.
     code_type: Option<u64>,
     versions: u32,
@@ -94,7 +96,9 @@ impl CodeCache {
                 if self.codes.get(&addr).is_some_and(|code| Some(code.identity) == identity) {
                     continue;
                 }
-                self.codes.remove(&addr);
+                if self.codes.remove(&addr).is_some() {
+                    self.generation += 1;
+                }
                 if let Some(identity) = identity
                     && let Ok(code) = self.read(memory, layout, now, addr, identity, names)
                 {
@@ -104,6 +108,11 @@ impl CodeCache {
         }
         self.buffer = buffer;
         self.arrived = arrived;
+    }
+
+    /// A number that changes when any code object has turned out to be another than it was.
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// A number that changes when another code object comes to stand at `addr`; `None` if there is none.

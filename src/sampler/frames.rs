@@ -92,6 +92,10 @@ pub struct Walk<'a> {
     next: u64,
     base_frame: Option<u64>,
     steps: usize,
+    /// The last entry frame, if nothing came after it.
+    entry: Option<u64>,
+    /// An entry frame that is known to be the end.
+    end: Option<u64>,
 }
 
 impl<'a> Walk<'a> {
@@ -101,7 +105,17 @@ impl<'a> Walk<'a> {
             FrameHead::Direct(_) => (None, thread.head),
             FrameHead::CFrame { current, .. } => (Some(thread.head.wrapping_add(current)), 0),
         };
-        Walk { layout, head, next, base_frame: thread.base_frame, steps: 0 }
+        Walk { layout, head, next, base_frame: thread.base_frame, steps: 0, entry: None, end: None }
+    }
+
+    /// Takes the entry frame at `end` for the end of the chain, without looking at it.
+    pub fn until(self, end: Option<u64>) -> Walk<'a> {
+        Walk { end, ..self }
+    }
+
+    /// The entry frame that a complete walk ended with, if it did.
+    pub fn last_entry(&self) -> Option<u64> {
+        self.entry
     }
 
     /// Walks as far as `find` (address, length -> bytes) knows the memory, adding frames to `frames`, innermost
@@ -114,7 +128,7 @@ impl<'a> Walk<'a> {
             self.next = u64_at(bytes, 0);
         }
         while self.next != 0 {
-            if self.base_frame == Some(self.next) {
+            if self.base_frame == Some(self.next) || self.end == Some(self.next) {
                 return Step::Complete;
             }
             if !self.next.is_multiple_of(8) || self.steps >= MAX_FRAMES {
@@ -123,8 +137,10 @@ impl<'a> Walk<'a> {
             let Some(bytes) = find(self.next, f.len) else {
                 return Step::Missing { addr: self.next, len: f.len };
             };
+            self.entry = Some(self.next);
             let owner = f.owner.map_or(0, |offset| bytes[offset as usize]);
             if owner < FIRST_ENTRY_OWNER {
+                self.entry = None;
                 let code = u64_at(bytes, f.code) & !TAG_BITS;
                 if code == 0 {
                     return Step::Invalid;

@@ -190,12 +190,14 @@ impl Sampler {
     fn poll(&mut self, now: Nanos, sink: &mut Sink<'_>) {
         let before = self.registry.threads.len();
         let may_stop = self.stopping == Stopping::WhenNeeded;
-        self.registry.threads.retain_mut(|thread| {
-            if thread.poll().is_err() {
+        let Registry { threads, interpreters, .. } = &mut self.registry;
+        threads.retain_mut(|thread| {
+            if thread.poll(interpreters).is_err() {
                 sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
                 return false;
             }
-            let moving = may_stop && thread.fresh && thread.run == RunState::Running && thread.pace.stop_next();
+            let wanted = thread.slots.iter().any(|slot| slot.progress == Progress::Wanted);
+            let moving = may_stop && wanted && thread.run == RunState::Running && thread.pace.stop_next();
             thread.turn = match (thread.fresh, moving) {
                 (false, _) => Turn::None,
                 // If it was last on the CPU that we are on now, it is not running, and need not be stopped.
@@ -353,8 +355,8 @@ impl Sampler {
     /// Names what was read, and says what every thread is doing.
     fn report(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) {
         let Sampler { memory, layout, registry, codes, .. } = self;
-        let read = registry.threads.iter().filter(|thread| thread.fresh).flat_map(|thread| &thread.slots);
-        let stacks = read.filter(|slot| slot.progress == Progress::Done).map(|slot| slot.reader.frames());
+        let fresh = registry.threads.iter_mut().filter(|thread| thread.fresh).flat_map(|thread| &mut thread.slots);
+        let stacks = fresh.filter_map(|slot| slot.wants_check(now).then(|| slot.reader.frames()));
         codes.check(memory, layout, now, stacks, sink.stacks);
         let interpreters = &registry.interpreters;
         for thread in &mut registry.threads {

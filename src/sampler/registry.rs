@@ -47,6 +47,8 @@ pub struct Interpreter {
     threads: u64,
     /// Its GIL, as last read. Interpreters that share one have the same address here.
     pub gil: Gil,
+    /// The GIL one tick earlier.
+    pub gil_before: Gil,
 }
 
 /// Interpreters and threads of one process.
@@ -134,6 +136,7 @@ impl Registry {
                 || u64_at(bytes, layout.interp_next - first) != interpreter.next
                 || u64_at(bytes, layout.interp_threads - first) != interpreter.threads;
             at += len;
+            interpreter.gil_before = interpreter.gil;
             if self.arrived[2 + 2 * index] {
                 let bytes = &self.buffer[at..at + layout.gil.len];
                 interpreter.gil = Gil::decode(&layout.gil, interpreter.gil.addr, bytes);
@@ -278,5 +281,6 @@ fn read_interpreter(
         next: u64_at(bytes, layout.interp_next - first),
         threads: u64_at(bytes, layout.interp_threads - first),
         gil: Gil::read(memory, &layout.gil, gil),
+        gil_before: Gil::default(),
     })
 }

@@ -41,12 +41,13 @@ pub enum Reading {
     Moved,
 }
 
-/// A piece of the target's memory, and where its bytes are in a copy.
+/// A piece of the target's memory, and where its bytes are in a copy: at which offset, as which span.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     addr: u64,
     len: usize,
     offset: usize,
+    span: usize,
 }
 
 /// Reads the stack of one thread state again and again.
@@ -54,13 +55,20 @@ struct Extent {
 pub struct StackReader {
     /// Address of the `PyThreadState`.
     tstate: u64,
-    /// Where its frames are, sorted by address; offsets are those in a copy.
+    /// Where its frames are, sorted by address.
     extents: Vec<Extent>,
+    /// The same in the order of a copy: the thread's first entry frame, if it is a piece of its own, is the last.
+    plan: Vec<Span>,
     /// Sum of their lengths.
-    extent_bytes: usize,
+    plan_bytes: usize,
+    /// That entry frame. It stays where it is as long as the thread's first Python frame does, so a single copy,
+    /// which only says whether something has changed, goes without it.
+    end: Option<u64>,
     /// The stack last believed, innermost first; none yet if `fresh`.
     frames: Vec<RawFrame>,
     fresh: bool,
+    /// It differs from what [`Self::take_changed`] last told of.
+    changed: bool,
     /// Readings since the extents were found.
     age: u32,
 }
@@ -75,19 +83,29 @@ pub struct Scratch {
     chunks: Vec<Span>,
 }
 
-/// The bytes at `addr`, if one of the extents covers them. Returns the extent's index too.
+/// The bytes at `addr`, if one of the extents covers them. Returns the number of its span too.
 fn find<'b>(extents: &[Extent], bytes: &'b [u8], addr: u64, len: usize) -> Option<(usize, &'b [u8])> {
     let index = extents.partition_point(|extent| extent.addr <= addr).checked_sub(1)?;
     let extent = extents[index];
     let start = usize::try_from(addr - extent.addr).ok()?;
     let end = start.checked_add(len)?;
-    (end <= extent.len).then(|| (index, &bytes[extent.offset + start..extent.offset + end]))
+    (end <= extent.len).then(|| (extent.span, &bytes[extent.offset + start..extent.offset + end]))
 }
 
 impl StackReader {
     /// A reader for the thread state at `tstate`.
     pub fn new(tstate: u64) -> StackReader {
-        StackReader { tstate, extents: Vec::new(), extent_bytes: 0, frames: Vec::new(), fresh: true, age: 0 }
+        StackReader {
+            tstate,
+            extents: Vec::new(),
+            plan: Vec::new(),
+            plan_bytes: 0,
+            end: None,
+            frames: Vec::new(),
+            fresh: true,
+            changed: true,
+            age: 0,
+        }
     }
 
     /// The address of the thread state.
@@ -100,28 +118,42 @@ impl StackReader {
         &self.frames
     }
 
-    /// Adds the spans of one copy to a vectored read: the thread state, then all extents.
+    /// Whether the stack has changed, be it only by an instruction, since this was last asked.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Adds the spans of one copy to a vectored read: the thread state, then where its frames are.
     pub fn plan_single(&self, layout: &Layout, spans: &mut Vec<Span>) {
         spans.push(Span { addr: self.tstate, len: layout.thread.len });
-        spans.extend(self.extents.iter().map(|extent| Span { addr: extent.addr, len: extent.len }));
+        spans.extend_from_slice(&self.plan[..self.plan.len() - usize::from(self.end.is_some())]);
     }
 
     /// Adds the spans of two copies, one right after the other, and of the thread state once more.
     pub fn plan_double(&self, layout: &Layout, spans: &mut Vec<Span>) {
-        self.plan_single(layout, spans);
-        self.plan_single(layout, spans);
+        for _ in 0..2 {
+            spans.push(Span { addr: self.tstate, len: layout.thread.len });
+            spans.extend_from_slice(&self.plan);
+        }
         spans.push(Span { addr: self.tstate, len: layout.thread.len });
     }
 
     /// Bytes and spans of one copy.
     pub fn single_size(&self, layout: &Layout) -> (usize, usize) {
-        (layout.thread.len + self.extent_bytes, 1 + self.extents.len())
+        let end = self.plan.last().filter(|_| self.end.is_some());
+        let without_end = (self.plan_bytes - end.map_or(0, |span| span.len), self.plan.len() - end.map_or(0, |_| 1));
+        (layout.thread.len + without_end.0, 1 + without_end.1)
     }
 
     /// Bytes and spans of two copies and the thread state after them.
     pub fn double_size(&self, layout: &Layout) -> (usize, usize) {
-        let (bytes, spans) = self.single_size(layout);
+        let (bytes, spans) = self.whole_size(layout);
         (2 * bytes + layout.thread.len, 2 * spans + 1)
+    }
+
+    /// Bytes and spans of one of two copies.
+    fn whole_size(&self, layout: &Layout) -> (usize, usize) {
+        (layout.thread.len + self.plan_bytes, 1 + self.plan.len())
     }
 
     /// The thread state in a copy; `None` if it could not be read.
@@ -138,7 +170,7 @@ impl StackReader {
         scratch: &mut Scratch,
     ) -> Reading {
         let Some(view) = self.view(layout, bytes, arrived) else { return Reading::Moved };
-        match self.walk(layout, &view, bytes, arrived, &mut scratch.first) {
+        match self.walk(layout, &view, self.end, bytes, arrived, &mut scratch.first) {
             Step::Complete if !self.fresh && same_stack(&scratch.first, &self.frames) => {
                 self.believe(&mut scratch.first)
             }
@@ -155,19 +187,19 @@ impl StackReader {
         arrived: &[bool],
         scratch: &mut Scratch,
     ) -> Reading {
-        let (size, spans) = self.single_size(layout);
+        let (size, spans) = self.whole_size(layout);
         let views = [0, 1, 2].map(|n| self.view(layout, &bytes[n * size..], &arrived[n * spans..]));
         let [Some(first), Some(second), Some(third)] = views else { return Reading::Moved };
         let place = |view: &ThreadStateView| (view.head, view.chunk, view.chunk_top, view.interp, view.thread_id);
         if place(&first) != place(&second) || place(&second) != place(&third) {
             return Reading::Moved;
         }
-        match self.walk(layout, &second, &bytes[size..], &arrived[spans..], &mut scratch.second) {
+        match self.walk(layout, &second, None, &bytes[size..], &arrived[spans..], &mut scratch.second) {
             Step::Missing { .. } => return Reading::Missing,
             Step::Invalid => return Reading::Moved,
             Step::Complete => {}
         }
-        let step = self.walk(layout, &first, bytes, arrived, &mut scratch.first);
+        let step = self.walk(layout, &first, None, bytes, arrived, &mut scratch.first);
         if step != Step::Complete || !same_stack(&scratch.first, &scratch.second) {
             return Reading::Moved;
         }
@@ -207,7 +239,7 @@ impl StackReader {
                 break Step::Invalid;
             }
         };
-        self.adopt(loaded);
+        self.adopt(loaded, layout, walk.last_entry().filter(|_| step == Step::Complete));
         Ok(match step {
             Step::Complete if still => (self.believe(first), view),
             Step::Complete => (Reading::Missing, view),
@@ -220,50 +252,63 @@ impl StackReader {
         &self,
         layout: &Layout,
         view: &ThreadStateView,
+        end: Option<u64>,
         copy: &[u8],
         arrived: &[bool],
         frames: &mut Vec<RawFrame>,
     ) -> Step {
         frames.clear();
         let find = |addr, len| {
-            let (index, bytes) = find(&self.extents, &copy[layout.thread.len..], addr, len)?;
-            arrived[index + 1].then_some(bytes)
+            let (span, bytes) = find(&self.extents, &copy[layout.thread.len..], addr, len)?;
+            arrived[span + 1].then_some(bytes)
         };
-        Walk::new(layout, view).run(find, frames)
+        Walk::new(layout, view).until(end).run(find, frames)
     }
 
     fn believe(&mut self, frames: &mut Vec<RawFrame>) -> Reading {
+        self.changed |= self.frames != *frames;
         std::mem::swap(&mut self.frames, frames);
         self.fresh = false;
         self.age += 1;
-        let tidy_after = if self.extent_bytes > LARGE { TIDY_LARGE_AFTER } else { TIDY_AFTER };
+        let tidy_after = if self.plan_bytes > LARGE { TIDY_LARGE_AFTER } else { TIDY_AFTER };
         if self.age > tidy_after {
-            self.extents.clear();
-            self.extent_bytes = 0;
+            self.forget_extents();
         }
         Reading::Believed
     }
 
-    /// Takes over the pieces that a walk needed; those that are close together become one.
-    fn adopt(&mut self, loaded: &[Extent]) {
-        self.age = 0;
+    fn forget_extents(&mut self) {
         self.extents.clear();
+        self.plan.clear();
+        self.plan_bytes = 0;
+        self.end = None;
+        self.age = 0;
+    }
+
+    /// Takes over the pieces that a walk needed; those that are close together become one, except the entry frame
+    /// at its `end`.
+    fn adopt(&mut self, loaded: &[Extent], layout: &Layout, end: Option<u64>) {
+        self.forget_extents();
+        let is_end = |piece: &Extent| Some(piece.addr) == end && piece.len == layout.frame.len;
         for piece in loaded {
-            let end = piece.addr + piece.len as u64;
-            if let Some(last) = self.extents.last_mut() {
+            let piece_end = piece.addr + piece.len as u64;
+            if let Some(last) = self.extents.last_mut().filter(|last| !is_end(piece) && !is_end(last)) {
                 let last_end = last.addr + last.len as u64;
                 let same_page = piece.addr / PAGE == last_end.saturating_sub(1) / PAGE;
                 if piece.addr <= last_end || (same_page && piece.addr - last_end < MERGE_GAP) {
-                    last.len = last.len.max((end - last.addr) as usize);
+                    last.len = last.len.max((piece_end - last.addr) as usize);
                     continue;
                 }
             }
             self.extents.push(*piece);
         }
-        self.extent_bytes = 0;
-        for extent in &mut self.extents {
-            extent.offset = self.extent_bytes;
-            self.extent_bytes += extent.len;
+        for last in [false, true] {
+            for extent in self.extents.iter_mut().filter(|extent| is_end(extent) == last) {
+                (extent.offset, extent.span) = (self.plan_bytes, self.plan.len());
+                self.plan.push(Span { addr: extent.addr, len: extent.len });
+                self.plan_bytes += extent.len;
+                self.end = end.filter(|_| last);
+            }
         }
     }
 }
@@ -280,7 +325,7 @@ fn load(memory: &impl Memory, span: Span, loaded: &mut Vec<Extent>, bytes: &mut 
         return false;
     }
     let index = loaded.partition_point(|extent| extent.addr <= span.addr);
-    loaded.insert(index, Extent { addr: span.addr, len: span.len, offset });
+    loaded.insert(index, Extent { addr: span.addr, len: span.len, offset, span: 0 });
     true
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::code::CodeCache;
+use super::code::{BELIEVED_FOR, CodeCache};
 use super::frames::ThreadStateView;
+use super::registry::Interpreter;
 use super::stack::StackReader;
-use crate::event::{Loss, ThreadId, ThreadState};
+use crate::event::{Loss, Nanos, ThreadId, ThreadState};
 use crate::gil::Gil;
 use crate::intern::{Interner, StackId};
 use crate::target::layout::Layout;
@@ -34,6 +35,12 @@ pub struct Slot {
     pub attached: bool,
     /// How far this tick's reading has got.
     pub progress: Progress,
+    /// Its stack has changed since it was resolved.
+    changed: bool,
+    /// When its code objects were last checked.
+    checked: Nanos,
+    /// The generation of the code cache when `resolved` was made.
+    generation: u32,
     /// The stack it continues, when `resolved` was made.
     base: StackId,
     /// The stack's frames as last resolved, outermost first.
@@ -43,11 +50,9 @@ pub struct Slot {
 /// Where this tick's reading of a slot stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Not to be read: what was known holds.
-    Idle,
-    /// Still to be read.
+    /// To be read.
     Wanted,
-    /// Read and believed.
+    /// Read and believed, in this tick or an earlier one since which it cannot have changed.
     Done,
     /// Given up.
     Failed(Loss),
@@ -88,6 +93,9 @@ impl Slot {
             holds_gil: false,
             attached: false,
             progress: Progress::Wanted,
+            changed: true,
+            checked: Nanos(0),
+            generation: 0,
             base: StackId::EMPTY,
             resolved: Vec::new(),
         }
@@ -108,6 +116,16 @@ impl Slot {
         self.attached = view.attached.unwrap_or(self.holds_gil);
     }
 
+    /// Whether the code objects of its stack are to be checked now.
+    pub fn wants_check(&mut self, now: Nanos) -> bool {
+        self.changed |= self.reader.take_changed();
+        let wants = self.progress == Progress::Done && (self.changed || now.since(self.checked) >= BELIEVED_FOR);
+        if wants {
+            self.checked = now;
+        }
+        wants
+    }
+
     /// The interned stack: `base` continued by the frames last read. `None` if one of them is no frame.
     fn resolve(
         &mut self,
@@ -117,6 +135,13 @@ impl Slot {
         codes: &mut CodeCache,
         names: &mut Interner,
     ) -> Option<StackId> {
+        let generation = codes.generation();
+        if !self.changed && base == self.base && generation == self.generation {
+            return Some(self.resolved.last().map_or(base, |last| last.stack));
+        }
+        // Stays so until all frames have been found.
+        self.changed = true;
+        self.generation = generation;
         if base != self.base {
             self.base = base;
             self.resolved.clear();
@@ -135,6 +160,7 @@ impl Slot {
             let version = codes.version(raw.code)?;
             self.resolved.push(Resolved { code: raw.code, instr: raw.instr, version, stack });
         }
+        self.changed = false;
         Some(stack)
     }
 }
@@ -206,21 +232,39 @@ impl Thread {
         self.sched.map_or(0, |sched| sched.cpu_ns.saturating_sub(self.cpu_before))
     }
 
-    /// Asks the kernel what happened since the last tick. A thread that was blocked and has not been switched to
-    /// since is still blocked in the same call with the same stack: it need not be looked at again.
-    pub fn poll(&mut self) -> Result<(), Gone> {
+    /// Finds out what happened since the last tick. Two kinds of threads need not be looked at again:
+    ///
+    /// - one that waits for the GIL while the GIL goes to nobody: it waits still;
+    /// - one that was blocked and has not been switched to since: it is still blocked in the same call.
+    ///
+    /// A thread that has run, but cannot have had the GIL, has the stack it had.
+    pub fn poll(&mut self, interpreters: &[Interpreter]) -> Result<(), Gone> {
+        let kept_from_gil = |slot: &Slot| {
+            let interpreter = &interpreters[slot.interpreter];
+            slot.progress == Progress::Done
+                && interpreter.gil.kept_from(&interpreter.gil_before, slot.reader.tstate())
+        };
+        if self.state == ThreadState::GilWait && self.loss.is_none() && self.slots.iter().all(kept_from_gil) {
+            self.fresh = false;
+            return Ok(());
+        }
         let sched = self.os.sched()?;
         let unchanged = sched.is_some() && sched == self.sched;
         self.sched = sched.or(self.sched);
         let settled = matches!(self.run, RunState::Blocked { .. }) && self.loss.is_none();
-        let listed = self.slots.iter().all(|slot| slot.progress != Progress::Wanted);
-        self.fresh = !(unchanged && settled && listed);
+        let known = self.slots.iter().all(|slot| slot.progress == Progress::Done);
+        self.fresh = !(unchanged && settled && known);
         // A thread that blocks is accounted for at that moment: unchanged means that it still runs.
         if self.fresh && !(unchanged && self.run == RunState::Running) {
             self.run = self.os.run_state()?;
         }
-        for slot in &mut self.slots {
-            slot.progress = if self.fresh { Progress::Wanted } else { Progress::Idle };
+        if self.fresh {
+            for slot in &mut self.slots {
+                match kept_from_gil(slot) {
+                    true => (slot.holds_gil, slot.attached) = (false, false),
+                    false => slot.progress = Progress::Wanted,
+                }
+            }
         }
         Ok(())
     }

@@ -172,6 +172,8 @@ pub struct GilLayout {
     pub last_holder: u64,
     /// `locked`, i32.
     pub locked: u64,
+    /// `switch_number`, unsigned long.
+    pub switches: u64,
     /// `cond`, which waiters block on; 48 bytes.
     pub cond: u64,
     /// Bytes from the start that hold holder and lock.
@@ -316,7 +318,7 @@ impl Layout {
                 12 => GilPlace::Interpreter(384),
                 _ => GilPlace::Runtime(by([1152, 352, 352, 360, 0])),
             },
-            gil: GilLayout { enabled: None, last_holder: 8, locked: 16, cond: 32, len: 24 },
+            gil: GilLayout { enabled: None, last_holder: 8, locked: 16, switches: 24, cond: 32, len: 32 },
             thread,
             frame,
             code,
@@ -387,8 +389,8 @@ impl Layout {
             dict_keys: d.dict_keys,
         };
         let gil = match free_threaded {
-            false => GilLayout { enabled: None, last_holder: 8, locked: 16, cond: 32, len: 24 },
-            true => GilLayout { enabled: Some(0), last_holder: 16, locked: 24, cond: 40, len: 32 },
+            false => GilLayout { enabled: None, last_holder: 8, locked: 16, switches: 24, cond: 32, len: 32 },
+            true => GilLayout { enabled: Some(0), last_holder: 16, locked: 24, switches: 32, cond: 40, len: 40 },
         };
         Ok(Layout {
             version,
