@@ -85,11 +85,12 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
 
 /// Waits for the launched program, unless told not to.
 fn wait(child: &mut Child, signals: &mut Signals) -> Result<u8> {
-    let pidfd = session::launch::pidfd(child.pid()).context("cannot wait for the program")?;
     loop {
+        // Once it has been waited for, there is no process to open any more.
         if let Some(status) = child.try_wait() {
             return Ok(session::launch::exit_code(status));
         }
+        let pidfd = session::launch::pidfd(child.pid()).context("cannot wait for the program")?;
         match signals.wait(&pidfd) {
             Some(Received::Stop { signal, .. }) => return Ok(128 + signal as u8),
             Some(Received::Child) | None => {}

@@ -70,6 +70,8 @@ struct Session<'a> {
     observed: Vec<Observed>,
     follower: Follower,
     totals: crate::sampler::Stats,
+    /// CPU time gilscope had used when the recording started, in nanoseconds.
+    cpu_before: u64,
 }
 
 /// Records process `root`, or the program launched as `child`, until one of the ends.
@@ -91,6 +93,7 @@ pub fn record(
         observed: Vec::new(),
         follower: Follower::new(root, child.is_some(), options.subprocesses),
         totals: crate::sampler::Stats::default(),
+        cpu_before: 0,
     };
     if options.timeline {
         session.profile.keep_timeline();
@@ -114,6 +117,7 @@ impl Session<'_> {
                 if self.observed.is_empty() {
                     // The clock starts with the first interpreter: waiting for it is no part of the recording.
                     self.profile.session.start = at;
+                    self.cpu_before = clock::own_cpu();
                     ticks = Ticks::new(self.options.rate, at);
                     until = self.options.duration.map(|duration| Nanos(at.0 + duration.as_nanos() as u64));
                 }
@@ -205,7 +209,7 @@ impl Session<'_> {
         session.end = at;
         session.stops = self.totals.stops;
         session.stopped_ns = self.totals.stopped_ns;
-        session.profiler_cpu_ns = clock::own_cpu();
+        session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
         if self.totals.not_permitted > 0 {
             session.degraded.push(format!(
                 "{} reads of moving stacks could not stop their thread (ptrace is not permitted, or a debugger has \

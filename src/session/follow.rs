@@ -1,7 +1,9 @@
 //! Finding the interpreters to record: at first the one that was asked for, which may still have to start behind
 //! wrappers and shims, and with `--subprocesses` every one below it. Polled by the session.
 
-use rustc_hash::FxHashSet;
+use std::path::PathBuf;
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::launch::{Child, exit_code};
 use crate::event::{Nanos, Pid};
@@ -17,6 +19,8 @@ const HASTY: u64 = MILLISECOND;
 const HASTE_FOR: u64 = 2_000 * MILLISECOND;
 const RELAXED: u64 = 10 * MILLISECOND;
 const CHILDREN: u64 = 20 * MILLISECOND;
+/// How often a process that is no Python is looked at again while it runs the same executable.
+const DOUBTFUL: u64 = 100 * MILLISECOND;
 
 /// Looks for interpreters in a process and, if need be, those it starts.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct Follower {
     launched: bool,
     subprocesses: bool,
     observed: FxHashSet<Pid>,
+    /// Processes that were no Python, with what they ran and when that was seen.
+    others: FxHashMap<Pid, (Option<PathBuf>, Nanos)>,
     found_any: bool,
     started: Option<Nanos>,
     next: Nanos,
@@ -38,6 +44,7 @@ impl Follower {
             launched,
             subprocesses,
             observed: FxHashSet::default(),
+            others: FxHashMap::default(),
             found_any: false,
             started: None,
             next: Nanos(0),
@@ -60,13 +67,20 @@ impl Follower {
         let started = *self.started.get_or_insert(now);
         let mut found = Vec::new();
         if !self.observed.contains(&self.root) {
-            match attach(self.root) {
-                Ok(target) => found.push(target),
-                Err(error) if self.found_any => log::debug!("{error}"),
-                Err(error) if self.launched && error.is_transient() => log::debug!("{error}"),
+            match self.attach(self.root, now) {
+                None => {}
+                Some(Ok(target)) => found.push(target),
+                Some(Err(error)) if self.found_any => log::debug!("{error}"),
+                // How it ended is for the session to find out.
+                Some(Err(error @ (AttachError::Exited { .. } | AttachError::Zombie { .. }))) if self.launched => {
+                    log::debug!("{error}");
+                }
+                Some(Err(error)) if self.launched && error.is_transient() => log::debug!("{error}"),
                 // An attached process is what it is; only its interpreter may still be about to start.
-                Err(error) if error.may_be_starting() && now.since(started) < PATIENCE => log::debug!("{error}"),
-                Err(error) => return Err(error),
+                Some(Err(error)) if error.may_be_starting() && now.since(started) < PATIENCE => {
+                    log::debug!("{error}")
+                }
+                Some(Err(error)) => return Err(error),
             }
         }
         let through_wrapper = self.launched && !self.found_any && found.is_empty();
@@ -75,10 +89,11 @@ impl Follower {
                 if self.observed.contains(&pid) || (through_wrapper && !self.subprocesses && !found.is_empty()) {
                     continue;
                 }
-                match attach(pid) {
-                    Ok(target) => found.push(target),
-                    Err(error) if error.is_transient() => log::debug!("{error}"),
-                    Err(error) => log::info!("{error}"),
+                match self.attach(pid, now) {
+                    None => {}
+                    Some(Ok(target)) => found.push(target),
+                    Some(Err(error)) if error.is_transient() => log::debug!("{error}"),
+                    Some(Err(error)) => log::info!("{error}"),
                 }
             }
         }
@@ -91,6 +106,26 @@ impl Follower {
             (true, false) => Nanos(u64::MAX),
         };
         Ok(found)
+    }
+
+    /// Attaches to a process, unless it is known to be no Python: that changes only with what it runs.
+    fn attach(&mut self, pid: Pid, now: Nanos) -> Option<Result<Target, AttachError>> {
+        let exe = || std::fs::read_link(format!("/proc/{pid}/exe")).ok();
+        if let Some((ran, at)) = self.others.get(&pid)
+            && now.since(*at) < DOUBTFUL
+            && *ran == exe()
+        {
+            return None;
+        }
+        let ran = exe();
+        let result = attach(pid);
+        match &result {
+            Err(AttachError::NotPython { .. } | AttachError::OtherPython { .. }) => {
+                self.others.insert(pid, (ran, now));
+            }
+            _ => drop(self.others.remove(&pid)),
+        }
+        Some(result)
     }
 
     /// A process can no longer be read: it has ended, or runs another program now, which may be Python again.
