@@ -28,6 +28,8 @@ pub struct ThreadStateView {
     pub interp: u64,
     /// The innermost frame, or (3.11, 3.12) the `_PyCFrame` that points to it.
     pub head: u64,
+    /// Something on the C stack of the thread that runs it (3.10 to 3.12), else 0.
+    pub c_stack: u64,
     /// `thread_id`
     pub thread_id: u64,
     /// `native_thread_id`; 0 where there is none.
@@ -57,6 +59,7 @@ impl ThreadStateView {
             next: u64_at(bytes, t.next),
             interp: u64_at(bytes, t.interp),
             head: u64_at(bytes, head),
+            c_stack: optional(t.c_stack),
             thread_id: u64_at(bytes, t.thread_id),
             native_id: optional(t.native_thread_id),
             chunk: optional(t.datastack_chunk),

@@ -267,7 +267,10 @@ impl Sampler {
                     let (copy, copied) = (&bytes[..size], &arrived[..spans]);
                     (bytes, arrived) = (&bytes[size..], &arrived[spans..]);
                     match slot.reader.view(layout, copy, copied) {
-                        Some(view) if slot.is(&view) => slot.note(&view, &gil),
+                        Some(view) if slot.is(&view) => {
+                            slot.note(&view, &gil);
+                            stale |= slot.may_have_moved(&view);
+                        }
                         _ => {
                             slot.progress = Progress::Failed(Loss::Unreadable);
                             stale = true;
@@ -361,6 +364,7 @@ impl Sampler {
         let interpreters = &registry.interpreters;
         for thread in &mut registry.threads {
             if thread.fresh {
+                thread.confirm();
                 thread.resolve(memory, layout, codes, sink.stacks);
                 thread.state = thread.classify(|index| interpreters[index].gil, layout);
             }

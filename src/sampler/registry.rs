@@ -51,6 +51,17 @@ pub struct Interpreter {
     pub gil_before: Gil,
 }
 
+/// A thread state met in a scan.
+#[derive(Debug)]
+struct Found {
+    /// Index of its interpreter.
+    interpreter: usize,
+    tstate: u64,
+    view: ThreadStateView,
+    /// `pthread_self()` of the thread that runs it.
+    runner: u64,
+}
+
 /// Interpreters and threads of one process.
 #[derive(Debug)]
 pub struct Registry {
@@ -169,7 +180,7 @@ impl Registry {
                 known.insert(slot.reader.tstate(), index);
             }
         }
-        let mut tids = None;
+        let mut found = Vec::new();
         let mut next = self.head;
         while next != 0 && self.interpreters.len() < MAX_INTERPRETERS {
             // An interpreter that vanishes under the walk ends it; the head has changed then, too.
@@ -192,13 +203,16 @@ impl Registry {
                     self.rescan_at = Some(now);
                     break;
                 }
-                let at = known.get(&tstate).copied();
-                if !self.keep(at, index, tstate, &view)
-                    && !self.place(memory, now, index, tstate, &view, &mut tids, sink)
-                {
-                    self.rescan_at = Some(Nanos(now.0 + RESCAN_AFTER));
-                }
+                found.push(Found { interpreter: index, tstate, view, runner: view.thread_id });
                 tstate = view.next;
+            }
+        }
+        self.find_runners(layout, &mut found);
+        let mut tids = None;
+        for state in &found {
+            let at = known.get(&state.tstate).copied();
+            if !self.keep(at, state) && !self.place(memory, now, state, &mut tids, sink) {
+                self.rescan_at = Some(Nanos(now.0 + RESCAN_AFTER));
             }
         }
         for thread in &mut self.threads {
@@ -208,31 +222,51 @@ impl Registry {
         Ok(())
     }
 
+    /// Finds out which thread runs the thread states of sub-interpreters. Up to 3.12 these carry the ids of the
+    /// thread that created the interpreter, whichever thread enters it (`_xxsubinterpreters.run_string`). But the
+    /// `_PyCFrame` of running code is on the C stack of the thread that runs it, and at the upper end of that
+    /// stack is the thread's descriptor, to which `pthread_self()` points.
+    fn find_runners(&self, layout: &Layout, found: &mut [Found]) {
+        let Some(len) = layout.thread.root_cframe_within else { return };
+        let is_main = |state: &Found| self.interpreters[state.interpreter].id == 0;
+        let descriptors: Vec<u64> =
+            found.iter().filter(|state| is_main(state)).map(|state| state.view.thread_id).collect();
+        // The first thread's stack is above all others; its state is the oldest, and so the last in the list.
+        let first = descriptors.last().copied();
+        for state in found.iter_mut() {
+            let cframe = state.view.c_stack;
+            let at_rest = (state.tstate..state.tstate + len).contains(&cframe);
+            if self.interpreters[state.interpreter].id != 0 && cframe != 0 && !at_rest {
+                let above = descriptors.iter().copied().filter(|&descriptor| descriptor > cframe).min();
+                state.runner = above.or(first).unwrap_or(state.runner);
+            }
+        }
+    }
+
     /// Whether a thread state is the one already known at its address, of the thread with this index.
-    fn keep(&mut self, at: Option<usize>, interpreter: usize, tstate: u64, view: &ThreadStateView) -> bool {
+    fn keep(&mut self, at: Option<usize>, state: &Found) -> bool {
         let slots = at.map(|index| &mut self.threads[index].slots);
-        let same = |slot: &&mut Slot| slot.reader.tstate() == tstate && slot.is(view);
+        let same = |slot: &&mut Slot| {
+            slot.reader.tstate() == state.tstate && slot.is(&state.view) && slot.runner == state.runner
+        };
         let Some(slot) = slots.and_then(|slots| slots.iter_mut().find(same)) else { return false };
         slot.listed = true;
-        slot.interpreter = interpreter;
+        slot.interpreter = state.interpreter;
         true
     }
 
     /// Gives a new thread state to its OS thread. False if no OS thread has taken it up yet.
-    #[allow(clippy::too_many_arguments)]
     fn place(
         &mut self,
         memory: &impl Memory,
         now: Nanos,
-        interpreter: usize,
-        tstate: u64,
-        view: &ThreadStateView,
+        state: &Found,
         tids: &mut Option<TidMap>,
         sink: &mut Sink<'_>,
     ) -> bool {
-        let id = self.interpreters[interpreter].id;
-        let Some(os) = self.os_thread(memory, view, tids) else { return false };
-        let slot = Slot::new(StackReader::new(tstate), interpreter, id, view);
+        let id = self.interpreters[state.interpreter].id;
+        let Some(os) = self.os_thread(memory, state, tids) else { return false };
+        let slot = Slot::new(StackReader::new(state.tstate), state.interpreter, id, &state.view, state.runner);
         if let Some(thread) = self.threads.iter_mut().find(|thread| thread.os.tid() == os.tid()) {
             thread.add(slot);
             return true;
@@ -246,11 +280,13 @@ impl Registry {
 
     /// The OS thread that runs a thread state: by `native_thread_id`, or (up to 3.10, and where a fork has left
     /// that stale) by the C library's thread descriptor.
-    fn os_thread(&self, memory: &impl Memory, view: &ThreadStateView, tids: &mut Option<TidMap>) -> Option<OsThread> {
+    fn os_thread(&self, memory: &impl Memory, state: &Found, tids: &mut Option<TidMap>) -> Option<OsThread> {
         let descriptor = PTHREAD_TID.into_iter().filter_map(|offset| {
-            (view.thread_id != 0).then(|| memory.i32(view.thread_id.wrapping_add(offset)).ok()).flatten()
+            (state.runner != 0).then(|| memory.i32(state.runner.wrapping_add(offset)).ok()).flatten()
         });
-        std::iter::once(view.native_id as Tid).chain(descriptor).filter(|&tid| tid > 0).find_map(|tid| {
+        let own = state.runner == state.view.thread_id;
+        let native_id = if own { state.view.native_id as Tid } else { 0 };
+        std::iter::once(native_id).chain(descriptor).filter(|&tid| tid > 0).find_map(|tid| {
             let tid = if self.foreign_tids {
                 *tids.get_or_insert_with(|| tid_map(self.pid).unwrap_or_default()).get(&tid)?
             } else {

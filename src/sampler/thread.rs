@@ -27,6 +27,10 @@ pub struct Slot {
     pub interpreter_id: i64,
     ident: u64,
     native_id: u64,
+    /// `pthread_self()` of the thread that runs it; another than `ident` only in sub-interpreters up to 3.12.
+    pub runner: u64,
+    /// Where its `_PyCFrame` was when that was found out.
+    c_stack: u64,
     /// Seen in the scan under way.
     pub listed: bool,
     /// Held the GIL, at the last reading.
@@ -82,13 +86,21 @@ struct Resolved {
 
 impl Slot {
     /// A slot for a thread state just found.
-    pub fn new(reader: StackReader, interpreter: usize, interpreter_id: i64, view: &ThreadStateView) -> Slot {
+    pub fn new(
+        reader: StackReader,
+        interpreter: usize,
+        interpreter_id: i64,
+        view: &ThreadStateView,
+        runner: u64,
+    ) -> Slot {
         Slot {
             reader,
             interpreter,
             interpreter_id,
             ident: view.thread_id,
             native_id: view.native_id,
+            runner,
+            c_stack: view.c_stack,
             listed: true,
             holds_gil: false,
             attached: false,
@@ -104,6 +116,11 @@ impl Slot {
     /// Whether `view` still shows the thread state of the same thread.
     pub fn is(&self, view: &ThreadStateView) -> bool {
         self.ident == view.thread_id && self.native_id == view.native_id
+    }
+
+    /// Whether another thread may run it now than when its runner was found out.
+    pub fn may_have_moved(&self, view: &ThreadStateView) -> bool {
+        self.interpreter_id != 0 && self.c_stack != view.c_stack
     }
 
     /// Takes over what a reading says of the GIL. From 3.13 on the thread state itself tells; before, the GIL
@@ -224,7 +241,7 @@ impl Thread {
 
     /// `threading.get_ident()`.
     pub fn ident(&self) -> Option<u64> {
-        self.slots.first().map(|slot| slot.ident)
+        self.slots.first().map(|slot| slot.runner)
     }
 
     /// CPU time used since it was first seen, in nanoseconds.
@@ -267,6 +284,17 @@ impl Thread {
             }
         }
         Ok(())
+    }
+
+    /// Asks the kernel once more about a thread that seems to be blocked with the GIL held: it may have woken up
+    /// and taken it between the two looks.
+    pub fn confirm(&mut self) {
+        if matches!(self.run, RunState::Blocked { .. })
+            && self.slots.iter().any(|slot| slot.holds_gil)
+            && let Ok(run) = self.os.run_state()
+        {
+            self.run = run;
+        }
     }
 
     /// What the thread is doing, from what the kernel and the interpreter say.

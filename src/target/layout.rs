@@ -84,6 +84,10 @@ pub struct ThreadStateLayout {
     pub state: Option<u64>,
     /// `base_frame`: the frame that ends every chain (3.15 and later).
     pub base_frame: Option<u64>,
+    /// `cframe`, which points to the C stack of the thread that runs it (3.10 to 3.12).
+    pub c_stack: Option<u64>,
+    /// It points into the structure itself while nothing runs; this is more than that is long (3.10 to 3.12).
+    pub root_cframe_within: Option<u64>,
     /// Bytes from the start of the structure that hold all of these.
     pub len: usize,
 }
@@ -244,6 +248,7 @@ impl Layout {
         let minor = version.minor;
         // One value per version, in the order 3.8, 3.9, 3.10, 3.11, 3.12.
         let by = |values: [u64; 5]| values[usize::from(minor - 8)];
+        let from_310 = |value: u64| (minor >= 10).then_some(value);
         let from_311 = |value: u64| (minor >= 11).then_some(value);
         let thread = ThreadStateLayout {
             next: 8,
@@ -259,6 +264,8 @@ impl Layout {
             holds_gil: None,
             state: None,
             base_frame: None,
+            c_stack: from_310(by([0, 0, 48, 56, 56])),
+            root_cframe_within: from_310(512),
             len: by([184, 184, 184, 312, 248]) as usize,
         };
         let frame = FrameLayout {
@@ -347,6 +354,8 @@ impl Layout {
             holds_gil: Some(holds_gil),
             state: Some(state),
             base_frame: d.thread_base_frame,
+            c_stack: None,
+            root_cframe_within: None,
             len: (d.thread_datastack_chunk + 16).max(d.thread_native_id + 8) as usize,
         };
         let frame = FrameLayout {
