@@ -109,7 +109,7 @@ fn describe(target: &Target, sampler: &Sampler, stacks: &Interner) -> Dump {
     let interpreters = sampler.interpreters().iter().enumerate().map(|(index, interpreter)| {
         let of = |wanted: fn(ThreadState) -> bool| {
             let concerned = sampler.threads().iter().filter(move |thread| {
-                wanted(thread.state) && thread.slots.iter().any(|slot| slot.interpreter == index)
+                wanted(thread.state()) && thread.slots.iter().any(|slot| slot.interpreter == index)
             });
             concerned.map(|thread| thread.os.tid()).collect::<Vec<Tid>>()
         };
@@ -150,15 +150,15 @@ fn describe_thread(thread: &Thread, stacks: &Interner) -> ThreadDump {
         tid: thread.os.tid(),
         name: thread.name.as_deref().map(str::to_owned),
         interpreters: thread.slots.iter().map(|slot| slot.interpreter_id).collect(),
-        state: thread.state.name(),
-        syscall: thread.state.syscall().map(|call| call.to_string()),
-        holds_gil: thread.state.holds_gil(),
+        state: thread.state().name(),
+        syscall: thread.state().syscall().map(|call| call.to_string()),
+        holds_gil: thread.state().holds_gil(),
         error: thread.loss.map(|loss| match loss {
             Loss::Torn => "the stack moved during every attempt to read it",
             Loss::Unreadable => "the memory holds no plausible stack",
         }),
         stack: stacks.frames(stack).map(frame).collect(),
-        describes: thread.state.to_string(),
+        describes: thread.state().to_string(),
     }
 }
 

@@ -206,7 +206,11 @@ impl Sampler {
             };
             true
         });
-        if self.registry.threads.len() != before {
+        // A stop is of all threads at once, and does not show in the calls that they were stopped in.
+        let running = threads.iter().any(|thread| thread.run == RunState::Running);
+        let stopped = !running && threads.first().is_some_and(|thread| thread.os.is_stopped());
+        threads.iter_mut().for_each(|thread| thread.stopped = stopped);
+        if threads.len() != before {
             self.registry.mark_stale();
         }
     }
@@ -366,9 +370,9 @@ impl Sampler {
             if thread.fresh {
                 thread.confirm();
                 thread.resolve(memory, layout, codes, sink.stacks);
-                thread.state = thread.classify(|index| interpreters[index].gil, layout);
+                thread.classify(|index| interpreters[index].gil, layout);
             }
-            let (id, state) = (thread.id, thread.state);
+            let (id, state) = (thread.id, thread.state());
             sink.events.push(match thread.loss {
                 Some(loss) => Event::Lost { at: now, periods, thread: id, state, loss },
                 None => Event::Sample { at: now, periods, thread: id, state, stack: thread.stack },

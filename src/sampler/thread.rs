@@ -197,8 +197,10 @@ pub struct Thread {
     pub fresh: bool,
     /// How it is read in this tick.
     pub turn: Turn,
-    /// What it was last seen doing.
-    pub state: ThreadState,
+    /// What it was last seen doing, but for being stopped.
+    state: ThreadState,
+    /// The whole process is stopped (by a signal or a debugger).
+    pub stopped: bool,
     /// The stack it was last seen with.
     pub stack: StackId,
     /// Why there is no stack, if there is none.
@@ -224,6 +226,7 @@ impl Thread {
             fresh: true,
             turn: Turn::Quiet,
             state: ThreadState::Unknown,
+            stopped: false,
             stack: StackId::EMPTY,
             loss: None,
             pace: Pace::default(),
@@ -286,6 +289,11 @@ impl Thread {
         Ok(())
     }
 
+    /// What it was last seen doing.
+    pub fn state(&self) -> ThreadState {
+        if self.stopped { ThreadState::Stopped } else { self.state }
+    }
+
     /// Asks the kernel once more about a thread that seems to be blocked with the GIL held: it may have woken up
     /// and taken it between the two looks.
     pub fn confirm(&mut self) {
@@ -297,11 +305,11 @@ impl Thread {
         }
     }
 
-    /// What the thread is doing, from what the kernel and the interpreter say.
-    pub fn classify(&self, gils: impl Fn(usize) -> Gil, layout: &Layout) -> ThreadState {
+    /// Concludes what the thread is doing from what the kernel and the interpreter say.
+    pub fn classify(&mut self, gils: impl Fn(usize) -> Gil, layout: &Layout) {
         let holds = self.slots.iter().any(|slot| slot.holds_gil);
         let attached = self.slots.iter().any(|slot| slot.attached && !gils(slot.interpreter).enabled);
-        match self.run {
+        self.state = match self.run {
             RunState::Running if holds => ThreadState::GilHeld,
             RunState::Running if attached => ThreadState::Running,
             RunState::Running => ThreadState::Native,
@@ -319,7 +327,7 @@ impl Thread {
             RunState::Unknown if holds => ThreadState::GilHeld,
             RunState::Unknown if attached => ThreadState::Running,
             RunState::Unknown => ThreadState::Unknown,
-        }
+        };
     }
 
     /// Turns what was read into the interned stack: that of all its interpreters, one called from the other.

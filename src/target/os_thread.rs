@@ -114,7 +114,7 @@ impl OsThread {
     }
 
     /// Whether a signal or a debugger has stopped the thread.
-    fn is_stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         self.stat(0, |state| matches!(state, b"T" | b"t")).unwrap_or(false)
     }
 

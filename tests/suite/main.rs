@@ -1,5 +1,8 @@
 //! What gilscope does to real programs of every Python, through its command line.
 
+#[allow(dead_code)]
 mod support;
 
+mod errors;
+mod harmless;
 mod stacks;

@@ -384,9 +384,10 @@ impl Done {
     #[track_caller]
     pub fn failed(&self) -> &str {
         assert_eq!(self.code, 1, "{}{}", self.stdout, self.stderr);
-        assert!(self.stderr.starts_with("gilscope: "), "{}", self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
-        &self.stderr
+        // What it has launched may have had something to say, too.
+        let complaint = self.stderr.find("gilscope: ").unwrap_or_else(|| panic!("{}", self.stderr));
+        &self.stderr[complaint..]
     }
 }
 
@@ -409,6 +410,13 @@ pub fn functions(thread: &Value) -> Vec<&str> {
     thread["stack"].as_array().unwrap().iter().rev().map(|frame| frame["name"].as_str().unwrap()).collect()
 }
 
+/// gilscope recording a program into a file.
+pub fn recording(out: &Path, options: &[&str], program: &Words) -> Command {
+    let mut command = gilscope(["record", "-o"]);
+    command.arg(out).args(options).arg("--").args(&program.words);
+    command
+}
+
 /// A recording that went well.
 #[derive(Debug)]
 pub struct Recording {
@@ -421,9 +429,7 @@ pub struct Recording {
 pub fn record(options: &[&str], program: &Words) -> Recording {
     let folder = folder();
     let out = folder.path().join("out.collapsed");
-    let mut command = gilscope(["record", "-o"]);
-    command.arg(&out).args(options).arg("--").args(&program.words);
-    let done = run(command);
+    let done = run(recording(&out, options, program));
     done.ok();
     Recording { stacks: Folded::parse(&fs::read_to_string(&out).unwrap()), done }
 }
