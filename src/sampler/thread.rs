@@ -203,6 +203,8 @@ pub struct Thread {
     pub stopped: bool,
     /// The stack it was last seen with.
     pub stack: StackId,
+    /// The stack has changed in this tick.
+    moved: bool,
     /// Why there is no stack, if there is none.
     pub loss: Option<Loss>,
     /// How its moving stack is read.
@@ -228,6 +230,7 @@ impl Thread {
             state: ThreadState::Unknown,
             stopped: false,
             stack: StackId::EMPTY,
+            moved: true,
             loss: None,
             pace: Pace::default(),
             name: None,
@@ -309,7 +312,10 @@ impl Thread {
     pub fn classify(&mut self, gils: impl Fn(usize) -> Gil, layout: &Layout) {
         let holds = self.slots.iter().any(|slot| slot.holds_gil);
         let attached = self.slots.iter().any(|slot| slot.attached && !gils(slot.interpreter).enabled);
+        let still_waits = self.state == ThreadState::GilWait && !self.moved;
         self.state = match self.run {
+            // Woken up to look whether the GIL is free: without it, it gets no further than that.
+            RunState::Running if still_waits && !holds && !attached => ThreadState::GilWait,
             RunState::Running if holds => ThreadState::GilHeld,
             RunState::Running if attached => ThreadState::Running,
             RunState::Running => ThreadState::Native,
@@ -332,6 +338,7 @@ impl Thread {
 
     /// Turns what was read into the interned stack: that of all its interpreters, one called from the other.
     pub fn resolve(&mut self, memory: &impl Memory, layout: &Layout, codes: &mut CodeCache, names: &mut Interner) {
+        self.moved = self.slots.iter().any(|slot| slot.changed);
         self.loss = self.slots.iter().find_map(|slot| match slot.progress {
             Progress::Failed(loss) => Some(loss),
             _ => None,
