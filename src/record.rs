@@ -21,12 +21,12 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     let format = format(args)?;
     // Before the recording rather than after it: a path that cannot be written to costs nothing then.
     let mut output = args.output.as_deref().map(Output::create).transpose()?;
-    let mut signals = Signals::new().context("cannot set up signal handling")?;
     let mut child = match args.program.as_slice() {
         [] => None,
         program => Some(Child::launch(program)?),
     };
-    // After the launch: the program keeps the limit it would have had.
+    // After the launch: the program keeps the signal mask and the limits it would have had.
+    let mut signals = Signals::new().context("cannot set up signal handling")?;
     raise_descriptor_limit();
     let root = match (&child, args.pid) {
         (Some(child), _) => child.pid(),

@@ -32,7 +32,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Holds the signals back from now on. Programs launched later do not inherit that.
+    /// Holds the signals back from now on. Programs launched later would inherit that.
     pub fn new() -> Result<Signals, Errno> {
         let set: SigSet =
             [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD].into_iter().collect();
