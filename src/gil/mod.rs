@@ -38,12 +38,13 @@ impl Gil {
         Gil { addr, holder, last_holder, switches: u64_at(layout.switches), enabled }
     }
 
-    /// Whether `tstate` cannot have held the GIL since `before` was read: it went to nobody else, and `tstate` is
-    /// not the one that had it. Such a thread has not run Python either, and its stack is what it was.
+    /// Whether `tstate` cannot have held the GIL since `before` was read: it went from hand to hand at most once
+    /// since, and `tstate` is neither the one nor the other. Such a thread has not run Python either, and its
+    /// stack is what it was.
     pub fn kept_from(&self, before: &Gil, tstate: u64) -> bool {
-        let same =
-            self.addr == before.addr && self.switches == before.switches && self.last_holder == before.last_holder;
-        same && self.enabled && before.enabled && self.last_holder != 0 && self.last_holder != tstate
+        let known = self.addr == before.addr && self.enabled && before.enabled && before.last_holder != 0;
+        let at_most_once = self.switches.wrapping_sub(before.switches) <= 1;
+        known && at_most_once && tstate != self.last_holder && tstate != before.last_holder
     }
 
     /// Reads the GIL at `addr`; one that cannot be read is free and not enabled.
@@ -82,11 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_has_not_run_while_the_gil_went_to_nobody_else() {
+    fn a_thread_has_not_run_if_the_gil_was_with_others() {
         let before = Gil { addr: 0x1000, holder: 0, last_holder: 7, switches: 3, enabled: true };
         let later = Gil { holder: 7, ..before };
         assert!(later.kept_from(&before, 8));
         assert!(!later.kept_from(&before, 7), "the holder may have run");
+        assert!(Gil { switches: 4, last_holder: 9, ..later }.kept_from(&before, 8), "it went from 7 to 9");
+        assert!(!Gil { switches: 4, last_holder: 8, ..later }.kept_from(&before, 8));
         assert!(!Gil { switches: 5, ..later }.kept_from(&before, 8), "8 may have had it in between");
         assert!(!Gil { enabled: false, ..later }.kept_from(&before, 8), "nobody needs it");
     }

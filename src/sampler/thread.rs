@@ -257,7 +257,7 @@ impl Thread {
 
     /// Finds out what happened since the last tick. Two kinds of threads need not be looked at again:
     ///
-    /// - one that waits for the GIL while the GIL goes to nobody: it waits still;
+    /// - one that waited for the GIL and cannot have got it: it waits still;
     /// - one that was blocked and has not been switched to since: it is still blocked in the same call.
     ///
     /// A thread that has run, but cannot have had the GIL, has the stack it had.
