@@ -5,7 +5,7 @@
 //!
 //! 1. `/proc`: which threads have run since the last tick. The others are where they were.
 //! 2. one read of all list heads and GILs ([`registry`]);
-//! 3. one of the stacks of the threads that ran: most are where they were;
+//! 3. one of the stacks of the threads that ran: most are where they were ([`quiet`]);
 //! 4. one of those that were not, twice each ([`stack`]);
 //! 5. one of the code objects that have not been checked for a while ([`code`]).
 //!
@@ -14,6 +14,7 @@
 pub mod code;
 pub mod frames;
 pub mod linetable;
+mod quiet;
 pub mod registry;
 pub mod stack;
 pub mod thread;
@@ -22,19 +23,18 @@ pub mod tree;
 use rustc_hash::FxHashMap;
 
 use self::code::CodeCache;
+use self::quiet::Reads;
 use self::registry::{Registry, Sink};
 use self::stack::{Reading, Scratch};
 use self::thread::{Progress, Thread, Turn};
 use crate::event::{Event, Loss, Nanos, Pid, ProcessId};
 use crate::gil::Gil;
 use crate::target::layout::Layout;
-use crate::target::memory::{Live, Memory, ReadError, Span};
+use crate::target::memory::{Live, ReadError};
 use crate::target::names::ThreadNames;
 use crate::target::os_thread::RunState;
 use crate::target::stop::{StopError, Stopped, Stopper};
 
-/// Readings of a moving stack before giving up, where threads cannot be stopped.
-const ATTEMPTS: u32 = 4;
 /// Names are looked up this often while a thread has none, and every so often in case they changed.
 const UNNAMED_EVERY: u64 = 50_000_000;
 const NAMES_EVERY: u64 = 5_000_000_000;
@@ -87,24 +87,6 @@ pub struct Sampler {
     pub stats: Stats,
     reads: Reads,
     scratch: Scratch,
-}
-
-/// The buffers of the vectored reads.
-#[derive(Debug, Default)]
-struct Reads {
-    spans: Vec<Span>,
-    buffer: Vec<u8>,
-    arrived: Vec<bool>,
-}
-
-impl Reads {
-    fn run(&mut self, memory: &impl Memory) -> Result<(), ReadError> {
-        let total = self.spans.iter().map(|span| span.len).sum();
-        if self.buffer.len() < total {
-            self.buffer.resize(total, 0);
-        }
-        memory.read_spans(&self.spans, &mut self.buffer[..total], &mut self.arrived)
-    }
 }
 
 /// Everything a sampler needs to know of its process.
@@ -229,99 +211,11 @@ impl Sampler {
         stopped
     }
 
-    /// Reads the stacks of all threads whose turn it is, without stopping any: first one copy each, then two of
-    /// those that are not where they were. A stack that moves is left to [`Self::read_stopped`], if that may be.
+    /// Reads the stacks of all threads whose turn it is, without stopping any.
     fn read(&mut self, turn: Turn) -> Result<(), ReadError> {
-        let Sampler { memory, layout, registry, reads, scratch, .. } = self;
-        let may_stop = turn == Turn::Quiet && self.stopping == Stopping::WhenNeeded;
-        let gil_len = if layout.thread.holds_gil.is_none() { layout.gil.len } else { 0 };
-        for attempt in 0..=ATTEMPTS {
-            let double = attempt > 0;
-            reads.spans.clear();
-            for thread in registry.threads.iter().filter(|thread| thread.turn == turn) {
-                for slot in thread.slots.iter().filter(|slot| slot.progress == Progress::Wanted) {
-                    if gil_len > 0 {
-                        let addr = registry.interpreters[slot.interpreter].gil.addr;
-                        reads.spans.push(Span { addr, len: gil_len });
-                    }
-                    match double {
-                        false => slot.reader.plan_single(layout, &mut reads.spans),
-                        true => slot.reader.plan_double(layout, &mut reads.spans),
-                    }
-                }
-            }
-            if reads.spans.is_empty() {
-                return Ok(());
-            }
-            reads.run(memory)?;
-            let (mut bytes, mut arrived) = (&reads.buffer[..], &reads.arrived[..]);
-            let mut stale = false;
-            for thread in registry.threads.iter_mut().filter(|thread| thread.turn == turn) {
-                let running = thread.run == RunState::Running;
-                for slot in thread.slots.iter_mut().filter(|slot| slot.progress == Progress::Wanted) {
-                    let mut gil = registry.interpreters[slot.interpreter].gil;
-                    if gil_len > 0 {
-                        gil = Gil::decode(&layout.gil, gil.addr, &bytes[..gil_len]);
-                        (bytes, arrived) = (&bytes[gil_len..], &arrived[1..]);
-                    }
-                    let (size, spans) = match double {
-                        false => slot.reader.single_size(layout),
-                        true => slot.reader.double_size(layout),
-                    };
-                    let (copy, copied) = (&bytes[..size], &arrived[..spans]);
-                    (bytes, arrived) = (&bytes[size..], &arrived[spans..]);
-                    match slot.reader.view(layout, copy, copied) {
-                        Some(view) if slot.is(&view) => {
-                            slot.note(&view, &gil);
-                            stale |= slot.may_have_moved(&view);
-                        }
-                        _ => {
-                            slot.progress = Progress::Failed(Loss::Unreadable);
-                            stale = true;
-                            continue;
-                        }
-                    }
-                    let reading = match double {
-                        false => slot.reader.judge_single(layout, copy, copied, scratch),
-                        true => slot.reader.judge_double(layout, copy, copied, scratch),
-                    };
-                    match reading {
-                        Reading::Believed => {
-                            slot.progress = Progress::Done;
-                            if running {
-                                thread.pace.count(false);
-                            }
-                        }
-                        Reading::Missing => {
-                            if slot.reader.follow(memory, layout, false, scratch).is_err() {
-                                slot.progress = Progress::Failed(Loss::Unreadable);
-                            }
-                        }
-                        Reading::Moved if double => {
-                            // What moves is running now, whatever it was when the kernel was asked.
-                            if running {
-                                thread.pace.count(true);
-                            } else {
-                                thread.run = RunState::Running;
-                            }
-                            if may_stop {
-                                thread.turn = Turn::Stop;
-                            }
-                        }
-                        Reading::Moved => {}
-                    }
-                }
-            }
-            if stale {
-                registry.mark_stale();
-            }
-        }
-        for thread in registry.threads.iter_mut().filter(|thread| thread.turn == turn) {
-            for slot in thread.slots.iter_mut().filter(|slot| slot.progress == Progress::Wanted) {
-                slot.progress = Progress::Failed(Loss::Torn);
-            }
-        }
-        Ok(())
+        let Sampler { memory, layout, registry, reads, scratch, stopping, .. } = self;
+        let may_stop = turn == Turn::Quiet && *stopping == Stopping::WhenNeeded;
+        reads.read(memory, layout, registry, turn, may_stop, scratch)
     }
 
     /// Reads the stacks that move too fast, each with its thread stopped. Returns whether there are threads that
@@ -337,6 +231,10 @@ impl Sampler {
                             Ok((Reading::Believed, view)) if slot.is(&view) => {
                                 let addr = registry.interpreters[slot.interpreter].gil.addr;
                                 slot.note(&view, &Gil::read(memory, &layout.gil, addr));
+                                Progress::Done
+                            }
+                            Ok((_, view)) if !slot.is(&view) => {
+                                slot.leave();
                                 Progress::Done
                             }
                             _ => Progress::Failed(Loss::Unreadable),

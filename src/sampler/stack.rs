@@ -277,6 +277,14 @@ impl StackReader {
         Reading::Believed
     }
 
+    /// Forgets the stack: there is none.
+    pub fn forget(&mut self) {
+        self.frames.clear();
+        self.fresh = true;
+        self.changed = true;
+        self.forget_extents();
+    }
+
     fn forget_extents(&mut self) {
         self.extents.clear();
         self.plan.clear();

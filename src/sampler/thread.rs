@@ -118,6 +118,13 @@ impl Slot {
         self.ident == view.thread_id && self.native_id == view.native_id
     }
 
+    /// The thread has left the interpreter: there is no stack any more.
+    pub fn leave(&mut self) {
+        self.reader.forget();
+        self.progress = Progress::Done;
+        (self.holds_gil, self.attached) = (false, false);
+    }
+
     /// Whether another thread may run it now than when its runner was found out.
     pub fn may_have_moved(&self, view: &ThreadStateView) -> bool {
         self.interpreter_id != 0 && self.c_stack != view.c_stack
