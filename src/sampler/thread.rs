@@ -274,7 +274,8 @@ impl Thread {
             slot.progress == Progress::Done
                 && interpreter.gil.kept_from(&interpreter.gil_before, slot.reader.tstate())
         };
-        if self.state == ThreadState::GilWait && self.loss.is_none() && self.slots.iter().all(kept_from_gil) {
+        let waits = self.state == ThreadState::GilWait && self.loss.is_none() && !self.slots.is_empty();
+        if waits && self.slots.iter().all(kept_from_gil) {
             self.fresh = false;
             return Ok(());
         }
