@@ -98,11 +98,12 @@ impl OsThread {
         let mut words = text.split(|byte| byte.is_ascii_whitespace());
         let call = words.next().unwrap_or(b"");
         if call.starts_with(b"-") {
-            // Off the CPU but in no call: a page fault, or stopped. Rare enough for a costlier look.
-            return Ok(match self.is_stopped() {
-                true => RunState::Stopped,
-                false => RunState::Blocked { call: Syscall(-1), arg: 0 },
-            });
+            // Off the CPU but in no call: a page fault, stopped, or ended. Rare enough for a costlier look.
+            return match self.stat(0, |state| state.first().copied()).flatten() {
+                Some(b'T' | b't') => Ok(RunState::Stopped),
+                Some(b'Z' | b'X' | b'x') => Err(Gone),
+                _ => Ok(RunState::Blocked { call: Syscall(-1), arg: 0 }),
+            };
         }
         let arg = words.next().map_or(0, hexadecimal);
         Ok(RunState::Blocked { call: Syscall(decimal(call) as i16), arg })
