@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{self, TextTruncateDirection};
 
-use crate::event::ProcessId;
+use crate::event::ProcessInfo;
 use crate::profile::Profile;
 
 use super::collapsed::{Folded, fold, folded_name};
@@ -18,7 +18,7 @@ use super::{Options, Summary, View};
 const MIN_WIDTH: f64 = 0.02;
 
 /// Longer titles would run out of the picture.
-const TITLE_CHARS: usize = 120;
+const TITLE_CHARS: usize = 70;
 
 /// Writes the view as a flame graph; one that only says so when there are no samples in it.
 pub(super) fn write(profile: &Profile, options: &Options, summary: Summary, out: &mut impl Write) -> io::Result<()> {
@@ -55,8 +55,15 @@ pub(super) fn write(profile: &Profile, options: &Options, summary: Summary, out:
 pub(super) fn title(profile: &Profile, options: &Options) -> String {
     let mut title = view_title(options).to_owned();
     if let [_, others @ ..] = profile.processes.as_slice() {
-        let command: String = one_line(&profile.process_label(ProcessId(0))).chars().take(TITLE_CHARS).collect();
-        title = format!("{title}: {command}");
+        let ProcessInfo { command, pid, .. } = profile.processes[0].as_ref();
+        // The directories of the interpreter and the script would leave no room for the rest.
+        let short = |(index, word): (usize, &String)| match index {
+            0 | 1 => word.rsplit('/').next().unwrap_or_default().to_owned(),
+            _ => word.clone(),
+        };
+        let command: Vec<String> = command.iter().enumerate().map(short).collect();
+        let command: String = one_line(&command.join(" ")).chars().take(TITLE_CHARS).collect();
+        title = format!("{title}: {command} [{pid}]");
         if !others.is_empty() {
             title += &format!(" and {} more", others.len());
         }
