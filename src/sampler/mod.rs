@@ -82,6 +82,8 @@ pub struct Sampler {
     /// When thread names are to be read again.
     names_at: Nanos,
     stopping: Stopping,
+    /// The kernel's clock ticks on every CPU that runs something.
+    ticked: bool,
     stopper: Stopper,
     /// What it cost.
     pub stats: Stats,
@@ -115,6 +117,7 @@ impl Sampler {
             names: FxHashMap::default(),
             names_at: Nanos(0),
             stopping,
+            ticked: every_cpu_ticks(),
             stopper: Stopper::default(),
             stats: Stats::default(),
             reads: Reads::default(),
@@ -174,7 +177,7 @@ impl Sampler {
         let may_stop = self.stopping == Stopping::WhenNeeded;
         let Registry { threads, interpreters, .. } = &mut self.registry;
         threads.retain_mut(|thread| {
-            if thread.poll(interpreters).is_err() {
+            if thread.poll(now, interpreters, self.ticked).is_err() {
                 sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
                 return false;
             }
@@ -297,4 +300,13 @@ impl Sampler {
         let unnamed = registry.threads.iter().any(|thread| thread.name.is_none());
         self.names_at = Nanos(now.0 + if unnamed { UNNAMED_EVERY } else { NAMES_EVERY });
     }
+}
+
+/// Whether no CPU was told at boot to go without the kernel's clock ticks (`nohz_full=`).
+fn every_cpu_ticks() -> bool {
+    // The file is absent from kernels that cannot do that.
+    std::fs::read_to_string("/sys/devices/system/cpu/nohz_full").map_or(true, |cpus| {
+        let cpus = cpus.trim();
+        cpus.is_empty() || cpus == "(null)"
+    })
 }

@@ -16,6 +16,10 @@ use crate::target::os_thread::{Gone, OsThread, RunState, SchedStat};
 /// `futex`, the call in which a thread waits for the GIL.
 const FUTEX: i16 = 202;
 
+/// The kernel accounts CPU time to a running thread at every tick of its clock, which are at most 10 ms apart. In
+/// nanoseconds, with something to spare.
+const ACCOUNTED_WITHIN: u64 = 12_000_000;
+
 /// A thread state of a thread. Most threads have one; one that visits several interpreters has one for each.
 #[derive(Debug)]
 pub struct Slot {
@@ -219,6 +223,8 @@ pub struct Thread {
     /// Its name, once known.
     pub name: Option<Arc<str>>,
     sched: Option<SchedStat>,
+    /// Since when they have been what they are.
+    unchanged_since: Nanos,
     /// CPU time it had used when first seen, in nanoseconds.
     cpu_before: u64,
 }
@@ -242,6 +248,7 @@ impl Thread {
             pace: Pace::default(),
             name: None,
             sched: None,
+            unchanged_since: Nanos(0),
             cpu_before,
         }
     }
@@ -262,13 +269,15 @@ impl Thread {
         self.sched.map_or(0, |sched| sched.cpu_ns.saturating_sub(self.cpu_before))
     }
 
-    /// Finds out what happened since the last tick. Two kinds of threads need not be looked at again:
+    /// Finds out what happened since the last tick. Some threads need not be looked at again:
     ///
     /// - one that waited for the GIL and cannot have got it: it waits still;
-    /// - one that was blocked and has not been switched to since: it is still blocked in the same call.
+    /// - one that was blocked and has not been switched to since: it is still blocked in the same call;
+    /// - one that could run, but has not been accounted any CPU time for longer than the kernel takes to account
+    ///   for it (`ticked`): it waits for a CPU.
     ///
     /// A thread that has run, but cannot have had the GIL, has the stack it had.
-    pub fn poll(&mut self, interpreters: &[Interpreter]) -> Result<(), Gone> {
+    pub fn poll(&mut self, now: Nanos, interpreters: &[Interpreter], ticked: bool) -> Result<(), Gone> {
         let kept_from_gil = |slot: &Slot| {
             let interpreter = &interpreters[slot.interpreter];
             slot.progress == Progress::Done
@@ -282,8 +291,15 @@ impl Thread {
         let sched = self.os.sched()?;
         let unchanged = sched.is_some() && sched == self.sched;
         self.sched = sched.or(self.sched);
-        let settled = matches!(self.run, RunState::Blocked { .. }) && self.loss.is_none();
-        let known = self.slots.iter().all(|slot| slot.progress == Progress::Done);
+        if !unchanged {
+            self.unchanged_since = now;
+        }
+        let settled = match self.run {
+            RunState::Blocked { .. } => true,
+            RunState::Running => ticked && now.since(self.unchanged_since) > ACCOUNTED_WITHIN,
+            RunState::Stopped | RunState::Unknown => false,
+        };
+        let known = self.loss.is_none() && self.slots.iter().all(|slot| slot.progress == Progress::Done);
         self.fresh = !(unchanged && settled && known);
         // A thread that blocks is accounted for at that moment: unchanged means that it still runs.
         if self.fresh && !(unchanged && self.run == RunState::Running) {
