@@ -6,3 +6,4 @@ mod support;
 mod errors;
 mod harmless;
 mod stacks;
+mod targets;

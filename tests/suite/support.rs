@@ -496,9 +496,10 @@ pub fn has(stack: &[String], function: &str) -> bool {
     stack.iter().any(|label| name(label) == function)
 }
 
-/// The function of a label: `main` of `main (app.py:3)`.
+/// The function of a label, without what it is in: `run` of `Worker.run (app.py:3)`.
 pub fn name(label: &str) -> &str {
-    label.rsplit_once(" (").map_or(label, |(name, _)| name)
+    let name = label.rsplit_once(" (").map_or(label, |(name, _)| name);
+    if name.starts_with('[') { name } else { name.rsplit('.').next().unwrap_or(name) }
 }
 
 /// The line of a label: 3 of `main (app.py:3)`.

@@ -1,0 +1,228 @@
+//! A thread whose stack changes all the time, too fast to be read: no stack is reported that never was, and its busy
+//! share is right, which it is not if stacks that move are left out.
+
+use std::sync::Mutex;
+
+use crate::support::{self, Folded, Python, has, line, name, on_every_python};
+
+const SCRIPT: &str = "chains.py";
+const DEPTH: u32 = 20;
+
+/// What one recording says, and what the program does.
+struct Shares {
+    seen: f64,
+    real: f64,
+    samples: u64,
+    said: String,
+}
+
+impl Shares {
+    /// In points.
+    fn off(&self) -> f64 {
+        (self.seen - self.real) * 100.0
+    }
+}
+
+/// Records the program and checks every stack.
+fn shares(python: &Python, rate: u32, seconds: u32) -> Shares {
+    let program = python.script(SCRIPT, &[&seconds.to_string()]);
+    let recording = support::record(&["--view", "wall", "-r", &rate.to_string()], &program);
+    let lines = Lines::new();
+    for (stack, _) in &recording.stacks.0 {
+        if let Err(why) = lines.check(stack) {
+            panic!("{why}, on {} at {rate} Hz: {}", python.version, stack.join(";"));
+        }
+    }
+    let said = format!("{}{}", recording.done.stdout, recording.done.stderr);
+    let lost = recording.stacks.count(|stack| stack[0] == "[stack unreadable]");
+    assert!(lost * 100 <= recording.stacks.total(), "{lost} stacks are lost on {}: {said}", python.version);
+    let window = recording.stacks.only(|stack| has(stack, "run_chains"));
+    let numbers = recording.done.stdout.lines().find_map(|line| line.strip_prefix("BUSY ")).expect("its own account");
+    let (busy, wall) = numbers.split_once(' ').unwrap();
+    let (busy, wall): (f64, f64) = (busy.parse().unwrap(), wall.parse().unwrap());
+    Shares { seen: window.share(|stack| !sleeps(stack)), real: busy / wall, samples: window.total(), said }
+}
+
+fn sleeps(stack: &[String]) -> bool {
+    stack.last().is_some_and(|leaf| leaf.starts_with("[blocked: "))
+}
+
+/// Which stacks there are: lines and functions of the script.
+struct Lines {
+    call_main: u32,
+    main: std::ops::Range<u32>,
+    call_busy: u32,
+    sleep: u32,
+    busy: u32,
+    call: [u32; 2],
+}
+
+impl Lines {
+    fn new() -> Lines {
+        let one = |text| support::lines_of(SCRIPT, text)[0];
+        Lines {
+            call_main: one("run_chains(float("),
+            main: one("def run_chains(")..one("print(\"READY\""),
+            call_busy: one("        busy("),
+            sleep: one("time.sleep("),
+            busy: one("def busy("),
+            call: [one("        a0()"), one("        b0()")],
+        }
+    }
+
+    /// Whether this stack can have been, frame by frame.
+    fn check(&self, stack: &[String]) -> Result<(), String> {
+        let frames: Vec<_> =
+            stack.iter().filter(|label| !label.starts_with('[')).map(|l| (name(l), line(l))).collect();
+        let in_chain = |name: &str| name.starts_with(['a', 'b']) && name[1..].parse::<u32>().is_ok();
+        let Some(at) = frames.iter().position(|&(name, _)| name == "run_chains") else {
+            // Before or after: anything but a piece of what belongs into run_chains().
+            return match frames.iter().find(|(name, _)| in_chain(name)) {
+                Some((name, _)) => Err(format!("{name} has lost its callers")),
+                None => Ok(()),
+            };
+        };
+        if frames[..at] != [("<module>", self.call_main)] {
+            return Err("main is not called from the module".to_owned());
+        }
+        let (main, inside) = (frames[at].1, &frames[at + 1..]);
+        let Some((&(busy, busy_line), chain)) = inside.split_first() else {
+            let slept = sleeps(stack) && main != self.sleep;
+            return match self.main.contains(&main) && !slept {
+                true => Ok(()),
+                false => Err(format!("main is not at line {main}")),
+            };
+        };
+        if busy != "busy" || main != self.call_busy {
+            return Err(format!("main does not call {busy} at line {main}"));
+        }
+        let Some(&(first, _)) = chain.first() else {
+            return match (self.busy..=self.call[1]).contains(&busy_line) {
+                true => Ok(()),
+                false => Err(format!("busy is not at line {busy_line}")),
+            };
+        };
+        let which = usize::from(first.starts_with('b'));
+        if busy_line != self.call[which] {
+            return Err(format!("busy does not call {first} at line {busy_line}"));
+        }
+        let letter = ["a", "b"][which];
+        for (level, &(name, line)) in (0..).zip(chain) {
+            // Two lines each, the deepest function first, chain a before chain b.
+            let define = 1 + which as u32 * 2 * DEPTH + 2 * (DEPTH - 1 - level);
+            let innermost = level as usize + 1 == chain.len();
+            if name != format!("{letter}{level}") || (line != define + 1 && !(innermost && line == define)) {
+                return Err(format!("{name} at line {line} is not called there"));
+            }
+        }
+        Ok(())
+    }
+}
+
+on_every_python! {
+    fn every_stack_was_there_and_the_busy_share_is_right_at_2000_hz(python) {
+        // Thrice, because the machine does other things, too: what is biased is so every time.
+        let mut off = Vec::new();
+        for _ in 0..3 {
+            let shares = shares(python, 2000, 3);
+            assert!(shares.samples >= 3000, "{} samples: {}", shares.samples, shares.said);
+            if shares.off().abs() <= 2.0 {
+                return;
+            }
+            off.push(format!("{:.2} points off: {}", shares.off(), shares.said));
+        }
+        panic!("{off:#?}");
+    }
+}
+
+/// All versions together have the samples to tell two points from chance; each alone must be within the limits of
+/// chance, which is three standard deviations.
+#[test]
+fn every_stack_was_there_and_the_busy_share_is_right_at_100_hz() {
+    let labels = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15", "3.13t"];
+    let pythons =
+        Mutex::new(labels.iter().filter_map(|label| Python::all(label).first().copied()).collect::<Vec<_>>());
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(python) = { pythons.lock().unwrap().pop() } {
+                    let shares = shares(python, 100, 6);
+                    results.lock().unwrap().push((python, shares));
+                }
+            });
+        }
+    });
+    let results = results.into_inner().unwrap();
+    let mut sum = 0.0;
+    for (python, shares) in &results {
+        let chance = 100.0 * (0.25 / shares.samples as f64).sqrt();
+        let Shares { seen, real, said, .. } = shares;
+        assert!(shares.samples >= 400, "{} samples: {said}", shares.samples);
+        assert!(shares.off().abs() <= 3.0 * chance, "{seen:.3} instead of {real:.3} on {}: {said}", python.version);
+        sum += shares.off();
+    }
+    let mean = sum / results.len() as f64;
+    assert!(mean.abs() <= 2.0, "off by {mean:.2} points on average");
+}
+
+/// The check itself must be able to fail.
+#[test]
+fn impossible_stacks_are_recognised() {
+    let lines = Lines::new();
+    let stack = |text: &str| {
+        let text = text
+            .replace(
+                "MAIN",
+                &format!("<module> (chains.py:{});run_chains (chains.py:{})", lines.call_main, lines.call_busy),
+            )
+            .replace("BUSY_A", &format!("busy (chains.py:{})", lines.call[0]))
+            .replace("BUSY_B", &format!("busy (chains.py:{})", lines.call[1]));
+        lines.check(&Folded::parse(&format!("{text} 1")).0[0].0)
+    };
+    stack("MAIN;BUSY_A;a0 (x:40);a1 (x:38);a2 (x:35)").unwrap();
+    stack("MAIN;BUSY_B;b0 (x:80);b1 (x:78)").unwrap();
+    stack("MAIN;BUSY_B").unwrap();
+    stack("MAIN").unwrap();
+    stack("<module> (importlib:3)").unwrap();
+    for wrong in [
+        "MAIN;BUSY_A;a0 (x:40);b1 (x:78)",
+        "MAIN;BUSY_B;a0 (x:40)",
+        "MAIN;BUSY_A;a0 (x:40);a2 (x:36)",
+        "MAIN;BUSY_A;a0 (x:39);a1 (x:38)",
+        "MAIN;a0 (x:40)",
+        "BUSY_A;a0 (x:40)",
+        "a0 (x:40);a1 (x:38)",
+        "MAIN;[blocked: pselect6]",
+    ] {
+        assert!(stack(wrong).is_err(), "{wrong}");
+    }
+}
+
+on_every_python! {
+    fn functions_are_not_taken_for_those_that_had_their_memory_before(python) {
+        let program = python.script("reuse.py", &["2"]);
+        let recording = support::record(&["-r", "2000"], &program);
+        let stacks = recording.stacks.only(|stack| has(stack, "run_pairs"));
+        let (mut pairs, mut wrong) = (0, Vec::new());
+        for (stack, count) in &stacks.0 {
+            let below = stack.iter().skip_while(|label| name(label) != "run_pairs").skip(1);
+            let made: Vec<_> = below.filter(|label| label.contains("(made_") && !label.contains("<module>")).collect();
+            let Some(first) = made.first() else { continue };
+            let number: u32 = name(first).trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+            let real = [
+                format!("outer_{number} (made_{number}.py:{})", number + 1),
+                format!("inner_{number} (made_{number}.py:{})", number + 2),
+                format!("inner_{number} (made_{number}.py:{})", number + 3),
+            ];
+            let inner = made.get(1).is_none_or(|inner| real[1..].contains(inner));
+            if *first != &real[0] || made.len() > 2 || !inner || has(stack, "<module>") && stack.len() != made.len() + 2 {
+                wrong.push(format!("{} {count}", stack.join(";")));
+            }
+            pairs += count;
+        }
+        let version = &python.version;
+        assert!(wrong.is_empty(), "on {version}, {} of {} stacks never were: {wrong:#?}", wrong.len(), stacks.0.len());
+        assert!(pairs * 2 > stacks.total() && pairs > 500, "{pairs} of {}", stacks.total());
+    }
+}
