@@ -181,8 +181,8 @@ fn five_thousand_frames_come_out() {
         first_line: 10,
         lines: vec![10, 11, 11, 12],
         at: number % 4,
-        entry: number % 100 == 0,
-        apart: number % 50 == 0,
+        entry: number.is_multiple_of(100),
+        apart: number.is_multiple_of(50),
     };
     for kind in KINDS {
         let plan = Plan { name: "deep".to_owned(), stack: (0..5000).map(call).collect() };

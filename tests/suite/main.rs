@@ -5,5 +5,8 @@ mod support;
 
 mod errors;
 mod harmless;
+mod record;
 mod stacks;
+mod subprocesses;
 mod targets;
+mod unprivileged;

@@ -111,7 +111,7 @@ impl Python {
 
     /// Runs a piece of source up to its line READY.
     pub fn start_code(&self, code: &str) -> Proc {
-        let mut words = Words { words: self.words(), _copy: None };
+        let mut words = Words::of(self.words());
         words.words.extend(["-u".to_owned(), "-c".to_owned(), code.to_owned()]);
         let mut target = words.run();
         target.wait_for("READY");
@@ -132,6 +132,11 @@ pub struct Words {
 }
 
 impl Words {
+    /// A command that needs no script.
+    pub fn of(words: Vec<String>) -> Words {
+        Words { words, _copy: None }
+    }
+
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.words[0]);
         command.args(&self.words[1..]);
@@ -521,7 +526,7 @@ macro_rules! on_every_python {
         mod $name {
             use super::*;
 
-            fn check($python: &'static $crate::support::Python) $body
+            fn on_one($python: &'static $crate::support::Python) $body
 
             $crate::support::on_every_python! { @tests
                 py38 "3.8", py39 "3.9", py310 "3.10", py311 "3.11", py312 "3.12", py313 "3.13", py314 "3.14",
@@ -532,7 +537,7 @@ macro_rules! on_every_python {
             #[test]
             fn other_free_threaded() {
                 for label in ["3.14t", "3.15t"] {
-                    $crate::support::Python::if_there(label).into_iter().for_each(check);
+                    $crate::support::Python::if_there(label).into_iter().for_each(on_one);
                 }
             }
         }
@@ -540,7 +545,7 @@ macro_rules! on_every_python {
     (@tests $($test:ident $label:literal),*) => {
         $(#[test]
         fn $test() {
-            $crate::support::Python::all($label).into_iter().for_each(check);
+            $crate::support::Python::all($label).into_iter().for_each(on_one);
         })*
     };
 }

@@ -1,0 +1,86 @@
+//! `--subprocesses`: children are recorded as the program itself is, each under its own name.
+
+use std::collections::BTreeMap;
+
+use crate::support::{Folded, Python, has, on_every_python, record, record_pid};
+
+/// The pids that a program says its parts have.
+fn parts(stdout: &str) -> BTreeMap<&str, &str> {
+    let lines = stdout.lines().filter_map(|line| line.strip_prefix("CHILD "));
+    lines.map(|line| line.split_once(' ').unwrap()).collect()
+}
+
+/// Every part is there under the root of its own process, and nowhere else.
+#[track_caller]
+fn assert_each_has_its_root(stacks: &Folded, parts: &BTreeMap<&str, &str>, what: &str) {
+    assert_eq!(parts.len(), 4, "{what}");
+    for (function, pid) in parts {
+        let root = format!(" [{pid}]");
+        let samples = stacks.count(|stack| stack[0].ends_with(&root) && has(stack, function));
+        assert!(samples > 10, "{function} in {pid} has {samples} samples, {what}");
+        if *function != "<module>" {
+            assert_eq!(stacks.with(function), samples, "{function} is in other processes too, {what}");
+        }
+    }
+    for (stack, _) in &stacks.0 {
+        assert!(stack[0].contains("python") && stack[0].ends_with(']'), "{what}: {}", stack.join(";"));
+    }
+}
+
+fn check(python: &Python, method: &str) {
+    let program = python.script("pool.py", &[method, "1"]);
+    let recording = record(&["--subprocesses", "-r", "200", "--idle"], &program);
+    let what = format!("with {method} on {}: {}", python.version, recording.done.stderr);
+    assert_each_has_its_root(&recording.stacks, &parts(&recording.done.stdout), &what);
+    assert!(recording.stacks.0.iter().any(|(stack, _)| stack[0].contains("pool.py")), "{what}");
+}
+
+on_every_python! {
+    fn multiprocessing_with_fork(python) {
+        check(python, "fork");
+    }
+}
+
+on_every_python! {
+    fn multiprocessing_with_spawn(python) {
+        check(python, "spawn");
+    }
+}
+
+#[test]
+fn children_that_are_there_already() {
+    let mut target = Python::usual().start("pool.py", &["fork", "60"]);
+    for _ in 0..4 {
+        target.wait_for("CHILD ");
+    }
+    let recording = record_pid(&["--subprocesses", "-r", "200", "--idle"], 1.0, target.pid());
+    let stdout = target.seen.join("\n");
+    assert_each_has_its_root(&recording.stacks, &parts(&stdout), &recording.done.stderr);
+}
+
+#[test]
+fn without_the_option_children_are_left_alone() {
+    let program = Python::usual().script("pool.py", &["fork", "0.5"]);
+    let recording = record(&["--idle"], &program);
+    assert!(recording.stacks.with("<module>") > 10);
+    for function in ["first_child", "second_child", "grandchild"] {
+        assert_eq!(recording.stacks.with(function), 0, "{function}");
+    }
+    assert!(recording.stacks.0.iter().all(|(stack, _)| !stack[0].contains(" [")), "one process needs no root");
+}
+
+#[test]
+fn children_of_other_kinds() {
+    // Not Python; Python through a shell; Python that outlives the program it was started by.
+    let code = "import subprocess, sys, time\nspin = 'import time\\ndef child_%s():\\n  end = time.time() + %s\\n  \
+        while time.time() < end: pass\\nchild_%s()'\nsubprocess.call(['sleep', '0.2'])\n\
+        subprocess.call(['sh', '-c', '\"$0\" -c \"$1\"; true', sys.executable, spin % ('shell', 0.5, 'shell')])\n\
+        subprocess.Popen([sys.executable, '-c', spin % ('left', 1, 'left')])\ntime.sleep(0.4)";
+    let mut program = Python::usual().script("spin.py", &[]);
+    program.words.truncate(Python::usual().words().len());
+    program.words.extend(["-c".to_owned(), code.to_owned()]);
+    let recording = record(&["--subprocesses", "-r", "200"], &program);
+    for function in ["child_shell", "child_left"] {
+        assert!(recording.stacks.with(function) > 10, "{function}: {}", recording.done.stderr);
+    }
+}

@@ -1,0 +1,225 @@
+//! As an ordinary user: what one's own programs need no privilege for works; what is not allowed says why.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::support::{
+    self, Done, Folded, GILSCOPE, Proc, Python, dump, executable, folder, functions, is_root, run, say, targets, thread,
+};
+
+/// A folder that everyone can read, with gilscope and a Python in it.
+struct Place {
+    folder: tempfile::TempDir,
+    python: PathBuf,
+    /// What it needs to find its library.
+    home: Option<PathBuf>,
+}
+
+/// Made once; `None` (and a word) where it cannot be.
+fn place() -> Option<&'static Place> {
+    static PLACE: OnceLock<Option<Place>> = OnceLock::new();
+    let make = || {
+        if !is_root("being an ordinary user") {
+            return None;
+        }
+        let folder = folder();
+        fs::copy(GILSCOPE, folder.path().join("gilscope")).unwrap();
+        fs::create_dir(folder.path().join("out")).unwrap();
+        let mut chown = Command::new("chown");
+        chown.arg("65534:65534").arg(folder.path().join("out"));
+        run(chown).ok();
+        for file in fs::read_dir(targets()).unwrap() {
+            let path = file.unwrap().path();
+            fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let readable = |python: &&'static Python| {
+            let works = nobody().arg(python.exe().unwrap_or(Path::new("/nonexistent"))).args(["-c", "0"]).output();
+            works.is_ok_and(|output| output.status.success())
+        };
+        let labels = ["3.11", "3.12", "3.13", "3.10", "3.9", "3.8"];
+        if let Some(python) = labels.into_iter().flat_map(Python::all).find(readable) {
+            return Some(Place { folder, python: python.exe().unwrap().to_owned(), home: None });
+        }
+        // Below a home folder: a copy will do.
+        let python = labels.into_iter().flat_map(Python::all).find_map(Python::exe)?;
+        let home = python.parent()?.parent()?;
+        let copy = folder.path().join("python");
+        let mut command = Command::new("cp");
+        command.arg("-a").arg(home).arg(&copy);
+        run(command).ok();
+        Some(Place { python: copy.join("bin").join(python.file_name()?), home: Some(copy), folder })
+    };
+    PLACE.get_or_init(make).as_ref()
+}
+
+/// A command as `nobody`.
+fn nobody() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).env_remove("RUST_LOG").env("HOME", "/");
+    command
+}
+
+impl Place {
+    /// gilscope as `nobody`.
+    fn gilscope(&self) -> Command {
+        let mut command = nobody();
+        command.arg(self.folder.path().join("gilscope"));
+        self.environment(&mut command);
+        command
+    }
+
+    fn environment(&self, command: &mut Command) {
+        if let Some(home) = &self.home {
+            command.env("PYTHONHOME", home).env("LD_LIBRARY_PATH", home.join("lib"));
+        }
+    }
+
+    fn script(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.folder.path().join("out").join(name)
+    }
+
+    /// A script, run by somebody up to its line READY.
+    fn start(&self, mut command: Command, script: &str) -> Proc {
+        command.arg(&self.python).arg(self.script(script));
+        self.environment(&mut command);
+        let mut target = Proc::start(command);
+        target.wait_for("READY");
+        target
+    }
+}
+
+#[test]
+fn ones_own_program_can_be_recorded() {
+    let Some(place) = place() else { return };
+    for options in [&["-r", "200"][..], &["-r", "200", "--blocking"]] {
+        let out = place.out("own.collapsed");
+        let mut command = place.gilscope();
+        command.args(["record", "-o"]).arg(&out).args(options).arg("--");
+        command.arg(&place.python).arg(place.script("chains.py")).arg("1");
+        let done = run(command);
+        done.ok();
+        let stacks = Folded::parse(&fs::read_to_string(&out).unwrap());
+        let busy = stacks.only(|stack| support::has(stack, "run_chains"));
+        assert!(busy.with("a0") > 20 && busy.with("b0") > 20, "{}", done.stderr);
+        assert!(!done.stderr.contains("not permitted"), "{}", done.stderr);
+        fs::remove_file(out).unwrap();
+    }
+}
+
+#[test]
+fn ones_own_processes_can_be_dumped_if_the_kernel_permits_it() {
+    let Some(place) = place() else { return };
+    let target = place.start(nobody(), "blocked.py");
+    let mut command = place.gilscope();
+    command.args(["dump", "--json", "--pid", &target.pid().to_string()]);
+    let done = run(command);
+    let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    if !matches!(yama.trim(), "" | "0") {
+        assert!(done.failed().contains("ptrace_scope"), "{}", done.stderr);
+        return;
+    }
+    let seen: Value = serde_json::from_str(done.ok()).unwrap();
+    assert_eq!(functions(thread(&seen, "deep")), functions(thread(&dump(target.pid()), "deep")), "as root sees it");
+}
+
+#[track_caller]
+fn assert_denied(done: &Done, parts: &[&str]) {
+    let complaint = done.failed();
+    for part in parts {
+        assert!(complaint.contains(part), "{part:?} is missing: {complaint}");
+    }
+}
+
+#[test]
+fn anothers_process_says_why_not_and_what_to_do() {
+    let Some(place) = place() else { return };
+    let of_root = place.start(Command::new("env"), "blocked.py");
+    let mut other = Command::new("setpriv");
+    other.args(["--reuid=65533", "--regid=65533", "--clear-groups", "--"]);
+    let of_other = place.start(other, "blocked.py");
+    for command in ["dump", "record"] {
+        let attach = |pid: i32| {
+            let mut run_as = place.gilscope();
+            run_as.args([command, "--pid", &pid.to_string()]).current_dir(place.folder.path().join("out"));
+            run(run_as)
+        };
+        let done = attach(of_root.pid());
+        assert_denied(&done, &["not permitted", "belongs to root", "Run gilscope as root", "setcap cap_sys_ptrace"]);
+        let done = attach(of_other.pid());
+        assert_denied(&done, &["not permitted", "user 65533", "as root", "setcap cap_sys_ptrace"]);
+    }
+    assert_eq!(fs::read_dir(place.folder.path().join("out")).unwrap().filter(|file| {
+        file.as_ref().unwrap().file_name().to_string_lossy().starts_with("gilscope-")
+    }).count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_program_with_privileges_of_its_own_is_protected() {
+    let Some(place) = place() else { return };
+    // What was started with more rights than it has now is not dumpable: as a setuid program is.
+    let code = "import ctypes\nctypes.CDLL(None).prctl(4, 0)\nprint('READY', flush=True)\nimport time\ntime.sleep(600)";
+    let mut command = nobody();
+    command.arg(&place.python).args(["-c", code]);
+    place.environment(&mut command);
+    let mut target = Proc::start(command);
+    target.wait_for("READY");
+    let mut command = place.gilscope();
+    command.args(["dump", "--pid", &target.pid().to_string()]);
+    assert_denied(&run(command), &["not permitted", "protected"]);
+    assert!(dump(target.pid())["threads"].as_array().unwrap().len() == 1, "root may");
+}
+
+#[test]
+fn the_doctor_needs_no_privilege() {
+    let Some(place) = place() else { return };
+    let doctor = |options: &[&str]| {
+        let mut command = place.gilscope();
+        command.arg("doctor").args(options);
+        run(command)
+    };
+    let text = doctor(&[]);
+    assert!(text.ok().contains("This machine"), "{}", text.stdout);
+    let report: Value = serde_json::from_str(doctor(&["--json"]).ok()).unwrap();
+    assert_eq!(report["schema"], "gilscope-doctor/1");
+    let checks = report["machine"].as_array().unwrap();
+    let refused: Vec<_> = checks.iter().filter(|check| check["verdict"] != "yes").collect();
+    assert!(!refused.is_empty(), "an ordinary user cannot do everything: {report:#}");
+    for check in refused {
+        assert!(check["reason"].as_str().is_some_and(|reason| reason.len() > 5), "{check:#}");
+    }
+
+    let of_root = place.start(Command::new("env"), "blocked.py");
+    let own = place.start(nobody(), "blocked.py");
+    let report: Value = serde_json::from_str(&doctor(&["--json", "--pid", &own.pid().to_string()]).stdout).unwrap();
+    assert!(report["target"]["error"].is_null(), "{report:#}");
+    let report = doctor(&["--pid", &of_root.pid().to_string()]);
+    assert!(report.stdout.contains("belongs to root") && report.stdout.contains("setcap"), "{}", report.stdout);
+}
+
+#[test]
+fn a_place_that_may_not_be_written_to_is_known_at_once() {
+    let Some(place) = place() else { return };
+    let trace = place.out("was-started");
+    let program = place.folder.path().join("program");
+    executable(&program, &format!("#!/bin/sh\necho > {}\n", trace.display()));
+    let mut command = place.gilscope();
+    command.args(["record", "-o", "/root/out.svg", "--"]).arg(&program);
+    assert_denied(&run(command), &["/root/out.svg", "ermission denied"]);
+    assert!(!trace.exists());
+    // And where no name is given, it is the current folder that may not be.
+    let mut command = place.gilscope();
+    command.args(["record", "--"]).arg(&place.python).arg(place.script("spin.py")).arg("0.5").current_dir("/");
+    let done = run(command);
+    if done.code == 0 {
+        say(&format!("an output was written although / is not nobody's: {}", done.stderr));
+    }
+    assert!(done.stderr.contains("gilscope-spin-"), "{}", done.stderr);
+}
