@@ -8,6 +8,7 @@ use super::frames::RawFrame;
 use super::linetable::{self, LineRun};
 use crate::event::Nanos;
 use crate::intern::{Frame, FrameId, Interner, Sym};
+use crate::target::debug_offsets::MAX_STRUCT;
 use crate::target::layout::{Layout, Position};
 use crate::target::memory::{Memory, Span};
 use crate::target::objects::{ObjectError, Objects};
@@ -171,7 +172,7 @@ impl CodeCache {
         let file = objects.string(identity.filename)?;
         let table = objects.bytes(identity.line_table)?;
         // All of this took several reads: was it one and the same code object throughout?
-        let mut bytes = [0; 512];
+        let mut bytes = [0; MAX_STRUCT];
         let bytes = &mut bytes[..layout.code.len];
         memory.read(addr, bytes)?;
         if Identity::decode(layout, bytes) != identity {

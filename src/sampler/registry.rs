@@ -9,6 +9,7 @@ use super::thread::{Slot, Thread};
 use crate::event::{Event, Nanos, Pid, ProcessId, ThreadId, Tid};
 use crate::gil::Gil;
 use crate::intern::Interner;
+use crate::target::debug_offsets::MAX_STRUCT;
 use crate::target::layout::{GilPlace, Layout};
 use crate::target::memory::{Memory, ReadError, Span};
 use crate::target::os_thread::OsThread;
@@ -182,17 +183,16 @@ impl Registry {
         }
         let mut found = Vec::new();
         let mut next = self.head;
-        while next != 0 && self.interpreters.len() < MAX_INTERPRETERS {
+        // Links that lead nowhere, or in a circle, are those of garbage.
+        while next != 0 && self.interpreters.len() < MAX_INTERPRETERS && found.len() < MAX_THREADS {
             // An interpreter that vanishes under the walk ends it; the head has changed then, too.
             let Ok(interpreter) = read_interpreter(memory, layout, self.runtime, next) else { break };
             next = interpreter.next;
             let index = self.interpreters.len();
             self.interpreters.push(interpreter);
             let mut tstate = interpreter.threads;
-            let mut count = 0;
-            while tstate != 0 && count < MAX_THREADS {
-                count += 1;
-                let mut bytes = [0; 512];
+            while tstate != 0 && found.len() < MAX_THREADS {
+                let mut bytes = [0; MAX_STRUCT];
                 let bytes = &mut bytes[..layout.thread.len];
                 if memory.read(tstate, bytes).is_err() {
                     break;

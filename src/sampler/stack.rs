@@ -11,6 +11,7 @@
 //! ([`StackReader::follow`]).
 
 use super::frames::{RawFrame, Step, ThreadStateView, Walk, same_stack, u64_at};
+use crate::target::debug_offsets::MAX_STRUCT;
 use crate::target::layout::Layout;
 use crate::target::memory::{Memory, ReadError, Span};
 
@@ -229,7 +230,7 @@ impl StackReader {
         still: bool,
         scratch: &mut Scratch,
     ) -> Result<(Reading, ThreadStateView), ReadError> {
-        let mut state = [0; 512];
+        let mut state = [0; MAX_STRUCT];
         let state = &mut state[..layout.thread.len];
         memory.read(self.tstate, state)?;
         let view = ThreadStateView::decode(layout, state);

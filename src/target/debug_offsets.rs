@@ -139,36 +139,50 @@ pub fn read(memory: &impl Memory, runtime: u64, version: Version) -> Result<Debu
     Ok(offsets)
 }
 
-/// Offsets that must differ, or be within a structure that is read in one piece: a table of zeroes or garbage
-/// must not be walked with.
+/// Structures are read whole into buffers of this size, so that no offset in them may be beyond it.
+pub const MAX_STRUCT: usize = 512;
+/// The same for the header of a string.
+pub const MAX_STRING_HEADER: usize = 128;
+
+/// Offsets must be within structures that are read in one piece: a table of zeroes or garbage must not be walked
+/// with.
 fn check(d: &DebugOffsets) -> Result<(), LayoutError> {
-    let small = [
-        ("thread_state.datastack_chunk", d.thread_datastack_chunk, 8, 4096),
-        ("thread_state.native_thread_id", d.thread_native_id, 8, 4096),
-        ("thread_state.thread_id", d.thread_id, 8, 4096),
-        ("thread_state.current_frame", d.thread_current_frame, 8, 4096),
-        ("thread_state.next", d.thread_next, 8, 4096),
-        ("thread_state.interp", d.thread_interp, 8, 4096),
-        ("thread_state.status", d.thread_status, 8, 4096),
+    // What follows `_status`, and `datastack_top` behind `datastack_chunk`, have no entry of their own.
+    let in_thread = MAX_STRUCT as u64 - 32;
+    let in_code = d.code_adaptive.saturating_sub(8);
+    let in_string = d.unicode_ascii_size.saturating_sub(8);
+    let bounds = [
+        ("thread_state.datastack_chunk", d.thread_datastack_chunk, 8, in_thread),
+        ("thread_state.native_thread_id", d.thread_native_id, 8, in_thread),
+        ("thread_state.thread_id", d.thread_id, 8, in_thread),
+        ("thread_state.current_frame", d.thread_current_frame, 8, in_thread),
+        ("thread_state.next", d.thread_next, 8, in_thread),
+        ("thread_state.interp", d.thread_interp, 8, in_thread),
+        ("thread_state.status", d.thread_status, 8, in_thread),
+        ("thread_state.base_frame", d.thread_base_frame.unwrap_or(8), 8, in_thread),
         ("interpreter_frame.previous", d.frame_previous, 8, 256),
         ("interpreter_frame.executable", d.frame_executable, 0, 256),
         ("interpreter_frame.instr_ptr", d.frame_instr_ptr, 8, 256),
         ("interpreter_frame.owner", d.frame_owner, 8, 256),
-        ("code_object.co_code_adaptive", d.code_adaptive, 64, 1024),
-        ("code_object.linetable", d.code_linetable, 16, d.code_adaptive),
-        ("code_object.filename", d.code_filename, 16, d.code_adaptive),
-        ("code_object.name", d.code_name, 16, d.code_adaptive),
-        ("code_object.qualname", d.code_qualname, 16, d.code_adaptive),
-        ("code_object.firstlineno", d.code_firstlineno, 16, d.code_adaptive),
-        ("unicode_object.asciiobject_size", d.unicode_ascii_size, 24, 256),
+        ("interpreter_frame.tlbc_index", d.frame_tlbc_index.unwrap_or(8), 0, 256),
+        ("code_object.co_code_adaptive", d.code_adaptive, 64, MAX_STRUCT as u64),
+        ("code_object.linetable", d.code_linetable, 16, in_code),
+        ("code_object.filename", d.code_filename, 16, in_code),
+        ("code_object.name", d.code_name, 16, in_code),
+        ("code_object.qualname", d.code_qualname, 16, in_code),
+        ("code_object.firstlineno", d.code_firstlineno, 16, in_code),
+        ("pyobject.ob_type", d.pyobject_type, 8, in_code),
+        ("bytes_object.ob_size", d.bytes_ob_size, 8, in_code),
         ("bytes_object.ob_sval", d.bytes_sval, 24, 256),
-        ("thread_state.base_frame", d.thread_base_frame.unwrap_or(8), 8, 4096),
+        ("unicode_object.asciiobject_size", d.unicode_ascii_size, 24, MAX_STRING_HEADER as u64 - 16),
+        ("unicode_object.length", d.unicode_length, 8, in_string),
+        ("unicode_object.state", d.unicode_state, 8, in_string),
     ];
-    // Read in one piece at every tick.
+    // The links of an interpreter are read in one piece at every tick.
     let links = [d.interp_next, d.interp_id, d.interp_threads_head];
     let apart = links.iter().max().zip(links.iter().min()).map_or(0, |(last, first)| last - first);
-    let small = small.into_iter().chain([("interpreter_state.threads_head", apart, 16, 240)]);
-    for (field, value, least, most) in small {
+    for (field, value, least, most) in bounds.into_iter().chain([("interpreter_state.threads_head", apart, 16, 240)])
+    {
         if !(least..=most).contains(&value) {
             return Err(LayoutError::Implausible { field, value });
         }

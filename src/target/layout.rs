@@ -356,16 +356,29 @@ impl Layout {
             base_frame: d.thread_base_frame,
             c_stack: None,
             root_cframe_within: None,
-            len: (d.thread_datastack_chunk + 16).max(d.thread_native_id + 8) as usize,
+            len: [
+                d.thread_datastack_chunk + 8,
+                d.thread_native_id,
+                d.thread_id,
+                d.thread_current_frame,
+                d.thread_next,
+                d.thread_interp,
+                d.thread_base_frame.unwrap_or(0),
+                state,
+            ]
+            .into_iter()
+            .max()
+            .map_or(0, |last| last as usize + 8),
         };
+        let tlbc_index = d.frame_tlbc_index.filter(|_| tlbc);
         let frame = FrameLayout {
             previous: d.frame_previous,
             code: d.frame_executable,
             instr: d.frame_instr_ptr,
             position: Position::Pointer,
             owner: Some(d.frame_owner),
-            tlbc_index: d.frame_tlbc_index.filter(|_| tlbc),
-            len: [d.frame_previous, d.frame_executable, d.frame_instr_ptr, d.frame_owner]
+            tlbc_index,
+            len: [d.frame_previous, d.frame_executable, d.frame_instr_ptr, d.frame_owner, tlbc_index.unwrap_or(0)]
                 .into_iter()
                 .max()
                 .map_or(88, |last| last as usize + 8),

@@ -1,6 +1,7 @@
 //! CPython objects read from outside: strings, bytes, dicts, attributes. For names, on cold paths only (the code
 //! cache, thread names); every length and pointer is taken as possibly garbage.
 
+use super::debug_offsets::MAX_STRING_HEADER;
 use super::layout::Layout;
 use super::memory::{Memory, ReadError, Span};
 
@@ -53,7 +54,7 @@ impl<M: Memory> Objects<'_, M> {
     pub fn string(&self, addr: u64) -> Result<String, ObjectError> {
         let invalid = ObjectError::Invalid { what: "str", addr };
         let o = &self.layout.object;
-        let mut header = [0; 128];
+        let mut header = [0; MAX_STRING_HEADER];
         self.memory.read(addr, &mut header[..o.str_compact as usize])?;
         let length = u64_at(&header, o.str_length);
         let state = u64_at(&header, o.str_state) as u32;

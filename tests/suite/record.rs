@@ -12,13 +12,15 @@ use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use serde_json::Value;
 
 use crate::support::{
-    self, Done, Folded, GILSCOPE, Proc, Python, folder, gilscope, has, is_root, line, lines_of, name,
-    record_pid, run, say, until,
+    self, Done, Folded, GILSCOPE, Proc, Python, folder, gilscope, has, is_root, line, lines_of, name, record_pid,
+    run, say, until,
 };
 
 /// A program that runs for a moment, then does this.
 fn then(code: &str) -> Vec<String> {
-    let code = format!("import os, sys, time\ndef spin(end):\n  while time.time() < end: pass\nspin(time.time() + 0.4)\n{code}");
+    let code = format!(
+        "import os, sys, time\ndef spin(end):\n  while time.time() < end: pass\nspin(time.time() + 0.4)\n{code}"
+    );
     [Python::usual().words(), vec!["-c".to_owned(), code]].concat()
 }
 
@@ -262,7 +264,9 @@ fn chrome_traces_are_valid() {
     }
     assert!(open.values().all(Vec::is_empty), "{open:?}");
     let names: Vec<_> = names.values().collect();
-    assert!(names.iter().any(|name| name.starts_with("moving (")) && names.iter().any(|n| n.starts_with("MainThread (")));
+    assert!(
+        names.iter().any(|name| name.starts_with("moving (")) && names.iter().any(|n| n.starts_with("MainThread ("))
+    );
     assert!(functions.contains("keep_moving") && functions.contains("<module>"), "{functions:?}");
     assert!(states.contains("GIL held"), "{states:?}");
 }
@@ -287,7 +291,8 @@ fn views_show_what_they_say() {
     let view = |options: &[&str]| Folded::parse(&written(&target, "x.collapsed", options));
     let asleep = |stack: &[String]| stack.last().unwrap() == "[blocked: clock_nanosleep]";
     let waits = |stack: &[String]| stack.last().unwrap() == "[waiting for GIL]";
-    let off_cpu = |stack: &[String]| asleep(stack) || waits(stack) || stack.last().unwrap().starts_with("[GIL held off CPU");
+    let off_cpu =
+        |stack: &[String]| asleep(stack) || waits(stack) || stack.last().unwrap().starts_with("[GIL held off CPU");
 
     let cpu = view(&[]);
     assert!(cpu.with("keep_moving") > 50 && cpu.count(off_cpu) == 0, "{cpu:?}");

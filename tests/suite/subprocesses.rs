@@ -18,7 +18,8 @@ fn assert_each_has_its_root(stacks: &Folded, parts: &BTreeMap<&str, &str>, what:
         let root = format!(" [{pid}]");
         let samples = stacks.count(|stack| stack[0].ends_with(&root) && has(stack, function));
         assert!(samples > 10, "{function} in {pid} has {samples} samples, {what}");
-        if *function != "<module>" {
+        // A forked child has its parent's frames below its own.
+        if !["<module>", "second_child"].contains(function) {
             assert_eq!(stacks.with(function), samples, "{function} is in other processes too, {what}");
         }
     }
