@@ -48,8 +48,10 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     let (profile, end) = match session::record(&options, root, child.as_mut(), &mut signals) {
         Ok(recorded) => recorded,
         Err(error) => {
-            if let (Some(output), Some(mut child)) = (output, child) {
+            if let Some(output) = output {
                 output.discard();
+            }
+            if let Some(mut child) = child {
                 // It was only started to be recorded.
                 child.signal(nix::sys::signal::Signal::SIGTERM);
             }

@@ -22,7 +22,7 @@ use crate::event::{Event, Nanos, Pid, ProcessId};
 use crate::profile::Profile;
 use crate::sampler::registry::Sink;
 use crate::sampler::{Process, Sampler, Stopping};
-use crate::target::attach::Target;
+use crate::target::attach::{Target, attach};
 use crate::target::error::AttachError;
 
 pub use self::clock::now;
@@ -107,7 +107,9 @@ impl Session<'_> {
         let started = now();
         self.profile.session.start = started;
         self.profile.session.rate_hz = self.options.rate;
-        let pidfd = launch::pidfd(root).map_err(|_| AttachError::NoSuchProcess { pid: root })?;
+        // What there is no such handle for is no process; looking closer tells what else it is.
+        let pidfd = launch::pidfd(root)
+            .map_err(|_| attach(root).err().unwrap_or(AttachError::NoSuchProcess { pid: root }))?;
         let mut ticks = Ticks::new(self.options.rate, started);
         let mut progress = Progress::new(self.options.progress, started);
         let mut until: Option<Nanos> = None;

@@ -1,8 +1,7 @@
 //! Code objects as the sampler knows them: what they are called, and which line an instruction is on. Read once,
-//! and checked again whenever one is met that has not been checked for a while, because a code object can be
-//! freed and its address be given to another.
+//! but checked whenever a stack is read, because a code object can be freed and its address be given to another.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::frames::RawFrame;
 use super::linetable::{self, LineRun};
@@ -13,9 +12,6 @@ use crate::target::layout::{Layout, Position};
 use crate::target::memory::{Memory, Span};
 use crate::target::objects::{ObjectError, Objects};
 
-/// A code object is believed to be what it was for this long, in nanoseconds. At the default rate of 100 Hz this
-/// means: it is checked for every sample that it is part of.
-pub const BELIEVED_FOR: u64 = 5_000_000;
 /// Most code units a code object can have to be taken for one.
 const MAX_UNITS: u64 = 1 << 26;
 
@@ -56,6 +52,8 @@ pub struct CodeCache {
     /// The type object `code`, learned from the first code object.
     code_type: Option<u64>,
     versions: u32,
+    /// Code objects that the last check found to be new, or others than before.
+    news: FxHashSet<u64>,
     wanted: Vec<Span>,
     buffer: Vec<u8>,
     arrived: Vec<bool>,
@@ -73,9 +71,10 @@ impl CodeCache {
         names: &mut Interner,
     ) {
         self.wanted.clear();
+        self.news.clear();
         for frame in stacks.flatten() {
             match self.codes.get_mut(&frame.code) {
-                Some(code) if now.since(code.checked) < BELIEVED_FOR => continue,
+                Some(code) if code.checked == now => continue,
                 // Marked now, so that a recursive function is asked for once.
                 Some(code) => code.checked = now,
                 None if self.wanted.iter().any(|span| span.addr == frame.code) => continue,
@@ -97,6 +96,7 @@ impl CodeCache {
                 if self.codes.get(&addr).is_some_and(|code| Some(code.identity) == identity) {
                     continue;
                 }
+                self.news.insert(addr);
                 if self.codes.remove(&addr).is_some() {
                     self.generation += 1;
                 }
@@ -109,6 +109,12 @@ impl CodeCache {
         }
         self.buffer = buffer;
         self.arrived = arrived;
+    }
+
+    /// Whether the last check found one of these frames' code objects to be new. It was looked at after the
+    /// stack, and may have come to its address only then: the stack has to be looked at once more.
+    pub fn is_news(&self, frames: &[RawFrame]) -> bool {
+        !self.news.is_empty() && frames.iter().any(|frame| self.news.contains(&frame.code))
     }
 
     /// A number that changes when any code object has turned out to be another than it was.

@@ -7,7 +7,7 @@
 //! 2. one read of all list heads and GILs ([`registry`]);
 //! 3. one of the stacks of the threads that ran: most are where they were ([`quiet`]);
 //! 4. one of those that were not, twice each ([`stack`]);
-//! 5. one of the code objects that have not been checked for a while ([`code`]).
+//! 5. one of the code objects of all stacks that were read ([`code`]).
 //!
 //! A stack that moves faster than it can be read is read with its thread stopped ([`thread::Pace`]).
 
@@ -153,10 +153,10 @@ impl Sampler {
         self.read(Turn::Quiet)?;
         self.stats.stopped_ns += stopped.iter().map(Stopped::elapsed_ns).sum::<u64>();
         drop(stopped);
-        if self.read_stopped() {
+        if self.read_stopped(now, sink) {
             self.read(Turn::Again)?;
         }
-        self.report(now, periods, sink);
+        self.report(now, periods, sink)?;
         if now >= self.names_at {
             self.name_threads(now, sink);
         }
@@ -221,10 +221,10 @@ impl Sampler {
         reads.read(memory, layout, registry, turn, may_stop, scratch)
     }
 
-    /// Reads the stacks that move too fast, each with its thread stopped. Returns whether there are threads that
-    /// could not be stopped, and are to be read again as they are.
-    fn read_stopped(&mut self) -> bool {
-        let Sampler { memory, layout, registry, scratch, stopper, stats, .. } = self;
+    /// Reads and names the stacks that move too fast, each with its thread stopped. Returns whether there are threads
+    /// that could not be stopped, and are to be read again as they are.
+    fn read_stopped(&mut self, now: Nanos, sink: &mut Sink<'_>) -> bool {
+        let Sampler { memory, layout, registry, codes, scratch, stopper, stats, .. } = self;
         let mut again = false;
         for thread in registry.threads.iter_mut().filter(|thread| thread.turn == Turn::Stop) {
             match stopper.stop(thread.os.tid()) {
@@ -243,12 +243,17 @@ impl Sampler {
                             _ => Progress::Failed(Loss::Unreadable),
                         };
                     }
+                    let slots = thread.slots.iter_mut();
+                    let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
+                    codes.check(memory, layout, now, stacks, sink.stacks);
+                    thread.resolve(memory, layout, codes, sink.stacks);
                     stats.stops += 1;
                     stats.stopped_ns += stop.elapsed_ns();
                 }
                 Err(StopError::Gone) => {
                     let gone = Progress::Failed(Loss::Unreadable);
                     thread.slots.iter_mut().for_each(|slot| slot.progress = gone);
+                    thread.loss = Some(Loss::Unreadable);
                 }
                 Err(error) => {
                     stats.not_permitted += u64::from(error == StopError::NotPermitted);
@@ -261,16 +266,34 @@ impl Sampler {
     }
 
     /// Names what was read, and says what every thread is doing.
-    fn report(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) {
-        let Sampler { memory, layout, registry, codes, .. } = self;
-        let fresh = registry.threads.iter_mut().filter(|thread| thread.fresh).flat_map(|thread| &mut thread.slots);
-        let stacks = fresh.filter_map(|slot| slot.wants_check(now).then(|| slot.reader.frames()));
+    fn report(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
+        let Sampler { memory, layout, registry, codes, reads, scratch, .. } = self;
+        let read = registry.threads.iter_mut().filter(|thread| thread.fresh && thread.turn != Turn::Stop);
+        let slots = read.flat_map(|thread| &mut thread.slots);
+        let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
         codes.check(memory, layout, now, stacks, sink.stacks);
+        // Code objects were looked at after the stacks. Where they are new, is the stack still there?
+        let mut confirm = false;
+        for thread in registry.threads.iter_mut().filter(|thread| thread.fresh && thread.turn != Turn::Stop) {
+            for slot in thread.slots.iter_mut().filter(|slot| slot.progress == Progress::Done) {
+                if !codes.is_news(slot.reader.frames()) {
+                    continue;
+                }
+                slot.progress = Progress::Wanted;
+                thread.turn = Turn::Confirm;
+                confirm = true;
+            }
+        }
+        if confirm {
+            reads.read(memory, layout, registry, Turn::Confirm, false, scratch)?;
+        }
         let interpreters = &registry.interpreters;
         for thread in &mut registry.threads {
             if thread.fresh {
                 thread.confirm();
-                thread.resolve(memory, layout, codes, sink.stacks);
+                if thread.turn != Turn::Stop {
+                    thread.resolve(memory, layout, codes, sink.stacks);
+                }
                 thread.classify(|index| interpreters[index].gil, layout);
             }
             let (id, state) = (thread.id, thread.state());
@@ -279,6 +302,7 @@ impl Sampler {
                 None => Event::Sample { at: now, periods, thread: id, state, stack: thread.stack },
             });
         }
+        Ok(())
     }
 
     /// Reads thread names, and says which are new.

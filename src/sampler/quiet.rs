@@ -63,7 +63,8 @@ impl Reads {
         may_stop: bool,
         scratch: &mut Scratch,
     ) -> Result<(), ReadError> {
-        for attempt in 0..=ATTEMPTS {
+        let attempts = if turn == Turn::Confirm { 0 } else { ATTEMPTS };
+        for attempt in 0..=attempts {
             let copies = if attempt == 0 { Copies::Single } else { Copies::Double };
             self.plan(layout, registry, turn, copies);
             if self.spans.is_empty() {

@@ -92,7 +92,9 @@ fn find<'b>(extents: &[Extent], bytes: &'b [u8], addr: u64, len: usize) -> Optio
     let extent = extents[index];
     let start = usize::try_from(addr - extent.addr).ok()?;
     let end = start.checked_add(len)?;
-    (end <= extent.len).then(|| (extent.span, &bytes[extent.offset + start..extent.offset + end]))
+    // A single copy goes without the last extent.
+    let found = bytes.get(extent.offset + start..extent.offset + end).filter(|_| end <= extent.len)?;
+    Some((extent.span, found))
 }
 
 impl StackReader {

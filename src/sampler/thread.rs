@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::code::{BELIEVED_FOR, CodeCache};
+use super::code::CodeCache;
 use super::frames::ThreadStateView;
 use super::registry::Interpreter;
 use super::stack::StackReader;
@@ -45,8 +45,6 @@ pub struct Slot {
     pub progress: Progress,
     /// Its stack has changed since it was resolved.
     changed: bool,
-    /// When its code objects were last checked.
-    checked: Nanos,
     /// The generation of the code cache when `resolved` was made.
     generation: u32,
     /// The stack it continues, when `resolved` was made.
@@ -77,6 +75,8 @@ pub enum Turn {
     Stop,
     /// Without stopping it, because it could not be stopped.
     Again,
+    /// Once more, only to see that the stack is still there.
+    Confirm,
 }
 
 /// A frame and the stack that ends with it.
@@ -110,7 +110,6 @@ impl Slot {
             attached: false,
             progress: Progress::Wanted,
             changed: true,
-            checked: Nanos(0),
             generation: 0,
             base: StackId::EMPTY,
             resolved: Vec::new(),
@@ -144,14 +143,10 @@ impl Slot {
         self.attached = view.attached.unwrap_or(self.holds_gil);
     }
 
-    /// Whether the code objects of its stack are to be checked now.
-    pub fn wants_check(&mut self, now: Nanos) -> bool {
+    /// Notes whether its stack has changed, and tells whether there is one to be named.
+    pub fn is_read(&mut self) -> bool {
         self.changed |= self.reader.take_changed();
-        let wants = self.progress == Progress::Done && (self.changed || now.since(self.checked) >= BELIEVED_FOR);
-        if wants {
-            self.checked = now;
-        }
-        wants
+        self.progress == Progress::Done
     }
 
     /// The interned stack: `base` continued by the frames last read. `None` if one of them is no frame.
