@@ -11,7 +11,7 @@ use proptest::prelude::ProptestConfig;
 
 /// So many cases; a failing one is printed and not kept in a file.
 pub fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() }
 }
 
 thread_local! {

@@ -297,10 +297,10 @@ fn views_show_what_they_say() {
     let cpu = view(&[]);
     assert!(cpu.with("keep_moving") > 50 && cpu.count(off_cpu) == 0, "{cpu:?}");
     let wall = view(&["--view", "wall"]);
-    // Two threads, of which the main one sleeps half of the time.
+    // Two threads, of which the main one sleeps now and then.
     let main = wall.only(|stack| !has(stack, "keep_moving"));
     assert!(wall.with("keep_moving").abs_diff(main.total()) <= 2, "both are in every tick");
-    assert!((0.2..0.7).contains(&main.share(asleep)), "asleep for {:.2}", main.share(asleep));
+    assert!((0.05..0.7).contains(&main.share(asleep)), "asleep for {:.2}", main.share(asleep));
     assert!(wall.count(waits) > 0);
     let hold = view(&["--view", "gil-hold"]);
     assert!(hold.total() > 100 && hold.count(waits) + hold.count(asleep) == 0, "{hold:?}");

@@ -254,6 +254,17 @@ fn a_link_with_another_name() {
     assert_recorded(spin(&[], &link), 3, &[("PYTHONHOME", home)]);
 }
 
+#[test]
+fn a_program_that_becomes_a_shell_that_becomes_python() {
+    let mut program = Python::usual().script("again.py", &["-c"]);
+    let other = "import os, sys; os.execvp('sh', ['sh', '-c', 'sleep 0.5; exec \"$@\"', 'sh'] + sys.argv[1:])";
+    program.words.push(other.to_owned());
+    program.words.extend(Python::usual().script("spin.py", &["1", "0"]).words);
+    let recording = record(&["-r", "200"], &program);
+    assert!(recording.stacks.with("before") > 20, "{}", recording.done.stderr);
+    assert!(recording.stacks.with("spin") > 20, "what came after is missing: {}", recording.done.stderr);
+}
+
 on_every_python! {
     fn a_program_that_becomes_another(python) {
         let mut program = python.script("again.py", &[]);
@@ -378,7 +389,7 @@ fn attach_early(python: &Path, after: Duration) {
     let mut target = Proc::start(command);
     std::thread::sleep(after);
     target.signal(Signal::SIGSTOP);
-    let mut command = gilscope(["record", "-v", "-d", "0.3", "-o"]);
+    let mut command = gilscope(["record", "-v", "-d", "0.3", "--view", "wall", "-o"]);
     command.arg(&out).args(["--pid", &target.pid().to_string()]);
     let recording = Proc::start(command);
     std::thread::sleep(Duration::from_millis(100));
@@ -405,14 +416,23 @@ fn attaching_while_python_starts_slowly() {
     let slow = "import sys, time\ndef start_slowly():\n    end = time.time() + 1\n    sys.stdout.write('READY\\n')\n    \
         sys.stdout.flush()\n    while time.time() < end:\n        pass\nstart_slowly()\n";
     fs::write(folder.path().join("sitecustomize.py"), slow).unwrap();
+    let code =
+        "import time\ndef later():\n  time.sleep(0.5)\n  print('LATER', flush=True)\n  time.sleep(60)\nlater()";
     for python in executables() {
         let mut command = Command::new(python);
-        command.args(["-c", "import time\ndef later():\n  time.sleep(60)\nlater()"]).env("PYTHONPATH", folder.path());
+        command.args(["-c", code]).env("PYTHONPATH", folder.path());
         let mut target = Proc::start(command);
         target.wait_for("READY");
-        let recording = record_pid(&["--view", "wall"], 2.0, target.pid());
-        assert!(recording.stacks.with("start_slowly") > 10, "{}", recording.done.stderr);
-        assert!(recording.stacks.with("later") > 10, "{}", recording.done.stderr);
+        let out = folder.path().join("out.collapsed");
+        let mut command = gilscope(["record", "--view", "wall", "-o"]);
+        command.arg(&out).args(["--pid", &target.pid().to_string()]);
+        let recording = Proc::start(command);
+        target.wait_for("LATER");
+        recording.signal(Signal::SIGINT);
+        let done = recording.finish();
+        done.ok();
+        let stacks = Folded::parse(&fs::read_to_string(out).unwrap());
+        assert!(stacks.with("start_slowly") > 10 && stacks.with("later") > 10, "{stacks:?}: {}", done.stderr);
     }
 }
 

@@ -1,8 +1,8 @@
 """A thread that runs for 10 ms through two chains of 20 tiny functions called in turn, then sleeps for 10 ms.
 
-chains.py SECONDS. Prints READY; at the end `BUSY <busy seconds> <wall seconds>`, of the time in run_chains(). Every
-stack it has in there is run_chains() alone, or a prefix of one chain. Waking up late counts as busy: the thread wants
-to run then.
+chains.py SECONDS. Prints READY; at the end `BUSY <least> <most> <wall>`, seconds of the time in run_chains(). Every
+stack it has in there is run_chains() alone, or a prefix of one chain. A thread that wakes up late because there was no
+CPU for it may be said to run or to sleep: the least and the most that it was busy.
 """
 import sys
 import time
@@ -26,14 +26,15 @@ def busy(until):
 
 def run_chains(seconds):
     start = awake = clock()
-    asleep = 0.0
+    ran = late = 0.0
     while awake - start < seconds:
         busy(awake + 0.010)
         bed = clock()
         time.sleep(0.010)
+        ran += bed - awake
         awake = clock()
-        asleep += min(awake - bed, 0.010 + LATE)
-    print("BUSY %.6f %.6f" % (awake - start - asleep, awake - start), flush=True)
+        late += max(awake - bed - 0.010 - LATE, 0)
+    print("BUSY %.6f %.6f %.6f" % (ran, ran + late, awake - start), flush=True)
 
 
 print("READY", flush=True)

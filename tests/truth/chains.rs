@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use crate::support::{self, Folded, Python, has, line, name, on_every_python};
+use crate::support::{self, Python, has, line, name, on_every_python};
 
 const SCRIPT: &str = "chains.py";
 const DEPTH: u32 = 20;
@@ -11,7 +11,8 @@ const DEPTH: u32 = 20;
 /// What one recording says, and what the program does.
 struct Shares {
     seen: f64,
-    real: f64,
+    least: f64,
+    most: f64,
     samples: u64,
     said: String,
 }
@@ -19,7 +20,7 @@ struct Shares {
 impl Shares {
     /// In points.
     fn off(&self) -> f64 {
-        (self.seen - self.real) * 100.0
+        100.0 * (self.seen - self.seen.clamp(self.least, self.most))
     }
 }
 
@@ -37,10 +38,10 @@ fn shares(python: &Python, rate: u32, seconds: u32) -> Shares {
     let lost = recording.stacks.count(|stack| stack[0] == "[stack unreadable]");
     assert!(lost * 100 <= recording.stacks.total(), "{lost} stacks are lost on {}: {said}", python.version);
     let window = recording.stacks.only(|stack| has(stack, "run_chains"));
-    let numbers = recording.done.stdout.lines().find_map(|line| line.strip_prefix("BUSY ")).expect("its own account");
-    let (busy, wall) = numbers.split_once(' ').unwrap();
-    let (busy, wall): (f64, f64) = (busy.parse().unwrap(), wall.parse().unwrap());
-    Shares { seen: window.share(|stack| !sleeps(stack)), real: busy / wall, samples: window.total(), said }
+    let own = recording.done.stdout.lines().find_map(|line| line.strip_prefix("BUSY ")).expect("its own account");
+    let own: Vec<f64> = own.split(' ').map(|number| number.parse().unwrap()).collect();
+    let (least, most) = (own[0] / own[2], own[1] / own[2]);
+    Shares { seen: window.share(|stack| !sleeps(stack)), least, most, samples: window.total(), said }
 }
 
 fn sleeps(stack: &[String]) -> bool {
@@ -121,17 +122,15 @@ impl Lines {
 
 on_every_python! {
     fn every_stack_was_there_and_the_busy_share_is_right_at_2000_hz(python) {
-        // Thrice, because the machine does other things, too: what is biased is so every time.
-        let mut off = Vec::new();
-        for _ in 0..3 {
+        support::thrice(|| {
             let shares = shares(python, 2000, 3);
-            assert!(shares.samples >= 3000, "{} samples: {}", shares.samples, shares.said);
-            if shares.off().abs() <= 2.0 {
-                return;
+            let Shares { seen, least, most, said, .. } = &shares;
+            assert!(shares.samples >= 3000, "{} samples: {said}", shares.samples);
+            match shares.off().abs() <= 2.0 {
+                true => Ok(()),
+                false => Err(format!("{seen:.3} instead of {least:.3} to {most:.3} on {}: {said}", python.version)),
             }
-            off.push(format!("{:.2} points off: {}", shares.off(), shares.said));
-        }
-        panic!("{off:#?}");
+        });
     }
 }
 
@@ -140,63 +139,34 @@ on_every_python! {
 #[test]
 fn every_stack_was_there_and_the_busy_share_is_right_at_100_hz() {
     let labels = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14", "3.15", "3.13t"];
-    let pythons =
-        Mutex::new(labels.iter().filter_map(|label| Python::all(label).first().copied()).collect::<Vec<_>>());
-    let results = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while let Some(python) = { pythons.lock().unwrap().pop() } {
-                    let shares = shares(python, 100, 6);
-                    results.lock().unwrap().push((python, shares));
-                }
-            });
+    let all: Vec<_> = labels.iter().filter_map(|label| Python::all(label).first().copied()).collect();
+    support::thrice(|| {
+        let pythons = Mutex::new(all.clone());
+        let results = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while let Some(python) = { pythons.lock().unwrap().pop() } {
+                        let shares = shares(python, 100, 6);
+                        results.lock().unwrap().push((python, shares));
+                    }
+                });
+            }
+        });
+        let results = results.into_inner().unwrap();
+        let mut sum = 0.0;
+        for (python, shares) in &results {
+            let Shares { seen, least, most, samples, said } = shares;
+            assert!(*samples >= 400, "{samples} samples: {said}");
+            let chance = 100.0 * (0.25 / *samples as f64).sqrt();
+            if shares.off().abs() > 3.0 * chance {
+                return Err(format!("{seen:.3} instead of {least:.3} to {most:.3} on {}: {said}", python.version));
+            }
+            sum += shares.off();
         }
+        let mean = sum / results.len() as f64;
+        if mean.abs() <= 2.0 { Ok(()) } else { Err(format!("off by {mean:.2} points on average")) }
     });
-    let results = results.into_inner().unwrap();
-    let mut sum = 0.0;
-    for (python, shares) in &results {
-        let chance = 100.0 * (0.25 / shares.samples as f64).sqrt();
-        let Shares { seen, real, said, .. } = shares;
-        assert!(shares.samples >= 400, "{} samples: {said}", shares.samples);
-        assert!(shares.off().abs() <= 3.0 * chance, "{seen:.3} instead of {real:.3} on {}: {said}", python.version);
-        sum += shares.off();
-    }
-    let mean = sum / results.len() as f64;
-    assert!(mean.abs() <= 2.0, "off by {mean:.2} points on average");
-}
-
-/// The check itself must be able to fail.
-#[test]
-fn impossible_stacks_are_recognised() {
-    let lines = Lines::new();
-    let stack = |text: &str| {
-        let text = text
-            .replace(
-                "MAIN",
-                &format!("<module> (chains.py:{});run_chains (chains.py:{})", lines.call_main, lines.call_busy),
-            )
-            .replace("BUSY_A", &format!("busy (chains.py:{})", lines.call[0]))
-            .replace("BUSY_B", &format!("busy (chains.py:{})", lines.call[1]));
-        lines.check(&Folded::parse(&format!("{text} 1")).0[0].0)
-    };
-    stack("MAIN;BUSY_A;a0 (x:40);a1 (x:38);a2 (x:35)").unwrap();
-    stack("MAIN;BUSY_B;b0 (x:80);b1 (x:78)").unwrap();
-    stack("MAIN;BUSY_B").unwrap();
-    stack("MAIN").unwrap();
-    stack("<module> (importlib:3)").unwrap();
-    for wrong in [
-        "MAIN;BUSY_A;a0 (x:40);b1 (x:78)",
-        "MAIN;BUSY_B;a0 (x:40)",
-        "MAIN;BUSY_A;a0 (x:40);a2 (x:36)",
-        "MAIN;BUSY_A;a0 (x:39);a1 (x:38)",
-        "MAIN;a0 (x:40)",
-        "BUSY_A;a0 (x:40)",
-        "a0 (x:40);a1 (x:38)",
-        "MAIN;[blocked: pselect6]",
-    ] {
-        assert!(stack(wrong).is_err(), "{wrong}");
-    }
 }
 
 on_every_python! {
