@@ -23,7 +23,11 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     let mut output = args.output.as_deref().map(Output::create).transpose()?;
     let mut child = match args.program.as_slice() {
         [] => None,
-        program => Some(Child::launch(program)?),
+        program => Some(Child::launch(program).inspect_err(|_| {
+            if let Some(output) = output.take() {
+                output.discard();
+            }
+        })?),
     };
     // After the launch: the program keeps the signal mask and the limits it would have had.
     let mut signals = Signals::new().context("cannot set up signal handling")?;

@@ -1,7 +1,7 @@
 //! Who is there: the interpreters of a process, their thread states, and the OS threads those belong to. Kept up
 //! to date by the sampler at every tick for the price of one small read, and scanned anew only when it changed.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::frames::ThreadStateView;
 use super::stack::StackReader;
@@ -182,16 +182,17 @@ impl Registry {
             }
         }
         let mut found = Vec::new();
+        let mut seen = FxHashSet::default();
         let mut next = self.head;
-        // Links that lead nowhere, or in a circle, are those of garbage.
-        while next != 0 && self.interpreters.len() < MAX_INTERPRETERS && found.len() < MAX_THREADS {
+        // Links that lead in a circle, or nowhere, are those of garbage.
+        while next != 0 && self.interpreters.len() < MAX_INTERPRETERS && seen.insert(next) {
             // An interpreter that vanishes under the walk ends it; the head has changed then, too.
             let Ok(interpreter) = read_interpreter(memory, layout, self.runtime, next) else { break };
             next = interpreter.next;
             let index = self.interpreters.len();
             self.interpreters.push(interpreter);
             let mut tstate = interpreter.threads;
-            while tstate != 0 && found.len() < MAX_THREADS {
+            while tstate != 0 && found.len() < MAX_THREADS && seen.insert(tstate) {
                 let mut bytes = [0; MAX_STRUCT];
                 let bytes = &mut bytes[..layout.thread.len];
                 if memory.read(tstate, bytes).is_err() {
