@@ -16,6 +16,9 @@ use crate::event::Tid;
 
 /// A thread on a CPU stops within some 15 us; one that has not stopped by now is not on a CPU.
 const STOPS_WITHIN: Duration = Duration::from_micros(150);
+/// A thread that stopped only later is not stopped again for so long: it would get no further than to the stop each
+/// time that it comes to a CPU.
+const SPARED_FOR: Duration = Duration::from_millis(20);
 
 /// Why a thread could not be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +40,8 @@ pub enum StopError {
 pub struct Stopper {
     /// Interrupted but not stopped yet.
     pending: Vec<NixPid>,
+    /// Those that were, and when.
+    spared: Vec<(NixPid, Instant)>,
 }
 
 /// A thread that stands still until this is dropped.
@@ -53,10 +58,11 @@ impl Stopper {
     /// (and restarted by the kernel).
     pub fn stop(&mut self, tid: Tid) -> Result<Stopped, StopError> {
         let tid = NixPid::from_raw(tid);
-        if self.pending.contains(&tid) {
+        let since = Instant::now();
+        self.spared.retain(|(_, at)| since.duration_since(*at) < SPARED_FOR);
+        if self.pending.contains(&tid) || self.spared.iter().any(|(spared, _)| *spared == tid) {
             return Err(StopError::NotRunning);
         }
-        let since = Instant::now();
         ptrace::seize(tid, ptrace::Options::empty()).map_err(gone_or_not_permitted)?;
         ptrace::interrupt(tid).map_err(gone_or_not_permitted)?;
         loop {
@@ -65,6 +71,7 @@ impl Stopper {
             }
             if since.elapsed() > STOPS_WITHIN {
                 self.pending.push(tid);
+                self.spared.push((tid, since));
                 return Err(StopError::NotRunning);
             }
             std::hint::spin_loop();
