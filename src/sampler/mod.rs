@@ -35,8 +35,9 @@ use crate::target::names::ThreadNames;
 use crate::target::os_thread::RunState;
 use crate::target::stop::{StopError, Stopped, Stopper};
 
-/// Names are looked up this often while a thread has none, and every so often in case they changed.
-const UNNAMED_EVERY: u64 = 50_000_000;
+/// Names of new threads are looked up so soon, then, as long as they have none, half as often each time. All are
+/// looked up every so often, in case they changed.
+const UNNAMED_AFTER: u64 = 20_000_000;
 const NAMES_EVERY: u64 = 5_000_000_000;
 
 /// When threads may be stopped.
@@ -81,6 +82,10 @@ pub struct Sampler {
     names: FxHashMap<u64, ThreadNames>,
     /// When thread names are to be read again.
     names_at: Nanos,
+    /// How long to wait for that.
+    names_after: u64,
+    /// When all names were last read.
+    all_names_at: Nanos,
     stopping: Stopping,
     /// The kernel's clock ticks on every CPU that runs something.
     ticked: bool,
@@ -116,6 +121,8 @@ impl Sampler {
             codes: CodeCache::default(),
             names: FxHashMap::default(),
             names_at: Nanos(0),
+            names_after: UNNAMED_AFTER,
+            all_names_at: Nanos(0),
             stopping,
             ticked: every_cpu_ticks(),
             stopper: Stopper::default(),
@@ -144,7 +151,12 @@ impl Sampler {
     /// be read any more.
     pub fn tick(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
         self.stopper.release();
+        let threads = self.registry.threads.len();
         self.registry.refresh(&self.memory, &self.layout, now, sink)?;
+        if self.registry.threads.len() > threads {
+            self.names_after = UNNAMED_AFTER;
+            self.names_at = self.names_at.min(Nanos(now.0 + UNNAMED_AFTER));
+        }
         self.poll(now, sink);
         let stopped = match self.stopping {
             Stopping::Always => self.stop_all(),
@@ -307,11 +319,19 @@ impl Sampler {
 
     /// Reads thread names, and says which are new.
     fn name_threads(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+        let all = now.since(self.all_names_at) >= NAMES_EVERY;
+        if all {
+            self.all_names_at = now;
+        }
         let Sampler { memory, layout, registry, names, .. } = self;
         for interpreter in &registry.interpreters {
             let reader = names.entry(interpreter.addr).or_default();
             // Not imported yet, or being changed right now: the next time will do.
-            let Ok(found) = reader.read(memory, layout, interpreter.addr) else { continue };
+            let unnamed =
+                |ident| registry.threads.iter().any(|thread| thread.ident() == Some(ident) && thread.name.is_none());
+            let Ok(found) = reader.read(memory, layout, interpreter.addr, |ident| all || unnamed(ident)) else {
+                continue;
+            };
             for (ident, name) in found {
                 let named =
                     |thread: &&mut Thread| thread.ident() == Some(ident) && thread.name.as_ref() != Some(&name);
@@ -322,7 +342,8 @@ impl Sampler {
             }
         }
         let unnamed = registry.threads.iter().any(|thread| thread.name.is_none());
-        self.names_at = Nanos(now.0 + if unnamed { UNNAMED_EVERY } else { NAMES_EVERY });
+        self.names_at = Nanos(now.0 + if unnamed { self.names_after } else { NAMES_EVERY });
+        self.names_after = (self.names_after * 2).min(NAMES_EVERY);
     }
 }
 

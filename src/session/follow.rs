@@ -83,7 +83,7 @@ impl Follower {
                 Some(Err(error)) => return Err(error),
             }
         }
-        let through_wrapper = self.launched && !self.found_any && found.is_empty();
+        let through_wrapper = self.launched && self.observed.is_empty() && found.is_empty();
         if self.subprocesses || through_wrapper {
             for pid in descendants(self.root) {
                 if self.observed.contains(&pid) || (through_wrapper && !self.subprocesses && !found.is_empty()) {
@@ -103,6 +103,8 @@ impl Follower {
         self.next = match (self.found_any, self.subprocesses) {
             (false, _) => Nanos(now.0 + haste),
             (true, true) => Nanos(now.0 + CHILDREN),
+            // What was Python may run something else, and then Python again.
+            (true, false) if self.observed.is_empty() => Nanos(now.0 + RELAXED),
             (true, false) => Nanos(u64::MAX),
         };
         Ok(found)

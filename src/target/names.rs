@@ -13,13 +13,14 @@ pub struct ThreadNames {
 }
 
 impl ThreadNames {
-    /// Pairs of `threading.get_ident()` and name of all threads that `threading` of the interpreter at `interp`
-    /// knows; empty as long as it has not been imported.
+    /// Pairs of `threading.get_ident()` and name of those threads that are `wanted` and that `threading` of the
+    /// interpreter at `interp` knows; empty as long as it has not been imported.
     pub fn read(
         &mut self,
         memory: &impl Memory,
         layout: &Layout,
         interp: u64,
+        wanted: impl Fn(u64) -> bool,
     ) -> Result<Vec<(u64, Arc<str>)>, ObjectError> {
         let objects = Objects { memory, layout };
         let active = match self.active {
@@ -36,7 +37,8 @@ impl ThreadNames {
             let name = objects.attribute(thread, "_name").ok()??;
             objects.string(name).ok()
         };
-        Ok(entries.iter().filter_map(|entry| Some((entry.hash, name_of(entry.value)?.into()))).collect())
+        let wanted = entries.iter().filter(|entry| wanted(entry.hash));
+        Ok(wanted.filter_map(|entry| Some((entry.hash, name_of(entry.value)?.into()))).collect())
     }
 }
 

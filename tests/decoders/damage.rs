@@ -77,7 +77,7 @@ fn look_at_everything(made: &Interpreter, layout: &Layout) {
         }
         let mut names = ThreadNames::default();
         for _ in 0..2 {
-            let _ = names.read(memory, layout, made.interp);
+            let _ = names.read(memory, layout, made.interp, |_| true);
         }
         for &object in &made.objects {
             look_at(memory, made.kind, layout, object);

@@ -152,7 +152,7 @@ proptest! {
             }
             let mut names = ThreadNames::default();
             for _ in 0..2 {
-                let mut found = names.read(memory, layout, made.interp).unwrap();
+                let mut found = names.read(memory, layout, made.interp, |_| true).unwrap();
                 found.sort();
                 let real = made.idents.iter().zip(&plans).map(|(&ident, plan)| (ident, plan.name.as_str().into()));
                 prop_assert_eq!(found, real.collect::<Vec<_>>());

@@ -1,6 +1,7 @@
-"""A thread holds the GIL while it sleeps, one spins, one sleeps without the GIL.
+"""A thread holds the GIL while it sleeps in C, one computes, one sleeps in C without the GIL.
 
-holder.py SECONDS. Prints READY; at the end `HELD <share>`, the share of the time for which the first one has slept.
+holder.py SECONDS. Prints READY; at the end `HELD <asleep with the GIL> <computing> <wall>`, in seconds. The GIL is
+given up nowhere else than in the calls that release it, so that who measures a time has held it throughout.
 """
 import ctypes
 import sys
@@ -10,22 +11,29 @@ import time
 clock = time.perf_counter
 with_gil = ctypes.PyDLL(None).usleep
 without_gil = ctypes.CDLL(None).usleep
-end = clock() + float(sys.argv[1])
+sys.setswitchinterval(1000)
+start = clock()
+end = start + float(sys.argv[1])
+held = computed = 0.0
 
 
 def holding():
     global held
-    start, count = clock(), 0
     while clock() < end:
+        begin = clock()
         with_gil(20000)
-        count += 1
-        # To return from it may take a wait for the GIL, so it is counted and not measured.
-    held = count * 0.0201 / (clock() - start)
+        held += clock() - begin
+        time.sleep(0.005)
 
 
-def spinning():
+def computing():
+    global computed
     while clock() < end:
-        pass
+        begin = now = clock()
+        while now - begin < 0.002:
+            now = clock()
+        computed += now - begin
+        time.sleep(0.0002)
 
 
 def polite():
@@ -33,10 +41,10 @@ def polite():
         without_gil(20000)
 
 
-threads = [threading.Thread(target=function) for function in (holding, spinning, polite)]
+threads = [threading.Thread(target=function) for function in (holding, computing, polite)]
 print("READY", flush=True)
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-print("HELD %.6f" % held, flush=True)
+print("HELD %.6f %.6f %.6f" % (held, computed, clock() - start), flush=True)
