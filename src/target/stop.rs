@@ -12,6 +12,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid as NixPid;
 
+use super::process::Status;
 use crate::event::Tid;
 
 /// A thread on a CPU stops within some 15 us; one that has not stopped by now is not on a CPU.
@@ -104,11 +105,14 @@ impl Drop for Stopper {
 
 /// Looks whether an interrupted thread has stopped.
 fn poll(tid: NixPid, since: Instant) -> Result<Option<Stopped>, StopError> {
-    // Looks without reaping first, so that an exit is left for whoever is the parent.
     let peek = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT;
     match waitid(Id::Pid(tid), peek | WaitPidFlag::__WALL | WaitPidFlag::WNOHANG) {
         Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return Ok(None),
-        Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_) => return Err(StopError::Gone),
+        Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => {
+            reap(tid);
+            return Err(StopError::Gone);
+        }
+        Err(_) => return Err(StopError::Gone),
         Ok(_) => {}
     }
     match waitpid(tid, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG)) {
@@ -118,6 +122,16 @@ fn poll(tid: NixPid, since: Instant) -> Result<Option<Stopped>, StopError> {
         }
         Ok(WaitStatus::Stopped(_, signal)) => Ok(Some(Stopped { tid, since, signal: Some(signal) })),
         _ => Err(StopError::Gone),
+    }
+}
+
+/// Takes notice of the end of a thread that ended while it was traced: until its tracer does, its process does not
+/// end either. Only the exit status of a program that gilscope itself has launched is left for whoever waits for it.
+fn reap(tid: NixPid) {
+    let status = Status::read(tid.as_raw());
+    let launched = |status: &Status| status.process == tid.as_raw() && status.parent == std::process::id() as Tid;
+    if !status.is_some_and(|status| launched(&status)) {
+        let _ = waitpid(tid, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG));
     }
 }
 
@@ -137,7 +151,9 @@ impl Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // Fails only if the thread was killed meanwhile.
-        let _ = ptrace::detach(self.tid, self.signal);
+        if ptrace::detach(self.tid, self.signal).is_err() {
+            // It was killed meanwhile.
+            reap(self.tid);
+        }
     }
 }

@@ -29,7 +29,7 @@ fn assert_each_has_its_root(stacks: &Folded, parts: &BTreeMap<&str, &str>, what:
 }
 
 fn check(python: &Python, method: &str) {
-    let program = python.script("pool.py", &[method, "1"]);
+    let program = python.script("pool.py", &[method, "0.6"]);
     let recording = record(&["--subprocesses", "-r", "200", "--idle"], &program);
     let what = format!("with {method} on {}: {}", python.version, recording.done.stderr);
     assert_each_has_its_root(&recording.stacks, &parts(&recording.done.stdout), &what);

@@ -54,7 +54,7 @@ on_every_python! {
             assert_eq!(functions[..3], ["_bootstrap", "_bootstrap_inner", "run"]);
             assert_eq!(functions[5003..], [what]);
         }
-        let recording = record_pid(&["--view", "wall"], 1.0, target.pid());
+        let recording = record_pid(&["--view", "wall"], 0.6, target.pid());
         let complete = |stack: &[String]| {
             let deep = stack.iter().filter(|label| name(label) == "descend").count();
             deep == 5000 && name(&stack[0]) == "_bootstrap"
@@ -156,9 +156,9 @@ on_every_python! {
 
 on_every_python! {
     fn coroutines_have_their_awaiters_below_them(python) {
-        let recording = record(&["-r", "500"], &python.script("tasks.py", &["1"]));
+        let recording = record(&["-r", "500"], &python.script("tasks.py", &["0.7"]));
         let computing = recording.stacks.only(|stack| has(stack, "compute"));
-        assert!(computing.total() > 100, "{}", recording.done.stderr);
+        assert!(computing.total() > 50, "{}", recording.done.stderr);
         for (stack, _) in &computing.0 {
             let names: Vec<_> = stack.iter().map(|label| name(label)).collect();
             let job = names.iter().position(|name| *name == "job").unwrap_or_else(|| panic!("{names:?}"));
@@ -404,7 +404,7 @@ fn attach_early(python: &Path, after: Duration) {
 #[test]
 fn attaching_while_python_is_starting() {
     for python in executables() {
-        for after in [0, 1, 3, 7, 15] {
+        for after in [0, 4, 12] {
             attach_early(python, Duration::from_millis(after));
         }
     }
@@ -418,7 +418,7 @@ fn attaching_while_python_starts_slowly() {
     fs::write(folder.path().join("sitecustomize.py"), slow).unwrap();
     let code =
         "import time\ndef later():\n  time.sleep(0.5)\n  print('LATER', flush=True)\n  time.sleep(60)\nlater()";
-    for python in executables() {
+    for python in ["3.8", "3.12", "3.13t"].into_iter().flat_map(Python::all).filter_map(Python::exe) {
         let mut command = Command::new(python);
         command.args(["-c", code]).env("PYTHONPATH", folder.path());
         let mut target = Proc::start(command);

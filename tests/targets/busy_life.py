@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 
-THREADS, FORKS, EXECS, SIGNALS, SLEEPS = 200, 20, 10, 1000, 100
+THREADS, FORKS, EXECS, SIGNALS, SLEEPS = 200, 20, 5, 1000, 100
 counts = dict.fromkeys(["threads", "forks", "execs", "signals", "alarms", "sleeps", "pipes"], 0)
 lock = threading.Lock()
 

@@ -9,7 +9,7 @@ on_every_python! {
 }
 
 fn check(python: &Python) -> Result<(), String> {
-    let program = python.script("split.py", &["5"]);
+    let program = python.script("split.py", &["4"]);
     let recording = support::record(&["-r", "1000"], &program);
     let (stacks, done) = (&recording.stacks, &recording.done);
     for phase in ["coarse", "fine"] {

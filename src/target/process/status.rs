@@ -10,6 +10,8 @@ use crate::event::{Pid, Tid};
 pub struct Status {
     /// The process that this thread belongs to.
     pub process: Pid,
+    /// Who started that.
+    pub parent: Pid,
     /// Who traces it (a debugger), 0 for nobody.
     pub tracer: Pid,
     /// Real, effective, saved and file system user.
@@ -46,6 +48,7 @@ impl Status {
         let mask = |name: &str| u64::from_str_radix(field(name), 16).unwrap_or(0);
         Status {
             process: field("Tgid").parse().unwrap_or(0),
+            parent: field("PPid").parse().unwrap_or(0),
             tracer: field("TracerPid").parse().unwrap_or(0),
             uids: numbers(field("Uid")),
             gids: numbers(field("Gid")),
