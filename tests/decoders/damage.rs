@@ -88,7 +88,7 @@ fn look_at_everything(made: &Interpreter, layout: &Layout) {
 }
 
 proptest! {
-    #![proptest_config(cases(600))]
+    #![proptest_config(cases(3000))]
 
     #[test]
     fn damaged_memory_is_survived(

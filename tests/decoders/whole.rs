@@ -140,7 +140,7 @@ pub fn own_tid() -> i32 {
 }
 
 proptest! {
-    #![proptest_config(cases(150))]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn what_was_put_in_comes_out(kind in some_kind(), plans in prop::collection::vec(some_plan(), 1..4)) {

@@ -43,10 +43,10 @@ fn sleep() -> Proc {
 
 #[test]
 fn a_process_that_is_not_there() {
-    let mut ended = sleep();
+    let ended = sleep();
     ended.signal(nix::sys::signal::Signal::SIGKILL);
     let pid = ended.pid();
-    support::until("its end", || (!ended.is_running()).then_some(()));
+    ended.finish();
     assert_refused(pid, &[&format!("no process {pid}")]);
     assert_refused(i32::MAX, &["no process"]);
 }

@@ -146,7 +146,6 @@ fn an_attached_recording_ends_with_an_interrupt_or_the_program() {
         }
         recording.finish().ok();
         assert!(samples(&out).with("spin") > 10);
-        let mut target = target;
         assert_eq!(target.is_running(), !ends, "the program is not ours to end");
     }
 }
@@ -299,9 +298,9 @@ fn views_show_what_they_say() {
     let wall = view(&["--view", "wall"]);
     // Two threads, of which the main one sleeps now and then.
     let main = wall.only(|stack| !has(stack, "keep_moving"));
-    assert!(wall.with("keep_moving").abs_diff(main.total()) <= 2, "both are in every tick");
+    assert!(wall.with("keep_moving").abs_diff(main.total()) <= 2, "both are in every tick: {wall:?}");
     assert!((0.05..0.7).contains(&main.share(asleep)), "asleep for {:.2}", main.share(asleep));
-    assert!(wall.count(waits) > 0);
+    assert!(wall.count(waits) > 0, "{wall:?}");
     let hold = view(&["--view", "gil-hold"]);
     assert!(hold.total() > 100 && hold.count(waits) + hold.count(asleep) == 0, "{hold:?}");
     let idle = view(&["--idle"]);

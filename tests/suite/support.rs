@@ -7,13 +7,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -222,6 +223,7 @@ pub struct Proc {
     stderr: Arc<Mutex<Vec<u8>>>,
     readers: Vec<std::thread::JoinHandle<()>>,
     words: Option<Words>,
+    waited_for: bool,
 }
 
 /// A process that has ended.
@@ -237,11 +239,6 @@ impl Proc {
     /// Runs a command with nothing to read; what it prints is collected.
     pub fn start(mut command: Command) -> Proc {
         command.process_group(0).stdin(Stdio::null());
-        Self::spawn(command)
-    }
-
-    /// The same, without touching its standard input or process group.
-    pub fn spawn(mut command: Command) -> Proc {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
         let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (send, lines) = channel();
@@ -263,7 +260,7 @@ impl Proc {
                 }
             }),
         ];
-        Proc { child, lines, seen: Vec::new(), stderr, readers, words: None }
+        Proc { child, lines, seen: Vec::new(), stderr, readers, words: None, waited_for: false }
     }
 
     pub fn pid(&self) -> i32 {
@@ -310,43 +307,49 @@ impl Proc {
         killpg(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
-    pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+    /// Looks without reaping it, so that its pid stays its own.
+    pub fn is_running(&self) -> bool {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+        waitid(Id::Pid(Pid::from_raw(self.pid())), flags).unwrap() == WaitStatus::StillAlive
     }
 
     /// Waits for its end.
     #[track_caller]
     pub fn finish(mut self) -> Done {
         let deadline = Instant::now() + PATIENCE;
-        let status = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status,
-                None if Instant::now() > deadline => {
-                    panic!("it does not end:\n{}\n{}", self.seen.join("\n"), self.stderr())
-                }
-                None => std::thread::sleep(Duration::from_millis(2)),
-            }
-        };
+        while self.is_running() {
+            assert!(Instant::now() < deadline, "it does not end:\n{}\n{}", self.seen.join("\n"), self.stderr());
+            std::thread::sleep(Duration::from_millis(2));
+        }
         // Something it started may hold its output open for longer: what is there is enough.
         let deadline = Instant::now() + Duration::from_secs(1);
         while self.readers.iter().any(|reader| !reader.is_finished()) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.seen.extend(self.lines.try_iter());
+        let status = self.end();
         Done {
             code: status.code().or(status.signal().map(|signal| 128 + signal)).unwrap(),
             stdout: self.seen.iter().map(|line| format!("{line}\n")).collect(),
             stderr: self.stderr(),
         }
     }
+
+    /// Ends it with all of its group. That must be done before it is waited for: after that, its pid may be
+    /// another's.
+    fn end(&mut self) -> ExitStatus {
+        if !self.waited_for {
+            let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
+            let _ = self.child.kill();
+            self.waited_for = true;
+        }
+        self.child.wait().unwrap()
+    }
 }
 
 impl Drop for Proc {
     fn drop(&mut self) {
-        // The group is there for as long as its leader has not been waited for, and maybe longer.
-        let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }
 
