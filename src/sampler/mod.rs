@@ -39,6 +39,8 @@ use crate::target::stop::{StopError, Stopped, Stopper};
 /// looked up every so often, in case they changed.
 const UNNAMED_AFTER: u64 = 20_000_000;
 const NAMES_EVERY: u64 = 5_000_000_000;
+/// How often a thread is stopped for one sample, at most.
+const STOPS_A_READ: u32 = 3;
 
 /// When threads may be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,11 +164,15 @@ impl Sampler {
             Stopping::Always => self.stop_all(),
             _ => Vec::new(),
         };
-        self.read(Turn::Quiet)?;
+        self.read(Turn::Quiet, self.stopping == Stopping::WhenNeeded)?;
         self.stats.stopped_ns += stopped.iter().map(Stopped::elapsed_ns).sum::<u64>();
         drop(stopped);
-        if self.read_stopped(now, sink) {
-            self.read(Turn::Again)?;
+        // What could not be stopped was not running, and can be read as it is, unless it has just started to.
+        for round in 1..=STOPS_A_READ {
+            if !self.read_stopped(now, sink) {
+                break;
+            }
+            self.read(Turn::Again, round < STOPS_A_READ)?;
         }
         self.report(now, periods, sink)?;
         if now >= self.names_at {
@@ -226,10 +232,10 @@ impl Sampler {
         stopped
     }
 
-    /// Reads the stacks of all threads whose turn it is, without stopping any.
-    fn read(&mut self, turn: Turn) -> Result<(), ReadError> {
-        let Sampler { memory, layout, registry, reads, scratch, stopping, .. } = self;
-        let may_stop = turn == Turn::Quiet && *stopping == Stopping::WhenNeeded;
+    /// Reads the stacks of all threads whose turn it is, without stopping any. With `may_stop`, those that move are
+    /// left to be stopped.
+    fn read(&mut self, turn: Turn, may_stop: bool) -> Result<(), ReadError> {
+        let Sampler { memory, layout, registry, reads, scratch, .. } = self;
         reads.read(memory, layout, registry, turn, may_stop, scratch)
     }
 
@@ -238,39 +244,53 @@ impl Sampler {
     fn read_stopped(&mut self, now: Nanos, sink: &mut Sink<'_>) -> bool {
         let Sampler { memory, layout, registry, codes, scratch, stopper, stats, .. } = self;
         let mut again = false;
-        for thread in registry.threads.iter_mut().filter(|thread| thread.turn == Turn::Stop) {
-            match stopper.stop(thread.os.tid()) {
-                Ok(stop) => {
-                    for slot in &mut thread.slots {
-                        slot.progress = match slot.reader.follow(memory, layout, true, scratch) {
-                            Ok((Reading::Believed, view)) if slot.is(&view) => {
-                                let addr = registry.interpreters[slot.interpreter].gil.addr;
-                                slot.note(&view, &Gil::read(memory, &layout.gil, addr));
-                                Progress::Done
-                            }
-                            Ok((_, view)) if !slot.is(&view) => {
-                                slot.leave();
-                                Progress::Done
-                            }
-                            _ => Progress::Failed(Loss::Unreadable),
-                        };
+        let wanted = |thread: &&mut Thread| {
+            thread.turn == Turn::Stop && thread.slots.iter().any(|slot| slot.progress == Progress::Wanted)
+        };
+        for thread in registry.threads.iter_mut().filter(wanted) {
+            // Between some pairs of instructions a chain is not whole: then the next moment is looked at.
+            for attempt in 1..=STOPS_A_READ {
+                match stopper.stop(thread.os.tid()) {
+                    Ok(stop) => {
+                        for slot in &mut thread.slots {
+                            slot.progress = match slot.reader.follow(memory, layout, true, scratch) {
+                                Ok((Reading::Believed, view)) if slot.is(&view) => {
+                                    let addr = registry.interpreters[slot.interpreter].gil.addr;
+                                    slot.note(&view, &Gil::read(memory, &layout.gil, addr));
+                                    Progress::Done
+                                }
+                                Ok((_, view)) if !slot.is(&view) => {
+                                    slot.leave();
+                                    Progress::Done
+                                }
+                                _ => Progress::Failed(Loss::Unreadable),
+                            };
+                        }
+                        let slots = thread.slots.iter_mut();
+                        let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
+                        codes.check(memory, layout, now, stacks, sink.stacks);
+                        thread.resolve(memory, layout, codes, sink.stacks);
+                        stats.stops += 1;
+                        stats.stopped_ns += stop.elapsed_ns();
+                        if thread.loss.is_none() {
+                            break;
+                        }
                     }
-                    let slots = thread.slots.iter_mut();
-                    let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
-                    codes.check(memory, layout, now, stacks, sink.stacks);
-                    thread.resolve(memory, layout, codes, sink.stacks);
-                    stats.stops += 1;
-                    stats.stopped_ns += stop.elapsed_ns();
-                }
-                Err(StopError::Gone) => {
-                    let gone = Progress::Failed(Loss::Unreadable);
-                    thread.slots.iter_mut().for_each(|slot| slot.progress = gone);
-                    thread.loss = Some(Loss::Unreadable);
-                }
-                Err(error) => {
-                    stats.not_permitted += u64::from(error == StopError::NotPermitted);
-                    thread.turn = Turn::Again;
-                    again = true;
+                    Err(StopError::Gone) => {
+                        let gone = Progress::Failed(Loss::Unreadable);
+                        thread.slots.iter_mut().for_each(|slot| slot.progress = gone);
+                        thread.loss = Some(Loss::Unreadable);
+                        break;
+                    }
+                    Err(error) => {
+                        // What an earlier attempt could not read stays lost.
+                        if attempt == 1 {
+                            stats.not_permitted += u64::from(error == StopError::NotPermitted);
+                            thread.turn = Turn::Again;
+                            again = true;
+                        }
+                        break;
+                    }
                 }
             }
         }

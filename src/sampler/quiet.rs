@@ -83,6 +83,14 @@ impl Reads {
             }
         }
         for thread in registry.threads.iter_mut().filter(|thread| thread.turn == turn) {
+            if !thread.slots.iter().any(wanted) {
+                continue;
+            }
+            if may_stop {
+                // Its frames were always elsewhere than they were looked for.
+                thread.turn = Turn::Stop;
+                continue;
+            }
             for slot in thread.slots.iter_mut().filter(|slot| wanted(slot)) {
                 slot.progress = Progress::Failed(Loss::Torn);
             }

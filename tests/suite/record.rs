@@ -297,8 +297,11 @@ fn views_show_what_they_say() {
     assert!(cpu.with("keep_moving") > 50 && cpu.count(off_cpu) == 0, "{cpu:?}");
     let wall = view(&["--view", "wall"]);
     // Two threads, of which the main one sleeps now and then.
-    let main = wall.only(|stack| !has(stack, "keep_moving"));
-    assert!(wall.with("keep_moving").abs_diff(main.total()) <= 2, "both are in every tick: {wall:?}");
+    let unreadable = |stack: &[String]| stack[0] == "[stack unreadable]";
+    let main = wall.only(|stack| !has(stack, "keep_moving") && !unreadable(stack));
+    let lost = wall.count(unreadable);
+    assert!(wall.with("keep_moving").abs_diff(main.total()) <= 2 + lost, "both are in every tick: {wall:?}");
+    assert!(lost * 100 <= wall.total(), "{lost} lost: {wall:?}");
     assert!((0.05..0.7).contains(&main.share(asleep)), "asleep for {:.2}", main.share(asleep));
     assert!(wall.count(waits) > 0, "{wall:?}");
     let hold = view(&["--view", "gil-hold"]);
@@ -313,7 +316,7 @@ fn options_say_how_stacks_are_labelled() {
     let target = Python::usual().start("ticking.py", &[]);
     let view = |options: &[&str]| Folded::parse(&written(&target, "x.collapsed", options));
     let threads = view(&["--threads"]);
-    for (stack, _) in &threads.0 {
+    for (stack, _) in threads.0.iter().filter(|(stack, _)| stack[1] != "[stack unreadable]") {
         let of_main = !has(stack, "keep_moving");
         let root = if of_main { format!("MainThread ({})", target.pid()) } else { "moving (".to_owned() };
         assert!(stack[0].starts_with(&root), "{stack:?}");
