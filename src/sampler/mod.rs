@@ -173,6 +173,9 @@ impl Sampler {
                 break;
             }
             self.read(Turn::Again, round < STOPS_A_READ)?;
+            for thread in self.registry.threads.iter().filter(|thread| thread.turn == Turn::Stop) {
+                self.stopper.moves(thread.os.tid());
+            }
         }
         self.report(now, periods, sink)?;
         if now >= self.names_at {

@@ -79,6 +79,11 @@ impl Stopper {
         }
     }
 
+    /// A thread has been seen to move since it could not be stopped: it gets on, and need not be spared any longer.
+    pub fn moves(&mut self, tid: Tid) {
+        self.spared.retain(|(spared, _)| spared.as_raw() != tid);
+    }
+
     /// Lets go of the threads that have stopped since they could not be stopped at once. To be called whenever
     /// the kernel signals (`SIGCHLD`) that a thread has stopped, and at every tick.
     pub fn release(&mut self) {
