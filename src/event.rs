@@ -1,7 +1,12 @@
 //! The vocabulary: what a collector can say about a program under observation.
 //!
-//! Read this file first. Collectors (`sampler/`) turn a living process into these events; everything after
-//! them (`profile`, `export/`) is pure, has no clock of its own and cannot tell which collector spoke.
+//! Read this file first. Collectors (`sampler/`, `kernel/`) turn a living process into these events; everything
+//! after them (`profile`, `gil/`, `export/`) is pure, has no clock of its own and cannot tell which collector spoke.
+//!
+//! There are two kinds of evidence. A [`Event::Sample`] is one look at one thread, and stands for a period of the
+//! sampling rate. An [`Event::OffCpu`] is exact: a thread was off the CPU from one moment to another, and why. Memory
+//! mode samples all threads at every tick and knows nothing else. Kernel mode samples threads on the CPU only, and
+//! has an `OffCpu` for all the rest of the time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +38,10 @@ pub struct ThreadId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProcessId(pub u32);
 
+/// One GIL: an index into [`crate::profile::Profile::gils`]. Interpreters that share a GIL share its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GilId(pub u32);
+
 /// A system call number of the target's architecture; negative when the thread is off the CPU outside any
 /// call (a page fault, a stop).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,8 +60,13 @@ impl fmt::Display for Syscall {
 /// What a thread was doing at one moment. The states are exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ThreadState {
-    /// Holds the GIL and runs (on a CPU or ready to).
+    /// Holds the GIL and runs (in memory mode: on a CPU or ready to).
     GilHeld,
+    /// Holds the GIL and runs code outside the interpreter's own (an extension module, the C library). Told apart
+    /// from [`Self::GilHeld`] only in kernel mode.
+    GilHeldNative,
+    /// Holds the GIL and is ready to run, but has no CPU. Told apart from [`Self::GilHeld`] only in kernel mode.
+    GilHeldRunnable,
     /// Holds the GIL while blocked in a system call: everybody else waits for nothing.
     GilHeldOffCpu(Syscall),
     /// Blocked until the GIL is free.
@@ -61,6 +75,8 @@ pub enum ThreadState {
     Running,
     /// Runs native code without the GIL (detached from the interpreter).
     Native,
+    /// Ready to run, without the GIL, but has no CPU. Told apart only in kernel mode.
+    Runnable,
     /// Off the CPU in a system call, without the GIL.
     Blocked(Syscall),
     /// Stopped by a signal or a debugger.
@@ -70,24 +86,27 @@ pub enum ThreadState {
 }
 
 impl ThreadState {
-    /// Runs or is ready to run, as the kernel sees it.
+    /// Runs, as far as can be told.
     pub fn on_cpu(self) -> bool {
-        matches!(self, Self::GilHeld | Self::Running | Self::Native)
+        matches!(self, Self::GilHeld | Self::GilHeldNative | Self::Running | Self::Native)
     }
 
     /// Holds a GIL, running or not.
     pub fn holds_gil(self) -> bool {
-        matches!(self, Self::GilHeld | Self::GilHeldOffCpu(_))
+        matches!(self, Self::GilHeld | Self::GilHeldNative | Self::GilHeldRunnable | Self::GilHeldOffCpu(_))
     }
 
     /// A short constant name, the same for all system calls: names of trace slices, JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::GilHeld => "GIL held",
+            Self::GilHeldNative => "GIL held, native",
+            Self::GilHeldRunnable => "GIL held, no CPU",
             Self::GilHeldOffCpu(_) => "GIL held off CPU",
             Self::GilWait => "GIL wait",
             Self::Running => "running",
             Self::Native => "native",
+            Self::Runnable => "no CPU",
             Self::Blocked(_) => "blocked",
             Self::Stopped => "stopped",
             Self::Unknown => "unknown",
@@ -107,10 +126,13 @@ impl fmt::Display for ThreadState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::GilHeld => f.write_str("holds the GIL"),
+            Self::GilHeldNative => f.write_str("holds the GIL, in native code"),
+            Self::GilHeldRunnable => f.write_str("holds the GIL, has no CPU"),
             Self::GilHeldOffCpu(call) => write!(f, "holds the GIL, blocked in {call}"),
             Self::GilWait => f.write_str("waits for the GIL"),
             Self::Running => f.write_str("running"),
             Self::Native => f.write_str("native (without the GIL)"),
+            Self::Runnable => f.write_str("ready, has no CPU"),
             Self::Blocked(call) => write!(f, "blocked in {call}"),
             Self::Stopped => f.write_str("stopped"),
             Self::Unknown => f.write_str("unknown"),
@@ -164,6 +186,34 @@ pub enum Event {
         /// CPU time it used while observed, in nanoseconds.
         cpu_ns: u64,
     },
+    /// A GIL was found, or what is known of it has changed.
+    Gil {
+        /// When.
+        at: Nanos,
+        /// Its handle, given out in ascending order.
+        gil: GilId,
+        /// What is known of it.
+        info: Arc<GilInfo>,
+        /// The extension module that switched it on, if one has (free-threaded builds).
+        switched_on_by: Option<Arc<str>>,
+    },
+    /// A thread was off the CPU. Comes when it is back, so these come in the order of `end` (more or less: up to a
+    /// millisecond of disorder is possible).
+    OffCpu(OffCpu),
+    /// So many records of a thread, or of any, were lost between the kernel and gilscope.
+    RecordsLost {
+        /// When that was noticed.
+        at: Nanos,
+        /// How many.
+        count: u64,
+    },
+    /// What the kernel accounts to a thread so far: exact, also where single records were not asked for or lost.
+    Account {
+        /// Whose.
+        thread: ThreadId,
+        /// Its totals since it was first seen.
+        account: Account,
+    },
     /// One thread at one tick.
     Sample {
         /// When it was read.
@@ -176,6 +226,8 @@ pub enum Event {
         state: ThreadState,
         /// Its Python stack; [`StackId::EMPTY`] when it has none.
         stack: StackId,
+        /// The GIL of the interpreter it runs in, on builds that have one.
+        gil: Option<GilId>,
     },
     /// One thread at one tick, whose stack could not be had; its state still counts.
     Lost {
@@ -187,9 +239,104 @@ pub enum Event {
         thread: ThreadId,
         /// What it was doing.
         state: ThreadState,
+        /// As for [`Event::Sample`].
+        gil: Option<GilId>,
         /// Why there is no stack.
         loss: Loss,
     },
+}
+
+/// A thread's time by what it was doing, in nanoseconds, up to one moment. The parts are exclusive; their sum is the
+/// time from when it was first seen to `at`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Up to when.
+    pub at: Nanos,
+    /// On a CPU.
+    pub on_cpu_ns: u64,
+    /// Ready, without the GIL, but without a CPU.
+    pub runnable_ns: u64,
+    /// Ready, with the GIL, but without a CPU.
+    pub gil_held_runnable_ns: u64,
+    /// Off the CPU in a system call, with the GIL.
+    pub gil_held_off_cpu_ns: u64,
+    /// Off the CPU, waiting for the GIL, and then for a CPU.
+    pub gil_wait_ns: u64,
+    /// Off the CPU in `futex` for another reason.
+    pub futex_ns: u64,
+    /// Off the CPU in another system call, without the GIL.
+    pub blocked_ns: u64,
+    /// Off the CPU before it was ever seen to leave it, or outside any system call.
+    pub unknown_ns: u64,
+    /// How often it began to wait for the GIL (a wait interrupted by time-outs counts each part).
+    pub gil_waits: u64,
+    /// How often it blocked in all.
+    pub blocks: u64,
+}
+
+/// A stretch of time in which a thread was off the CPU: one context switch out and the next one in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffCpu {
+    /// Whose.
+    pub thread: ThreadId,
+    /// When it left the CPU.
+    pub start: Nanos,
+    /// When it was back on one (or, if `open`, when recording ended).
+    pub end: Nanos,
+    /// Why: [`ThreadState::GilWait`], [`ThreadState::GilHeldOffCpu`], [`ThreadState::Blocked`],
+    /// [`ThreadState::Runnable`], [`ThreadState::GilHeldRunnable`], [`ThreadState::Stopped`] or
+    /// [`ThreadState::Unknown`].
+    pub state: ThreadState,
+    /// Its Python stack; [`StackId::EMPTY`] when it has none.
+    pub stack: StackId,
+    /// The stack could not be had.
+    pub lost: bool,
+    /// What made it ready again; none if it was ready all the time, or not seen to be made so.
+    pub wake: Option<Wake>,
+    /// What it saw of its interpreter's GIL as it left the CPU; none on builds without, or if that could not be read.
+    pub gil: Option<GilGlimpse>,
+    /// It had left the CPU before recording started, or was not back when recording ended.
+    pub open: bool,
+}
+
+/// How a blocked thread was made ready to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// When.
+    pub at: Nanos,
+    /// The observed thread that did it, by a call for that purpose (`FUTEX_WAKE`); none if it was a timer, a
+    /// device, or another process.
+    pub by: Option<ThreadId>,
+    /// That thread's Python stack at that moment.
+    pub stack: StackId,
+    /// `switch_number` of the GIL at that moment, if it was read: the waker has released it then.
+    pub switches: Option<u32>,
+}
+
+/// A GIL as a thread saw it at the moment it left the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GilGlimpse {
+    /// Which.
+    pub gil: GilId,
+    /// Who held it (the thread itself, if it did); none if it was free or the holder is not known.
+    pub holder: Option<ThreadId>,
+    /// It was held, by whomever.
+    pub locked: bool,
+    /// The low half of its `switch_number`, which counts how often it went to another thread than the last.
+    pub switches: u32,
+}
+
+/// Facts about a GIL.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GilInfo {
+    /// The process it belongs to.
+    pub process: ProcessId,
+    /// The interpreter that owns it; 0 is the main one.
+    pub interpreter: i64,
+    /// In use: always, or (free-threaded builds) only after something switched it on.
+    pub enabled: bool,
+    /// After how long a waiting thread asks the holder to let go of it, in nanoseconds (`sys.getswitchinterval()`).
+    pub switch_interval_ns: u64,
 }
 
 /// Facts about a process that do not change while it is observed.

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use crate::event::{Event, Nanos, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid};
+use crate::event::{Account, Event, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid};
+use crate::gil::analysis::GilAnalysis;
 use crate::intern::{Interner, StackId};
-use crate::sampler::tree::{Key, Tree};
+use crate::sampler::tree::{Key, Tree, Weight};
 
 /// What is known of one thread.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct ThreadInfo {
     pub lost: u64,
     /// CPU time it used while observed, in nanoseconds; 0 while it lives.
     pub cpu_ns: u64,
+    /// What the kernel accounted to it (kernel mode).
+    pub account: Option<Account>,
 }
 
 /// A stretch of time in which a thread was seen in one state with one stack at every tick.
@@ -43,6 +46,16 @@ pub struct Span {
     pub lost: bool,
 }
 
+/// Which collector ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Programs in the kernel: exact times off the CPU, samples of threads on it.
+    Kernel,
+    /// Reads of the target's memory: samples of all threads.
+    #[default]
+    Memory,
+}
+
 /// How the recording went: the honest small print of every output.
 #[derive(Clone, Debug, Default)]
 pub struct SessionInfo {
@@ -50,6 +63,8 @@ pub struct SessionInfo {
     pub start: Nanos,
     /// When it ended.
     pub end: Nanos,
+    /// Which collector ran.
+    pub mode: Mode,
     /// Ticks a second that were asked for.
     pub rate_hz: f64,
     /// Periods of the sampling rate that were recorded.
@@ -64,8 +79,17 @@ pub struct SessionInfo {
     pub stopped_ns: u64,
     /// CPU time gilscope itself used, in nanoseconds.
     pub profiler_cpu_ns: u64,
+    /// Records lost between the kernel and gilscope (kernel mode).
+    pub records_lost: u64,
     /// What was degraded, each a sentence with its reason.
     pub degraded: Vec<String>,
+}
+
+impl SessionInfo {
+    /// What one sample stands for, in nanoseconds.
+    pub fn period_ns(&self) -> f64 {
+        if self.rate_hz > 0.0 { 1e9 / self.rate_hz } else { 0.0 }
+    }
 }
 
 /// All that was learned. Threads and processes are indexed by [`ThreadId`] and [`ProcessId`].
@@ -79,6 +103,8 @@ pub struct Profile {
     pub threads: Vec<ThreadInfo>,
     /// Samples by thread, state and stack.
     pub tree: Tree,
+    /// What happened at each GIL.
+    pub gils: Vec<GilAnalysis>,
     /// Per thread, what it did when; filled only after [`Profile::keep_timeline`].
     pub timeline: Option<Vec<Vec<Span>>>,
     /// How the recording went.
@@ -109,6 +135,7 @@ impl Profile {
                     samples: 0,
                     lost: 0,
                     cpu_ns: 0,
+                    account: None,
                 });
                 if let Some(timeline) = &mut self.timeline {
                     timeline.push(Vec::new());
@@ -125,22 +152,49 @@ impl Profile {
                     last.end = at;
                 }
             }
-            Event::Sample { at, periods, thread, state, stack } => {
+            Event::Sample { at, periods, thread, state, stack, gil } => {
+                if let Some(gil) = gil {
+                    self.gils[gil.0 as usize].sample(at, periods, thread, state, stack);
+                }
                 self.sample(at, periods, Key { thread, state, stack, lost: false });
             }
-            Event::Lost { at, periods, thread, state, .. } => {
+            Event::Lost { at, periods, thread, state, gil, .. } => {
+                if let Some(gil) = gil {
+                    self.gils[gil.0 as usize].sample(at, periods, thread, state, StackId::EMPTY);
+                }
                 self.sample(at, periods, Key { thread, state, stack: StackId::EMPTY, lost: true });
             }
+            Event::OffCpu(ref off) => {
+                if let Some(gil) = off.gil {
+                    self.gils[gil.gil.0 as usize].off_cpu(off);
+                }
+                self.off_cpu(off);
+            }
+            Event::Account { thread, account } => self.threads[thread.0 as usize].account = Some(account),
+            Event::RecordsLost { count, .. } => self.session.records_lost += count,
+            Event::Gil { at, gil, ref info, ref switched_on_by } => match self.gils.get_mut(gil.0 as usize) {
+                Some(analysis) => analysis.changed(at, info, switched_on_by.as_ref()),
+                None => {
+                    debug_assert_eq!(gil.0 as usize, self.gils.len());
+                    self.gils.push(GilAnalysis::new(at, info.clone()));
+                }
+            },
         }
+    }
+
+    /// No more events come; `session` is complete.
+    pub fn finish(&mut self) {
+        let end = self.session.end;
+        self.gils.iter_mut().for_each(|gil| gil.finish(end));
     }
 
     fn sample(&mut self, at: Nanos, periods: u32, key: Key) {
         let index = key.thread.0 as usize;
         let info = &mut self.threads[index];
-        info.end = at;
+        info.end = info.end.max(at);
         info.samples += u64::from(periods);
         info.lost += if key.lost { u64::from(periods) } else { 0 };
-        self.tree.add(key, u64::from(periods));
+        self.tree.add(key, Weight { samples: u64::from(periods), off_cpu_ns: 0 });
         let Some(timeline) = &mut self.timeline else { return };
         let spans = &mut timeline[index];
         let Key { state, stack, lost, .. } = key;
@@ -152,6 +206,17 @@ impl Profile {
                 }
                 spans.push(Span { start: at, end: at, state, stack, lost });
             }
+        }
+    }
+
+    fn off_cpu(&mut self, off: &OffCpu) {
+        let &OffCpu { thread, start, end, state, stack, lost, .. } = off;
+        let index = thread.0 as usize;
+        let info = &mut self.threads[index];
+        info.end = info.end.max(end);
+        self.tree.add(Key { thread, state, stack, lost }, Weight { samples: 0, off_cpu_ns: end.since(start) });
+        if let Some(timeline) = &mut self.timeline {
+            timeline[index].push(Span { start, end, state, stack, lost });
         }
     }
 

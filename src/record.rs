@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cli::RecordArgs;
-use crate::export::{self, Format, Summary};
+use crate::export::{self, Format, Summary, Unit};
 use crate::output::Output;
 use crate::profile::Profile;
 use crate::sampler::Stopping;
@@ -74,7 +74,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         Ok(())
     })?;
     if !args.quiet {
-        report(args, &profile, summary, &written);
+        report(args, &profile, &view, summary, &written);
     }
     let Some(mut child) = child else { return Ok(0) };
     if child.try_wait().is_none() && !args.quiet {
@@ -105,7 +105,7 @@ fn wait(child: &mut Child, signals: &mut Signals) -> Result<u8> {
 }
 
 /// Says what was recorded, how well, and where it is.
-fn report(args: &RecordArgs, profile: &Profile, summary: Summary, written: &Path) {
+fn report(args: &RecordArgs, profile: &Profile, view: &export::Options, summary: Summary, written: &Path) {
     let session = &profile.session;
     let seconds = session.end.since(session.start) as f64 / 1e9;
     let mut text = String::new();
@@ -144,13 +144,18 @@ fn report(args: &RecordArgs, profile: &Profile, summary: Summary, written: &Path
     for degraded in &session.degraded {
         line(format!("note: {degraded}"));
     }
-    if summary.samples == 0 {
+    if summary.amount == 0 {
         line(match profile.samples() {
             0 => "no samples: the program ended too soon. A higher rate (-r 1000) may help".to_owned(),
             _ => "no samples in this view: no thread was seen in it. Try --view wall".to_owned(),
         });
     } else {
-        line(format!("{} of them are in the view ({})", summary.samples, view_name(args)));
+        line(match view.unit(profile) {
+            Unit::Samples => format!("{} of them are in the view ({})", summary.amount, view_name(args)),
+            Unit::Micros => {
+                format!("{:.3} s of thread time are in the view ({})", summary.amount as f64 / 1e6, view_name(args))
+            }
+        });
     }
     line(format!("written to {}", written.display()));
     let _ = stderr().write_all(text.as_bytes());

@@ -219,6 +219,7 @@ impl Session<'_> {
                 self.totals.not_permitted
             ));
         }
+        self.profile.finish();
         self.profile
     }
 }

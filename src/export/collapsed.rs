@@ -1,4 +1,4 @@
-//! Folded stacks: `outermost;...;innermost COUNT`, one line per distinct stack. Called for `.collapsed` files, and
+//! Folded stacks: `outermost;...;innermost AMOUNT`, one line per distinct stack. Called for `.collapsed` files, and
 //! by the flame graph, which is drawn from the same lines.
 
 use std::collections::BTreeMap;
@@ -10,9 +10,9 @@ use super::Options;
 use super::frames::FrameTable;
 use super::label::one_line;
 
-/// The samples of a view by stack.
+/// A view by stack.
 pub(super) struct Folded<'a> {
-    /// Counts by folded stack, in the order they are written.
+    /// Amounts by folded stack, in the order they are written.
     pub lines: BTreeMap<String, u64>,
     /// The frames in them.
     pub frames: FrameTable<'a>,
@@ -23,15 +23,19 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) 
     fold(profile, options).lines.iter().try_for_each(|(stack, count)| writeln!(out, "{stack} {count}"))
 }
 
-/// Adds up the samples of the view.
+/// Adds up the view.
 pub(super) fn fold<'a>(profile: &'a Profile, options: &Options) -> Folded<'a> {
     let mut frames = FrameTable::new(profile, options);
     let mut lines = BTreeMap::new();
     // Parallel to the table: a name is escaped once, not once per stack it is in.
     let mut names: Vec<String> = Vec::new();
     let mut stack = Vec::new();
-    for (key, count) in profile.tree.sorted() {
+    for (key, weight) in profile.tree.sorted() {
         if !options.shows(key.state) {
+            continue;
+        }
+        let amount = options.amount(profile, weight);
+        if amount == 0 {
             continue;
         }
         stack.clear();
@@ -51,7 +55,7 @@ pub(super) fn fold<'a>(profile: &'a Profile, options: &Options) -> Folded<'a> {
             }
             line.push_str(&names[frame as usize]);
         }
-        *lines.entry(line).or_insert(0) += count;
+        *lines.entry(line).or_insert(0) += amount;
     }
     Folded { lines, frames }
 }

@@ -26,7 +26,7 @@ pub fn deep(profile: &mut Profile) -> StackId {
 
 /// One tick of a thread.
 pub fn sample(thread: u32, at: u64, state: ThreadState, stack: StackId) -> Event {
-    Event::Sample { at: Nanos(at), periods: 1, thread: ThreadId(thread), state, stack }
+    Event::Sample { at: Nanos(at), periods: 1, thread: ThreadId(thread), state, stack, gil: None }
 }
 
 /// Announces a process and its threads.
@@ -87,7 +87,14 @@ pub fn profile() -> Profile {
         for &(state, stack) in samples {
             profile.push(&match stack {
                 Some(stack) => sample(thread, at, state, stack),
-                None => Event::Lost { at: Nanos(at), periods: 1, thread: ThreadId(thread), state, loss: Loss::Torn },
+                None => Event::Lost {
+                    at: Nanos(at),
+                    periods: 1,
+                    thread: ThreadId(thread),
+                    state,
+                    gil: None,
+                    loss: Loss::Torn,
+                },
             });
             at += TICK;
         }

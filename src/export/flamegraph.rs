@@ -12,7 +12,7 @@ use crate::profile::Profile;
 use super::collapsed::{Folded, fold, folded_name};
 use super::frames::Entry;
 use super::label::{Origin, one_line, origin};
-use super::{Options, Summary, View};
+use super::{Options, Summary, Unit, View};
 
 /// Narrower frames are left out, in percent. Invisible until zoomed in far, they would make most of the file.
 const MIN_WIDTH: f64 = 0.02;
@@ -22,7 +22,7 @@ const TITLE_CHARS: usize = 70;
 
 /// Writes the view as a flame graph; one that only says so when there are no samples in it.
 pub(super) fn write(profile: &Profile, options: &Options, summary: Summary, out: &mut impl Write) -> io::Result<()> {
-    if summary.samples == 0 {
+    if summary.amount == 0 {
         return write_empty(profile, options, out);
     }
     let Folded { lines, frames } = fold(profile, options);
@@ -34,15 +34,15 @@ pub(super) fn write(profile: &Profile, options: &Options, summary: Summary, out:
     }
     let mut drawing = flamegraph::Options::default();
     drawing.title = title(profile, options);
-    drawing.subtitle = Some(subtitle(profile, summary));
-    drawing.count_name = "samples".to_owned();
+    drawing.subtitle = Some(subtitle(profile, options, summary));
+    drawing.count_name = options.unit(profile).name().to_owned();
     drawing.name_type = "Frame:".to_owned();
     drawing.min_width = MIN_WIDTH;
     // The function's name begins a label; the left-most part is what tells frames apart.
     drawing.text_truncate_direction = TextTruncateDirection::Right;
     drawing.bgcolors = Some(match options.view {
         View::Cpu => BackgroundColor::Yellow,
-        View::Wall => BackgroundColor::Blue,
+        View::Wall | View::OffCpu | View::GilWait => BackgroundColor::Blue,
         View::GilHold => BackgroundColor::Green,
     });
     drawing.deterministic = true;
@@ -77,16 +77,24 @@ fn view_title(options: &Options) -> &'static str {
         View::Cpu => "On CPU",
         View::Wall => "Wall clock",
         View::GilHold => "Holding the GIL",
+        View::GilWait => "Waiting for the GIL",
+        View::OffCpu => "Off CPU",
     }
 }
 
-fn subtitle(profile: &Profile, summary: Summary) -> String {
+fn subtitle(profile: &Profile, options: &Options, summary: Summary) -> String {
     let session = &profile.session;
     let seconds = session.end.since(session.start) as f64 / 1e9;
-    let mut text =
-        format!("{} of {} samples, {} Hz for {seconds:.1} s", summary.samples, profile.samples(), session.rate_hz);
+    let mut text = match options.unit(profile) {
+        Unit::Samples => {
+            let all = profile.samples();
+            format!("{} of {all} samples, {} Hz for {seconds:.1} s", summary.amount, session.rate_hz)
+        }
+        Unit::Micros => format!("{:.3} s of all threads in {seconds:.1} s", summary.amount as f64 / 1e6),
+    };
     if summary.lost > 0 {
-        text += &format!(", {} of them with an unreadable stack", summary.lost);
+        text +=
+            &format!(", {:.1} % of it with an unreadable stack", 100.0 * summary.lost as f64 / summary.amount as f64);
     }
     text
 }

@@ -22,7 +22,7 @@ mod slices;
 mod speedscope;
 mod view;
 
-pub use view::View;
+pub use view::{Unit, View};
 
 /// A file format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -74,22 +74,23 @@ pub struct Options {
     pub functions: bool,
 }
 
-/// What was written.
+/// What was written, in the view's [`Unit`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Samples in the view; 0 when it has none, which is no error.
-    pub samples: u64,
-    /// Those of them whose stack could not be read.
+    /// How much is in the view; 0 when it is empty, which is no error.
+    pub amount: u64,
+    /// The part of it whose stack could not be read.
     pub lost: u64,
 }
 
 impl Summary {
     fn of(profile: &Profile, options: &Options) -> Summary {
         let mut summary = Summary::default();
-        for (key, count) in profile.tree.sorted() {
+        for (key, weight) in profile.tree.sorted() {
             if options.shows(key.state) {
-                summary.samples += count;
-                summary.lost += if key.lost { count } else { 0 };
+                let amount = options.amount(profile, weight);
+                summary.amount += amount;
+                summary.lost += if key.lost { amount } else { 0 };
             }
         }
         summary
@@ -157,14 +158,14 @@ mod tests {
             let options = Options { view, idle, ..Options::default() };
             write(&profile, Format::Collapsed, &options, &mut io::sink()).unwrap()
         };
-        assert_eq!(count(View::Cpu, false), Summary { samples: 6, lost: 1 });
-        assert_eq!(count(View::Cpu, true), Summary { samples: 14, lost: 2 });
-        assert_eq!(count(View::Wall, false), Summary { samples: 14, lost: 2 });
-        assert_eq!(count(View::GilHold, false), Summary { samples: 5, lost: 1 });
+        assert_eq!(count(View::Cpu, false), Summary { amount: 6, lost: 1 });
+        assert_eq!(count(View::Cpu, true), Summary { amount: 14, lost: 2 });
+        assert_eq!(count(View::Wall, false), Summary { amount: 14, lost: 2 });
+        assert_eq!(count(View::GilHold, false), Summary { amount: 5, lost: 1 });
         assert_eq!(profile.samples(), 14);
         // The trace has them all, whatever the view.
         let options = Options { view: View::GilHold, ..Options::default() };
-        assert_eq!(write(&profile, Format::Chrome, &options, &mut io::sink()).unwrap().samples, 14);
+        assert_eq!(write(&profile, Format::Chrome, &options, &mut io::sink()).unwrap().amount, 14);
     }
 
     #[test]

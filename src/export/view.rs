@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use clap::ValueEnum;
 
 use crate::event::ThreadState;
+use crate::profile::{Mode, Profile};
+use crate::sampler::tree::Weight;
 
 use super::Options;
 
@@ -19,6 +21,30 @@ pub enum View {
     Wall,
     /// Threads that hold the GIL, running or not: what the others wait for
     GilHold,
+    /// Threads that wait for the GIL, and where
+    GilWait,
+    /// Threads that are off the CPU for whatever reason
+    #[value(name = "offcpu")]
+    OffCpu,
+}
+
+/// What the numbers of a view count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Samples, each of which stands for a period of the sampling rate.
+    Samples,
+    /// Time, in microseconds.
+    Micros,
+}
+
+impl Unit {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Samples => "samples",
+            Unit::Micros => "us",
+        }
+    }
 }
 
 impl Options {
@@ -28,6 +54,28 @@ impl Options {
             View::Cpu => self.idle || state.on_cpu(),
             View::Wall => true,
             View::GilHold => state.holds_gil(),
+            View::GilWait => state == ThreadState::GilWait,
+            View::OffCpu => !state.on_cpu(),
+        }
+    }
+
+    /// What the numbers of the view count. Where time off the CPU was measured, it is not sampled.
+    pub fn unit(&self, profile: &Profile) -> Unit {
+        match (profile.session.mode, self.view) {
+            (Mode::Kernel, View::Cpu) if !self.idle => Unit::Samples,
+            (Mode::Kernel, _) => Unit::Micros,
+            (Mode::Memory, _) => Unit::Samples,
+        }
+    }
+
+    /// A weight in the unit of the view.
+    pub(super) fn amount(&self, profile: &Profile, weight: Weight) -> u64 {
+        match self.unit(profile) {
+            Unit::Samples => weight.samples,
+            Unit::Micros => {
+                let sampled = weight.samples as f64 * profile.session.period_ns();
+                ((sampled + weight.off_cpu_ns as f64) / 1e3).round() as u64
+            }
         }
     }
 }
@@ -42,7 +90,10 @@ pub(super) const NO_PYTHON_FRAME: &str = "[no Python frame]";
 /// It depends on the state alone, so that the same sample has the same leaf in every view.
 pub(super) fn leaf(state: ThreadState) -> Option<Cow<'static, str>> {
     Some(match state {
-        ThreadState::GilHeld | ThreadState::Running => return None,
+        // What it runs is on the stack; which part of it is native shows in the report.
+        ThreadState::GilHeld | ThreadState::GilHeldNative | ThreadState::Running => return None,
+        ThreadState::GilHeldRunnable => "[GIL held, no CPU]".into(),
+        ThreadState::Runnable => "[no CPU]".into(),
         ThreadState::Native => "[native]".into(),
         ThreadState::GilWait => "[waiting for GIL]".into(),
         ThreadState::GilHeldOffCpu(call) => format!("[GIL held off CPU: {call}]").into(),

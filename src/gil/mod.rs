@@ -1,6 +1,8 @@
 //! The GIL as it is in the target's memory: who holds it, and whether a blocked thread waits for it. Mirrors
 //! `struct _gil_runtime_state` (`Include/internal/pycore_gil.h`, 3.8 to 3.15). Used by the sampler and `dump`.
 
+pub mod analysis;
+
 use crate::target::layout::{GilLayout, WAIT_SIZE};
 use crate::target::memory::Memory;
 

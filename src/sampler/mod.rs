@@ -333,8 +333,8 @@ impl Sampler {
             }
             let (id, state) = (thread.id, thread.state());
             sink.events.push(match thread.loss {
-                Some(loss) => Event::Lost { at: now, periods, thread: id, state, loss },
-                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.stack },
+                Some(loss) => Event::Lost { at: now, periods, thread: id, state, gil: None, loss },
+                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.stack, gil: None },
             });
         }
         Ok(())

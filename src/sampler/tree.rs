@@ -1,4 +1,4 @@
-//! Samples counted by thread, state and stack: the base of every flame graph. Owned by
+//! Samples and time off the CPU by thread, state and stack: the base of every flame graph. Owned by
 //! [`crate::profile::Profile`].
 
 use rustc_hash::FxHashMap;
@@ -19,22 +19,33 @@ pub struct Key {
     pub lost: bool,
 }
 
-/// Sample counts by [`Key`]. Interned stacks already share their prefixes, so this is all a call tree needs.
+/// How much was seen of a [`Key`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Samples, each of which stands for a period of the sampling rate.
+    pub samples: u64,
+    /// Time off the CPU that was measured, in nanoseconds (kernel mode).
+    pub off_cpu_ns: u64,
+}
+
+/// Weights by [`Key`]. Interned stacks already share their prefixes, so this is all a call tree needs.
 #[derive(Debug, Default)]
 pub struct Tree {
-    counts: FxHashMap<Key, u64>,
+    weights: FxHashMap<Key, Weight>,
 }
 
 impl Tree {
-    /// Counts samples. Allocates only when the key is new.
-    pub fn add(&mut self, key: Key, samples: u64) {
-        *self.counts.entry(key).or_insert(0) += samples;
+    /// Adds to a key's weight. Allocates only when the key is new.
+    pub fn add(&mut self, key: Key, weight: Weight) {
+        let sum = self.weights.entry(key).or_default();
+        sum.samples += weight.samples;
+        sum.off_cpu_ns += weight.off_cpu_ns;
     }
 
-    /// All counts, in a stable order.
-    pub fn sorted(&self) -> Vec<(Key, u64)> {
-        let mut counts: Vec<(Key, u64)> = self.counts.iter().map(|(&key, &count)| (key, count)).collect();
-        counts.sort_unstable_by_key(|&(key, _)| key);
-        counts
+    /// All weights, in a stable order.
+    pub fn sorted(&self) -> Vec<(Key, Weight)> {
+        let mut weights: Vec<(Key, Weight)> = self.weights.iter().map(|(&key, &weight)| (key, weight)).collect();
+        weights.sort_unstable_by_key(|&(key, _)| key);
+        weights
     }
 }
