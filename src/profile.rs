@@ -176,7 +176,7 @@ impl Profile {
                 Some(analysis) => analysis.changed(at, info, switched_on_by.as_ref()),
                 None => {
                     debug_assert_eq!(gil.0 as usize, self.gils.len());
-                    self.gils.push(GilAnalysis::new(at, info.clone()));
+                    self.gils.push(GilAnalysis::new(at, info.clone(), self.timeline.is_some()));
                 }
             },
         }

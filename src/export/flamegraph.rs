@@ -93,8 +93,10 @@ fn subtitle(profile: &Profile, options: &Options, summary: Summary) -> String {
         Unit::Micros => format!("{:.3} s of all threads in {seconds:.1} s", summary.amount as f64 / 1e6),
     };
     if summary.lost > 0 {
-        text +=
-            &format!(", {:.1} % of it with an unreadable stack", 100.0 * summary.lost as f64 / summary.amount as f64);
+        text += &match options.unit(profile) {
+            Unit::Samples => format!(", {} of them with an unreadable stack", summary.lost),
+            Unit::Micros => format!(", {:.3} s of it with an unreadable stack", summary.lost as f64 / 1e6),
+        };
     }
     text
 }

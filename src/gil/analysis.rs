@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::summary::{GilSummary, GilTimeline};
 use crate::event::{GilInfo, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
 
@@ -15,7 +16,7 @@ pub struct GilAnalysis {
 
 impl GilAnalysis {
     /// An analysis of a GIL found at `at`.
-    pub fn new(_at: Nanos, info: Arc<GilInfo>) -> GilAnalysis {
+    pub fn new(_at: Nanos, info: Arc<GilInfo>, _keep_timeline: bool) -> GilAnalysis {
         GilAnalysis { info }
     }
 
@@ -32,4 +33,14 @@ impl GilAnalysis {
 
     /// Recording has ended.
     pub fn finish(&mut self, _end: Nanos) {}
+
+    /// What is known so far. `period_ns` is what a sample stands for.
+    pub fn summary(&self, _period_ns: f64) -> GilSummary {
+        todo!()
+    }
+
+    /// What happened when, if that was to be kept.
+    pub fn timeline(&self) -> Option<&GilTimeline> {
+        None
+    }
 }

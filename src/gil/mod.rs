@@ -2,6 +2,7 @@
 //! `struct _gil_runtime_state` (`Include/internal/pycore_gil.h`, 3.8 to 3.15). Used by the sampler and `dump`.
 
 pub mod analysis;
+pub mod summary;
 
 use crate::target::layout::{GilLayout, WAIT_SIZE};
 use crate::target::memory::Memory;
