@@ -75,9 +75,12 @@ pub struct RecordArgs {
     /// Never stop a thread, not even one whose stack moves too fast to be read; such samples are lost.
     #[arg(long)]
     pub nonblocking: bool,
-    /// How to look: from /proc and memory is the only way so far.
+    /// How to look: see the modes with --help.
     #[arg(long, value_enum, default_value = "auto")]
     pub mode: Mode,
+    /// In kernel mode, keep no record of waits shorter than this (totals stay exact), in microseconds.
+    #[arg(long, value_name = "US", default_value = "0", value_parser = microseconds)]
+    pub min_wait: f64,
     /// Print errors only.
     #[arg(short, long)]
     pub quiet: bool,
@@ -89,9 +92,11 @@ pub struct RecordArgs {
 /// Collectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// The best there is.
+    /// Kernel mode where it can be had, else memory mode
     Auto,
-    /// Reading memory.
+    /// BPF programs see every wait, exactly (needs CAP_BPF and CAP_PERFMON)
+    Kernel,
+    /// Samples of the program's memory; waits are estimated (needs no privilege for one's own programs)
     Memory,
 }
 
@@ -124,6 +129,10 @@ fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
 
 fn seconds(text: &str) -> Result<f64, String> {
     number(text, 0.001, 1e9)
+}
+
+fn microseconds(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1e12)
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -1,6 +1,7 @@
 //! gilscope: see from outside who holds what in a multi-threaded CPython, and who waits for it.
 //!
 //! - `target`: a process: finding the interpreter in it, reading its memory, knowing its structures;
+//! - `kernel`: the collector of kernel mode: every context switch of its threads, and samples of them on the CPU;
 //! - `sampler`: the collector of memory mode: every thread's state and stack, once per tick;
 //! - [`event`]: what collectors say; everything after it is pure;
 //! - [`profile`]: everything learned, made of events; `gil` understands the GIL;
@@ -14,6 +15,7 @@ pub mod event;
 pub mod export;
 pub mod gil;
 pub mod intern;
+pub mod kernel;
 pub mod output;
 pub mod profile;
 pub mod record;

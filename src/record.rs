@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::cli::RecordArgs;
+use crate::cli::{self, RecordArgs};
 use crate::export::{self, Format, Summary, Unit};
 use crate::output::Output;
-use crate::profile::Profile;
+use crate::profile::{Mode, Profile};
 use crate::sampler::Stopping;
 use crate::session::launch::Child;
 use crate::session::signals::{Received, Signals};
@@ -21,6 +21,34 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     let format = format(args)?;
     // Before the recording rather than after it: a path that cannot be written to costs nothing then.
     let mut output = args.output.as_deref().map(Output::create).transpose()?;
+    let options = session::Options {
+        rate: args.rate,
+        duration: args.duration.map(Duration::from_secs_f64),
+        subprocesses: args.subprocesses,
+        mode: match args.mode {
+            cli::Mode::Auto => None,
+            cli::Mode::Kernel => Some(Mode::Kernel),
+            cli::Mode::Memory => Some(Mode::Memory),
+        },
+        min_wait: Duration::from_nanos((args.min_wait * 1e3) as u64),
+        stopping: match (args.blocking, args.nonblocking) {
+            (true, _) => Stopping::Always,
+            (_, true) => Stopping::Never,
+            _ => Stopping::WhenNeeded,
+        },
+        progress: !args.quiet,
+        timeline: format.needs_timeline(),
+    };
+    // Before the launch: loading takes longer than a program needs to get going.
+    let (kernel, degraded) = match session::collector(&options) {
+        Ok(collector) => collector,
+        Err(error) => {
+            if let Some(output) = output.take() {
+                output.discard();
+            }
+            return Err(error.into());
+        }
+    };
     let mut child = match args.program.as_slice() {
         [] => None,
         program => Some(Child::launch(program).inspect_err(|_| {
@@ -37,19 +65,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         (None, Some(pid)) => pid,
         (None, None) => bail!("neither a process nor a command was given"),
     };
-    let options = session::Options {
-        rate: args.rate,
-        duration: args.duration.map(Duration::from_secs_f64),
-        subprocesses: args.subprocesses,
-        stopping: match (args.blocking, args.nonblocking) {
-            (true, _) => Stopping::Always,
-            (_, true) => Stopping::Never,
-            _ => Stopping::WhenNeeded,
-        },
-        progress: !args.quiet,
-        timeline: format.needs_timeline(),
-    };
-    let (profile, end) = match session::record(&options, root, child.as_mut(), &mut signals) {
+    let (mut profile, end) = match session::record(&options, kernel, root, child.as_mut(), &mut signals) {
         Ok(recorded) => recorded,
         Err(error) => {
             if let Some(output) = output {
@@ -62,6 +78,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
             return Err(error.into());
         }
     };
+    profile.session.degraded.extend(degraded);
     let name = program_name(&profile);
     let output = match output.take() {
         Some(output) => output,

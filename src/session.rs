@@ -19,7 +19,8 @@ use self::launch::Child;
 use self::progress::Progress;
 use self::signals::{Received, Signals};
 use crate::event::{Event, Nanos, Pid, ProcessId};
-use crate::profile::Profile;
+use crate::kernel::{self, Kernel, KernelError};
+use crate::profile::{Mode, Profile};
 use crate::sampler::registry::Sink;
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::target::attach::{Target, attach};
@@ -36,7 +37,11 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Follow child processes.
     pub subprocesses: bool,
-    /// When threads may be stopped.
+    /// Which collector to use; none: the best there is.
+    pub mode: Option<Mode>,
+    /// Times off the CPU that are shorter get no record of their own (kernel mode).
+    pub min_wait: Duration,
+    /// When threads may be stopped (memory mode).
     pub stopping: Stopping,
     /// Print progress.
     pub progress: bool,
@@ -55,10 +60,14 @@ pub enum End {
     Signal,
 }
 
+/// How often records are taken out of the kernel, in nanoseconds.
+const DRAIN_EVERY: u64 = 25_000_000;
+
 /// A process under observation.
 struct Observed {
     pid: Pid,
-    sampler: Sampler,
+    /// In kernel mode the [`Kernel`] observes it.
+    sampler: Option<Sampler>,
 }
 
 /// A recording under way.
@@ -68,10 +77,31 @@ struct Session<'a> {
     events: Vec<Event>,
     next_thread: u32,
     observed: Vec<Observed>,
+    kernel: Option<Kernel>,
     follower: Follower,
     totals: crate::sampler::Stats,
     /// CPU time gilscope had used when the recording started, in nanoseconds.
     cpu_before: u64,
+}
+
+/// The collector that kernel mode needs, if that is the mode to use, and else why it is not.
+///
+/// # Errors
+/// [`KernelError`] if it was asked for and is not to be had.
+pub fn collector(options: &Options) -> Result<(Option<Kernel>, Option<String>), KernelError> {
+    if options.mode == Some(Mode::Memory) {
+        return Ok((None, None));
+    }
+    let wanted =
+        kernel::Options { rate: options.rate, min_wait_ns: options.min_wait.as_nanos().min(u64::MAX.into()) as u64 };
+    match Kernel::load(&wanted) {
+        Ok(kernel) => Ok((Some(kernel), None)),
+        Err(error) if options.mode == Some(Mode::Kernel) => Err(error),
+        Err(error) => Ok((
+            None,
+            Some(format!("memory mode: waits are estimated from samples, and short ones are missed. {error}")),
+        )),
+    }
 }
 
 /// Records process `root`, or the program launched as `child`, until one of the ends.
@@ -80,17 +110,21 @@ struct Session<'a> {
 /// [`AttachError`] if there is no interpreter to record; what goes wrong later ends the recording instead.
 pub fn record(
     options: &Options,
+    kernel: Option<Kernel>,
     root: Pid,
     child: Option<&mut Child>,
     signals: &mut Signals,
 ) -> Result<(Profile, End), AttachError> {
-    clock::precise();
+    if kernel.is_none() {
+        clock::precise();
+    }
     let mut session = Session {
         options,
         profile: Profile::default(),
         events: Vec::new(),
         next_thread: 0,
         observed: Vec::new(),
+        kernel,
         follower: Follower::new(root, child.is_some(), options.subprocesses),
         totals: crate::sampler::Stats::default(),
         cpu_before: 0,
@@ -98,6 +132,7 @@ pub fn record(
     if options.timeline {
         session.profile.keep_timeline();
     }
+    session.profile.session.mode = if session.kernel.is_some() { Mode::Kernel } else { Mode::Memory };
     let end = session.run(root, child, signals)?;
     Ok((session.close(), end))
 }
@@ -110,9 +145,18 @@ impl Session<'_> {
         // What there is no such handle for is no process; looking closer tells what else it is.
         let pidfd = launch::pidfd(root)
             .map_err(|_| attach(root).err().unwrap_or(AttachError::NoSuchProcess { pid: root }))?;
-        let mut ticks = Ticks::new(self.options.rate, started);
+        // In kernel mode nothing is looked at: ticks are when records are taken out.
+        let rate = if self.kernel.is_some() { 1e9 / DRAIN_EVERY as f64 } else { self.options.rate };
+        let mut ticks = Ticks::new(rate, started);
+        if let Some(kernel) = &mut self.kernel
+            && child.is_some()
+            && let Err(error) = kernel.watch(root)
+        {
+            log::debug!("{error}");
+        }
         let mut progress = Progress::new(self.options.progress, started);
         let mut until: Option<Nanos> = None;
+        let mut full = false;
         loop {
             let at = now();
             for found in self.follower.poll(at)? {
@@ -120,13 +164,13 @@ impl Session<'_> {
                     // The clock starts with the first interpreter: waiting for it is no part of the recording.
                     self.profile.session.start = at;
                     self.cpu_before = clock::own_cpu();
-                    ticks = Ticks::new(self.options.rate, at);
+                    ticks = Ticks::new(rate, at);
                     until = self.options.duration.map(|duration| Nanos(at.0 + duration.as_nanos() as u64));
                 }
-                self.observe(found);
+                self.observe(found, at);
             }
             if !self.observed.is_empty()
-                && let Some(periods) = ticks.due(at)
+                && let Some(periods) = ticks.due(at).or(full.then_some(1))
             {
                 self.tick(at, periods);
                 ticks.done();
@@ -143,13 +187,19 @@ impl Session<'_> {
             let wake = tick.min(self.follower.next()).min(until.unwrap_or(Nanos(u64::MAX)));
             let left = wake.since(at).min(1_000_000_000);
             let timeout = Timespec { tv_sec: (left / 1_000_000_000) as _, tv_nsec: (left % 1_000_000_000) as _ };
-            let mut fds = [PollFd::new(&*signals, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
+            let ring = self.kernel.as_ref().map_or(pidfd.as_fd(), Kernel::fd);
+            let mut fds =
+                [signals.as_fd(), pidfd.as_fd(), ring].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
             // An interrupted poll is as good as one that found nothing.
             let _ = poll(&mut fds, Some(&timeout));
-            let root_ended = !fds[1].revents().is_empty();
-            let signalled = !fds[0].revents().is_empty();
+            let [signalled, root_ended, ring_full] = fds.map(|fd| !fd.revents().is_empty());
+            full = ring_full && self.kernel.is_some();
             match signalled.then(|| signals.take()).flatten() {
-                Some(Received::Child) => self.observed.iter_mut().for_each(|observed| observed.sampler.release()),
+                Some(Received::Child) => self
+                    .observed
+                    .iter_mut()
+                    .filter_map(|observed| observed.sampler.as_mut())
+                    .for_each(Sampler::release),
                 Some(Received::Stop { signal, by_terminal }) => {
                     if let Some(child) = child.as_deref_mut().filter(|_| !by_terminal) {
                         child.signal(signal);
@@ -167,26 +217,46 @@ impl Session<'_> {
         }
     }
 
-    /// Starts to sample a process.
-    fn observe(&mut self, target: Target) {
+    /// Starts to observe a process.
+    fn observe(&mut self, target: Target, at: Nanos) {
         let id = ProcessId(self.profile.processes.len() as u32);
+        let text = target.text();
         let Target { located, layout, foreign_tids, info } = target;
         self.profile.push(&Event::Process { process: id, info: Arc::new(info) });
         let pid = located.pid;
         let process = Process { pid, id, runtime: located.runtime, layout, foreign_tids };
-        self.observed.push(Observed { pid, sampler: Sampler::new(&process, self.options.stopping) });
+        let Session { profile, events, next_thread, kernel, .. } = self;
+        let sampler = match kernel {
+            Some(kernel) => {
+                let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread };
+                if let Err(error) = kernel.observe(&process, text, at, &mut sink) {
+                    profile.session.degraded.push(format!("process {pid} was not recorded: {error}"));
+                }
+                None
+            }
+            None => Some(Sampler::new(&process, self.options.stopping)),
+        };
+        self.observed.push(Observed { pid, sampler });
     }
 
     /// One look at every process. Those that cannot be read any more have ended, or run another program now.
     fn tick(&mut self, at: Nanos, periods: u32) {
-        let Session { profile, events, next_thread, observed, follower, totals, .. } = self;
+        let Session { profile, events, next_thread, observed, follower, totals, kernel, .. } = self;
+        let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread };
+        if let Some(kernel) = kernel {
+            for pid in kernel.drain(at, &mut sink) {
+                kernel.finish(pid, at, &mut sink);
+                observed.retain(|observed| observed.pid != pid);
+                follower.lost(pid, at);
+            }
+        }
         observed.retain_mut(|observed| {
-            let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread };
-            let result = observed.sampler.tick(at, periods, &mut sink);
+            let Some(sampler) = &mut observed.sampler else { return true };
+            let result = sampler.tick(at, periods, &mut sink);
             if let Err(error) = result {
                 log::info!("process {}: {error}", observed.pid);
-                observed.sampler.finish(at, &mut sink);
-                totals.add(&observed.sampler.stats);
+                sampler.finish(at, &mut sink);
+                totals.add(&sampler.stats);
                 follower.lost(observed.pid, at);
             }
             result.is_ok()
@@ -199,10 +269,18 @@ impl Session<'_> {
     /// Ends the recording: what there is to know about how it went.
     fn close(mut self) -> Profile {
         let at = now();
-        for mut observed in std::mem::take(&mut self.observed) {
-            let Session { profile, events, next_thread, totals, .. } = &mut self;
-            observed.sampler.finish(at, &mut Sink { stacks: &mut profile.stacks, events, next_thread });
-            totals.add(&observed.sampler.stats);
+        let observed = std::mem::take(&mut self.observed);
+        let Session { profile, events, next_thread, totals, kernel, .. } = &mut self;
+        let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread };
+        for mut sampler in observed.into_iter().filter_map(|observed| observed.sampler) {
+            sampler.finish(at, &mut sink);
+            totals.add(&sampler.stats);
+        }
+        if let Some(kernel) = kernel {
+            kernel.drain(at, &mut sink);
+            for pid in kernel.pids() {
+                kernel.finish(pid, at, &mut sink);
+            }
         }
         for event in self.events.drain(..) {
             self.profile.push(&event);

@@ -85,7 +85,7 @@ impl<'a> FrameTable<'a> {
         let line = if self.functions { frame.first_line } else { frame.line };
         let index = self.insert(Entry {
             name: frame_label(stacks, id, self.functions),
-            file: Some(stacks.text(frame.file)),
+            file: Some(stacks.text(frame.file)).filter(|file| !file.is_empty()),
             line: (line != 0).then_some(line),
         });
         self.by_frame.insert(id, index);

@@ -21,7 +21,12 @@ pub fn frame_label(stacks: &Interner, frame: FrameId, functions: bool) -> String
     let frame = stacks.get_frame(frame);
     let (function, file) = (stacks.text(frame.function), short_file(stacks.text(frame.file)));
     let line = if functions { frame.first_line } else { frame.line };
-    one_line(&if line == 0 { format!("{function} ({file})") } else { format!("{function} ({file}:{line})") })
+    one_line(&match (file, line) {
+        // Stands for frames that are not known.
+        ("", _) => function.to_owned(),
+        (_, 0) => format!("{function} ({file})"),
+        _ => format!("{function} ({file}:{line})"),
+    })
 }
 
 /// The part of a path that tells files apart at a glance: below `site-packages` or the standard library, else the

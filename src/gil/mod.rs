@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     const LAYOUT: GilLayout =
-        GilLayout { enabled: None, last_holder: 8, locked: 16, switches: 24, cond: 32, len: 32 };
+        GilLayout { enabled: None, interval: 0, last_holder: 8, locked: 16, switches: 24, cond: 32, len: 32 };
 
     #[test]
     fn a_released_gil_has_no_holder_although_it_remembers_the_last() {

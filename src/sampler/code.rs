@@ -27,6 +27,19 @@ struct Identity {
     first_line: i32,
 }
 
+/// The part of that which kernel mode sees at the moment a stack is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeWords {
+    /// `co_name`
+    pub name: u64,
+    /// `co_filename`
+    pub filename: u64,
+    /// `co_linetable` or `co_lnotab`
+    pub line_table: u64,
+    /// `co_firstlineno`
+    pub first_line: i32,
+}
+
 #[derive(Debug)]
 struct Code {
     identity: Identity,
@@ -115,6 +128,18 @@ impl CodeCache {
     /// stack, and may have come to its address only then: the stack has to be looked at once more.
     pub fn is_news(&self, frames: &[RawFrame]) -> bool {
         !self.news.is_empty() && frames.iter().any(|frame| self.news.contains(&frame.code))
+    }
+
+    /// Code objects that the last check found to be new, or others than before.
+    pub fn news(&self) -> &FxHashSet<u64> {
+        &self.news
+    }
+
+    /// What the code object at `addr` was at the last check; `None` if there was none.
+    pub fn words(&self, addr: u64) -> Option<CodeWords> {
+        let identity = &self.codes.get(&addr)?.identity;
+        let &Identity { name, filename, line_table, first_line, .. } = identity;
+        Some(CodeWords { name, filename, line_table, first_line })
     }
 
     /// A number that changes when any code object has turned out to be another than it was.

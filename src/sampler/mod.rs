@@ -14,15 +14,15 @@
 pub mod code;
 pub mod frames;
 pub mod linetable;
+pub mod naming;
 mod quiet;
 pub mod registry;
 pub mod stack;
 pub mod thread;
 pub mod tree;
 
-use rustc_hash::FxHashMap;
-
 use self::code::CodeCache;
+use self::naming::Naming;
 use self::quiet::Reads;
 use self::registry::{Registry, Sink};
 use self::stack::{Reading, Scratch};
@@ -31,14 +31,9 @@ use crate::event::{Event, Loss, Nanos, Pid, ProcessId};
 use crate::gil::Gil;
 use crate::target::layout::Layout;
 use crate::target::memory::{Live, ReadError};
-use crate::target::names::ThreadNames;
 use crate::target::os_thread::RunState;
 use crate::target::stop::{StopError, Stopped, Stopper};
 
-/// Names of new threads are looked up so soon, then, as long as they have none, half as often each time. All are
-/// looked up every so often, in case they changed.
-const UNNAMED_AFTER: u64 = 20_000_000;
-const NAMES_EVERY: u64 = 5_000_000_000;
 /// How often a thread is stopped for one sample, at most.
 const STOPS_A_READ: u32 = 3;
 
@@ -80,14 +75,7 @@ pub struct Sampler {
     layout: Layout,
     registry: Registry,
     codes: CodeCache,
-    /// By interpreter.
-    names: FxHashMap<u64, ThreadNames>,
-    /// When thread names are to be read again.
-    names_at: Nanos,
-    /// How long to wait for that.
-    names_after: u64,
-    /// When all names were last read.
-    all_names_at: Nanos,
+    naming: Naming,
     stopping: Stopping,
     /// The kernel's clock ticks on every CPU that runs something.
     ticked: bool,
@@ -121,10 +109,7 @@ impl Sampler {
             layout: process.layout,
             registry: Registry::new(process.pid, process.id, process.runtime, process.foreign_tids),
             codes: CodeCache::default(),
-            names: FxHashMap::default(),
-            names_at: Nanos(0),
-            names_after: UNNAMED_AFTER,
-            all_names_at: Nanos(0),
+            naming: Naming::default(),
             stopping,
             ticked: every_cpu_ticks(),
             stopper: Stopper::default(),
@@ -153,12 +138,7 @@ impl Sampler {
     /// be read any more.
     pub fn tick(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
         self.stopper.release();
-        let threads = self.registry.threads.len();
         self.registry.refresh(&self.memory, &self.layout, now, sink)?;
-        if self.registry.threads.len() > threads {
-            self.names_after = UNNAMED_AFTER;
-            self.names_at = self.names_at.min(Nanos(now.0 + UNNAMED_AFTER));
-        }
         self.poll(now, sink);
         let stopped = match self.stopping {
             Stopping::Always => self.stop_all(),
@@ -178,9 +158,7 @@ impl Sampler {
             }
         }
         self.report(now, periods, sink)?;
-        if now >= self.names_at {
-            self.name_threads(now, sink);
-        }
+        self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
         Ok(())
     }
 
@@ -338,35 +316,6 @@ impl Sampler {
             });
         }
         Ok(())
-    }
-
-    /// Reads thread names, and says which are new.
-    fn name_threads(&mut self, now: Nanos, sink: &mut Sink<'_>) {
-        let all = now.since(self.all_names_at) >= NAMES_EVERY;
-        if all {
-            self.all_names_at = now;
-        }
-        let Sampler { memory, layout, registry, names, .. } = self;
-        for interpreter in &registry.interpreters {
-            let reader = names.entry(interpreter.addr).or_default();
-            // Not imported yet, or being changed right now: the next time will do.
-            let unnamed =
-                |ident| registry.threads.iter().any(|thread| thread.ident() == Some(ident) && thread.name.is_none());
-            let Ok(found) = reader.read(memory, layout, interpreter.addr, |ident| all || unnamed(ident)) else {
-                continue;
-            };
-            for (ident, name) in found {
-                let named =
-                    |thread: &&mut Thread| thread.ident() == Some(ident) && thread.name.as_ref() != Some(&name);
-                if let Some(thread) = registry.threads.iter_mut().find(named) {
-                    thread.name = Some(name.clone());
-                    sink.events.push(Event::ThreadNamed { thread: thread.id, name });
-                }
-            }
-        }
-        let unnamed = registry.threads.iter().any(|thread| thread.name.is_none());
-        self.names_at = Nanos(now.0 + if unnamed { self.names_after } else { NAMES_EVERY });
-        self.names_after = (self.names_after * 2).min(NAMES_EVERY);
     }
 }
 

@@ -37,6 +37,16 @@ pub struct Sink<'a> {
     pub next_thread: &'a mut u32,
 }
 
+impl Sink<'_> {
+    /// Announces a thread.
+    pub fn start_thread(&mut self, at: Nanos, process: ProcessId, tid: Tid) -> ThreadId {
+        let thread = ThreadId(*self.next_thread);
+        *self.next_thread += 1;
+        self.events.push(Event::ThreadStarted { at, thread, process, tid });
+        thread
+    }
+}
+
 /// A `PyInterpreterState`.
 #[derive(Clone, Copy, Debug)]
 pub struct Interpreter {
@@ -77,6 +87,8 @@ pub struct Registry {
     pub interpreters: Vec<Interpreter>,
     /// All threads that have, or have had, a thread state.
     pub threads: Vec<Thread>,
+    /// Threads that have been announced by others, before they had a thread state.
+    pub announced: FxHashMap<Tid, ThreadId>,
     /// When to scan although nothing seems to have changed.
     rescan_at: Option<Nanos>,
     spans: Vec<Span>,
@@ -107,6 +119,7 @@ impl Registry {
             head: 0,
             interpreters: Vec::new(),
             threads: Vec::new(),
+            announced: FxHashMap::default(),
             rescan_at: Some(Nanos(0)),
             spans: Vec::new(),
             buffer: Vec::new(),
@@ -272,9 +285,10 @@ impl Registry {
             thread.add(slot);
             return true;
         }
-        let thread = ThreadId(*sink.next_thread);
-        *sink.next_thread += 1;
-        sink.events.push(Event::ThreadStarted { at: now, thread, process: self.process, tid: os.tid() });
+        let thread = match self.announced.get(&os.tid()) {
+            Some(&thread) => thread,
+            None => sink.start_thread(now, self.process, os.tid()),
+        };
         self.threads.push(Thread::new(thread, os, slot));
         true
     }

@@ -20,6 +20,18 @@ pub struct Target {
     pub info: ProcessInfo,
 }
 
+impl Target {
+    /// Where the interpreter's own code is: the executable mappings of the file that it is in. Empty if they cannot be
+    /// read.
+    pub fn text(&self) -> (u64, u64) {
+        let maps = self.located.process.maps().unwrap_or_default();
+        let own = maps
+            .iter()
+            .filter(|mapping| mapping.executable && mapping.path.as_deref() == Some(self.located.binary.as_path()));
+        own.fold((u64::MAX, 0), |(start, end), mapping| (start.min(mapping.start), end.max(mapping.end)))
+    }
+}
+
 /// Finds the interpreter of a process and learns its layout.
 ///
 /// # Errors

@@ -172,6 +172,8 @@ pub struct ObjectLayout {
 pub struct GilLayout {
     /// `enabled`, i32 (free-threaded builds).
     pub enabled: Option<u64>,
+    /// `interval`: the switch interval in microseconds, unsigned long.
+    pub interval: u64,
     /// `last_holder`: the thread state that holds or held it.
     pub last_holder: u64,
     /// `locked`, i32.
@@ -325,7 +327,15 @@ impl Layout {
                 12 => GilPlace::Interpreter(384),
                 _ => GilPlace::Runtime(by([1152, 352, 352, 360, 0])),
             },
-            gil: GilLayout { enabled: None, last_holder: 8, locked: 16, switches: 24, cond: 32, len: 32 },
+            gil: GilLayout {
+                enabled: None,
+                interval: 0,
+                last_holder: 8,
+                locked: 16,
+                switches: 24,
+                cond: 32,
+                len: 32,
+            },
             thread,
             frame,
             code,
@@ -411,8 +421,18 @@ impl Layout {
             dict_keys: d.dict_keys,
         };
         let gil = match free_threaded {
-            false => GilLayout { enabled: None, last_holder: 8, locked: 16, switches: 24, cond: 32, len: 32 },
-            true => GilLayout { enabled: Some(0), last_holder: 16, locked: 24, switches: 32, cond: 40, len: 40 },
+            false => {
+                GilLayout { enabled: None, interval: 0, last_holder: 8, locked: 16, switches: 24, cond: 32, len: 32 }
+            }
+            true => GilLayout {
+                enabled: Some(0),
+                interval: 8,
+                last_holder: 16,
+                locked: 24,
+                switches: 32,
+                cond: 40,
+                len: 40,
+            },
         };
         Ok(Layout {
             version,

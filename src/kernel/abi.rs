@@ -1,0 +1,352 @@
+//! What the BPF programs share with gilscope, mirrored from `bpf/gilscope.bpf.c`: the configuration of a target, the
+//! state of a thread, and the records that come out of the ring. Pure; called by the rest of `kernel/`.
+
+use crate::event::{Account, Nanos, Tid};
+use crate::sampler::code::CodeWords;
+use crate::sampler::frames::RawFrame;
+use crate::target::layout::{FrameHead, GilPlace, Layout, Position, WAIT_SIZE};
+
+/// Most GILs of one process that are told from other futexes.
+pub const MAX_GILS: usize = 16;
+/// Most thread states of one thread.
+pub const MAX_TSTATES: usize = 4;
+/// An offset that this version does not have.
+const NONE: u64 = 0xffff_ffff;
+/// Where the kernel's copy of a frame is always 0: fields that frames do not have are read from there.
+const ZERO: u64 = 120;
+const TLBC_SHIFT: u32 = 48;
+
+/// `struct target`.
+pub type Target = [u64; 34];
+/// `struct tstates`.
+pub type TStates = [u64; 3 * MAX_TSTATES + 1];
+/// `struct thread`.
+pub type Thread = [u64; 28];
+
+/// `struct target` for a process whose interpreter is not known yet: its threads are observed without stacks.
+pub const BLANK: Target = [0; 34];
+
+/// `struct target` for a process.
+pub fn target(layout: &Layout, runtime: u64, text: (u64, u64), gils: &[u64]) -> Target {
+    let mut words = BLANK;
+    let gils = &gils[..gils.len().min(MAX_GILS)];
+    words[..3].copy_from_slice(&[runtime, text.0, text.1]);
+    words[3..3 + gils.len()].copy_from_slice(gils);
+    let Layout { thread, frame, code, gil, .. } = layout;
+    let (head, cframe_current) = match thread.head {
+        FrameHead::Direct(head) => (head, NONE),
+        FrameHead::CFrame { cframe, current } => (cframe, current),
+    };
+    let (gil_place, gil_in_runtime) = match layout.gil_place {
+        GilPlace::Runtime(offset) => (offset, 1),
+        GilPlace::Interpreter(offset) => (offset, 0),
+    };
+    let numbers = [
+        gils.len() as u64,
+        layout.interpreters_head,
+        layout.interp_next,
+        layout.interp_threads,
+        gil_place,
+        gil_in_runtime,
+        gil.enabled.unwrap_or(NONE),
+        gil.last_holder,
+        gil.locked,
+        gil.switches,
+        gil.cond,
+        WAIT_SIZE,
+        thread.next,
+        thread.interp,
+        head,
+        cframe_current,
+        thread.thread_id,
+        thread.native_thread_id.unwrap_or(NONE),
+        thread.state.unwrap_or(NONE),
+        frame.previous,
+        frame.code,
+        frame.instr,
+        frame.owner.unwrap_or(ZERO),
+        frame.tlbc_index.unwrap_or(ZERO),
+        frame.len as u64,
+        if frame.position == Position::Pointer { 0 } else { 32 },
+        code.name,
+        code.filename,
+        code.line_table,
+        code.first_line,
+    ];
+    for (index, pair) in numbers.chunks(2).enumerate() {
+        words[3 + MAX_GILS + index] = pair[0] & NONE | pair[1] << 32;
+    }
+    words
+}
+
+/// `struct tstates`: thread states in the order they were entered, each with its interpreter and GIL.
+pub fn tstates(states: &[[u64; 3]]) -> TStates {
+    let mut words = [0; 3 * MAX_TSTATES + 1];
+    let states = &states[..states.len().min(MAX_TSTATES)];
+    for (index, state) in states.iter().enumerate() {
+        for (field, &value) in state.iter().enumerate() {
+            words[field * MAX_TSTATES + index] = value;
+        }
+    }
+    words[3 * MAX_TSTATES] = states.len() as u64;
+    words
+}
+
+/// The key of `known_codes` for a code object of a process.
+pub fn code_key(code: u64, pid: u32) -> u64 {
+    let hash = (code ^ u64::from(pid)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ (hash >> 29)
+}
+
+/// Where in `struct thread` its parts are, in words.
+const ACCOUNT: usize = 5;
+const ACCOUNTS: usize = 10;
+const OFF: usize = ACCOUNT + ACCOUNTS;
+
+/// `struct thread` for a thread found when observation began: off the CPU since `now`, or on it.
+pub fn seed(now: Nanos, tid: Tid, pid: u32, off: Option<(OffKind, i16, u8)>) -> Thread {
+    let mut words = [0; 28];
+    words[0] = now.0;
+    words[1] = now.0;
+    if let Some((kind, syscall, flags)) = off {
+        let flags = u64::from(flags | flag::OPEN);
+        words[OFF] = RECORD_OFF | flags << 8 | u64::from(syscall as u16) << 16 | (tid as u64) << 32;
+        words[OFF + 1] = u64::from(pid) | (kind as u64) << 32;
+        words[OFF + 2] = now.0;
+    }
+    words
+}
+
+/// Bits of `header.flags`.
+pub mod flag {
+    /// The thread held the GIL.
+    pub const HELD: u8 = 1;
+    /// Somebody held the GIL; of a sample without a GIL: the thread was attached.
+    pub const LOCKED: u8 = 2;
+    /// The GIL was read.
+    pub const HAS_GIL: u8 = 4;
+    /// It was seen to be made ready.
+    pub const WOKEN: u8 = 8;
+    /// By a thread that is known.
+    pub const WAKER: u8 = 16;
+    /// Whose GIL was read then.
+    pub const WAKER_GIL: u8 = 32;
+    /// Off the CPU since before it was observed.
+    pub const OPEN: u8 = 64;
+    /// Runs code that is not the interpreter's.
+    pub const NATIVE: u8 = 128;
+}
+
+/// `enum off_kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffKind {
+    /// Cannot be told.
+    Unknown,
+    /// Ready to run all the time.
+    Runnable,
+    /// At a futex of a GIL.
+    GilWait,
+    /// In a system call, or in the kernel for another reason (system call -1).
+    Blocked,
+    /// By a signal or a debugger.
+    Stopped,
+}
+
+const RECORD_STACK: u64 = 1;
+const RECORD_CODE: u64 = 2;
+const RECORD_OFF: u64 = 3;
+const RECORD_SAMPLE: u64 = 4;
+const RECORD_EXIT: u64 = 5;
+
+/// `struct off_record`: one time off the CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Off {
+    /// Whose.
+    pub tid: Tid,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// The system call; -1 if it was in none.
+    pub syscall: i16,
+    /// Why.
+    pub kind: OffKind,
+    /// When it left the CPU.
+    pub start: Nanos,
+    /// When it was back.
+    pub end: Nanos,
+    /// Its stack; 0 if it has none.
+    pub stack: u64,
+    /// When it was made ready.
+    pub woken_at: Nanos,
+    /// The waker's stack.
+    pub waker_stack: u64,
+    /// The waker.
+    pub waker: Tid,
+    /// `switch_number` of the GIL then.
+    pub waker_switches: u32,
+    /// The GIL's address.
+    pub gil: u64,
+    /// The thread state that held it.
+    pub holder: u64,
+    /// Its `switch_number`.
+    pub switches: u32,
+}
+
+/// `struct sample_record`: a thread on the CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Whose.
+    pub tid: Tid,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// When.
+    pub at: Nanos,
+    /// Its stack; 0 if it has none.
+    pub stack: u64,
+    /// The GIL's address.
+    pub gil: u64,
+}
+
+/// A record.
+#[derive(Debug)]
+pub enum Record {
+    /// A stack that later records refer to.
+    Stack {
+        /// By this number.
+        id: u64,
+        /// It was deeper than the kernel walks, or its end could not be read.
+        truncated: bool,
+        /// Its frames, innermost first.
+        frames: Box<[RawFrame]>,
+    },
+    /// What a code object was when it was first met.
+    Code {
+        /// Its address.
+        addr: u64,
+        /// What it was.
+        words: CodeWords,
+    },
+    /// A thread was off the CPU.
+    Off(Off),
+    /// A thread was on the CPU.
+    Sample(Sample),
+    /// A thread ended.
+    Exit {
+        /// Which.
+        tid: Tid,
+        /// Its account.
+        account: Account,
+    },
+}
+
+/// Decodes a record and the process that it is of; `None` for bytes that are none.
+pub fn decode(bytes: &[u8]) -> Option<(u32, Record)> {
+    let header = word(bytes, 0)?;
+    let second = word(bytes, 1)?;
+    let (tid, pid) = ((header >> 32) as Tid, second as u32);
+    let record = match header & 0xff {
+        RECORD_STACK => {
+            let third = word(bytes, 3)?;
+            let count = (third & NONE) as usize;
+            let frames = (0..count).map(|index| {
+                let (code, instr) = (word(bytes, 4 + 2 * index)?, word(bytes, 5 + 2 * index)?);
+                let tlbc_index = i32::from((code >> TLBC_SHIFT) as u16);
+                Some(RawFrame { addr: 0, code: code & ((1 << TLBC_SHIFT) - 1), instr, tlbc_index })
+            });
+            Record::Stack { id: word(bytes, 2)?, truncated: third >> 32 != 0, frames: frames.collect::<Option<_>>()? }
+        }
+        RECORD_CODE => Record::Code {
+            addr: word(bytes, 2)?,
+            words: CodeWords {
+                name: word(bytes, 3)?,
+                filename: word(bytes, 4)?,
+                line_table: word(bytes, 5)?,
+                first_line: word(bytes, 6)? as i32,
+            },
+        },
+        RECORD_OFF => Record::Off(off(|index| word(bytes, index))?),
+        RECORD_SAMPLE => Record::Sample(Sample {
+            tid,
+            flags: (header >> 8) as u8,
+            at: Nanos(word(bytes, 2)?),
+            stack: word(bytes, 3)?,
+            gil: word(bytes, 4)?,
+        }),
+        RECORD_EXIT => {
+            let at = Nanos(word(bytes, 2)?);
+            Record::Exit { tid, account: account(at, |index| word(bytes, 3 + index))? }
+        }
+        _ => return None,
+    };
+    Some((pid, record))
+}
+
+/// The time off the CPU under way in a `struct thread`, if there is one, and its account up to `now`.
+pub fn under_way(thread: &Thread, now: Nanos) -> (Option<Off>, Account) {
+    let off = off(|index| thread.get(OFF + index).copied()).filter(|off| off.start.0 != 0);
+    let mut account = account(now, |index| thread.get(ACCOUNT + index).copied()).unwrap_or_default();
+    match &off {
+        None => account.on_cpu_ns += now.0.saturating_sub(thread[1]),
+        Some(off) => {
+            let ns = now.since(off.start);
+            let held = off.flags & flag::HELD != 0;
+            *match off.kind {
+                OffKind::GilWait => &mut account.gil_wait_ns,
+                OffKind::Runnable if held => &mut account.gil_held_runnable_ns,
+                OffKind::Runnable => &mut account.runnable_ns,
+                OffKind::Blocked if held => &mut account.gil_held_off_cpu_ns,
+                OffKind::Blocked if off.syscall == 202 => &mut account.futex_ns,
+                OffKind::Blocked => &mut account.blocked_ns,
+                OffKind::Stopped | OffKind::Unknown => &mut account.unknown_ns,
+            } += ns;
+        }
+    }
+    (off.map(|off| Off { end: now, flags: off.flags & !(flag::WOKEN | flag::WAKER), ..off }), account)
+}
+
+fn off(word: impl Fn(usize) -> Option<u64>) -> Option<Off> {
+    let (header, second, wakers) = (word(0)?, word(1)?, word(9)?);
+    Some(Off {
+        tid: (header >> 32) as Tid,
+        flags: (header >> 8) as u8,
+        syscall: (header >> 16) as i16,
+        kind: match second >> 32 {
+            1 => OffKind::Runnable,
+            2 => OffKind::GilWait,
+            3 => OffKind::Blocked,
+            4 => OffKind::Stopped,
+            _ => OffKind::Unknown,
+        },
+        start: Nanos(word(2)?),
+        end: Nanos(word(3)?),
+        stack: word(4)?,
+        woken_at: Nanos(word(7)?),
+        waker_stack: word(8)?,
+        waker: wakers as Tid,
+        waker_switches: (wakers >> 32) as u32,
+        gil: word(10)?,
+        holder: word(11)?,
+        switches: word(12)? as u32,
+    })
+}
+
+/// `enum account`, in its order.
+fn account(at: Nanos, word: impl Fn(usize) -> Option<u64>) -> Option<Account> {
+    Some(Account {
+        at,
+        on_cpu_ns: word(0)?,
+        runnable_ns: word(1)?,
+        gil_held_runnable_ns: word(2)?,
+        gil_held_off_cpu_ns: word(3)?,
+        gil_wait_ns: word(4)?,
+        futex_ns: word(5)?,
+        blocked_ns: word(6)?,
+        unknown_ns: word(7)?,
+        gil_waits: word(8)?,
+        blocks: word(9)?,
+    })
+}
+
+fn word(bytes: &[u8], index: usize) -> Option<u64> {
+    let bytes = bytes.get(index * 8..index * 8 + 8)?;
+    Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+}

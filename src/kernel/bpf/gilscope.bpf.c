@@ -1,0 +1,823 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// Kernel mode's half in the kernel: what the threads of the observed processes do off the CPU, and samples of them on
+// it, each with its Python stack, walked in the thread's own context.
+//
+//   sched_switch   a thread leaves the CPU (why: its system call, its futex address, the GIL), another comes back
+//                  (one record for the time between)
+//   sched_waking   who made it ready, and where that thread was
+//   cpu-clock      a perf event on every thread: where it is
+//   process_exit   a thread ends
+//
+// The layout of what is shared with user space (configuration, threads, records) is mirrored in ../abi.rs. After a
+// change: `src/kernel/bpf/build`, which writes the object that is committed beside this file.
+//
+// Of the kernel's structures only the fields used are declared; the loader relocates them to those of the running
+// kernel (CO-RE).
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <stdbool.h>
+
+typedef __u8 u8;
+typedef __s16 s16;
+typedef __s32 s32;
+typedef __u32 u32;
+typedef __u64 u64;
+
+#include <bpf/bpf_helpers.h>
+
+#define CORE __attribute__((preserve_access_index))
+
+struct pid_namespace;
+struct upid {
+    int nr;
+    struct pid_namespace *ns;
+} CORE;
+struct pid {
+    unsigned int level;
+    struct upid numbers[1];
+} CORE;
+struct task_struct {
+    unsigned int __state;
+    unsigned int flags;
+    int pid;
+    int tgid;
+    struct task_struct *group_leader;
+    struct pid *thread_pid;
+} CORE;
+// Of x86_64.
+struct pt_regs {
+    unsigned long si, di, orig_ax, ip;
+} CORE;
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+// include/linux/sched.h
+#define TASK_STOPPED 0x4
+#define TASK_TRACED 0x8
+#define PF_EXITING 0x4
+// x86_64 system calls and include/uapi/linux/futex.h
+#define SYS_FUTEX 202
+#define FUTEX_COMMAND 0x7f
+// WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, UNLOCK_PI, WAKE_BITSET
+#define FUTEX_WAKES ((1 << 1) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 7) | (1 << 10))
+
+#define RING_SIZE (1 << 24)
+#define MAX_FRAMES 256
+#define MAX_TSTATES 4
+#define MAX_GILS 16
+#define MAX_INTERPRETERS 8
+#define MAX_LISTED 256
+// An offset of a field that this version does not have.
+#define NONE 0xffffffff
+// The part of a GIL that is read: up to its switch_number.
+#define GIL_LEN 40
+// FRAME_OWNED_BY_CSTACK (3.12, 3.13), _BY_INTERPRETER (3.14 on): frames without Python code.
+#define FIRST_ENTRY_OWNER 3
+// Tag bits of _PyStackRef; the index of a thread-local copy of bytecode goes where user addresses end.
+#define TAG_BITS 7ULL
+#define TLBC_SHIFT 48
+#define CODE_MASK ((1ULL << TLBC_SHIFT) - 1)
+// A thread whose PyThreadState was not found is looked for again after so long, then twice as long, and so on.
+#define SEARCH_AGAIN 1000000ULL
+#define SEARCH_SELDOM 1000000000ULL
+// Where glibc keeps the tid in the descriptor that pthread_self() points to.
+#define PTHREAD_TID 720
+
+// Set by user space before loading: how deep in pid namespaces gilscope is, what one sample stands for in
+// nanoseconds, and the shortest time off the CPU that gets a record.
+const volatile u32 pidns_level = 0;
+const volatile u64 sample_period = 0;
+const volatile u64 min_wait = 0;
+
+// An observed process: where its interpreter keeps what. Offsets in bytes.
+struct target {
+    u64 runtime;
+    u64 text_start, text_end;
+    u64 gils[MAX_GILS];
+    u32 gil_count;
+    u32 interpreters_head, interp_next, interp_threads;
+    u32 gil_place, gil_in_runtime;
+    u32 gil_enabled, gil_holder, gil_locked, gil_switches, gil_cond, gil_wait_len;
+    u32 ts_next, ts_interp, ts_head, cframe_current, ts_thread_id, ts_native_id, ts_state;
+    // A field that frames do not have is where scratch.frame is always 0, behind frame_len.
+    u32 frame_previous, frame_code, frame_instr, frame_owner, frame_tlbc, frame_len;
+    u32 instr_shift;        // 32 where the instruction is an int, else 0
+    u32 code_name, code_filename, code_line_table, code_first_line;
+};
+
+// The thread states of a thread, in the order they were entered.
+struct tstates {
+    u64 tstate[MAX_TSTATES];
+    u64 interp[MAX_TSTATES];
+    u64 gil[MAX_TSTATES];
+    u64 count;
+};
+
+enum account {
+    ON_CPU, RUNNABLE_TIME, GIL_HELD_RUNNABLE_TIME, GIL_HELD_OFF_CPU_TIME, GIL_WAIT_TIME, FUTEX_TIME, BLOCKED_TIME,
+    UNKNOWN_TIME, GIL_WAITS, BLOCKS, ACCOUNTS
+};
+
+enum off_kind { OFF_UNKNOWN, OFF_RUNNABLE, OFF_GIL_WAIT, OFF_BLOCKED, OFF_STOPPED };
+
+enum flag {
+    HELD = 1,       // it held the GIL
+    LOCKED = 2,     // somebody held it
+    HAS_GIL = 4,    // the GIL was read
+    WOKEN = 8,      // there is a wake
+    WAKER = 16,     // with a waker
+    WAKER_GIL = 32, // and the GIL was read then
+    OPEN = 64,      // off the CPU since before it was observed
+    NATIVE = 128,   // runs code that is not the interpreter's
+};
+// Of samples, where threads have no GIL.
+#define ATTACHED 2
+
+enum record_kind { REC_STACK = 1, REC_CODE, REC_OFF, REC_SAMPLE, REC_EXIT };
+
+struct header {
+    u8 kind;
+    u8 flags;
+    s16 syscall;
+    u32 tid;
+    u32 tgid;
+    u32 off_kind;
+};
+
+struct frame {
+    u64 code, instr;
+};
+
+struct stack_record {
+    struct header header;
+    u64 id;
+    u32 frames, truncated;
+    struct frame frame[MAX_FRAMES];
+};
+
+// What a code object was when it was first met: by the time that user space looks, another may be in its place.
+struct code_record {
+    struct header header;
+    u64 code;
+    u64 name, filename, line_table;
+    u64 first_line;
+};
+
+struct off_record {
+    struct header header;
+    u64 start, end;
+    u64 stack;
+    u64 address, mutex;
+    u64 woken_at, waker_stack;
+    u32 waker, waker_switches;
+    u64 gil, holder;
+    u32 switches, padding;
+};
+
+struct sample_record {
+    struct header header;
+    u64 at;
+    u64 stack;
+    u64 gil;
+};
+
+struct thread {
+    u64 first_at;
+    u64 in_at;              // when it came to the CPU it is on
+    u64 sampled_at;         // CPU time it had at the last sample
+    u64 search_at, search_after;
+    u64 account[ACCOUNTS];
+    struct off_record off;  // the time off the CPU under way; none if off.start is 0
+};
+
+struct exit_record {
+    struct header header;
+    u64 at;
+    u64 account[ACCOUNTS];
+};
+
+// What is too large for the stack. Programs that use it run with interrupts off, so one for each CPU is enough.
+struct scratch {
+    u64 frame[16];
+    u64 gil[8];
+    struct tstates found;
+    struct thread thread;
+    struct stack_record stack;
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, RING_SIZE);
+} ring SEC(".maps");
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1024);
+    __type(key, u32);
+    __type(value, struct target);
+} targets SEC(".maps");
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 32768);
+    __type(key, u32);
+    __type(value, struct thread);
+} threads SEC(".maps");
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 32768);
+    __type(key, u32);
+    __type(value, struct tstates);
+} tstates_of SEC(".maps");
+// Stacks that user space knows.
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 1 << 16);
+    __type(key, u64);
+    __type(value, u8);
+} known_stacks SEC(".maps");
+// Code objects that user space knows.
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, 1 << 16);
+    __type(key, u64);
+    __type(value, u8);
+} known_codes SEC(".maps");
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, u32);
+    __type(value, struct scratch);
+} scratches SEC(".maps");
+// 0: records that did not fit into the ring. 1: the depth in pid namespaces that `find_level` saw.
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 2);
+    __type(key, u32);
+    __type(value, u64);
+} counters SEC(".maps");
+
+static __always_inline void add_to(u32 which, u64 by)
+{
+    u64 *counter = bpf_map_lookup_elem(&counters, &which);
+    if (counter)
+        __sync_fetch_and_add(counter, by);
+}
+
+static __always_inline void count_lost(void)
+{
+    add_to(0, 1);
+}
+
+static __always_inline struct scratch *get_scratch(void)
+{
+    u32 zero = 0;
+    return bpf_map_lookup_elem(&scratches, &zero);
+}
+
+static __always_inline u32 number_at(struct pid *pid, u32 level)
+{
+    u32 number = 0;
+    bpf_probe_read_kernel(&number, sizeof number, (void *)&pid->numbers[0] + level * 16);
+    return number;
+}
+
+// Ids as gilscope sees them.
+static __always_inline u32 tid_of(struct task_struct *task)
+{
+    return pidns_level ? number_at(task->thread_pid, pidns_level) : task->pid;
+}
+
+static __always_inline u32 tgid_of(struct task_struct *task)
+{
+    return pidns_level ? number_at(task->group_leader->thread_pid, pidns_level) : task->tgid;
+}
+
+static __always_inline u64 read_u64(u64 address)
+{
+    u64 value = 0;
+    bpf_probe_read_user(&value, sizeof value, (void *)address);
+    return value;
+}
+
+static __always_inline u32 read_u32(u64 address)
+{
+    u32 value = 0;
+    bpf_probe_read_user(&value, sizeof value, (void *)address);
+    return value;
+}
+
+// The GIL of an interpreter: a field of the runtime up to 3.11, a pointer in the interpreter from 3.12 on.
+static __always_inline u64 gil_of(struct target *t, u64 interp)
+{
+    return t->gil_in_runtime ? t->runtime + t->gil_place : read_u64(interp + t->gil_place);
+}
+
+// Whether the current thread is the one that a PyThreadState says. It has its tid from 3.11 on (stale after a fork);
+// before, the C library's descriptor of the thread does, to which thread_id (pthread_self()) points.
+static __always_inline bool is_own(struct target *t, u64 tstate, u32 own_tid)
+{
+    if (t->ts_native_id != NONE && read_u32(tstate + t->ts_native_id) == own_tid)
+        return true;
+    u64 descriptor = read_u64(tstate + t->ts_thread_id);
+    return descriptor && read_u32(descriptor + PTHREAD_TID) == own_tid;
+}
+
+// Looks through the interpreter's lists for the current thread's state. New ones come to the head of a list.
+__noinline int find_tstate(struct target *t, struct scratch *s, u32 own_tid)
+{
+    if (!t || !s)
+        return 0;
+    u64 interp = read_u64(t->runtime + t->interpreters_head);
+    for (int i = 0; i < MAX_INTERPRETERS && interp; i++) {
+        u64 tstate = read_u64(interp + t->interp_threads);
+        for (int j = 0; j < MAX_LISTED && tstate; j++) {
+            if (read_u64(tstate + t->ts_interp) != interp)
+                break;
+            if (is_own(t, tstate, own_tid)) {
+                s->found.tstate[0] = tstate;
+                s->found.interp[0] = interp;
+                s->found.gil[0] = gil_of(t, interp);
+                s->found.count = 1;
+                return 1;
+            }
+            tstate = read_u64(tstate + t->ts_next);
+        }
+        interp = read_u64(interp + t->interp_next);
+    }
+    return 0;
+}
+
+// The thread states of the current thread.
+static __always_inline struct tstates *get_tstates(struct target *t, struct scratch *s, struct thread *thread,
+                                                   struct task_struct *task, u32 tid, u64 now)
+{
+    struct tstates *known = bpf_map_lookup_elem(&tstates_of, &tid);
+    if (known || !t->runtime || now < thread->search_at)
+        return known;
+    struct pid *pid = task->thread_pid;
+    u32 own_tid = pid->level ? number_at(pid, pid->level) : (u32)task->pid;
+    if (find_tstate(t, s, own_tid)) {
+        bpf_map_update_elem(&tstates_of, &tid, &s->found, BPF_NOEXIST);
+        return bpf_map_lookup_elem(&tstates_of, &tid);
+    }
+    u64 after = thread->search_after ? thread->search_after * 2 : SEARCH_AGAIN;
+    thread->search_after = after > SEARCH_SELDOM ? SEARCH_SELDOM : after;
+    thread->search_at = now + thread->search_after;
+    return 0;
+}
+
+static __always_inline u64 mix(u64 hash, u64 word)
+{
+    hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
+    return hash ^ (hash >> 29);
+}
+
+// Appends the frames of one thread state, innermost first, to the stack in `s`. What the loop counts is kept in
+// memory: the verifier would tell every count from every other, and get nowhere.
+__noinline int walk(struct target *t, struct scratch *s, u64 tstate)
+{
+    if (!t || !s)
+        return 0;
+    u64 frame = read_u64(tstate + t->ts_head);
+    if (t->cframe_current != NONE && frame)
+        frame = read_u64(frame + t->cframe_current);
+    u32 len = t->frame_len & 127;
+    for (int i = 0; i < MAX_FRAMES + 32; i++) {
+        if (!frame)
+            return 0;
+        if (bpf_probe_read_user(s->frame, len, (void *)frame))
+            break;
+        if (((u8 *)s->frame)[t->frame_owner & 127] < FIRST_ENTRY_OWNER) {
+            u32 count = s->stack.frames;
+            if (count >= MAX_FRAMES)
+                break;
+            u64 code = s->frame[(t->frame_code >> 3) & 15] & ~TAG_BITS;
+            u64 tlbc = ((u32 *)s->frame)[(t->frame_tlbc >> 2) & 31] & 0xffff;
+            code |= tlbc << TLBC_SHIFT;
+            // f_lasti is an int, and may be -1.
+            u64 instr = s->frame[(t->frame_instr >> 3) & 15];
+            instr = (u64)((long long)(instr << (t->instr_shift & 63)) >> (t->instr_shift & 63));
+            s->stack.frame[count & (MAX_FRAMES - 1)].code = code;
+            s->stack.frame[count & (MAX_FRAMES - 1)].instr = instr;
+            s->stack.id = mix(mix(s->stack.id, code), instr);
+            s->stack.frames = count + 1;
+        }
+        frame = s->frame[(t->frame_previous >> 3) & 15];
+    }
+    s->stack.truncated = 1;
+    return 0;
+}
+
+// User space comes by now and then. It is called when the ring fills up, and for code objects it does not know: those
+// may be gone soon.
+static __always_inline int send(void *record, u64 size, bool at_once)
+{
+    u64 flags = at_once || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_SIZE / 4 ? 0 : BPF_RB_NO_WAKEUP;
+    if (!bpf_ringbuf_output(&ring, record, size, flags))
+        return 0;
+    count_lost();
+    return -1;
+}
+
+// Sends what a code object is, unless user space knows it.
+__noinline int send_code(struct target *t, u64 code, u32 tgid)
+{
+    u64 key = mix(code, tgid);
+    if (!t || bpf_map_lookup_elem(&known_codes, &key))
+        return 0;
+    struct code_record record = {
+        .header = {.kind = REC_CODE, .tgid = tgid},
+        .code = code,
+        .name = read_u64(code + t->code_name),
+        .filename = read_u64(code + t->code_filename),
+        .line_table = read_u64(code + t->code_line_table),
+        .first_line = read_u32(code + t->code_first_line),
+    };
+    u8 known = 1;
+    if (!send(&record, sizeof record, true))
+        bpf_map_update_elem(&known_codes, &key, &known, BPF_ANY);
+    return 0;
+}
+
+__noinline int send_codes(struct target *t, struct scratch *s, u32 tgid)
+{
+    if (!t || !s)
+        return 0;
+    for (u32 i = 0; i < MAX_FRAMES; i++) {
+        if (i >= s->stack.frames)
+            return 0;
+        send_code(t, s->stack.frame[i].code & CODE_MASK, tgid);
+    }
+    return 0;
+}
+
+// The current thread's stack: 0 if it has none, else an id that user space can look up. A stack that is new is sent.
+__noinline u64 take_stack(struct target *t, struct scratch *s, struct tstates *states, u32 tgid)
+{
+    if (!t || !s || !states)
+        return 0;
+    s->stack.id = mix(1, tgid);
+    s->stack.frames = 0;
+    s->stack.truncated = 0;
+    for (int i = MAX_TSTATES - 1; i >= 0; i--) {
+        if (i >= states->count)
+            continue;
+        u64 tstate = states->tstate[i & (MAX_TSTATES - 1)];
+        // Freed meanwhile, and maybe something else now.
+        if (read_u64(tstate + t->ts_interp) == states->interp[i & (MAX_TSTATES - 1)])
+            walk(t, s, tstate);
+    }
+    u32 count = s->stack.frames;
+    if (!count && !s->stack.truncated)
+        return 0;
+    u64 id = s->stack.id | 1;
+    if (bpf_map_lookup_elem(&known_stacks, &id))
+        return id;
+    send_codes(t, s, tgid);
+    s->stack.id = id;
+    s->stack.header.kind = REC_STACK;
+    s->stack.header.tgid = tgid;
+    if (count > MAX_FRAMES)
+        count = MAX_FRAMES;
+    u64 size = sizeof s->stack - sizeof s->stack.frame + count * sizeof s->stack.frame[0];
+    u8 known = 1;
+    if (!send(&s->stack, size, false))
+        bpf_map_update_elem(&known_stacks, &id, &known, BPF_ANY);
+    return id;
+}
+
+// Reads a GIL. False if the thread does not need it: there is none, or it is switched off (free-threaded builds).
+static __always_inline bool read_gil(struct target *t, struct scratch *s, u64 gil)
+{
+    if (!gil || bpf_probe_read_user(s->gil, GIL_LEN, (void *)gil))
+        return false;
+    return t->gil_enabled == NONE || ((u32 *)s->gil)[(t->gil_enabled >> 2) & 15] != 0;
+}
+
+static __always_inline bool gil_locked(struct target *t, struct scratch *s)
+{
+    return ((u32 *)s->gil)[(t->gil_locked >> 2) & 15] == 1;
+}
+
+static __always_inline u64 gil_holder(struct target *t, struct scratch *s)
+{
+    return s->gil[(t->gil_holder >> 3) & 7];
+}
+
+static __always_inline u32 gil_switches(struct target *t, struct scratch *s)
+{
+    return s->gil[(t->gil_switches >> 3) & 7];
+}
+
+// The GIL whose conditions or mutexes a futex address belongs to; 0 if none.
+static __always_inline u64 gil_at(struct target *t, u64 address)
+{
+    for (u32 i = 0; i < MAX_GILS; i++) {
+        if (i >= t->gil_count)
+            return 0;
+        u64 cond = t->gils[i & (MAX_GILS - 1)] + t->gil_cond;
+        if (address >= cond && address < cond + t->gil_wait_len)
+            return t->gils[i & (MAX_GILS - 1)];
+    }
+    return 0;
+}
+
+// The state of a thread that is met for the first time.
+static __always_inline struct thread *get_thread(u32 tid, struct scratch *s, u64 now)
+{
+    struct thread *thread = bpf_map_lookup_elem(&threads, &tid);
+    if (thread)
+        return thread;
+    __builtin_memset(&s->thread, 0, sizeof s->thread);
+    s->thread.first_at = now;
+    s->thread.in_at = now;
+    bpf_map_update_elem(&threads, &tid, &s->thread, BPF_NOEXIST);
+    return bpf_map_lookup_elem(&threads, &tid);
+}
+
+// The current thread's GIL as it is now: the one at whose futex it is (`waits_for`), one that it holds, or that of the
+// interpreter it entered last. Returns flags.
+static __always_inline u8 look_at_gil(struct target *t, struct scratch *s, struct tstates *states, u64 waits_for,
+                                      struct off_record *off)
+{
+    u64 gil = waits_for;
+    off->gil = 0;
+    off->holder = 0;
+    off->switches = 0;
+    if (!gil && states) {
+        for (int i = MAX_TSTATES - 1; i >= 0; i--) {
+            if (i >= states->count)
+                continue;
+            u64 candidate = states->gil[i & (MAX_TSTATES - 1)];
+            if (!gil)
+                gil = candidate;
+            if (read_gil(t, s, candidate) && gil_locked(t, s) &&
+                gil_holder(t, s) == states->tstate[i & (MAX_TSTATES - 1)]) {
+                gil = candidate;
+                break;
+            }
+        }
+    }
+    if (!read_gil(t, s, gil))
+        return 0;
+    u8 flags = HAS_GIL;
+    off->gil = gil;
+    off->switches = gil_switches(t, s);
+    if (gil_locked(t, s)) {
+        flags |= LOCKED;
+        off->holder = gil_holder(t, s);
+        if (states) {
+            for (int i = 0; i < MAX_TSTATES; i++)
+                if (i < states->count && states->tstate[i] == off->holder)
+                    flags |= HELD;
+        }
+    }
+    return flags;
+}
+
+static __always_inline void leaves(struct task_struct *task, bool preempt, u32 tgid, struct target *t, u64 now)
+{
+    struct scratch *s = get_scratch();
+    if (!s || task->flags & PF_EXITING)
+        return;
+    u32 tid = tid_of(task);
+    struct thread *thread = get_thread(tid, s, now);
+    if (!thread)
+        return;
+    struct off_record *off = &thread->off;
+    if (off->start) {
+        // Taken to be off the CPU when observation began, but it was not.
+        thread->in_at = off->start;
+        off->start = 0;
+    }
+    thread->account[ON_CPU] += now - thread->in_at;
+    struct tstates *states = get_tstates(t, s, thread, task, tid, now);
+    off->header.kind = REC_OFF;
+    off->header.tid = tid;
+    off->header.tgid = tgid;
+    off->header.syscall = -1;
+    off->address = 0;
+    off->mutex = 0;
+    u32 state = task->__state;
+    u32 kind = OFF_BLOCKED;
+    u64 waits_for = 0;
+    if (preempt || state == 0) {
+        kind = OFF_RUNNABLE;
+    } else if (state & (TASK_STOPPED | TASK_TRACED)) {
+        kind = OFF_STOPPED;
+    } else {
+        struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+        long syscall = regs->orig_ax;
+        off->header.syscall = syscall;
+        if (syscall >= 0)
+            off->address = regs->di;
+        if (syscall == SYS_FUTEX) {
+            waits_for = gil_at(t, off->address);
+            if (!waits_for)
+                off->mutex = read_u64(off->address - 8);
+        }
+    }
+    u8 flags = look_at_gil(t, s, states, waits_for, off);
+    if (waits_for && flags & HAS_GIL)
+        kind = OFF_GIL_WAIT;
+    off->header.flags = flags;
+    off->header.off_kind = kind;
+    off->stack = take_stack(t, s, states, tgid);
+    // Last: from here on it counts.
+    off->start = now;
+}
+
+static __always_inline void returns(struct task_struct *task, u32 tgid, u64 now)
+{
+    u32 tid = tid_of(task);
+    struct thread *thread = bpf_map_lookup_elem(&threads, &tid);
+    if (!thread) {
+        struct scratch *s = get_scratch();
+        if (s && !(task->flags & PF_EXITING))
+            get_thread(tid, s, now);
+        return;
+    }
+    struct off_record *off = &thread->off;
+    u64 start = off->start;
+    u64 since_in = thread->in_at;
+    thread->in_at = now;
+    if (!start)
+        return;
+    off->start = 0;
+    u32 kind = off->header.off_kind;
+    u8 flags = off->header.flags;
+    u64 ready = now;
+    // A wake-up can come while the thread is still on its way off the CPU.
+    if (kind != OFF_RUNNABLE && off->woken_at && off->woken_at >= since_in) {
+        flags |= WOKEN;
+        if (off->woken_at < start)
+            off->woken_at = start;
+        ready = off->woken_at;
+        if (off->waker)
+            flags |= WAKER;
+        if (off->waker && off->padding)
+            flags |= WAKER_GIL;
+    }
+    switch (kind) {
+    case OFF_RUNNABLE:
+        thread->account[flags & HELD ? GIL_HELD_RUNNABLE_TIME : RUNNABLE_TIME] += now - start;
+        break;
+    case OFF_GIL_WAIT:
+        thread->account[GIL_WAIT_TIME] += now - start;
+        thread->account[GIL_WAITS] += 1;
+        thread->account[BLOCKS] += 1;
+        break;
+    case OFF_BLOCKED:
+        if (flags & HELD)
+            thread->account[GIL_HELD_OFF_CPU_TIME] += ready - start;
+        else if (off->header.syscall == SYS_FUTEX)
+            thread->account[FUTEX_TIME] += ready - start;
+        else
+            thread->account[BLOCKED_TIME] += ready - start;
+        thread->account[flags & HELD ? GIL_HELD_RUNNABLE_TIME : RUNNABLE_TIME] += now - ready;
+        thread->account[BLOCKS] += 1;
+        break;
+    default:
+        thread->account[UNKNOWN_TIME] += now - start;
+    }
+    if (now - start >= min_wait) {
+        off->header.flags = flags;
+        off->start = start;
+        off->end = now;
+        send(off, sizeof *off, false);
+        off->start = 0;
+    }
+    off->woken_at = 0;
+    off->waker = 0;
+    off->padding = 0;
+}
+
+SEC("tp_btf/sched_switch")
+int on_switch(u64 *ctx)
+{
+    bool preempt = ctx[0];
+    struct task_struct *prev = (struct task_struct *)ctx[1];
+    struct task_struct *next = (struct task_struct *)ctx[2];
+    u32 prev_tgid = tgid_of(prev), next_tgid = tgid_of(next);
+    if (bpf_map_lookup_elem(&targets, &next_tgid))
+        returns(next, next_tgid, bpf_ktime_get_ns());
+    struct target *t = bpf_map_lookup_elem(&targets, &prev_tgid);
+    if (t)
+        leaves(prev, preempt, prev_tgid, t, bpf_ktime_get_ns());
+    return 0;
+}
+
+SEC("tp_btf/sched_waking")
+int on_waking(u64 *ctx)
+{
+    struct task_struct *task = (struct task_struct *)ctx[0];
+    u32 tgid = tgid_of(task);
+    if (!bpf_map_lookup_elem(&targets, &tgid))
+        return 0;
+    u32 tid = tid_of(task);
+    struct thread *thread = bpf_map_lookup_elem(&threads, &tid);
+    struct scratch *s = get_scratch();
+    if (!thread || !s)
+        return 0;
+    u64 now = bpf_ktime_get_ns();
+    struct off_record *off = &thread->off;
+    u32 waker = 0, switches = 0, has_gil = 0;
+    u64 stack = 0;
+    struct task_struct *current = bpf_get_current_task_btf();
+    u32 own_tgid = tgid_of(current);
+    struct target *t = bpf_map_lookup_elem(&targets, &own_tgid);
+    if (t) {
+        struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(current);
+        u64 address = regs->di;
+        u32 command = regs->si & FUTEX_COMMAND;
+        // Only a call for that purpose tells who it was: an interrupt comes to whatever thread is running.
+        if (regs->orig_ax == SYS_FUTEX && command < 32 && (1u << command) & FUTEX_WAKES) {
+            waker = tid_of(current);
+            struct thread *own = bpf_map_lookup_elem(&threads, &waker);
+            u64 gil = gil_at(t, address);
+            if (gil && read_gil(t, s, gil)) {
+                has_gil = 1;
+                switches = gil_switches(t, s);
+            }
+            if (own)
+                stack = take_stack(t, s, get_tstates(t, s, own, current, waker, now), own_tgid);
+        }
+    }
+    off->waker = waker;
+    off->waker_stack = stack;
+    off->waker_switches = switches;
+    off->padding = has_gil;
+    off->woken_at = now;
+    return 0;
+}
+
+SEC("perf_event")
+int on_cpu_clock(void *ctx)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    u32 tgid = tgid_of(task);
+    struct target *t = bpf_map_lookup_elem(&targets, &tgid);
+    struct scratch *s = get_scratch();
+    if (!t || !s || task->flags & PF_EXITING)
+        return 0;
+    u64 now = bpf_ktime_get_ns();
+    u32 tid = tid_of(task);
+    struct thread *thread = get_thread(tid, s, now);
+    if (!thread)
+        return 0;
+    // A thread that was started while others were being found may have two of these events.
+    u64 cpu = thread->account[ON_CPU] + (now - thread->in_at);
+    if (thread->sampled_at && cpu - thread->sampled_at < sample_period / 2)
+        return 0;
+    thread->sampled_at = cpu;
+    struct tstates *states = get_tstates(t, s, thread, task, tid, now);
+    struct off_record gil = {};
+    u8 flags = look_at_gil(t, s, states, 0, &gil);
+    if (!(flags & HAS_GIL) && states && t->ts_state != NONE &&
+        read_u32(states->tstate[0] + t->ts_state) == 1)
+        flags |= ATTACHED;
+    struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+    if (regs->ip < t->text_start || regs->ip >= t->text_end)
+        flags |= NATIVE;
+    struct sample_record record = {
+        .header = {.kind = REC_SAMPLE, .flags = flags, .syscall = -1, .tid = tid, .tgid = tgid},
+        .at = now,
+        .stack = take_stack(t, s, states, tgid),
+        .gil = gil.gil,
+    };
+    send(&record, sizeof record, false);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int on_exit(u64 *ctx)
+{
+    struct task_struct *task = (struct task_struct *)ctx[0];
+    u32 tgid = tgid_of(task);
+    if (!bpf_map_lookup_elem(&targets, &tgid))
+        return 0;
+    u32 tid = tid_of(task);
+    struct thread *thread = bpf_map_lookup_elem(&threads, &tid);
+    if (thread) {
+        u64 now = bpf_ktime_get_ns();
+        struct exit_record record = {.header = {.kind = REC_EXIT, .tid = tid, .tgid = tgid}, .at = now};
+        for (int i = 0; i < ACCOUNTS; i++)
+            record.account[i] = thread->account[i];
+        record.account[ON_CPU] += now - thread->in_at;
+        send(&record, sizeof record, false);
+    }
+    bpf_map_delete_elem(&threads, &tid);
+    bpf_map_delete_elem(&tstates_of, &tid);
+    return 0;
+}
+
+// Run once by gilscope on itself: how deep in pid namespaces it is.
+SEC("raw_tp/find_level")
+int find_level(void *ctx)
+{
+    struct task_struct *task = bpf_get_current_task_btf();
+    add_to(1, task->thread_pid->level);
+    return 0;
+}

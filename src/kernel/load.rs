@@ -1,0 +1,138 @@
+//! Getting the BPF programs into the kernel, and saying what to do where that is refused.
+
+use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
+use aya::programs::RawTracePointRunOptions;
+use aya::programs::{BtfTracePoint, PerfEvent, ProgramError, RawTracePoint, TestRun};
+use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::Kernel;
+use super::stacks::Forget;
+use crate::target::error::setcap;
+use crate::target::process::Status;
+
+/// The programs, as the kernel takes them; compiled by `bpf/build`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/gilscope.bpf.o");
+
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_PERFMON: u64 = 1 << 38;
+const CAP_BPF: u64 = 1 << 39;
+
+/// How to observe.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Samples a second of CPU time.
+    pub rate: f64,
+    /// Times off the CPU that are shorter get no record of their own, in nanoseconds.
+    pub min_wait_ns: u64,
+}
+
+/// Why kernel mode is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Capabilities are missing.
+    #[error(
+        "kernel mode needs the capabilities CAP_BPF and CAP_PERFMON: run gilscope as root, or give them to it once \
+         with: {}; in a container: --cap-add BPF --cap-add PERFMON",
+        setcap("cap_bpf,cap_perfmon,cap_sys_ptrace")
+    )]
+    NotPermitted,
+    /// The kernel does not describe its types.
+    #[error("kernel mode needs a kernel with BTF (/sys/kernel/btf/vmlinux; CONFIG_DEBUG_INFO_BTF=y): {0}")]
+    Btf(#[from] BtfError),
+    /// The programs were not taken.
+    #[error("the kernel does not take gilscope's BPF programs (Linux 5.15 or later is needed): {0}")]
+    Load(#[from] EbpfError),
+    /// A program could not be attached.
+    #[error("the kernel refuses to run gilscope's BPF programs: {}", chain(.0))]
+    Program(#[from] ProgramError),
+    /// A map could not be used.
+    #[error("the kernel's table `{name}` cannot be written: {error}")]
+    Map {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        error: MapError,
+    },
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Whether the privileges that kernel mode needs are there.
+pub fn is_permitted() -> bool {
+    let effective = Status::own().effective;
+    let has = |bit| effective & bit != 0;
+    has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON))
+}
+
+impl Kernel {
+    /// Loads the programs; from then on the kernel looks at every context switch.
+    ///
+    /// # Errors
+    /// [`KernelError`] says what is missing.
+    pub fn load(options: &Options) -> Result<Kernel, KernelError> {
+        if !is_permitted() {
+            return Err(KernelError::NotPermitted);
+        }
+        let btf = Btf::from_sys_fs()?;
+        let period_ns = (1e9 / options.rate) as u64;
+        let level = pid_namespace_level(&btf)?;
+        let mut bpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .override_global("pidns_level", &level, true)
+            .override_global("sample_period", &period_ns, true)
+            .override_global("min_wait", &options.min_wait_ns, true)
+            .load(OBJECT)?;
+        let clock: &mut PerfEvent = bpf.program_mut("on_cpu_clock").expect("a program").try_into()?;
+        clock.load()?;
+        for (name, tracepoint) in
+            [("on_exit", "sched_process_exit"), ("on_waking", "sched_waking"), ("on_switch", "sched_switch")]
+        {
+            let program: &mut BtfTracePoint = bpf.program_mut(name).expect("a program").try_into()?;
+            program.load(tracepoint, &btf)?;
+            program.attach()?;
+        }
+        Ok(Kernel {
+            ring: RingBuf::try_from(bpf.take_map("ring").expect("a map")).map_err(map_error("ring"))?,
+            targets: table(&mut bpf, "targets")?,
+            threads: table(&mut bpf, "threads")?,
+            tstates: table(&mut bpf, "tstates_of")?,
+            known_stacks: table(&mut bpf, "known_stacks")?,
+            known_codes: table(&mut bpf, "known_codes")?,
+            counters: Array::try_from(bpf.take_map("counters").expect("a map")).map_err(map_error("counters"))?,
+            bpf,
+            period_ns,
+            lost: 0,
+            next_gil: 0,
+            observed: FxHashMap::default(),
+            clocked: FxHashSet::default(),
+            forget: Forget::default(),
+        })
+    }
+}
+
+fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError {
+    move |error| KernelError::Map { name, error }
+}
+
+fn table<K: aya::Pod, V: aya::Pod>(
+    bpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<HashMap<MapData, K, V>, KernelError> {
+    HashMap::try_from(bpf.take_map(name).expect("a map")).map_err(map_error(name))
+}
+
+/// How deep gilscope is in pid namespaces, as the kernel sees it: threads have an id in each.
+fn pid_namespace_level(btf: &Btf) -> Result<u32, KernelError> {
+    let mut bpf = EbpfLoader::new().btf(Some(btf)).load(OBJECT)?;
+    let program: &mut RawTracePoint = bpf.program_mut("find_level").expect("a program").try_into()?;
+    program.load()?;
+    program.test_run(RawTracePointRunOptions::default())?;
+    let counters = Array::<_, u64>::try_from(bpf.map("counters").expect("a map")).map_err(map_error("counters"))?;
+    let level = counters.get(&1, 0).map_err(map_error("counters"))?;
+    Ok(level as u32)
+}

@@ -1,0 +1,248 @@
+//! Kernel mode: BPF programs that see every context switch of the target's threads, and samples of them on the CPU,
+//! each with its Python stack ([`bpf/gilscope.bpf.c`]). The session calls [`Kernel::drain`] now and then; what the
+//! kernel has recorded comes out as [`crate::event::Event`]s.
+//!
+//! Nothing of it outlives gilscope: programs, maps and events belong to file descriptors of this process, and the
+//! kernel takes them down however it ends.
+
+mod abi;
+mod load;
+mod stacks;
+mod traced;
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::maps::{Array, HashMap, MapData, RingBuf};
+use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
+use aya::programs::{PerfEvent, ProgramError};
+use aya::{Ebpf, Pod};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use self::abi::{OffKind, flag};
+use self::stacks::Forget;
+use self::traced::{Seed, Traced, Update};
+use crate::event::{Event, Nanos, Pid, ThreadState, Tid};
+use crate::sampler::registry::Sink;
+use crate::sampler::{Process, Sampler, Stopping};
+use crate::target::memory::ReadError;
+use crate::target::process::threads;
+
+pub use self::load::{KernelError, Options};
+
+/// How often the target's threads are listed until there are no new ones.
+const LISTINGS: u32 = 10;
+
+/// The collector. It holds everything that is in the kernel.
+pub struct Kernel {
+    bpf: Ebpf,
+    ring: RingBuf<MapData>,
+    targets: HashMap<MapData, u32, abi::Target>,
+    threads: HashMap<MapData, u32, abi::Thread>,
+    tstates: HashMap<MapData, u32, abi::TStates>,
+    known_stacks: HashMap<MapData, u64, u8>,
+    known_codes: HashMap<MapData, u64, u8>,
+    counters: Array<MapData, u64>,
+    period_ns: u64,
+    lost: u64,
+    next_gil: u32,
+    /// Processes that are observed; their interpreters are known or not yet.
+    observed: FxHashMap<Pid, Option<Observed>>,
+    /// Threads that have a clock.
+    clocked: FxHashSet<Tid>,
+    forget: Forget,
+}
+
+#[derive(Debug)]
+struct Observed {
+    traced: Traced,
+    runtime: u64,
+    text: (u64, u64),
+}
+
+impl Kernel {
+    /// Begins to observe a process, before its interpreter is known: a program that was just launched.
+    ///
+    /// # Errors
+    /// [`KernelError`] if the kernel refuses.
+    pub fn watch(&mut self, pid: Pid) -> Result<(), KernelError> {
+        if self.observed.contains_key(&pid) {
+            return Ok(());
+        }
+        put(&mut self.targets, pid as u32, abi::BLANK, "targets")?;
+        self.observed.insert(pid, None);
+        self.clock(pid)
+    }
+
+    /// Gives every thread of a process a clock. New threads inherit it.
+    fn clock(&mut self, pid: Pid) -> Result<(), KernelError> {
+        let program: &mut PerfEvent = self.bpf.program_mut("on_cpu_clock").expect("a program").try_into()?;
+        for _ in 0..LISTINGS {
+            let mut new = threads(pid);
+            new.retain(|&tid| self.clocked.insert(tid));
+            if new.is_empty() {
+                break;
+            }
+            for tid in new {
+                let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
+                let scope = PerfEventScope::OneProcess { pid: tid as u32, cpu: None };
+                match program.attach(clock, scope, SamplePolicy::Period(self.period_ns), true) {
+                    Ok(_) => {}
+                    // It has ended since.
+                    Err(ProgramError::SyscallError(error))
+                        if error.io_error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Observes a process whose interpreter is known, its code at `text`.
+    ///
+    /// # Errors
+    /// [`KernelError`] if the kernel refuses.
+    pub fn observe(
+        &mut self,
+        process: &Process,
+        text: (u64, u64),
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), KernelError> {
+        let pid = process.pid;
+        let watched = self.observed.contains_key(&pid);
+        self.watch(pid)?;
+        let traced = Traced::new(process);
+        let target = abi::target(traced.layout(), process.runtime, text, &[]);
+        put(&mut self.targets, pid as u32, target, "targets")?;
+        let mut observed = Observed { traced, runtime: process.runtime, text };
+        if let Ok(Some(update)) = observed.traced.refresh(now, &mut self.next_gil, sink) {
+            self.apply(pid, &observed, &update);
+        }
+        if !watched {
+            self.seed(process, &mut observed.traced, now, sink);
+        }
+        self.observed.insert(pid, Some(observed));
+        Ok(())
+    }
+
+    /// Tells the kernel which threads are off the CPU already, and remembers where.
+    fn seed(&mut self, process: &Process, traced: &mut Traced, now: Nanos, sink: &mut Sink<'_>) {
+        let mut sampler = Sampler::new(process, Stopping::Never);
+        let (mut events, mut next_thread) = (Vec::new(), 0);
+        let mut own = Sink { stacks: &mut *sink.stacks, events: &mut events, next_thread: &mut next_thread };
+        // What cannot be read now will be seen when it moves.
+        let _ = sampler.tick(now, 1, &mut own);
+        for thread in sampler.threads() {
+            let tid = thread.os.tid();
+            let state = thread.state();
+            let (kind, syscall, flags) = match state {
+                ThreadState::GilWait => (OffKind::GilWait, 202, 0),
+                ThreadState::GilHeldOffCpu(call) => (OffKind::Blocked, call.0, flag::HELD),
+                ThreadState::Blocked(call) => (OffKind::Blocked, call.0, 0),
+                ThreadState::Stopped => (OffKind::Stopped, -1, 0),
+                _ => continue,
+            };
+            let words = abi::seed(now, tid, process.pid as u32, Some((kind, syscall, flags)));
+            // If the kernel knows it already, it has moved since.
+            if self.threads.insert(tid as u32, words, BPF_NOEXIST).is_ok() {
+                traced.seed(tid, Seed { state, stack: thread.stack });
+            }
+        }
+        for tid in threads(process.pid) {
+            let words = abi::seed(now, tid, process.pid as u32, None);
+            let _ = self.threads.insert(tid as u32, words, BPF_NOEXIST);
+        }
+    }
+
+    fn apply(&mut self, pid: Pid, observed: &Observed, update: &Update) {
+        if let Some(gils) = &update.gils {
+            let target = abi::target(observed.traced.layout(), observed.runtime, observed.text, gils);
+            let _ = self.targets.insert(pid as u32, target, 0);
+        }
+        for (tid, states) in &update.tstates {
+            // The kernel finds those it does not know by itself; a full map only costs it that search.
+            let _ = match states.is_empty() {
+                true => self.tstates.remove(&(*tid as u32)),
+                false => self.tstates.insert(*tid as u32, abi::tstates(states), 0),
+            };
+        }
+    }
+
+    /// Something that becomes readable when records should be taken out soon.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    /// Takes out what the kernel has recorded since the last time. Returns processes that cannot be read any more.
+    pub fn drain(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<Pid> {
+        while let Some(item) = self.ring.next() {
+            if let Some((pid, record)) = abi::decode(&item)
+                && let Some(Some(observed)) = self.observed.get_mut(&(pid as Pid))
+            {
+                observed.traced.record(record);
+            }
+        }
+        let lost = self.counters.get(&0, 0).unwrap_or(self.lost);
+        if lost > self.lost {
+            sink.events.push(Event::RecordsLost { at: now, count: lost - self.lost });
+            self.lost = lost;
+        }
+        let mut gone = Vec::new();
+        let pids: Vec<Pid> = self.observed.iter().filter(|(_, known)| known.is_some()).map(|(&pid, _)| pid).collect();
+        for pid in pids {
+            let Some(Some(mut observed)) = self.observed.remove(&pid) else { continue };
+            let refreshed: Result<_, ReadError> = observed.traced.refresh(now, &mut self.next_gil, sink);
+            match refreshed {
+                Ok(Some(update)) => self.apply(pid, &observed, &update),
+                Ok(None) => {}
+                Err(_) => gone.push(pid),
+            }
+            observed.traced.look(now, sink, &mut self.forget);
+            self.observed.insert(pid, Some(observed));
+        }
+        for key in self.forget.stacks.drain(..) {
+            let _ = self.known_stacks.remove(&key);
+        }
+        for key in self.forget.codes.drain(..) {
+            let _ = self.known_codes.remove(&key);
+        }
+        gone
+    }
+
+    /// Stops observing a process, and says what its threads were doing up to now.
+    pub fn finish(&mut self, pid: Pid, now: Nanos, sink: &mut Sink<'_>) {
+        let _ = self.targets.remove(&(pid as u32));
+        let Some(Some(Observed { mut traced, .. })) = self.observed.remove(&pid) else { return };
+        let tids: Vec<Tid> = traced.threads().collect();
+        let states: Vec<_> =
+            tids.into_iter().filter_map(|tid| Some((tid, self.threads.get(&(tid as u32), 0).ok()?))).collect();
+        states.iter().for_each(|(_, state)| traced.touch(state, now));
+        traced.look(now, sink, &mut self.forget);
+        for (tid, state) in &states {
+            traced.close(*tid, state, now, sink);
+            let _ = self.threads.remove(&(*tid as u32));
+        }
+    }
+
+    /// Processes that are observed.
+    pub fn pids(&self) -> Vec<Pid> {
+        self.observed.keys().copied().collect()
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel").field("observed", &self.observed).finish_non_exhaustive()
+    }
+}
+
+const BPF_NOEXIST: u64 = 1;
+
+fn put<V: Pod>(
+    map: &mut HashMap<MapData, u32, V>,
+    key: u32,
+    value: V,
+    name: &'static str,
+) -> Result<(), KernelError> {
+    map.insert(key, value, 0).map_err(|error| KernelError::Map { name, error })
+}

@@ -1,0 +1,293 @@
+//! One process in kernel mode: its threads, GILs and stacks as user space knows them, and what the kernel's records
+//! of it mean. Owned by [`super::Kernel`].
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::abi::{self, OffKind, Record, flag};
+use super::stacks::{Forget, Stacks};
+use crate::event::{
+    Event, GilGlimpse, GilId, GilInfo, Loss, Nanos, OffCpu, Pid, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
+};
+use crate::intern::StackId;
+use crate::sampler::Process;
+use crate::sampler::naming::Naming;
+use crate::sampler::registry::{Registry, Sink};
+use crate::target::layout::Layout;
+use crate::target::memory::{Live, Memory, ReadError};
+
+/// What a thread was doing when observation began.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed {
+    /// Its state.
+    pub state: ThreadState,
+    /// Its stack.
+    pub stack: StackId,
+}
+
+/// A process under observation.
+#[derive(Debug)]
+pub struct Traced {
+    pid: Pid,
+    process: ProcessId,
+    memory: Live,
+    layout: Layout,
+    registry: Registry,
+    naming: Naming,
+    stacks: Stacks,
+    /// Threads by tid.
+    threads: FxHashMap<Tid, ThreadId>,
+    /// Threads by thread state.
+    by_tstate: FxHashMap<u64, ThreadId>,
+    gils: FxHashMap<u64, (GilId, Arc<GilInfo>)>,
+    seeds: FxHashMap<Tid, Seed>,
+    /// Records since the last look.
+    records: Vec<Record>,
+}
+
+/// What the kernel is to know of a process's threads.
+#[derive(Debug, Default)]
+pub struct Update {
+    /// The addresses of its GILs, if they have changed.
+    pub gils: Option<Vec<u64>>,
+    /// Threads and their thread states; empty for those that have none any more.
+    pub tstates: Vec<(Tid, Vec<[u64; 3]>)>,
+}
+
+impl Traced {
+    /// A process whose interpreter has been found.
+    pub fn new(process: &Process) -> Traced {
+        Traced {
+            pid: process.pid,
+            process: process.id,
+            memory: Live(process.pid),
+            layout: process.layout,
+            registry: Registry::new(process.pid, process.id, process.runtime, process.foreign_tids),
+            naming: Naming::default(),
+            stacks: Stacks::default(),
+            threads: FxHashMap::default(),
+            by_tstate: FxHashMap::default(),
+            gils: FxHashMap::default(),
+            seeds: FxHashMap::default(),
+            records: Vec::new(),
+        }
+    }
+
+    /// Its structure offsets.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Threads that are known, by tid.
+    pub fn threads(&self) -> impl Iterator<Item = Tid> + '_ {
+        self.threads.keys().copied()
+    }
+
+    /// What a thread was doing when observation began.
+    pub fn seed(&mut self, tid: Tid, seed: Seed) {
+        self.seeds.insert(tid, seed);
+    }
+
+    /// Keeps a record for the next look.
+    pub fn record(&mut self, record: Record) {
+        match record {
+            Record::Stack { id, truncated, frames } => self.stacks.add(id, frames, truncated),
+            Record::Code { addr, words } => self.stacks.saw(addr, words),
+            record => self.records.push(record),
+        }
+    }
+
+    /// Finds out what has changed in the interpreter.
+    ///
+    /// # Errors
+    /// The process cannot be read any more.
+    pub fn refresh(
+        &mut self,
+        now: Nanos,
+        next_gil: &mut u32,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<Update>, ReadError> {
+        let scanned = self.registry.refresh(&self.memory, &self.layout, now, sink)?;
+        self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
+        let mut update = Update { gils: self.look_at_gils(now, next_gil, sink), tstates: Vec::new() };
+        if !scanned {
+            return Ok(update.gils.is_some().then_some(update));
+        }
+        self.by_tstate.clear();
+        for thread in &self.registry.threads {
+            let tid = thread.os.tid();
+            self.threads.insert(tid, thread.id);
+            self.registry.announced.insert(tid, thread.id);
+            let states = thread.slots.iter().map(|slot| {
+                self.by_tstate.insert(slot.reader.tstate(), thread.id);
+                let interpreter = &self.registry.interpreters[slot.interpreter];
+                [slot.reader.tstate(), interpreter.addr, interpreter.gil.addr]
+            });
+            update.tstates.push((tid, states.collect()));
+        }
+        Ok(Some(update))
+    }
+
+    /// Announces GILs that are new or have changed. Returns all addresses if there are new ones.
+    fn look_at_gils(&mut self, now: Nanos, next_gil: &mut u32, sink: &mut Sink<'_>) -> Option<Vec<u64>> {
+        let mut new = false;
+        // The oldest interpreter that uses a GIL owns it; it is the last in the list.
+        for interpreter in self.registry.interpreters.iter().rev().filter(|interpreter| interpreter.gil.addr != 0) {
+            let addr = interpreter.gil.addr;
+            let known = self.gils.get(&addr);
+            if known.is_some_and(|(_, info)| info.enabled == interpreter.gil.enabled) {
+                continue;
+            }
+            let interval = self.memory.u64(addr.wrapping_add(self.layout.gil.interval)).unwrap_or(0);
+            let info = Arc::new(GilInfo {
+                process: self.process,
+                interpreter: known.map_or(interpreter.id, |(_, info)| info.interpreter),
+                enabled: interpreter.gil.enabled,
+                switch_interval_ns: interval.saturating_mul(1000),
+            });
+            let gil = known.map_or(GilId(*next_gil), |&(gil, _)| gil);
+            if known.is_none() {
+                *next_gil += 1;
+                new = true;
+            }
+            self.gils.insert(addr, (gil, info.clone()));
+            sink.events.push(Event::Gil { at: now, gil, info, switched_on_by: None });
+        }
+        new.then(|| self.gils.keys().copied().collect())
+    }
+
+    /// Turns the records since the last look into events.
+    pub fn look(&mut self, now: Nanos, sink: &mut Sink<'_>, forget: &mut Forget) {
+        let mut records = std::mem::take(&mut self.records);
+        for record in &records {
+            match record {
+                Record::Off(off) => {
+                    self.stacks.touch(off.stack, now);
+                    self.stacks.touch(off.waker_stack, now);
+                }
+                Record::Sample(sample) => self.stacks.touch(sample.stack, now),
+                _ => {}
+            }
+        }
+        self.stacks.look(&self.memory, &self.layout, self.pid, now, sink.stacks, forget);
+        for record in records.drain(..) {
+            match record {
+                Record::Off(off) => self.off(&off, sink),
+                Record::Sample(sample) => self.sample(&sample, sink),
+                Record::Exit { tid, account } => self.exit(tid, account, sink),
+                Record::Stack { .. } | Record::Code { .. } => {}
+            }
+        }
+        self.records = records;
+    }
+
+    fn thread(&mut self, tid: Tid, at: Nanos, sink: &mut Sink<'_>) -> ThreadId {
+        if let Some(&thread) = self.threads.get(&tid) {
+            return thread;
+        }
+        let thread = sink.start_thread(at, self.process, tid);
+        self.threads.insert(tid, thread);
+        self.registry.announced.insert(tid, thread);
+        thread
+    }
+
+    fn off(&mut self, off: &abi::Off, sink: &mut Sink<'_>) {
+        let event = self.off_cpu(off, sink);
+        sink.events.push(Event::OffCpu(event));
+    }
+
+    fn off_cpu(&mut self, off: &abi::Off, sink: &mut Sink<'_>) -> OffCpu {
+        let thread = self.thread(off.tid, off.start, sink);
+        let has = |bit| off.flags & bit != 0;
+        let held = has(flag::HELD);
+        let mut state = match off.kind {
+            OffKind::Runnable if held => ThreadState::GilHeldRunnable,
+            OffKind::Runnable => ThreadState::Runnable,
+            OffKind::GilWait => ThreadState::GilWait,
+            OffKind::Blocked if held => ThreadState::GilHeldOffCpu(Syscall(off.syscall)),
+            OffKind::Blocked => ThreadState::Blocked(Syscall(off.syscall)),
+            OffKind::Stopped => ThreadState::Stopped,
+            OffKind::Unknown => ThreadState::Unknown,
+        };
+        let mut stack = self.stacks.get(off.stack);
+        if has(flag::OPEN)
+            && let Some(seed) = self.seeds.remove(&off.tid)
+        {
+            (state, stack) = (seed.state, Some(seed.stack));
+        }
+        let wake = has(flag::WOKEN).then(|| Wake {
+            at: off.woken_at,
+            by: has(flag::WAKER).then(|| self.threads.get(&off.waker).copied()).flatten(),
+            stack: self.stacks.get(off.waker_stack).unwrap_or(StackId::EMPTY),
+            switches: has(flag::WAKER_GIL).then_some(off.waker_switches),
+        });
+        let gil = self.gils.get(&off.gil).filter(|_| has(flag::HAS_GIL)).map(|&(gil, _)| GilGlimpse {
+            gil,
+            holder: has(flag::LOCKED).then(|| self.by_tstate.get(&off.holder).copied()).flatten(),
+            locked: has(flag::LOCKED),
+            switches: off.switches,
+        });
+        OffCpu {
+            thread,
+            start: off.start,
+            end: off.end,
+            state,
+            stack: stack.unwrap_or(StackId::EMPTY),
+            lost: stack.is_none(),
+            wake,
+            gil,
+            open: has(flag::OPEN),
+        }
+    }
+
+    fn sample(&mut self, sample: &abi::Sample, sink: &mut Sink<'_>) {
+        let thread = self.thread(sample.tid, sample.at, sink);
+        let has = |bit| sample.flags & bit != 0;
+        let state = match (has(flag::HELD), has(flag::HAS_GIL), has(flag::NATIVE)) {
+            (true, _, false) => ThreadState::GilHeld,
+            (true, _, true) => ThreadState::GilHeldNative,
+            (false, true, _) => ThreadState::Native,
+            // Without a GIL that bit says that it is attached.
+            (false, false, _) if has(flag::LOCKED) => ThreadState::Running,
+            (false, false, _) => ThreadState::Native,
+        };
+        let gil = self.gils.get(&sample.gil).filter(|_| has(flag::HAS_GIL)).map(|&(gil, _)| gil);
+        let (at, periods) = (sample.at, 1);
+        sink.events.push(match self.stacks.get(sample.stack) {
+            Some(stack) => Event::Sample { at, periods, thread, state, stack, gil },
+            None => Event::Lost { at, periods, thread, state, gil, loss: Loss::Unreadable },
+        });
+    }
+
+    fn exit(&mut self, tid: Tid, account: crate::event::Account, sink: &mut Sink<'_>) {
+        let thread = self.thread(tid, account.at, sink);
+        sink.events.push(Event::Account { thread, account });
+        sink.events.push(Event::ThreadExited { at: account.at, thread, cpu_ns: account.on_cpu_ns });
+        self.threads.remove(&tid);
+        self.seeds.remove(&tid);
+        self.registry.announced.remove(&tid);
+        self.registry.threads.retain(|known| known.os.tid() != tid);
+        self.by_tstate.retain(|_, known| *known != thread);
+    }
+
+    /// Says what a thread has been doing up to now, and what it is doing still.
+    pub fn close(&mut self, tid: Tid, state: &abi::Thread, now: Nanos, sink: &mut Sink<'_>) {
+        let (off, account) = abi::under_way(state, now);
+        if let Some(off) = off {
+            let mut event = self.off_cpu(&off, sink);
+            event.open = true;
+            sink.events.push(Event::OffCpu(event));
+        }
+        let thread = self.thread(tid, now, sink);
+        sink.events.push(Event::Account { thread, account });
+        sink.events.push(Event::ThreadExited { at: now, thread, cpu_ns: account.on_cpu_ns });
+    }
+
+    /// Makes sure that the stack under way of a thread can be named.
+    pub fn touch(&mut self, state: &abi::Thread, now: Nanos) {
+        if let (Some(off), _) = abi::under_way(state, now) {
+            self.stacks.touch(off.stack, now);
+        }
+    }
+}
