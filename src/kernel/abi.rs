@@ -92,10 +92,14 @@ pub fn tstates(states: &[[u64; 3]]) -> TStates {
     words
 }
 
-/// The key of `known_codes` for a code object of a process.
-pub fn code_key(code: u64, pid: u32) -> u64 {
-    let hash = (code ^ u64::from(pid)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    hash ^ (hash >> 29)
+/// `code_key()`: a number for what the code object at `addr` is.
+pub fn code_key(addr: u64, words: &CodeWords) -> u64 {
+    let mix = |hash: u64, word: u64| {
+        let hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash ^ (hash >> 29)
+    };
+    let place = words.filename.wrapping_add(u64::from(words.first_line as u32));
+    mix(mix(mix(addr, words.name), words.line_table), place)
 }
 
 /// Where in `struct thread` its parts are, in words.
@@ -153,10 +157,9 @@ pub enum OffKind {
 }
 
 const RECORD_STACK: u64 = 1;
-const RECORD_CODE: u64 = 2;
-const RECORD_OFF: u64 = 3;
-const RECORD_SAMPLE: u64 = 4;
-const RECORD_EXIT: u64 = 5;
+const RECORD_OFF: u64 = 2;
+const RECORD_SAMPLE: u64 = 3;
+const RECORD_EXIT: u64 = 4;
 
 /// `struct off_record`: one time off the CPU.
 #[derive(Clone, Copy, Debug)]
@@ -215,15 +218,8 @@ pub enum Record {
         id: u64,
         /// It was deeper than the kernel walks, or its end could not be read.
         truncated: bool,
-        /// Its frames, innermost first.
-        frames: Box<[RawFrame]>,
-    },
-    /// What a code object was when it was first met.
-    Code {
-        /// Its address.
-        addr: u64,
-        /// What it was.
-        words: CodeWords,
+        /// Its frames, innermost first, each with what its code object was ([`code_key`]).
+        frames: Vec<(RawFrame, u64)>,
     },
     /// A thread was off the CPU.
     Off(Off),
@@ -248,21 +244,13 @@ pub fn decode(bytes: &[u8]) -> Option<(u32, Record)> {
             let third = word(bytes, 3)?;
             let count = (third & NONE) as usize;
             let frames = (0..count).map(|index| {
-                let (code, instr) = (word(bytes, 4 + 2 * index)?, word(bytes, 5 + 2 * index)?);
+                let [code, instr, key] = [0, 1, 2].map(|field| word(bytes, 4 + 3 * index + field));
+                let code = code?;
                 let tlbc_index = i32::from((code >> TLBC_SHIFT) as u16);
-                Some(RawFrame { addr: 0, code: code & ((1 << TLBC_SHIFT) - 1), instr, tlbc_index })
+                Some((RawFrame { addr: 0, code: code & ((1 << TLBC_SHIFT) - 1), instr: instr?, tlbc_index }, key?))
             });
             Record::Stack { id: word(bytes, 2)?, truncated: third >> 32 != 0, frames: frames.collect::<Option<_>>()? }
         }
-        RECORD_CODE => Record::Code {
-            addr: word(bytes, 2)?,
-            words: CodeWords {
-                name: word(bytes, 3)?,
-                filename: word(bytes, 4)?,
-                line_table: word(bytes, 5)?,
-                first_line: word(bytes, 6)? as i32,
-            },
-        },
         RECORD_OFF => Record::Off(off(|index| word(bytes, index))?),
         RECORD_SAMPLE => Record::Sample(Sample {
             tid,

@@ -7,7 +7,6 @@ use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Kernel;
-use super::stacks::Forget;
 use crate::target::error::setcap;
 use crate::target::process::Status;
 
@@ -102,7 +101,6 @@ impl Kernel {
             threads: table(&mut bpf, "threads")?,
             tstates: table(&mut bpf, "tstates_of")?,
             known_stacks: table(&mut bpf, "known_stacks")?,
-            known_codes: table(&mut bpf, "known_codes")?,
             counters: Array::try_from(bpf.take_map("counters").expect("a map")).map_err(map_error("counters"))?,
             bpf,
             period_ns,
@@ -110,7 +108,7 @@ impl Kernel {
             next_gil: 0,
             observed: FxHashMap::default(),
             clocked: FxHashSet::default(),
-            forget: Forget::default(),
+            forget: Vec::new(),
         })
     }
 }

@@ -19,7 +19,6 @@ use aya::{Ebpf, Pod};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::abi::{OffKind, flag};
-use self::stacks::Forget;
 use self::traced::{Seed, Traced, Update};
 use crate::event::{Event, Nanos, Pid, ThreadState, Tid};
 use crate::sampler::registry::Sink;
@@ -40,7 +39,6 @@ pub struct Kernel {
     threads: HashMap<MapData, u32, abi::Thread>,
     tstates: HashMap<MapData, u32, abi::TStates>,
     known_stacks: HashMap<MapData, u64, u8>,
-    known_codes: HashMap<MapData, u64, u8>,
     counters: Array<MapData, u64>,
     period_ns: u64,
     lost: u64,
@@ -49,7 +47,8 @@ pub struct Kernel {
     observed: FxHashMap<Pid, Option<Observed>>,
     /// Threads that have a clock.
     clocked: FxHashSet<Tid>,
-    forget: Forget,
+    /// Stacks that the kernel is to send again.
+    forget: Vec<u64>,
 }
 
 #[derive(Debug)]
@@ -200,11 +199,8 @@ impl Kernel {
             observed.traced.look(now, sink, &mut self.forget);
             self.observed.insert(pid, Some(observed));
         }
-        for key in self.forget.stacks.drain(..) {
+        for key in self.forget.drain(..) {
             let _ = self.known_stacks.remove(&key);
-        }
-        for key in self.forget.codes.drain(..) {
-            let _ = self.known_codes.remove(&key);
         }
         gone
     }

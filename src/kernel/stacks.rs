@@ -1,15 +1,16 @@
 //! Stacks that the kernel has sent, and what they are called. Owned by [`super::traced::Traced`].
 //!
 //! The kernel sends addresses: of code objects, and of the instructions in them. By the time that they are looked up,
-//! a code object may be gone and another be in its place. So whatever was used since the last look is checked at every
-//! look, and believed if it is what it was at the last one, or, of one that is new, what the kernel saw when it met it.
+//! a code object may be gone and another be in its place. So the kernel also says, by a number, what it was that it saw
+//! there, and a name is given only if that is there still. All stacks used since the last look are checked at every
+//! look.
 
 use rustc_hash::FxHashMap;
 
 use super::abi::code_key;
-use crate::event::{Nanos, Pid};
+use crate::event::Nanos;
 use crate::intern::{Frame, FrameId, Interner, StackId};
-use crate::sampler::code::{CodeCache, CodeWords};
+use crate::sampler::code::CodeCache;
 use crate::sampler::frames::RawFrame;
 use crate::target::layout::Layout;
 use crate::target::memory::Memory;
@@ -22,6 +23,8 @@ const TRUNCATED: &str = "[deeper frames left out]";
 #[derive(Debug)]
 struct Stack {
     frames: Box<[RawFrame]>,
+    /// What their code objects were.
+    keys: Box<[u64]>,
     truncated: bool,
     /// When it was last used.
     used: Nanos,
@@ -35,31 +38,17 @@ struct Stack {
 pub struct Stacks {
     stacks: FxHashMap<u64, Stack>,
     codes: CodeCache,
-    /// What the kernel saw of code objects.
-    seen: FxHashMap<u64, CodeWords>,
     /// Stacks used since the last look.
     used: Vec<u64>,
 }
 
-/// What the kernel has to forget, so that it tells again.
-#[derive(Debug, Default)]
-pub struct Forget {
-    /// Keys of `known_stacks`.
-    pub stacks: Vec<u64>,
-    /// Keys of `known_codes`.
-    pub codes: Vec<u64>,
-}
-
 impl Stacks {
     /// Takes in a stack.
-    pub fn add(&mut self, id: u64, frames: Box<[RawFrame]>, truncated: bool) {
-        let resolved = StackId::EMPTY;
-        self.stacks.entry(id).or_insert(Stack { frames, truncated, used: Nanos(0), generation: None, resolved });
-    }
-
-    /// Takes in what a code object was.
-    pub fn saw(&mut self, addr: u64, words: CodeWords) {
-        self.seen.insert(addr, words);
+    pub fn add(&mut self, id: u64, frames: Vec<(RawFrame, u64)>, truncated: bool) {
+        let (frames, keys): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
+        let (frames, keys) = (frames.into(), keys.into());
+        let stack = Stack { frames, keys, truncated, used: Nanos(0), generation: None, resolved: StackId::EMPTY };
+        self.stacks.insert(id, stack);
     }
 
     /// A stack is asked for with the next [`Self::look`].
@@ -73,22 +62,21 @@ impl Stacks {
         }
     }
 
-    /// Looks up the names of all stacks that were touched.
+    /// Looks up the names of all stacks that were touched. Those that could not be named in full are to be sent again by
+    /// the kernel: they are put into `forget`.
     pub fn look(
         &mut self,
         memory: &impl Memory,
         layout: &Layout,
-        pid: Pid,
         now: Nanos,
         names: &mut Interner,
-        forget: &mut Forget,
+        forget: &mut Vec<u64>,
     ) {
-        let Stacks { stacks, codes, seen, used, .. } = self;
+        let Stacks { stacks, codes, used } = self;
         codes.check(memory, layout, now, used.iter().map(|id| &*stacks[id].frames), names);
         for id in used.drain(..) {
             let Some(stack) = stacks.get_mut(&id) else { continue };
-            let is_news = codes.is_news(&stack.frames);
-            if !is_news && stack.generation == Some(codes.generation()) {
+            if stack.generation == Some(codes.generation()) {
                 continue;
             }
             let mut whole = true;
@@ -97,13 +85,11 @@ impl Stacks {
                 let frame = pseudo(names, TRUNCATED);
                 resolved = names.push(resolved, frame);
             }
-            for raw in stack.frames.iter().rev() {
-                let believed = !codes.news().contains(&raw.code)
-                    || (codes.words(raw.code).is_some() && codes.words(raw.code) == seen.get(&raw.code).copied());
-                let frame = if believed { codes.frame(memory, layout, raw, names) } else { None };
+            for (raw, &key) in stack.frames.iter().zip(&stack.keys).rev() {
+                let is_there = codes.words(raw.code).is_some_and(|words| code_key(raw.code, &words) == key);
+                let frame = is_there.then(|| codes.frame(memory, layout, raw, names)).flatten();
                 let frame = frame.unwrap_or_else(|| {
                     whole = false;
-                    forget.codes.push(code_key(raw.code, pid as u32));
                     pseudo(names, GONE)
                 });
                 resolved = names.push(resolved, frame);
@@ -111,11 +97,9 @@ impl Stacks {
             stack.resolved = resolved;
             stack.generation = whole.then(|| codes.generation());
             if !whole {
-                forget.stacks.push(id);
+                forget.push(id);
             }
         }
-        // What was met in this look is known from now on.
-        seen.retain(|addr, _| !codes.news().contains(addr));
     }
 
     /// The stack as last looked up. `None` if it never arrived.

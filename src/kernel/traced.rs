@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::abi::{self, OffKind, Record, flag};
-use super::stacks::{Forget, Stacks};
+use super::stacks::Stacks;
 use crate::event::{
-    Event, GilGlimpse, GilId, GilInfo, Loss, Nanos, OffCpu, Pid, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
+    Event, GilGlimpse, GilId, GilInfo, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
 };
 use crate::intern::StackId;
 use crate::sampler::Process;
@@ -29,7 +29,6 @@ pub struct Seed {
 /// A process under observation.
 #[derive(Debug)]
 pub struct Traced {
-    pid: Pid,
     process: ProcessId,
     memory: Live,
     layout: Layout,
@@ -59,7 +58,6 @@ impl Traced {
     /// A process whose interpreter has been found.
     pub fn new(process: &Process) -> Traced {
         Traced {
-            pid: process.pid,
             process: process.id,
             memory: Live(process.pid),
             layout: process.layout,
@@ -93,7 +91,6 @@ impl Traced {
     pub fn record(&mut self, record: Record) {
         match record {
             Record::Stack { id, truncated, frames } => self.stacks.add(id, frames, truncated),
-            Record::Code { addr, words } => self.stacks.saw(addr, words),
             record => self.records.push(record),
         }
     }
@@ -157,8 +154,8 @@ impl Traced {
         new.then(|| self.gils.keys().copied().collect())
     }
 
-    /// Turns the records since the last look into events.
-    pub fn look(&mut self, now: Nanos, sink: &mut Sink<'_>, forget: &mut Forget) {
+    /// Turns the records since the last look into events. Stacks that the kernel has to send again come into `forget`.
+    pub fn look(&mut self, now: Nanos, sink: &mut Sink<'_>, forget: &mut Vec<u64>) {
         let mut records = std::mem::take(&mut self.records);
         for record in &records {
             match record {
@@ -170,13 +167,13 @@ impl Traced {
                 _ => {}
             }
         }
-        self.stacks.look(&self.memory, &self.layout, self.pid, now, sink.stacks, forget);
+        self.stacks.look(&self.memory, &self.layout, now, sink.stacks, forget);
         for record in records.drain(..) {
             match record {
                 Record::Off(off) => self.off(&off, sink),
                 Record::Sample(sample) => self.sample(&sample, sink),
                 Record::Exit { tid, account } => self.exit(tid, account, sink),
-                Record::Stack { .. } | Record::Code { .. } => {}
+                Record::Stack { .. } => {}
             }
         }
         self.records = records;

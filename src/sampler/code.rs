@@ -130,11 +130,6 @@ impl CodeCache {
         !self.news.is_empty() && frames.iter().any(|frame| self.news.contains(&frame.code))
     }
 
-    /// Code objects that the last check found to be new, or others than before.
-    pub fn news(&self) -> &FxHashSet<u64> {
-        &self.news
-    }
-
     /// What the code object at `addr` was at the last check; `None` if there was none.
     pub fn words(&self, addr: u64) -> Option<CodeWords> {
         let identity = &self.codes.get(&addr)?.identity;

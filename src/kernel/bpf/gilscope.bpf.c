@@ -136,7 +136,7 @@ enum flag {
 // Of samples, where threads have no GIL.
 #define ATTACHED 2
 
-enum record_kind { REC_STACK = 1, REC_CODE, REC_OFF, REC_SAMPLE, REC_EXIT };
+enum record_kind { REC_STACK = 1, REC_OFF, REC_SAMPLE, REC_EXIT };
 
 struct header {
     u8 kind;
@@ -149,6 +149,7 @@ struct header {
 
 struct frame {
     u64 code, instr;
+    u64 key; // see code_key()
 };
 
 struct stack_record {
@@ -156,14 +157,6 @@ struct stack_record {
     u64 id;
     u32 frames, truncated;
     struct frame frame[MAX_FRAMES];
-};
-
-// What a code object was when it was first met: by the time that user space looks, another may be in its place.
-struct code_record {
-    struct header header;
-    u64 code;
-    u64 name, filename, line_table;
-    u64 first_line;
 };
 
 struct off_record {
@@ -205,6 +198,7 @@ struct scratch {
     u64 gil[8];
     struct tstates found;
     struct thread thread;
+    u64 has_news;
     struct stack_record stack;
 };
 
@@ -237,7 +231,7 @@ struct {
     __type(key, u64);
     __type(value, u8);
 } known_stacks SEC(".maps");
-// Code objects that user space knows.
+// Code objects that user space knows, by key.
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
     __uint(max_entries, 1 << 16);
@@ -410,8 +404,8 @@ __noinline int walk(struct target *t, struct scratch *s, u64 tstate)
     return 0;
 }
 
-// User space comes by now and then. It is called when the ring fills up, and for code objects it does not know: those
-// may be gone soon.
+// User space comes by now and then. It is called when the ring fills up, and `at_once` for code objects it does not know:
+// those may be gone soon.
 static __always_inline int send(void *record, u64 size, bool at_once)
 {
     u64 flags = at_once || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_SIZE / 4 ? 0 : BPF_RB_NO_WAKEUP;
@@ -421,36 +415,34 @@ static __always_inline int send(void *record, u64 size, bool at_once)
     return -1;
 }
 
-// Sends what a code object is, unless user space knows it.
-__noinline int send_code(struct target *t, u64 code, u32 tgid)
+// A number for what a code object is: by the time that user space looks, another may be in its place.
+__noinline u64 code_key(struct target *t, u64 code)
 {
-    u64 key = mix(code, tgid);
-    if (!t || bpf_map_lookup_elem(&known_codes, &key))
+    if (!t)
         return 0;
-    struct code_record record = {
-        .header = {.kind = REC_CODE, .tgid = tgid},
-        .code = code,
-        .name = read_u64(code + t->code_name),
-        .filename = read_u64(code + t->code_filename),
-        .line_table = read_u64(code + t->code_line_table),
-        .first_line = read_u32(code + t->code_first_line),
-    };
-    u8 known = 1;
-    if (!send(&record, sizeof record, true))
-        bpf_map_update_elem(&known_codes, &key, &known, BPF_ANY);
-    return 0;
+    u64 key = mix(code, read_u64(code + t->code_name));
+    key = mix(key, read_u64(code + t->code_line_table));
+    return mix(key, read_u64(code + t->code_filename) + read_u32(code + t->code_first_line));
 }
 
-__noinline int send_codes(struct target *t, struct scratch *s, u32 tgid)
+// Notes what the code objects of the stack in `s` are. Returns whether there are some that user space does not know.
+__noinline int identify_codes(struct target *t, struct scratch *s)
 {
     if (!t || !s)
         return 0;
+    s->has_news = 0;
     for (u32 i = 0; i < MAX_FRAMES; i++) {
         if (i >= s->stack.frames)
-            return 0;
-        send_code(t, s->stack.frame[i].code & CODE_MASK, tgid);
+            break;
+        u64 key = code_key(t, s->stack.frame[i].code & CODE_MASK);
+        s->stack.frame[i].key = key;
+        if (bpf_map_lookup_elem(&known_codes, &key))
+            continue;
+        s->has_news = 1;
+        u8 known = 1;
+        bpf_map_update_elem(&known_codes, &key, &known, BPF_ANY);
     }
-    return 0;
+    return s->has_news;
 }
 
 // The current thread's stack: 0 if it has none, else an id that user space can look up. A stack that is new is sent.
@@ -475,7 +467,7 @@ __noinline u64 take_stack(struct target *t, struct scratch *s, struct tstates *s
     u64 id = s->stack.id | 1;
     if (bpf_map_lookup_elem(&known_stacks, &id))
         return id;
-    send_codes(t, s, tgid);
+    bool has_news = identify_codes(t, s);
     s->stack.id = id;
     s->stack.header.kind = REC_STACK;
     s->stack.header.tgid = tgid;
@@ -483,7 +475,7 @@ __noinline u64 take_stack(struct target *t, struct scratch *s, struct tstates *s
         count = MAX_FRAMES;
     u64 size = sizeof s->stack - sizeof s->stack.frame + count * sizeof s->stack.frame[0];
     u8 known = 1;
-    if (!send(&s->stack, size, false))
+    if (!send(&s->stack, size, has_news))
         bpf_map_update_elem(&known_stacks, &id, &known, BPF_ANY);
     return id;
 }
