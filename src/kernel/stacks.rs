@@ -43,12 +43,14 @@ pub struct Stacks {
 }
 
 impl Stacks {
-    /// Takes in a stack.
+    /// Takes in a stack. It is looked up with the next [`Self::look`]: its thread may be off the CPU for long, and its
+    /// code objects be gone when it is back.
     pub fn add(&mut self, id: u64, frames: Vec<(RawFrame, u64)>, truncated: bool) {
         let (frames, keys): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
         let (frames, keys) = (frames.into(), keys.into());
         let stack = Stack { frames, keys, truncated, used: Nanos(0), generation: None, resolved: StackId::EMPTY };
         self.stacks.insert(id, stack);
+        self.used.push(id);
     }
 
     /// A stack is asked for with the next [`Self::look`].

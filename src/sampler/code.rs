@@ -101,7 +101,9 @@ impl CodeCache {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut arrived = std::mem::take(&mut self.arrived);
         buffer.resize(self.wanted.len() * layout.code.len, 0);
-        if memory.read_spans(&self.wanted, &mut buffer, &mut arrived).is_ok() {
+        // A process that has just ended has no memory: what was known of it stays known.
+        let read = memory.read_spans(&self.wanted, &mut buffer, &mut arrived).is_ok();
+        if read && arrived.contains(&true) {
             for index in 0..self.wanted.len() {
                 let addr = self.wanted[index].addr;
                 let bytes = &buffer[index * layout.code.len..][..layout.code.len];
