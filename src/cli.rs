@@ -76,7 +76,7 @@ pub struct RecordArgs {
     #[arg(long)]
     pub nonblocking: bool,
     /// How to look: see the modes with --help.
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, value_enum, default_value = "auto", env = "GILSCOPE_MODE")]
     pub mode: Mode,
     /// In kernel mode, keep no record of waits shorter than this (totals stay exact), in microseconds.
     #[arg(long, value_name = "US", default_value = "0", value_parser = microseconds)]

@@ -385,11 +385,11 @@ pub fn run(command: Command) -> Done {
     Proc::start(command).finish()
 }
 
-/// gilscope with arguments.
+/// gilscope with arguments, in memory mode unless these say otherwise.
 pub fn gilscope<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(GILSCOPE);
     // The log is for whoever asks for it.
-    command.args(arguments).env_remove("RUST_LOG");
+    command.args(arguments).env_remove("RUST_LOG").env("GILSCOPE_MODE", "memory");
     command
 }
 

@@ -35,24 +35,28 @@ impl Shares {
     }
 }
 
+/// A stack of which not all is known.
+fn is_lost(stack: &[String]) -> bool {
+    stack[0] == "[stack unreadable]" || stack.iter().any(|label| label == "[code object freed]")
+}
+
 /// Records the program and checks every stack.
-fn shares(python: &'static Python, rate: u32, seconds: u32) -> Shares {
+fn shares(python: &'static Python, mode: &str, rate: u32, seconds: u32) -> Shares {
     let program = python.script(SCRIPT, &[&seconds.to_string()]);
-    let recording = support::record(&["--view", "wall", "-r", &rate.to_string()], &program);
+    let recording = support::record(&["--mode", mode, "--view", "wall", "-r", &rate.to_string()], &program);
     let lines = Lines::new();
-    for (stack, _) in &recording.stacks.0 {
+    for (stack, _) in recording.stacks.0.iter().filter(|(stack, _)| !is_lost(stack)) {
         if let Err(why) = lines.check(stack) {
             panic!("{why}, on {} at {rate} Hz: {}", python.version, stack.join(";"));
         }
     }
     let said = format!("{}{}", recording.done.stdout, recording.done.stderr);
     // Without a stack it is not known to be in there, but there is not much else.
-    let lost = |stack: &[String]| stack[0] == "[stack unreadable]";
-    let window = recording.stacks.only(|stack| lost(stack) || has(stack, "run_chains"));
+    let window = recording.stacks.only(|stack| is_lost(stack) || has(stack, "run_chains"));
     let own = recording.done.stdout.lines().find_map(|line| line.strip_prefix("BUSY ")).expect("its own account");
     let own: Vec<f64> = own.split(' ').map(|number| number.parse().unwrap()).collect();
     let (least, most) = (own[0] / own[2], own[1] / own[2]);
-    let (seen, lost) = (window.share(|stack| !sleeps(stack)), window.share(lost));
+    let (seen, lost) = (window.share(|stack| !sleeps(stack)), window.share(is_lost));
     Shares { seen, least, most, lost, samples: window.total(), version: &python.version, said }
 }
 
@@ -133,9 +137,15 @@ impl Lines {
 }
 
 on_every_python! {
+    fn every_stack_was_there_and_the_busy_share_is_right_in_kernel_mode_at_10000_hz(python) {
+        support::thrice(|| shares(python, "kernel", 10_000, 3).check(1.0));
+    }
+}
+
+on_every_python! {
     fn every_stack_was_there_and_the_busy_share_is_right_at_2000_hz(python) {
         support::thrice(|| {
-            let shares = shares(python, 2000, 3);
+            let shares = shares(python, "memory", 2000, 3);
             assert!(shares.samples >= 3000, "{} samples: {}", shares.samples, shares.said);
             shares.check(2.0)
         });
@@ -155,7 +165,7 @@ fn every_stack_was_there_and_the_busy_share_is_right_at_100_hz() {
             for _ in 0..2 {
                 scope.spawn(|| {
                     while let Some(python) = { pythons.lock().unwrap().pop() } {
-                        let shares = shares(python, 100, 6);
+                        let shares = shares(python, "memory", 100, 6);
                         results.lock().unwrap().push(shares);
                     }
                 });
