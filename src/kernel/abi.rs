@@ -21,7 +21,7 @@ pub type Target = [u64; 34];
 /// `struct tstates`.
 pub type TStates = [u64; 3 * MAX_TSTATES + 1];
 /// `struct thread`.
-pub type Thread = [u64; 28];
+pub type Thread = [u64; 27];
 
 /// `struct target` for a process whose interpreter is not known yet: its threads are observed without stacks.
 pub const BLANK: Target = [0; 34];
@@ -103,13 +103,13 @@ pub fn code_key(addr: u64, words: &CodeWords) -> u64 {
 }
 
 /// Where in `struct thread` its parts are, in words.
-const ACCOUNT: usize = 5;
+const ACCOUNT: usize = 4;
 const ACCOUNTS: usize = 10;
 const OFF: usize = ACCOUNT + ACCOUNTS;
 
 /// `struct thread` for a thread found when observation began: off the CPU since `now`, or on it.
 pub fn seed(now: Nanos, tid: Tid, pid: u32, off: Option<(OffKind, i16, u8)>) -> Thread {
-    let mut words = [0; 28];
+    let mut words = [0; 27];
     words[0] = now.0;
     words[1] = now.0;
     if let Some((kind, syscall, flags)) = off {

@@ -1,12 +1,15 @@
 //! Getting the BPF programs into the kernel, and saying what to do where that is refused.
 
+use std::os::fd::AsFd;
+
 use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 use aya::programs::RawTracePointRunOptions;
 use aya::programs::{BtfTracePoint, PerfEvent, ProgramError, RawTracePoint, TestRun};
 use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::Kernel;
+use super::clock::Clock;
 use crate::target::error::setcap;
 use crate::target::process::Status;
 
@@ -45,6 +48,9 @@ pub enum KernelError {
     /// A program could not be attached.
     #[error("the kernel refuses to run gilscope's BPF programs: {}", chain(.0))]
     Program(#[from] ProgramError),
+    /// Samples cannot be taken.
+    #[error("the kernel refuses a clock on every CPU (perf_event_open): {0}")]
+    Clock(std::io::Error),
     /// A map could not be used.
     #[error("the kernel's table `{name}` cannot be written: {error}")]
     Map {
@@ -78,16 +84,15 @@ impl Kernel {
             return Err(KernelError::NotPermitted);
         }
         let btf = Btf::from_sys_fs()?;
-        let period_ns = (1e9 / options.rate) as u64;
         let level = pid_namespace_level(&btf)?;
         let mut bpf = EbpfLoader::new()
             .btf(Some(&btf))
             .override_global("pidns_level", &level, true)
-            .override_global("sample_period", &period_ns, true)
             .override_global("min_wait", &options.min_wait_ns, true)
             .load(OBJECT)?;
-        let clock: &mut PerfEvent = bpf.program_mut("on_cpu_clock").expect("a program").try_into()?;
-        clock.load()?;
+        let on_cpu_clock: &mut PerfEvent = bpf.program_mut("on_cpu_clock").expect("a program").try_into()?;
+        on_cpu_clock.load()?;
+        let clock = Clock::open(options.rate, on_cpu_clock.fd()?.as_fd()).map_err(KernelError::Clock)?;
         for (name, tracepoint) in
             [("on_exit", "sched_process_exit"), ("on_waking", "sched_waking"), ("on_switch", "sched_switch")]
         {
@@ -102,12 +107,11 @@ impl Kernel {
             tstates: table(&mut bpf, "tstates_of")?,
             known_stacks: table(&mut bpf, "known_stacks")?,
             counters: Array::try_from(bpf.take_map("counters").expect("a map")).map_err(map_error("counters"))?,
-            bpf,
-            period_ns,
+            _bpf: bpf,
+            clock,
             lost: 0,
             next_gil: 0,
             observed: FxHashMap::default(),
-            clocked: FxHashSet::default(),
             forget: Vec::new(),
         })
     }

@@ -6,6 +6,7 @@
 //! kernel takes them down however it ends.
 
 mod abi;
+mod clock;
 mod load;
 mod stacks;
 mod traced;
@@ -13,12 +14,11 @@ mod traced;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{Array, HashMap, MapData, RingBuf};
-use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
-use aya::programs::{PerfEvent, ProgramError};
 use aya::{Ebpf, Pod};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use self::abi::{OffKind, flag};
+use self::clock::Clock;
 use self::traced::{Seed, Traced, Update};
 use crate::event::{Event, Nanos, Pid, ThreadState, Tid};
 use crate::sampler::registry::Sink;
@@ -28,25 +28,21 @@ use crate::target::process::threads;
 
 pub use self::load::{KernelError, Options};
 
-/// How often the target's threads are listed until there are no new ones.
-const LISTINGS: u32 = 10;
-
 /// The collector. It holds everything that is in the kernel.
 pub struct Kernel {
-    bpf: Ebpf,
+    /// Holds the programs and what they are attached to.
+    _bpf: Ebpf,
     ring: RingBuf<MapData>,
     targets: HashMap<MapData, u32, abi::Target>,
     threads: HashMap<MapData, u32, abi::Thread>,
     tstates: HashMap<MapData, u32, abi::TStates>,
     known_stacks: HashMap<MapData, u64, u8>,
     counters: Array<MapData, u64>,
-    period_ns: u64,
+    clock: Clock,
     lost: u64,
     next_gil: u32,
     /// Processes that are observed; their interpreters are known or not yet.
     observed: FxHashMap<Pid, Option<Observed>>,
-    /// Threads that have a clock.
-    clocked: FxHashSet<Tid>,
     /// Stacks that the kernel is to send again.
     forget: Vec<u64>,
 }
@@ -69,30 +65,6 @@ impl Kernel {
         }
         put(&mut self.targets, pid as u32, abi::BLANK, "targets")?;
         self.observed.insert(pid, None);
-        self.clock(pid)
-    }
-
-    /// Gives every thread of a process a clock. New threads inherit it.
-    fn clock(&mut self, pid: Pid) -> Result<(), KernelError> {
-        let program: &mut PerfEvent = self.bpf.program_mut("on_cpu_clock").expect("a program").try_into()?;
-        for _ in 0..LISTINGS {
-            let mut new = threads(pid);
-            new.retain(|&tid| self.clocked.insert(tid));
-            if new.is_empty() {
-                break;
-            }
-            for tid in new {
-                let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
-                let scope = PerfEventScope::OneProcess { pid: tid as u32, cpu: None };
-                match program.attach(clock, scope, SamplePolicy::Period(self.period_ns), true) {
-                    Ok(_) => {}
-                    // It has ended since.
-                    Err(ProgramError::SyscallError(error))
-                        if error.io_error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
         Ok(())
     }
 
@@ -181,6 +153,7 @@ impl Kernel {
                 observed.traced.record(record);
             }
         }
+        self.clock.jitter();
         let lost = self.counters.get(&0, 0).unwrap_or(self.lost);
         if lost > self.lost {
             sink.events.push(Event::RecordsLost { at: now, count: lost - self.lost });

@@ -385,6 +385,9 @@ pub fn run(command: Command) -> Done {
     Proc::start(command).finish()
 }
 
+/// What `--mode` can say.
+pub const MODES: [&str; 2] = ["memory", "kernel"];
+
 /// gilscope with arguments, in memory mode unless these say otherwise.
 pub fn gilscope<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(GILSCOPE);

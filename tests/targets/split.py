@@ -1,13 +1,14 @@
 """CPU time split 70/20/10 between three functions, first in slices of milliseconds, then of microseconds.
 
-split.py SECONDS. Prints READY; at the end, for coarse() and fine(), a line `SPLIT <function> <its share> <name> <its
-share> ...` of the time spent in them, as they have measured it. Meanwhile a thread sleeps.
+split.py SECONDS [CLOCK]. Prints READY; at the end, for coarse() and fine(), a line `SPLIT <function> <its share> <name>
+<its share> ...` of the time spent in them, as they have measured it by CLOCK (of the module time). Meanwhile a thread
+sleeps.
 """
 import sys
 import threading
 import time
 
-clock = time.perf_counter
+clock = getattr(time, sys.argv[2] if sys.argv[2:] else "perf_counter")
 spent = {}
 NAMES = ("seventy", "twenty", "ten")
 # The loop is in the function itself, so that all its time is that of its own line.

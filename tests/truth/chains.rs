@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use crate::support::{self, Python, has, line, name, on_every_python};
+use crate::support::{self, MODES, Python, has, line, name, on_every_python};
 
 const SCRIPT: &str = "chains.py";
 const DEPTH: u32 = 20;
@@ -186,28 +186,37 @@ fn every_stack_was_there_and_the_busy_share_is_right_at_100_hz() {
 
 on_every_python! {
     fn functions_are_not_taken_for_those_that_had_their_memory_before(python) {
-        let program = python.script("reuse.py", &["2"]);
-        let recording = support::record(&["-r", "2000"], &program);
-        let stacks = recording.stacks.only(|stack| has(stack, "run_pairs"));
-        let (mut pairs, mut wrong) = (0, Vec::new());
-        for (stack, count) in &stacks.0 {
-            let below = stack.iter().skip_while(|label| name(label) != "run_pairs").skip(1);
-            let made: Vec<_> = below.filter(|label| label.contains("(made_") && !label.contains("<module>")).collect();
-            let Some(first) = made.first() else { continue };
-            let number: u32 = name(first).trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
-            let real = [
-                format!("outer_{number} (made_{number}.py:{})", number + 1),
-                format!("inner_{number} (made_{number}.py:{})", number + 2),
-                format!("inner_{number} (made_{number}.py:{})", number + 3),
-            ];
-            let inner = made.get(1).is_none_or(|inner| real[1..].contains(inner));
-            if *first != &real[0] || made.len() > 2 || !inner || has(stack, "<module>") && stack.len() != made.len() + 2 {
-                wrong.push(format!("{} {count}", stack.join(";")));
-            }
-            pairs += count;
-        }
-        let version = &python.version;
-        assert!(wrong.is_empty(), "on {version}, {} of {} stacks never were: {wrong:#?}", wrong.len(), stacks.0.len());
-        assert!(pairs * 2 > stacks.total() && pairs > 500, "{pairs} of {}", stacks.total());
+        MODES.iter().for_each(|mode| reuse(python, mode));
     }
+}
+
+fn reuse(python: &Python, mode: &str) {
+    let program = python.script("reuse.py", &["2"]);
+    let recording = support::record(&["--mode", mode, "-r", "2000"], &program);
+    let stacks = recording.stacks.only(|stack| has(stack, "run_pairs") && !is_lost(stack));
+    let (mut pairs, mut wrong) = (0, Vec::new());
+    for (stack, count) in &stacks.0 {
+        let below = stack.iter().skip_while(|label| name(label) != "run_pairs").skip(1);
+        let made: Vec<_> = below.filter(|label| label.contains("(made_") && !label.contains("<module>")).collect();
+        let Some(first) = made.first() else { continue };
+        let number: u32 = name(first).trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+        let real = [
+            format!("outer_{number} (made_{number}.py:{})", number + 1),
+            format!("inner_{number} (made_{number}.py:{})", number + 2),
+            format!("inner_{number} (made_{number}.py:{})", number + 3),
+        ];
+        let inner = made.get(1).is_none_or(|inner| real[1..].contains(inner));
+        if *first != &real[0] || made.len() > 2 || !inner || has(stack, "<module>") && stack.len() != made.len() + 2 {
+            wrong.push(format!("{} {count}", stack.join(";")));
+        }
+        pairs += count;
+    }
+    let version = &python.version;
+    assert!(
+        wrong.is_empty(),
+        "on {version} in {mode} mode, {} of {} stacks never were: {wrong:#?}",
+        wrong.len(),
+        stacks.0.len()
+    );
+    assert!(pairs * 2 > stacks.total() && pairs > 300, "{pairs} of {}", stacks.total());
 }

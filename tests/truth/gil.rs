@@ -1,6 +1,6 @@
 //! Who holds the GIL and who waits for it, where a thread holds it while it sleeps in C.
 
-use crate::support::{self, Folded, Python, Words, has, on_every_python};
+use crate::support::{self, Folded, MODES, Python, Words, has, on_every_python};
 
 const OFF_CPU: &str = "[GIL held off CPU: clock_nanosleep]";
 const ASLEEP: &str = "[blocked: clock_nanosleep]";
@@ -15,8 +15,8 @@ struct Recorded {
 }
 
 impl Recorded {
-    fn new(program: &Words, view: &str) -> Recorded {
-        let recording = support::record(&["-r", "500", "--view", view], program);
+    fn new(program: &Words, mode: &str, view: &str) -> Recorded {
+        let recording = support::record(&["--mode", mode, "-r", "500", "--view", view], program);
         let own = recording.done.stdout.lines().find_map(|line| line.strip_prefix("HELD ")).expect("its own account");
         let own: Vec<f64> = own.split(' ').map(|number| number.parse().unwrap()).collect();
         let stacks = recording
@@ -46,8 +46,8 @@ fn below(what: &str, seen: f64, most: f64) -> Result<(), String> {
     if seen <= most { Ok(()) } else { Err(format!("{what}: {seen:.3}, more than {most:.3}")) }
 }
 
-fn check_with_gil(program: &Words) -> Result<(), String> {
-    let hold = Recorded::new(program, "gil-hold");
+fn check_with_gil(program: &Words, mode: &str) -> Result<(), String> {
+    let hold = Recorded::new(program, mode, "gil-hold");
     // Nobody else holds it for long.
     let all = hold.held + hold.computed;
     let asleep = hold.stacks.share(|stack| has(stack, "holding") && ends(stack, OFF_CPU));
@@ -57,7 +57,7 @@ fn check_with_gil(program: &Words) -> Result<(), String> {
     below("held by who sleeps without it", polite, 0.01)?;
     assert_eq!(hold.stacks.with(WAITING), 0, "who waits does not hold");
 
-    let wall = Recorded::new(program, "wall");
+    let wall = Recorded::new(program, mode, "wall");
     close("asleep with the GIL", wall.of("holding", OFF_CPU), wall.held)?;
     // All that the others can do meanwhile is to wait.
     below("not waiting for who is asleep with the GIL", wall.held - wall.of("computing", WAITING), 0.05)?;
@@ -67,9 +67,9 @@ fn check_with_gil(program: &Words) -> Result<(), String> {
     below("neither asleep nor waiting", 1.0 - wall.of("polite", ASLEEP) - wall.of("polite", WAITING), 0.05)
 }
 
-fn check_without_gil(program: &Words) -> Result<(), String> {
-    assert_eq!(Recorded::new(program, "gil-hold").stacks.total(), 0, "nobody holds what there is not");
-    let wall = Recorded::new(program, "wall");
+fn check_without_gil(program: &Words, mode: &str) -> Result<(), String> {
+    assert_eq!(Recorded::new(program, mode, "gil-hold").stacks.total(), 0, "nobody holds what there is not");
+    let wall = Recorded::new(program, mode, "wall");
     assert_eq!(wall.stacks.with(WAITING), 0);
     assert_eq!(wall.stacks.with(OFF_CPU), 0);
     // It sleeps for 5 ms after every 20, too.
@@ -80,10 +80,11 @@ fn check_without_gil(program: &Words) -> Result<(), String> {
 on_every_python! {
     fn a_sleep_that_keeps_the_gil_is_told_from_one_that_does_not(python) {
         let program = python.script("holder.py", &["2"]);
-        if python.is_free_threaded() {
-            support::thrice(|| check_without_gil(&program));
-        } else {
-            support::thrice(|| check_with_gil(&program));
+        for mode in MODES {
+            support::thrice(|| match python.is_free_threaded() {
+                true => check_without_gil(&program, mode),
+                false => check_with_gil(&program, mode),
+            });
         }
     }
 }
@@ -97,7 +98,7 @@ fn the_gil_of_a_free_threaded_build_is_seen_when_it_is_on() {
             let mut program = python.script("holder.py", &["2"]);
             let script = program.words.iter().position(|word| word.ends_with("holder.py")).unwrap();
             program.words.splice(script..script, ["-X".to_owned(), "gil=1".to_owned()]);
-            support::thrice(|| check_with_gil(&program));
+            MODES.iter().for_each(|mode| support::thrice(|| check_with_gil(&program, mode)));
         }
     }
 }

@@ -6,7 +6,7 @@
 //   sched_switch   a thread leaves the CPU (why: its system call, its futex address, the GIL), another comes back
 //                  (one record for the time between)
 //   sched_waking   who made it ready, and where that thread was
-//   cpu-clock      a perf event on every thread: where it is
+//   cpu-clock      a perf event on every CPU: where the thread is that runs there
 //   process_exit   a thread ends
 //
 // The layout of what is shared with user space (configuration, threads, records) is mirrored in ../abi.rs. After a
@@ -86,10 +86,9 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 // Where glibc keeps the tid in the descriptor that pthread_self() points to.
 #define PTHREAD_TID 720
 
-// Set by user space before loading: how deep in pid namespaces gilscope is, what one sample stands for in
-// nanoseconds, and the shortest time off the CPU that gets a record.
+// Set by user space before loading: how deep in pid namespaces gilscope is, and the shortest time off the CPU that gets
+// a record, in nanoseconds.
 const volatile u32 pidns_level = 0;
-const volatile u64 sample_period = 0;
 const volatile u64 min_wait = 0;
 
 // An observed process: where its interpreter keeps what. Offsets in bytes.
@@ -180,7 +179,6 @@ struct sample_record {
 struct thread {
     u64 first_at;
     u64 in_at;              // when it came to the CPU it is on
-    u64 sampled_at;         // CPU time it had at the last sample
     u64 search_at, search_after;
     u64 account[ACCOUNTS];
     struct off_record off;  // the time off the CPU under way; none if off.start is 0
@@ -759,11 +757,6 @@ int on_cpu_clock(void *ctx)
     struct thread *thread = get_thread(tid, s, now);
     if (!thread)
         return 0;
-    // A thread that was started while others were being found may have two of these events.
-    u64 cpu = thread->account[ON_CPU] + (now - thread->in_at);
-    if (thread->sampled_at && cpu - thread->sampled_at < sample_period / 2)
-        return 0;
-    thread->sampled_at = cpu;
     struct tstates *states = get_tstates(t, s, thread, task, tid, now);
     struct off_record gil = {};
     u8 flags = look_at_gil(t, s, states, 0, &gil);
