@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Account, Event, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid};
 use crate::gil::analysis::GilAnalysis;
 use crate::intern::{Interner, StackId};
@@ -47,7 +49,8 @@ pub struct Span {
 }
 
 /// Which collector ran.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Programs in the kernel: exact times off the CPU, samples of threads on it.
     Kernel,
