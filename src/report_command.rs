@@ -46,6 +46,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_saved_report_is_printed_as_text_or_as_it_was() {
+        use clap::Parser;
+        let report = report::Report::new(&Default::default(), &[], report::Blame::Holder);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let json = serde_json::to_string_pretty(&report).unwrap() + "\n";
+        std::fs::write(&file, &json).unwrap();
+        let run = |option: Option<&str>| {
+            let words = ["gilscope", "report"].into_iter().chain(option).chain(file.path().to_str());
+            let crate::cli::Command::Report(args) = crate::cli::Cli::parse_from(words).command else { panic!() };
+            super::run(&args)
+        };
+        assert_eq!(run(Some("--json")).unwrap(), json);
+        assert!(run(None).unwrap().contains("recorded in memory mode"), "{:?}", run(None));
+        std::fs::write(&file, &json[..json.len() / 2]).unwrap();
+        assert!(run(None).is_err());
+    }
+
+    #[test]
     fn bold_is_for_terminals_that_want_it() {
         let auto = |terminal, no_color: Option<&str>, term: Option<&str>| {
             wants_bold(ColorChoice::Auto, terminal, no_color.map(OsStr::new), term.map(OsStr::new))

@@ -18,6 +18,7 @@ mod collapsed;
 mod fixture;
 mod flamegraph;
 mod frames;
+mod gapless;
 pub mod label;
 mod slices;
 mod speedscope;
