@@ -183,6 +183,41 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_there_are_no_gaps_and_no_overlaps(
+            spans in proptest::collection::vec((0..60_u64, 0..20_u64, 0..4_usize, proptest::bool::ANY), 1..20),
+            bounds in (0..60_u64, 0..80_u64),
+        ) {
+            let stacks = stacks();
+            let states = [GilHeld, GilWait, Blocked(READ), Running];
+            let spans: Vec<Span> = spans
+                .iter()
+                .map(|&(start, length, which, exact)| span(start, start + length, states[which], stacks[which], exact))
+                .collect();
+            let all = shown(&spans, bounds.0, bounds.1);
+            let known = spans.iter().filter(|span| !span.exact || span.start < span.end);
+            let from = spans.iter().map(|span| span.start.0).chain([bounds.0]).min().unwrap();
+            let to = spans.iter().map(|span| span.end.0).chain([bounds.1]).max().unwrap();
+            if from < to && known.count() > 0 {
+                assert_eq!((all[0].0, all[all.len() - 1].1), (from, to));
+            }
+            // What was measured is not changed by what was sampled.
+            let mut measured: Vec<u64> = vec![0; 100];
+            for span in spans.iter().filter(|span| span.exact) {
+                (span.start.0..span.end.0).for_each(|at| measured[at as usize] += 1);
+            }
+            for &(start, end, state, _) in &all {
+                for at in start..end {
+                    if measured[at as usize] == 1 {
+                        let span = spans.iter().find(|s| s.exact && (s.start.0..s.end.0).contains(&at)).unwrap();
+                        assert_eq!(span.state, state, "at {at} of {all:?}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn one_kind_of_evidence_is_enough_and_none_is_nothing() {
         let [a, b, ..] = stacks();
