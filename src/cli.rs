@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::event::Pid;
 use crate::export::{Format, View};
+use crate::report::Blame;
 
 /// See from outside where the threads of a Python program spend their time, who holds the GIL and who waits.
 #[derive(Debug, Parser)]
@@ -23,10 +24,12 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Sample a program and write a flame graph or a trace.
+    /// Record a program: write a flame graph, a trace or a report.
     Record(RecordArgs),
     /// Print what every thread of a process is doing right now.
     Dump(DumpArgs),
+    /// Print what a saved report says: who waited for the GIL, who held it meanwhile, and what is wrong.
+    Report(ReportArgs),
     /// Say what can be measured on this machine, what cannot, and what to do about it.
     Doctor(DoctorArgs),
 }
@@ -42,7 +45,7 @@ pub struct RecordArgs {
     #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
     pub pid: Option<Pid>,
     /// Where to write; `-` is standard output. Its suffix picks the format: .svg flame graph, .collapsed or .txt
-    /// folded stacks, .speedscope.json, .json Chrome trace [default: gilscope-NAME-PID.svg].
+    /// folded stacks, .speedscope.json, .json Chrome trace, .report.json report [default: gilscope-NAME-PID.svg].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The format, if the suffix does not say.
@@ -75,6 +78,12 @@ pub struct RecordArgs {
     /// Never stop a thread, not even one whose stack moves too fast to be read; such samples are lost.
     #[arg(long)]
     pub nonblocking: bool,
+    /// To whom the report puts down the waiting for the GIL.
+    #[arg(long, value_enum, default_value = "holder")]
+    pub blame: Blame,
+    /// Whether headings are bold: where there is a terminal (auto), always, or never.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
+    pub color: ColorChoice,
     /// How to look: see the modes with --help.
     #[arg(long, value_enum, default_value = "auto", env = "GILSCOPE_MODE")]
     pub mode: Mode,
@@ -109,6 +118,22 @@ pub struct DumpArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A report that `record` wrote: NAME.report.json.
+    pub file: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// To whom to put down the waiting for the GIL [default: as when it was recorded].
+    #[arg(long, value_enum)]
+    pub blame: Option<Blame>,
+    /// Whether headings are bold: where there is a terminal (auto), always, or never.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
+    pub color: ColorChoice,
 }
 
 /// Arguments of `doctor`.
@@ -148,6 +173,19 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_report_is_blamed_as_it_was_recorded_unless_told_otherwise() {
+        let parse = |line: &str| match Cli::parse_from(line.split(' ')).command {
+            Command::Report(args) => args.blame,
+            Command::Record(args) => Some(args.blame),
+            _ => None,
+        };
+        assert_eq!(parse("gilscope report x.report.json"), None);
+        assert_eq!(parse("gilscope report --blame waiter x.report.json"), Some(Blame::Waiter));
+        assert_eq!(parse("gilscope record python"), Some(Blame::Holder));
+        assert!(Cli::try_parse_from(["gilscope", "report"]).is_err());
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! - `sampler`: the collector of memory mode: every thread's state and stack, once per tick;
 //! - [`event`]: what collectors say; everything after it is pure;
 //! - [`profile`]: everything learned, made of events; `gil` understands the GIL;
-//! - [`export`]: flame graphs and traces of a profile;
-//! - `session`, [`record`], [`dump`], [`doctor`]: what the commands do.
+//! - [`report`]: what it amounts to, and what is wrong; [`export`]: flame graphs and traces of it;
+//! - `session`, [`record`], [`dump`], [`report_command`], [`doctor`]: what the commands do.
 
 pub mod cli;
 pub mod doctor;
@@ -19,6 +19,8 @@ pub mod kernel;
 pub mod output;
 pub mod profile;
 pub mod record;
+pub mod report;
+pub mod report_command;
 pub mod sampler;
 pub mod session;
 pub mod target;

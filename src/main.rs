@@ -28,6 +28,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             let dump = gilscope::dump::dump(args.pid)?;
             print(&if args.json { json(&dump)? } else { dump.text() })
         }
+        Command::Report(args) => print(&gilscope::report_command::run(args)?),
         Command::Doctor(args) => {
             let report = gilscope::doctor::run(args.pid);
             print(&if args.json { json(&report)? } else { report.to_string() })?;

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::{Account, Event, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid};
 use crate::gil::analysis::GilAnalysis;
 use crate::intern::{Interner, StackId};
@@ -44,10 +46,14 @@ pub struct Span {
     pub stack: StackId,
     /// The stack could not be read.
     pub lost: bool,
+    /// Not seen at ticks, but measured: off the CPU from the first moment to the last (kernel mode). Then the thread
+    /// was on the CPU before and after, and a tick that found it there says nothing of how long.
+    pub exact: bool,
 }
 
 /// Which collector ran.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Programs in the kernel: exact times off the CPU, samples of threads on it.
     Kernel,
@@ -148,7 +154,7 @@ impl Profile {
                 let info = &mut self.threads[thread.0 as usize];
                 info.end = at;
                 info.cpu_ns = cpu_ns;
-                if let Some(last) = self.last_span(thread) {
+                if let Some(last) = self.last_span(thread).filter(|last| !last.exact) {
                     last.end = at;
                 }
             }
@@ -198,13 +204,13 @@ impl Profile {
         let Some(timeline) = &mut self.timeline else { return };
         let spans = &mut timeline[index];
         let Key { state, stack, lost, .. } = key;
-        match spans.last_mut() {
+        match spans.last_mut().filter(|last| !last.exact) {
             Some(last) if (last.state, last.stack, last.lost) == (state, stack, lost) => last.end = at,
             last => {
                 if let Some(last) = last {
                     last.end = at;
                 }
-                spans.push(Span { start: at, end: at, state, stack, lost });
+                spans.push(Span { start: at, end: at, state, stack, lost, exact: false });
             }
         }
     }
@@ -216,7 +222,7 @@ impl Profile {
         info.end = info.end.max(end);
         self.tree.add(Key { thread, state, stack, lost }, Weight { samples: 0, off_cpu_ns: end.since(start) });
         if let Some(timeline) = &mut self.timeline {
-            timeline[index].push(Span { start, end, state, stack, lost });
+            timeline[index].push(Span { start, end, state, stack, lost, exact: true });
         }
     }
 

@@ -11,6 +11,9 @@ use crate::cli::{self, RecordArgs};
 use crate::export::{self, Format, Summary, Unit};
 use crate::output::Output;
 use crate::profile::{Mode, Profile};
+use crate::report::Report;
+use crate::report::text::text;
+use crate::report_command::bold;
 use crate::sampler::Stopping;
 use crate::session::launch::Child;
 use crate::session::signals::{Received, Signals};
@@ -84,7 +87,13 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         Some(output) => output,
         None => Output::create(Path::new(&format!("gilscope-{name}-{root}.svg")))?,
     };
-    let view = export::Options { view: args.view, threads: args.threads, idle: args.idle, functions: args.functions };
+    let view = export::Options {
+        view: args.view,
+        threads: args.threads,
+        idle: args.idle,
+        functions: args.functions,
+        blame: args.blame,
+    };
     let mut summary = Summary::default();
     let written = output.write(|out| {
         summary = export::write(&profile, format, &view, out)?;
@@ -125,10 +134,10 @@ fn wait(child: &mut Child, signals: &mut Signals) -> Result<u8> {
 fn report(args: &RecordArgs, profile: &Profile, view: &export::Options, summary: Summary, written: &Path) {
     let session = &profile.session;
     let seconds = session.end.since(session.start) as f64 / 1e9;
-    let mut text = String::new();
+    let mut lines = String::new();
     let mut line = |words: String| {
-        text.push_str(&words);
-        text.push('\n');
+        lines.push_str(&words);
+        lines.push('\n');
     };
     for info in &profile.processes {
         let flavour = if info.free_threaded { ", free-threaded" } else { "" };
@@ -175,7 +184,12 @@ fn report(args: &RecordArgs, profile: &Profile, view: &export::Options, summary:
         });
     }
     line(format!("written to {}", written.display()));
-    let _ = stderr().write_all(text.as_bytes());
+    let tables = text(&Report::of(profile, args.blame), args.blame, bold(args.color, stderr().is_terminal()));
+    if !tables.is_empty() {
+        lines.push('\n');
+        lines.push_str(&tables);
+    }
+    let _ = stderr().write_all(lines.as_bytes());
 }
 
 fn view_name(args: &RecordArgs) -> String {
@@ -190,12 +204,12 @@ fn format(args: &RecordArgs) -> Result<Format> {
     match args.format.or_else(|| Format::from_path(path)) {
         Some(format) => Ok(format),
         None if path == Path::new("-") && std::io::stdout().is_terminal() => {
-            bail!("say which --format to print (collapsed, speedscope, chrome, svg)")
+            bail!("say which --format to print (collapsed, speedscope, chrome, svg, report)")
         }
         None if path == Path::new("-") => Ok(Format::Collapsed),
         None => bail!(
-            "the name {} does not say which format to write: end it in .svg, .collapsed, .txt, .speedscope.json or \
-             .json, or give --format",
+            "the name {} does not say which format to write: end it in .svg, .collapsed, .txt, .speedscope.json, \
+             .json or .report.json, or give --format",
             path.display()
         ),
     }

@@ -2,7 +2,8 @@
 //!
 //! Every thread has two tracks: its frames as nested slices, and below them its states. They cannot share one,
 //! because slices of one track must nest and states change in the middle of calls. All states are there whatever
-//! the view, and a thread off the CPU still shows its stack.
+//! the view, and a thread off the CPU still shows its stack. Every GIL has a track of its own, with who held it, and a
+//! counter of the threads that wait; arrows between the states of threads show it handed over.
 //!
 //! The file is a bare array, written event by event: it needs no memory beyond the timeline, and viewers accept it
 //! when it was cut off. Times are microseconds since the start of the session, with nanoseconds as decimals:
@@ -13,18 +14,24 @@ use std::io::{self, Write};
 use rustc_hash::FxHashSet;
 use serde::Serialize;
 
-use crate::event::{Nanos, Pid, ProcessId, ThreadId};
+use crate::event::{Nanos, Pid, ProcessId, ThreadId, ThreadState};
+use crate::gil::summary::GilTimeline;
 use crate::profile::{Profile, Span};
 
+use self::gil::{Gil, gils, holders, only_gil};
 use super::Options;
 use super::frames::FrameTable;
 use super::label::one_line;
-use super::slices::{Edge, Visitor, bounds, lengths, timeline, walk};
+use super::slices::{Edge, Visitor, bounds, lengths, shown, timeline, walk};
+
+mod gil;
 
 /// Track ids that are no thread's: Linux gives out tids below 2^22. Viewers know tracks by these ids.
 const STATE_TRACKS: u32 = 1 << 23;
 /// The frames of a thread whose tid another thread had before it.
 const REUSED_TRACKS: u32 = 1 << 24;
+/// Who holds a GIL.
+const GIL_TRACKS: u32 = 1 << 25;
 
 #[derive(Serialize)]
 #[serde(tag = "ph")]
@@ -42,14 +49,22 @@ enum Event<'a> {
     #[serde(rename = "E")]
     End { pid: Pid, tid: u32, ts: f64 },
     #[serde(rename = "X")]
-    State { name: &'static str, pid: Pid, tid: u32, ts: f64, dur: f64, args: Call },
+    State { name: &'static str, pid: Pid, tid: u32, ts: f64, dur: f64, args: Details },
+    #[serde(rename = "X")]
+    Hold { name: &'a str, pid: Pid, tid: u32, ts: f64, dur: f64 },
+    #[serde(rename = "C")]
+    Counter { name: &'a str, pid: Pid, ts: f64, args: Waiters },
+    #[serde(rename = "s")]
+    FlowBegin { name: &'static str, cat: &'static str, id: u64, pid: Pid, tid: u32, ts: f64 },
+    #[serde(rename = "f")]
+    FlowEnd { name: &'static str, cat: &'static str, id: u64, bp: &'static str, pid: Pid, tid: u32, ts: f64 },
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Metadata<'a> {
     Name(&'a str),
-    SortIndex(u32),
+    SortIndex(i64),
 }
 
 #[derive(Serialize)]
@@ -61,20 +76,37 @@ struct Place<'a> {
 }
 
 #[derive(Serialize)]
-struct Call {
+struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     syscall: Option<String>,
+    /// Of the GIL that was waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holders: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Waiters {
+    waiters: u32,
 }
 
 /// Writes all of the timeline.
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> anyhow::Result<()> {
+    write_with(profile, &gils(profile), options, out)
+}
+
+fn write_with(profile: &Profile, gils: &[Gil<'_>], options: &Options, out: &mut impl Write) -> anyhow::Result<()> {
     let timeline = timeline(profile)?;
     let (origin, _) = bounds(profile, timeline);
     let mut trace = Trace { out, origin, empty: true };
     for (index, process) in profile.processes.iter().enumerate() {
         let label = one_line(&profile.process_label(ProcessId(index as u32)));
-        trace.describe(process.pid, None, &label, index as u32)?;
+        trace.describe(process.pid, None, &label, index as i64)?;
     }
+    for index in 0..gils.len() {
+        trace.gil(profile, gils, index)?;
+    }
+    let arrows = gils.iter().any(|gil| !gil.timeline.handoffs.is_empty());
+    let mut kept = Vec::new();
     let mut frames = FrameTable::new(profile, options);
     let mut used = FxHashSet::default();
     for (index, spans) in (0..).zip(timeline) {
@@ -83,11 +115,20 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) 
         let track = if used.insert(tid) { tid } else { REUSED_TRACKS + index };
         let states = STATE_TRACKS + index;
         let label = one_line(&profile.thread_label(thread));
-        trace.describe(pid, Some(track), &label, 2 * index)?;
-        trace.describe(pid, Some(states), &format!("{label} state"), 2 * index + 1)?;
-        walk(spans, &mut FrameTrack { trace: &mut trace, frames: &mut frames, pid, tid: track })?;
-        trace.states(pid, states, spans)?;
+        trace.describe(pid, Some(track), &label, 2 * i64::from(index))?;
+        trace.describe(pid, Some(states), &format!("{label} state"), 2 * i64::from(index) + 1)?;
+        let spans = shown(profile, thread, spans);
+        walk(&spans, &mut FrameTrack { trace: &mut trace, frames: &mut frames, pid, tid: track })?;
+        let slices = merged(&spans);
+        let gil = only_gil(gils, profile.threads[index as usize].process);
+        for slice in &slices {
+            trace.state(profile, pid, states, slice, gil)?;
+        }
+        if arrows {
+            kept.push(slices);
+        }
     }
+    trace.arrows(profile, gils, &kept)?;
     Ok(trace.finish()?)
 }
 
@@ -114,7 +155,7 @@ impl<W: Write> Trace<W> {
     }
 
     /// Names a process or a thread and says where it comes among its like.
-    fn describe(&mut self, pid: Pid, tid: Option<u32>, label: &str, index: u32) -> io::Result<()> {
+    fn describe(&mut self, pid: Pid, tid: Option<u32>, label: &str, index: i64) -> io::Result<()> {
         let (name, sort) = match tid {
             None => ("process_name", "process_sort_index"),
             Some(_) => ("thread_name", "thread_sort_index"),
@@ -123,32 +164,39 @@ impl<W: Write> Trace<W> {
         self.event(&Event::Metadata { name: sort, pid, tid, args: Metadata::SortIndex(index) })
     }
 
-    /// One slice as long as the state is the same, whatever happens to the stack.
-    fn states(&mut self, pid: Pid, tid: u32, spans: &[Span]) -> io::Result<()> {
-        let mut last: Option<Span> = None;
-        for span in lengths(spans) {
-            match &mut last {
-                Some(last) if last.state == span.state && last.end == span.start => last.end = span.end,
-                _ => {
-                    if let Some(done) = last.replace(span) {
-                        self.state(pid, tid, &done)?;
-                    }
-                }
-            }
-        }
-        last.map_or(Ok(()), |done| self.state(pid, tid, &done))
-    }
-
-    fn state(&mut self, pid: Pid, tid: u32, span: &Span) -> io::Result<()> {
+    fn state(
+        &mut self,
+        profile: &Profile,
+        pid: Pid,
+        tid: u32,
+        span: &Span,
+        gil: Option<&GilTimeline>,
+    ) -> io::Result<()> {
+        let gil = gil.filter(|_| span.state == ThreadState::GilWait);
         self.event(&Event::State {
             name: span.state.name(),
             pid,
             tid,
             ts: self.micros(span.start),
             dur: span.end.since(span.start) as f64 / 1e3,
-            args: Call { syscall: span.state.syscall().map(|call| call.to_string()) },
+            args: Details {
+                syscall: span.state.syscall().map(|call| call.to_string()),
+                holders: gil.and_then(|gil| holders(profile, gil, span.start, span.end)),
+            },
         })
     }
+}
+
+/// One slice as long as the state is the same, whatever happens to the stack.
+fn merged(spans: &[Span]) -> Vec<Span> {
+    let mut slices: Vec<Span> = Vec::new();
+    for span in lengths(spans) {
+        match slices.last_mut() {
+            Some(last) if last.state == span.state && last.end == span.start => last.end = span.end,
+            _ => slices.push(span),
+        }
+    }
+    slices
 }
 
 /// The frames of one thread. They begin and end in the order of time: viewers would have to sort complete events,

@@ -10,6 +10,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::profile::Profile;
+use crate::report::{Blame, Report};
 
 mod chrome;
 mod collapsed;
@@ -17,6 +18,7 @@ mod collapsed;
 mod fixture;
 mod flamegraph;
 mod frames;
+mod gapless;
 pub mod label;
 mod slices;
 mod speedscope;
@@ -35,6 +37,8 @@ pub enum Format {
     Speedscope,
     /// JSON trace events for Perfetto and chrome://tracing
     Chrome,
+    /// The report as JSON, for programs and for gilscope report
+    Report,
 }
 
 impl Format {
@@ -47,7 +51,7 @@ impl Format {
             (".folded", Some(Format::Collapsed)),
             (".txt", Some(Format::Collapsed)),
             (".speedscope.json", Some(Format::Speedscope)),
-            (".report.json", None),
+            (".report.json", Some(Format::Report)),
             (".firefox.json", None),
             (".json", Some(Format::Chrome)),
         ];
@@ -72,6 +76,8 @@ pub struct Options {
     pub idle: bool,
     /// One frame per function, named by its first line, instead of one per line.
     pub functions: bool,
+    /// To whom the report puts down waiting. It counts everything, whatever the view.
+    pub blame: Blame,
 }
 
 /// What was written, in the view's [`Unit`].
@@ -102,7 +108,7 @@ impl Summary {
 /// Fails when `out` does, or when the format needs a timeline and threads were recorded without one.
 pub fn write(profile: &Profile, format: Format, options: &Options, out: &mut dyn Write) -> Result<Summary> {
     let mut options = options.clone();
-    if format == Format::Chrome {
+    if matches!(format, Format::Chrome | Format::Report) {
         options.view = View::Wall;
     }
     let summary = Summary::of(profile, &options);
@@ -112,9 +118,15 @@ pub fn write(profile: &Profile, format: Format, options: &Options, out: &mut dyn
         Format::Collapsed => collapsed::write(profile, &options, &mut out)?,
         Format::Speedscope => speedscope::write(profile, &options, &mut out)?,
         Format::Chrome => chrome::write(profile, &options, &mut out)?,
+        Format::Report => report(profile, &options, &mut out)?,
     }
     out.flush()?;
     Ok(summary)
+}
+
+fn report(profile: &Profile, options: &Options, out: &mut impl Write) -> Result<()> {
+    serde_json::to_writer_pretty(&mut *out, &Report::of(profile, options.blame))?;
+    Ok(out.write_all(b"\n")?)
 }
 
 #[cfg(test)]
@@ -131,7 +143,8 @@ mod tests {
         }
         assert_eq!(pick("b.speedscope.json"), Some(Format::Speedscope));
         assert_eq!(pick("b.json"), Some(Format::Chrome));
-        for name in ["b.report.json", "b.firefox.json", "b.gscope", "b", "json", "x.svg/b"] {
+        assert_eq!(pick("b.report.json"), Some(Format::Report));
+        for name in ["b.firefox.json", "b.gscope", "b", "json", "x.svg/b"] {
             assert_eq!(pick(name), None, "{name}");
         }
     }
@@ -143,6 +156,7 @@ mod tests {
             ("collapsed", Format::Collapsed),
             ("speedscope", Format::Speedscope),
             ("chrome", Format::Chrome),
+            ("report", Format::Report),
         ] {
             assert_eq!(Format::from_str(name, false), Ok(format));
         }
@@ -177,11 +191,21 @@ mod tests {
             match format {
                 Format::Svg => fixture::assert_well_formed(std::str::from_utf8(&out).unwrap()),
                 Format::Collapsed => assert!(out.is_empty()),
-                Format::Speedscope | Format::Chrome => {
+                Format::Speedscope | Format::Chrome | Format::Report => {
                     serde_json::from_slice::<serde_json::Value>(&out).unwrap();
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_report_can_be_read_back() {
+        let mut out = Vec::new();
+        let options = Options { blame: Blame::Releaser, view: View::GilHold, ..Options::default() };
+        assert_eq!(write(&fixture::profile(), Format::Report, &options, &mut out).unwrap().amount, 14);
+        let report: Report = serde_json::from_slice(&out).unwrap();
+        assert_eq!((report.threads.len(), report.session.samples, report.blame), (3, 14, Blame::Releaser));
+        assert!(out.ends_with(b"}\n"));
     }
 
     #[test]

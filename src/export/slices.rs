@@ -1,9 +1,13 @@
 //! A thread's timeline as properly nested slices. Called by the formats that show time.
 
+use std::borrow::Cow;
+
 use anyhow::{Result, bail};
 
-use crate::event::Nanos;
-use crate::profile::{Profile, Span};
+use crate::event::{Nanos, ThreadId};
+use crate::profile::{Mode, Profile, Span};
+
+use super::gapless::gapless;
 
 /// A frame begins or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,17 @@ pub(super) fn timeline(profile: &Profile) -> Result<&[Vec<Span>]> {
         Some(timeline) => Ok(timeline),
         None if profile.threads.is_empty() => Ok(&[]),
         None => bail!("this format shows when things happened, but the recording kept no timeline"),
+    }
+}
+
+/// The spans of a thread as they are shown: what was only seen now and then, between what was measured, is filled in.
+pub(super) fn shown<'p>(profile: &Profile, thread: ThreadId, spans: &'p [Span]) -> Cow<'p, [Span]> {
+    match profile.session.mode {
+        Mode::Memory => spans.into(),
+        Mode::Kernel => {
+            let info = &profile.threads[thread.0 as usize];
+            gapless(spans, info.start.max(profile.session.start), info.end).into()
+        }
     }
 }
 
@@ -111,6 +126,7 @@ mod tests {
                 state: ThreadState::Blocked(Syscall(place)),
                 stack: StackId::EMPTY,
                 lost: false,
+                exact: false,
             })
             .collect();
         let mut visitor = Script { script, edges: Vec::new() };

@@ -17,7 +17,7 @@ use super::Options;
 use super::flamegraph::title;
 use super::frames::{Entry, FrameTable};
 use super::label::one_line;
-use super::slices::{Edge, Visitor, bounds, timeline, walk};
+use super::slices::{Edge, Visitor, bounds, shown, timeline, walk};
 
 /// A file, after `file-format-spec.ts` of speedscope.
 #[derive(Serialize)]
@@ -65,14 +65,15 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) 
     for (index, spans) in timeline.iter().enumerate() {
         let thread = ThreadId(index as u32);
         let mut visitor = Events { options, frames: &mut frames, events: Vec::new() };
-        let Ok(()) = walk(spans, &mut visitor);
+        let spans = shown(profile, thread, spans);
+        let Ok(()) = walk(&spans, &mut visitor);
         let events = visitor.events;
         if events.is_empty() {
             continue;
         }
-        let shown: u64 = spans.iter().filter(|span| options.shows(span.state)).map(|s| s.end.since(s.start)).sum();
-        if shown > longest {
-            (longest, active_profile_index) = (shown, profiles.len());
+        let length: u64 = spans.iter().filter(|span| options.shows(span.state)).map(|s| s.end.since(s.start)).sum();
+        if length > longest {
+            (longest, active_profile_index) = (length, profiles.len());
         }
         profiles.push(evented(name(profile, thread), bounds, events));
     }

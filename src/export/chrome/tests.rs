@@ -6,7 +6,11 @@ use serde_json::Value;
 
 use super::super::fixture;
 use super::*;
-use crate::event::{Event as Observed, ThreadState};
+use crate::event::Event as Observed;
+use crate::intern::StackId;
+
+#[path = "gil_tests.rs"]
+mod gil;
 
 fn events(profile: &Profile) -> Vec<Value> {
     let mut out = Vec::new();
@@ -24,7 +28,7 @@ fn slices(events: &[Value]) -> BTreeMap<Track, Vec<Slice>> {
     let nanos = |value: &Value| (value.as_f64().unwrap() * 1e3).round() as u64;
     let mut open: BTreeMap<Track, Vec<(String, u64)>> = BTreeMap::new();
     let mut done: BTreeMap<Track, Vec<Slice>> = BTreeMap::new();
-    for event in events.iter().filter(|event| event["ph"] != "M") {
+    for event in events.iter().filter(|event| ["B", "E", "X"].iter().any(|phase| event["ph"] == *phase)) {
         let track = (event["pid"].as_i64().unwrap(), event["tid"].as_i64().unwrap());
         let at = nanos(&event["ts"]);
         let name = || event["name"].as_str().unwrap().to_owned();

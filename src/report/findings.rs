@@ -1,0 +1,266 @@
+//! What is wrong, as sentences with their evidence. Called by [`super::Report::new`].
+//!
+//! Each rule is a function of the report, with its thresholds as constants above it. A threshold is there so that a
+//! program with nothing worth changing gets no finding at all.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::model::{BlockedHolder, Finding, Gil, GilThread, Report, Severity};
+use super::text::units::{duration, label, percent};
+
+/// All findings, the worst first.
+pub(super) fn findings(report: &Report) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for gil in &report.gils {
+        found.extend(switched_on(report, gil));
+        found.extend(saturated(gil));
+        found.extend(gil.threads.iter().filter_map(|thread| convoy(gil, thread)));
+        found.extend(hog(gil));
+        found.extend(held_while_blocked(gil));
+    }
+    found.extend(records_lost(report));
+    found.sort_by_key(|finding| finding.severity);
+    found
+}
+
+fn finding<const N: usize>(id: &str, severity: Severity, message: String, evidence: [(&str, Value); N]) -> Finding {
+    let evidence = BTreeMap::from(evidence.map(|(name, value)| (name.to_owned(), value)));
+    Finding { id: id.to_owned(), severity, message, evidence }
+}
+
+/// Without the digits that arithmetic added: they would not come back from JSON as they went in.
+fn nanos(seconds: f64) -> f64 {
+    (seconds * 1e9).round() / 1e9
+}
+
+/// A part of a thread's time from which on what takes it is severe.
+const SEVERE: f64 = 0.25;
+
+fn severity(part: f64) -> Severity {
+    if part >= SEVERE { Severity::High } else { Severity::Medium }
+}
+
+fn part(seconds: f64, whole: f64) -> f64 {
+    if whole > 0.0 { (seconds / whole * 1e6).round() / 1e6 } else { 0.0 }
+}
+
+/// The GIL counts as always held from this part of the time on.
+const SATURATED_HELD: f64 = 0.95;
+/// And as fought for from so many waiting threads on.
+const SATURATED_WAITERS: f64 = 0.5;
+/// Which is severe from so many on.
+const SATURATED_HIGH: f64 = 1.0;
+
+/// There is more to do than one thread at a time can.
+fn saturated(gil: &Gil) -> Option<Finding> {
+    let waiters = gil.mean_waiters;
+    (gil.held_fraction >= SATURATED_HELD && waiters >= SATURATED_WAITERS).then(|| {
+        let message = format!(
+            "The GIL is held {} of the time, and {waiters:.1} threads wait for it on average: the work of {:.1} \
+             threads is done by one at a time.",
+            percent(gil.held_fraction),
+            waiters + gil.held_fraction,
+        );
+        finding(
+            "gil-saturated",
+            if waiters >= SATURATED_HIGH { Severity::High } else { Severity::Medium },
+            message,
+            [
+                ("held_fraction", json!(gil.held_fraction)),
+                ("held_fraction_threshold", json!(SATURATED_HELD)),
+                ("mean_waiters", json!(waiters)),
+                ("mean_waiters_threshold", json!(SATURATED_WAITERS)),
+            ],
+        )
+    })
+}
+
+/// Fewer waits than this say nothing about the next.
+const CONVOY_WAITS: u64 = 20;
+/// A wait of this part of the switch interval ends because the interval is over, not because the holder was done.
+const CONVOY_MEAN: f64 = 0.5;
+/// A thread that lets go of the GIL after this part of the switch interval does so to wait for something else: a
+/// thread that computes keeps it for all of the interval.
+const CONVOY_TURN: f64 = 0.2;
+/// A part of a thread's time that is worth having.
+const CONVOY_PART: f64 = 0.05;
+
+/// A thread needs the GIL for moments and pays a switch interval each time. How long one wait took is not known
+/// where waits were sampled.
+fn convoy(gil: &Gil, thread: &GilThread) -> Option<Finding> {
+    let (wait, interval) = (&thread.wait, gil.switch_interval_s);
+    if gil.estimated || wait.count < CONVOY_WAITS || interval <= 0.0 {
+        return None;
+    }
+    let turn = thread.cpu_s / wait.count as f64;
+    let waited = part(wait.total_s, thread.wall_s);
+    if wait.mean_s < CONVOY_MEAN * interval || turn > CONVOY_TURN * interval || waited < CONVOY_PART {
+        return None;
+    }
+    let message = format!(
+        "{} pays the switch interval for each turn: each of its {} waits for the GIL costs {}, {} of its time in all, \
+         and then it runs for {}. The holder is only asked to let go after {} (sys.setswitchinterval).",
+        label(&thread.thread, thread.tid),
+        wait.count,
+        duration(wait.mean_s),
+        percent(waited),
+        duration(turn),
+        duration(interval),
+    );
+    Some(finding(
+        "gil-convoy",
+        severity(waited),
+        message,
+        [
+            ("tid", json!(thread.tid)),
+            ("waits", json!(wait.count)),
+            ("waits_threshold", json!(CONVOY_WAITS)),
+            ("mean_wait_s", json!(wait.mean_s)),
+            ("mean_wait_threshold_s", json!(nanos(CONVOY_MEAN * interval))),
+            ("cpu_per_wait_s", json!(nanos(turn))),
+            ("cpu_per_wait_threshold_s", json!(nanos(CONVOY_TURN * interval))),
+            ("wait_fraction", json!(waited)),
+            ("wait_fraction_threshold", json!(CONVOY_PART)),
+        ],
+    ))
+}
+
+/// One thread that causes this part of all waiting is to blame for it.
+const HOG_CAUSED: f64 = 0.6;
+/// Waiting matters from this part of a thread's time on.
+const HOG_WAITED: f64 = 0.05;
+
+/// One thread has the others wait.
+fn hog(gil: &Gil) -> Option<Finding> {
+    let hog = gil.threads.iter().max_by(|a, b| a.caused_s.total_cmp(&b.caused_s))?;
+    let caused = part(hog.caused_s, gil.wait.total_s);
+    let waited = |thread: &GilThread| part(thread.wait.total_s, thread.wall_s);
+    let others = gil.threads.iter().filter(|thread| !std::ptr::eq(*thread, hog));
+    let victim = others.max_by(|a, b| waited(a).total_cmp(&waited(b)))?;
+    if caused < HOG_CAUSED || waited(victim) < HOG_WAITED {
+        return None;
+    }
+    let top = gil.holders.iter().find(|blamed| blamed.tid == hog.tid);
+    let place =
+        top.and_then(|blamed| blamed.stack.first()).map_or_else(String::new, |at| format!(", most of it in {at}"));
+    let message = format!(
+        "{} causes {} of the waiting for the GIL ({} of {}){place}. {} waits for {} of its time.",
+        label(&hog.thread, hog.tid),
+        percent(caused),
+        duration(hog.caused_s),
+        duration(gil.wait.total_s),
+        label(&victim.thread, victim.tid),
+        percent(waited(victim)),
+    );
+    Some(finding(
+        "gil-hog",
+        severity(waited(victim)),
+        message,
+        [
+            ("tid", json!(hog.tid)),
+            ("caused_s", json!(hog.caused_s)),
+            ("caused_fraction", json!(caused)),
+            ("caused_fraction_threshold", json!(HOG_CAUSED)),
+            ("victim_tid", json!(victim.tid)),
+            ("victim_wait_fraction", json!(waited(victim))),
+            ("victim_wait_fraction_threshold", json!(HOG_WAITED)),
+        ],
+    ))
+}
+
+/// Blocked holders matter from this part of the time on: ten milliseconds a second.
+const BLOCKED_PART: f64 = 0.01;
+
+/// Calls that block without letting go of the GIL: nobody can run, although a CPU is free. One finding for each call
+/// and stack, whichever threads come by.
+fn held_while_blocked(gil: &Gil) -> Vec<Finding> {
+    let mut places: BTreeMap<(&str, &[String]), Vec<&BlockedHolder>> = BTreeMap::new();
+    for held in &gil.held_off_cpu {
+        places.entry((&held.syscall, &held.by.stack)).or_default().push(held);
+    }
+    let mut found = Vec::new();
+    for ((call, stack), mut by) in places {
+        let total: f64 = by.iter().map(|held| held.by.seconds).sum();
+        if part(total, gil.observed_s) < BLOCKED_PART {
+            continue;
+        }
+        by.sort_by(|a, b| b.by.seconds.total_cmp(&a.by.seconds));
+        // Waiting is put down to stacks whatever the holder does there: this is the most it can be.
+        let here = gil
+            .holders
+            .iter()
+            .filter(|blamed| blamed.stack == stack && by.iter().any(|held| held.by.tid == blamed.tid));
+        let caused: f64 = here.map(|blamed| blamed.seconds).sum();
+        let who = label(&by[0].by.thread, by[0].by.tid);
+        let others = if by.len() > 1 { format!(" and {} more threads", by.len() - 1) } else { String::new() };
+        let place = stack.first().map_or_else(String::new, |at| format!(" in {at}"));
+        let message = format!(
+            "{who}{others} kept the GIL while blocked in {call}{place}: {}, {} of the time. {}",
+            duration(total),
+            percent(part(total, gil.observed_s)),
+            match caused > 0.0 {
+                true => format!("The others waited up to {} for that.", duration(caused)),
+                false => "Nobody waited for it then.".to_owned(),
+            },
+        );
+        let harm = part(caused, gil.observed_s);
+        let finding = finding(
+            "gil-held-while-blocked",
+            if harm < BLOCKED_PART { Severity::Low } else { severity(harm) },
+            message,
+            [
+                ("syscall", json!(call)),
+                ("stack", json!(stack)),
+                ("tids", json!(by.iter().map(|held| held.by.tid).collect::<Vec<_>>())),
+                ("held_s", json!(nanos(total))),
+                ("held_fraction", json!(part(total, gil.observed_s))),
+                ("held_fraction_threshold", json!(BLOCKED_PART)),
+                ("caused_s", json!(nanos(caused))),
+            ],
+        );
+        found.push((total, finding));
+    }
+    found.sort_by(|a, b| b.0.total_cmp(&a.0));
+    found.into_iter().map(|(_, finding)| finding).collect()
+}
+
+/// A free-threaded Python runs with a GIL. There is no threshold: it is all or nothing.
+fn switched_on(report: &Report, gil: &Gil) -> Option<Finding> {
+    let free_threaded = report.target.free_threaded || gil.switched_on.is_some();
+    if !free_threaded || !gil.enabled && gil.switched_on.is_none() {
+        return None;
+    }
+    let when = match &gil.switched_on {
+        Some(on) => {
+            let module = on.module.as_deref();
+            let module =
+                module.map_or("an extension module".to_owned(), |name| format!("the extension module {name}"));
+            format!(" was switched on by {module} after {}", duration(on.at_s))
+        }
+        None => " was on from the start".to_owned(),
+    };
+    let message = format!(
+        "This Python is free-threaded, but its GIL{when}: one thread at a time runs Python. If all modules can do \
+         without it, PYTHON_GIL=0 keeps it off."
+    );
+    let module = gil.switched_on.as_ref().and_then(|on| on.module.clone());
+    let at = gil.switched_on.as_ref().map(|on| on.at_s);
+    Some(finding("gil-switched-on", Severity::High, message, [("module", json!(module)), ("at_s", json!(at))]))
+}
+
+/// Lost records are one too many from the first on: what is missing is not known.
+fn records_lost(report: &Report) -> Option<Finding> {
+    let lost = report.session.lost_events;
+    (lost > 0).then(|| {
+        let message = format!(
+            "{lost} records were lost on their way from the kernel: waits are missing. The threads' ledgers are not \
+             affected."
+        );
+        finding("records-lost", Severity::Medium, message, [("lost_events", json!(lost))])
+    })
+}
+
+#[cfg(test)]
+mod tests;

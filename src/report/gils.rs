@@ -1,0 +1,88 @@
+//! What is known of a GIL, in the words of the report. Called by [`super::Report::new`].
+
+use crate::export::label::frame_label;
+use crate::gil::summary::{self, GilSummary, HoldClasses, ThreadShare, WaitStats};
+use crate::profile::Profile;
+
+use super::model::{Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
+use super::{MOST_BLAMED, fraction, ratio, seconds, thread_name};
+
+/// One GIL. `threads` are the ledgers, indexed by thread.
+pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gil {
+    let blamed = |all: &[summary::Blame]| all.iter().take(MOST_BLAMED).map(|blame| blamed(profile, blame)).collect();
+    Gil {
+        pid: profile.processes[gil.info.process.0 as usize].pid,
+        interpreter: gil.info.interpreter,
+        enabled: gil.info.enabled,
+        switched_on: gil.switched_on.as_ref().map(|(at, module)| SwitchedOn {
+            at_s: seconds(at.since(profile.session.start)),
+            module: module.as_deref().map(str::to_owned),
+        }),
+        estimated: gil.estimated,
+        observed_s: seconds(gil.observed_ns),
+        switch_interval_s: seconds(gil.info.switch_interval_ns),
+        held_fraction: fraction(gil.held.total_ns(), gil.observed_ns),
+        contended_fraction: fraction(gil.contended_ns, gil.observed_ns),
+        mean_waiters: ratio(gil.waits.total_ns, gil.observed_ns),
+        held: held(gil.held),
+        wait: wait(gil.waits),
+        caused_s: seconds(gil.caused_ns),
+        gap_s: seconds(gil.gap_ns),
+        unknown_s: seconds(gil.unknown_ns),
+        forced_drops: gil.forced_drops,
+        voluntary_drops: gil.voluntary_drops,
+        holders: blamed(&gil.by_holder),
+        releasers: blamed(&gil.by_releaser),
+        waiters: blamed(&gil.by_waiter),
+        held_off_cpu: held_off_cpu(profile, gil),
+        threads: gil.threads.iter().map(|share| thread(profile, share, threads)).collect(),
+    }
+}
+
+fn held_off_cpu(profile: &Profile, gil: &GilSummary) -> Vec<BlockedHolder> {
+    let all = gil.held_off_cpu.iter().take(MOST_BLAMED);
+    all.map(|(call, blame)| BlockedHolder { syscall: call.to_string(), by: blamed(profile, blame) }).collect()
+}
+
+fn blamed(profile: &Profile, blame: &summary::Blame) -> Blamed {
+    let stacks = &profile.stacks;
+    Blamed {
+        tid: profile.threads[blame.thread.0 as usize].tid,
+        thread: thread_name(profile, blame.thread),
+        seconds: seconds(blame.ns),
+        stack: stacks.frames(blame.stack).map(|frame| frame_label(stacks, frame, false)).collect(),
+    }
+}
+
+fn thread(profile: &Profile, share: &ThreadShare, threads: &[Thread]) -> GilThread {
+    let ledger = &threads[share.thread.0 as usize];
+    GilThread {
+        tid: ledger.tid,
+        thread: thread_name(profile, share.thread),
+        wall_s: ledger.wall_s,
+        cpu_s: ledger.cpu_s,
+        wait: wait(share.waits),
+        held: held(share.held),
+        caused_s: seconds(share.caused_ns),
+    }
+}
+
+fn wait(waits: WaitStats) -> Wait {
+    Wait {
+        count: waits.count,
+        total_s: seconds(waits.total_ns),
+        mean_s: seconds(waits.mean_ns()),
+        p50_s: seconds(waits.p50_ns),
+        p99_s: seconds(waits.p99_ns),
+        max_s: seconds(waits.max_ns),
+    }
+}
+
+fn held(held: HoldClasses) -> Held {
+    Held {
+        python_s: seconds(held.python_ns),
+        native_s: seconds(held.native_ns),
+        off_cpu_s: seconds(held.off_cpu_ns),
+        runnable_s: seconds(held.runnable_ns),
+    }
+}

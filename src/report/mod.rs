@@ -1,0 +1,101 @@
+//! What a recording amounts to: each thread's time, each GIL's waits and who caused them, and what is wrong. Made at
+//! the end of `gilscope record`, for the terminal and as JSON; `gilscope report` reads the JSON back.
+//!
+//! Pure. [`model`] says what a report consists of, `ledger` and `gils` fill it, `findings` judges it, and [`text`]
+//! prints it. The last two know nothing but the report: a saved one prints like a new one.
+
+mod findings;
+#[cfg(test)]
+mod fixture;
+mod gils;
+mod ledger;
+pub mod model;
+mod saved;
+pub mod text;
+
+use crate::event::ThreadId;
+use crate::export::label::one_line;
+use crate::gil::summary::GilSummary;
+use crate::profile::Profile;
+
+use self::model::{SCHEMA, Session, Target, VERSION};
+
+pub use self::model::{Blame, Report};
+pub use self::saved::read;
+
+/// The most stacks that waiting is put down to in one list: a program has more of them than anybody reads.
+pub const MOST_BLAMED: usize = 1000;
+
+impl Report {
+    /// The report of a finished recording.
+    pub fn of(profile: &Profile, blame: Blame) -> Report {
+        let period = profile.session.period_ns();
+        let gils: Vec<GilSummary> = profile.gils.iter().map(|gil| gil.summary(period)).collect();
+        Report::new(profile, &gils, blame)
+    }
+
+    /// The report of a recording whose GILs have been summed up.
+    pub fn new(profile: &Profile, gils: &[GilSummary], blame: Blame) -> Report {
+        let threads = ledger::ledgers(profile, gils);
+        let mut report = Report {
+            schema: format!("{SCHEMA}/{VERSION}"),
+            target: target(profile, gils),
+            session: session(profile),
+            gils: gils.iter().map(|gil| gils::gil(profile, gil, &threads)).collect(),
+            threads,
+            locks: Vec::new(),
+            findings: Vec::new(),
+            blame,
+        };
+        report.findings = findings::findings(&report);
+        report
+    }
+}
+
+fn target(profile: &Profile, gils: &[GilSummary]) -> Target {
+    let Some(info) = profile.processes.first() else { return Target::default() };
+    let enabled = gils.iter().any(|gil| gil.info.process.0 == 0 && gil.info.enabled);
+    Target {
+        pid: info.pid,
+        command: info.command.clone(),
+        python: info.python.clone(),
+        free_threaded: info.free_threaded,
+        gil_enabled: enabled || !info.free_threaded,
+    }
+}
+
+fn session(profile: &Profile) -> Session {
+    let session = &profile.session;
+    Session {
+        mode: session.mode,
+        duration_s: seconds(session.end.since(session.start)),
+        rate_hz: session.rate_hz,
+        samples: profile.samples(),
+        torn_samples: profile.lost(),
+        lost_events: session.records_lost,
+        profiler_cpu_s: seconds(session.profiler_cpu_ns),
+        degraded: session.degraded.clone(),
+    }
+}
+
+/// What to call a thread where its tid stands beside it.
+fn thread_name(profile: &Profile, thread: ThreadId) -> String {
+    let info = &profile.threads[thread.0 as usize];
+    info.name.as_deref().map_or_else(|| format!("thread {}", info.tid), one_line)
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+/// A part of a whole, at most 1, to six decimals: more would only pretend to be known.
+fn fraction(part: u64, whole: u64) -> f64 {
+    ratio(part, whole).min(1.0)
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { (part as f64 / whole as f64 * 1e6).round() / 1e6 }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,300 @@
+//! What a report consists of: the JSON `gilscope-report/1`, stable and versioned. Times are seconds, shares are
+//! fractions. Filled by the files beside it, printed by `text`, read back by `gilscope report`.
+//!
+//! Fields may be added under the same schema; readers ignore those they do not know. A field that changes its
+//! meaning or goes away needs a new schema.
+
+use std::collections::BTreeMap;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::{Pid, Tid};
+use crate::profile::Mode;
+
+/// The name of the schema without its version.
+pub const SCHEMA: &str = "gilscope-report";
+/// Its version.
+pub const VERSION: u32 = 1;
+
+/// Everything a recording tells, as numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// `gilscope-report/1`.
+    pub schema: String,
+    /// The program; the first of them if child processes were followed.
+    pub target: Target,
+    /// How it was recorded.
+    pub session: Session,
+    /// What each thread did.
+    pub threads: Vec<Thread>,
+    /// What happened at each GIL.
+    pub gils: Vec<Gil>,
+    /// Nothing yet.
+    #[serde(default)]
+    pub locks: Vec<Value>,
+    /// What is wrong, the worst first.
+    pub findings: Vec<Finding>,
+    /// To whom the text puts down the waiting, unless told otherwise.
+    #[serde(default)]
+    pub blame: Blame,
+}
+
+/// To whom waiting is put down. All three share out the same waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Blame {
+    /// Who waited, and where
+    Waiter,
+    /// Who ended each wait, and where it let go of the GIL
+    Releaser,
+    /// Who held the GIL meanwhile, and what it was doing
+    #[default]
+    Holder,
+}
+
+/// The observed program.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// Its pid.
+    pub pid: Pid,
+    /// Its command line.
+    pub command: Vec<String>,
+    /// The interpreter's version.
+    pub python: String,
+    /// Built without a GIL.
+    pub free_threaded: bool,
+    /// Has a GIL all the same: always, unless free-threaded.
+    pub gil_enabled: bool,
+}
+
+/// The small print.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Which collector ran. In memory mode all times are estimates, made from samples.
+    pub mode: Mode,
+    /// How long the recording took.
+    pub duration_s: f64,
+    /// Samples a second that were asked for.
+    pub rate_hz: f64,
+    /// Samples in all.
+    pub samples: u64,
+    /// Samples without a stack; part of `samples`.
+    pub torn_samples: u64,
+    /// Records lost between the kernel and gilscope.
+    pub lost_events: u64,
+    /// CPU time that gilscope itself used.
+    pub profiler_cpu_s: f64,
+    /// What could not be measured as it should, and why.
+    pub degraded: Vec<String>,
+}
+
+/// One thread's ledger.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Thread {
+    /// The process it runs in.
+    pub pid: Pid,
+    /// Its OS thread id.
+    pub tid: Tid,
+    /// Its name, if known.
+    pub name: Option<String>,
+    /// From when it was first seen to when it was last.
+    pub wall_s: f64,
+    /// CPU time used meanwhile.
+    pub cpu_s: f64,
+    /// What it did in that time.
+    pub states: States,
+}
+
+/// A thread's time by what it was doing. Exclusive; the sum is the thread's `wall_s`.
+///
+/// In kernel mode how long the thread was on the CPU and how long off it, and why, is exact. How the time on the CPU
+/// divides into `running_s`, `gil_held_s` and `native_s` is an estimate, in proportion to the thread's samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct States {
+    /// Ran attached to an interpreter without a GIL.
+    pub running_s: f64,
+    /// Held the GIL and ran.
+    pub gil_held_s: f64,
+    /// Held the GIL and did not run: blocked, or without a CPU.
+    pub gil_held_off_cpu_s: f64,
+    /// Waited for the GIL.
+    pub gil_wait_s: f64,
+    /// Waited for a lock. Not told apart from `blocked_s` yet.
+    pub lock_wait_s: f64,
+    /// Ran without the GIL.
+    pub native_s: f64,
+    /// Stopped by the interpreter. Not told apart from `blocked_s` yet.
+    pub paused_s: f64,
+    /// Blocked in a system call, without the GIL.
+    pub blocked_s: f64,
+    /// Ready to run, without the GIL, but without a CPU.
+    pub runnable_s: f64,
+    /// Could not be told.
+    pub unknown_s: f64,
+}
+
+/// What happened at one GIL. `waiters`, `releasers` and `holders` share out the same waits in three ways.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gil {
+    /// The process it belongs to.
+    pub pid: Pid,
+    /// The interpreter that owns it.
+    pub interpreter: i64,
+    /// In use, as last known.
+    pub enabled: bool,
+    /// When and by what it was switched on, if it was (free-threaded builds).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switched_on: Option<SwitchedOn>,
+    /// All of this is made from samples.
+    pub estimated: bool,
+    /// For how long it was observed.
+    pub observed_s: f64,
+    /// After how long a waiting thread asks for it.
+    pub switch_interval_s: f64,
+    /// The part of the time for which it was held.
+    pub held_fraction: f64,
+    /// The part of the time for which at least one thread waited.
+    pub contended_fraction: f64,
+    /// How many threads waited at a time, on average.
+    pub mean_waiters: f64,
+    /// For how long it was held, by what the holder was doing.
+    pub held: Held,
+    /// All waits.
+    pub wait: Wait,
+    /// The part of `wait.total_s` in which a known thread held it. With the next two it adds up to that, to the
+    /// nanosecond.
+    pub caused_s: f64,
+    /// The part in which it was free, on its way to the next thread.
+    pub gap_s: f64,
+    /// The part in which the holder is not known.
+    pub unknown_s: f64,
+    /// Given up because somebody had waited for the switch interval.
+    pub forced_drops: u64,
+    /// Given up by the holder's own choice while others waited.
+    pub voluntary_drops: u64,
+    /// Who held it while others waited. The longest first; at most [`super::MOST_BLAMED`].
+    pub holders: Vec<Blamed>,
+    /// Who ended the waits.
+    pub releasers: Vec<Blamed>,
+    /// Who waited.
+    pub waiters: Vec<Blamed>,
+    /// Who held it while blocked in a system call.
+    pub held_off_cpu: Vec<BlockedHolder>,
+    /// Each thread that waited for it or held it.
+    pub threads: Vec<GilThread>,
+}
+
+/// A GIL that came to be used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SwitchedOn {
+    /// When, since the start of the recording.
+    pub at_s: f64,
+    /// The extension module that did it, if known.
+    pub module: Option<String>,
+}
+
+/// Time a GIL was held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// While the interpreter's own code ran.
+    pub python_s: f64,
+    /// While other code ran.
+    pub native_s: f64,
+    /// While the holder was blocked in a system call.
+    pub off_cpu_s: f64,
+    /// While the holder had no CPU.
+    pub runnable_s: f64,
+}
+
+impl Held {
+    /// All of it.
+    pub fn total_s(&self) -> f64 {
+        self.python_s + self.native_s + self.off_cpu_s + self.runnable_s
+    }
+}
+
+/// How many waits, and how long they took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Wait {
+    /// How many.
+    pub count: u64,
+    /// Together.
+    pub total_s: f64,
+    /// On average.
+    pub mean_s: f64,
+    /// The median.
+    pub p50_s: f64,
+    /// 99 % were not longer.
+    pub p99_s: f64,
+    /// The longest.
+    pub max_s: f64,
+}
+
+/// Time put down to a thread's stack.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blamed {
+    /// Whose.
+    pub tid: Tid,
+    /// That thread's name.
+    pub thread: String,
+    /// How long.
+    pub seconds: f64,
+    /// Where, `func (file.py:LINE)`, innermost first.
+    pub stack: Vec<String>,
+}
+
+/// Time a GIL was held by a thread blocked in a system call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlockedHolder {
+    /// In which.
+    pub syscall: String,
+    /// By whom, where.
+    #[serde(flatten)]
+    pub by: Blamed,
+}
+
+/// One thread's part in what happened at a GIL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GilThread {
+    /// Who.
+    pub tid: Tid,
+    /// Its name.
+    pub thread: String,
+    /// As in its ledger.
+    pub wall_s: f64,
+    /// As in its ledger.
+    pub cpu_s: f64,
+    /// Its waits.
+    pub wait: Wait,
+    /// How long it held the GIL.
+    pub held: Held,
+    /// How much waiting of others it caused by holding it.
+    pub caused_s: f64,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What kind; stays the same between versions.
+    pub id: String,
+    /// How bad.
+    pub severity: Severity,
+    /// For people.
+    pub message: String,
+    /// The numbers behind it, with the thresholds that they passed.
+    pub evidence: BTreeMap<String, Value>,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Costs a good part of the time.
+    High,
+    /// Costs time that is worth having.
+    Medium,
+    /// Good to know.
+    Low,
+}

@@ -1,0 +1,86 @@
+//! Reads a report back. Called by `gilscope report`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use super::model::{Report, SCHEMA, VERSION};
+
+/// What is looked at before all else.
+#[derive(Deserialize)]
+struct Header {
+    schema: Option<String>,
+}
+
+/// Reads the report in `path`.
+///
+/// # Errors
+/// There is none: no such file, no report, one that was cut off, or one of a later gilscope.
+pub fn read(path: &Path) -> Result<Report> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    parse(&bytes).with_context(|| format!("{} cannot be shown", path.display()))
+}
+
+fn parse(bytes: &[u8]) -> Result<Report> {
+    let header: Header = match serde_json::from_slice(bytes) {
+        Ok(header) => header,
+        Err(error) if error.is_eof() && !bytes.trim_ascii().is_empty() => {
+            bail!("the file is cut off: it ends in the middle of line {}", error.line())
+        }
+        Err(_) => bail!("it is no report: write one with gilscope record -o NAME.report.json"),
+    };
+    let version = header.schema.as_deref().and_then(|schema| schema.strip_prefix(SCHEMA)?.strip_prefix('/'));
+    match version.map(str::parse::<u32>) {
+        Some(Ok(VERSION)) => {}
+        Some(Ok(newer)) if newer > VERSION => bail!(
+            "it was written by a newer gilscope ({SCHEMA}/{newer}; this one reads {SCHEMA}/{VERSION}): \
+             update gilscope"
+        ),
+        _ => bail!("it is no report: it lacks \"schema\": \"{SCHEMA}/{VERSION}\""),
+    }
+    serde_json::from_slice(bytes).context("it is damaged")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Blame, fixture};
+
+    #[test]
+    fn a_report_comes_back_as_it_was() {
+        let report = fixture::report();
+        let json = serde_json::to_vec_pretty(&report).unwrap();
+        let back = parse(&json).unwrap();
+        assert_eq!(back, report);
+        assert_eq!(back.blame, Blame::Holder);
+        assert!(!back.findings.is_empty() && !back.gils.is_empty());
+    }
+
+    #[test]
+    fn what_is_added_later_does_no_harm() {
+        let mut json = serde_json::to_value(fixture::report()).unwrap();
+        json["pauses"] = serde_json::json!({ "count": 3 });
+        json["threads"][0]["mood"] = "good".into();
+        json.as_object_mut().unwrap().remove("blame");
+        assert_eq!(parse(json.to_string().as_bytes()).unwrap(), fixture::report());
+    }
+
+    #[test]
+    fn what_is_no_report_is_told_apart() {
+        let json = serde_json::to_vec_pretty(&fixture::report()).unwrap();
+        let error = |bytes: &[u8]| format!("{:#}", parse(bytes).unwrap_err());
+        for text in ["", "\n", "main;work 12\n", "[]", "{}", "{\"schema\": 1}", "{\"schema\": \"other/1\"}"] {
+            assert!(error(text.as_bytes()).starts_with("it is no report"), "{text}: {}", error(text.as_bytes()));
+        }
+        for length in [1, 20, json.len() / 2, json.len() - 2] {
+            assert!(error(&json[..length]).contains("cut off"), "{length}: {}", error(&json[..length]));
+        }
+        let newer = String::from_utf8(json).unwrap().replace("gilscope-report/1", "gilscope-report/2");
+        assert!(error(newer.as_bytes()).contains("newer gilscope (gilscope-report/2"), "{}", error(newer.as_bytes()));
+        assert!(error(br#"{"schema": "gilscope-report/1"}"#).contains("missing field"));
+        let error = read(Path::new("/nonexistent/x.report.json")).unwrap_err();
+        assert!(format!("{error:#}").contains("/nonexistent/x.report.json: No such file"), "{error:#}");
+    }
+}

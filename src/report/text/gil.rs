@@ -1,0 +1,122 @@
+//! What happened at one GIL. Called by [`super::text`].
+
+use crate::export::label::one_line;
+
+use super::super::model::{Blame, Blamed, Gil, Report, Wait};
+use super::table::{Column, Table};
+use super::units::{cut, duration, percent, short_label, wrap};
+use super::{Text, WIDTH};
+
+/// So many threads and so many stacks are shown.
+const MOST_WAITERS: usize = 10;
+const MOST_STACKS: usize = 5;
+/// So many frames say where.
+const MOST_FRAMES: usize = 3;
+
+/// `GIL`, and which if there are several.
+pub(super) fn name(report: &Report, gil: &Gil) -> String {
+    let alone = |same: fn(&Gil, &Gil) -> bool| report.gils.iter().all(|other| same(gil, other));
+    let interpreter = match report.gils.iter().filter(|other| other.pid == gil.pid).count() {
+        1 => String::new(),
+        _ => format!(" of interpreter {}", gil.interpreter),
+    };
+    let process =
+        if alone(|gil, other| gil.pid == other.pid) { String::new() } else { format!(" of process {}", gil.pid) };
+    format!("GIL{interpreter}{process}")
+}
+
+/// Everything there is to say about it.
+pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Text) {
+    let estimated = if gil.estimated { ", estimated from samples" } else { "" };
+    text.heading(&format!("{}: who waits{estimated}", name(report, gil)));
+    waits(gil, text);
+    let held = &gil.held;
+    let of = |seconds: f64| percent(if gil.observed_s > 0.0 { seconds / gil.observed_s } else { 0.0 });
+    text.line(wrap(
+        &format!(
+            "held {} of the time: {} running Python, {} in native code, {} blocked, {} without a CPU",
+            percent(gil.held_fraction),
+            of(held.python_s),
+            of(held.native_s),
+            of(held.off_cpu_s),
+            of(held.runnable_s),
+        ),
+        "  ",
+        WIDTH,
+    ));
+    if gil.wait.count == 0 {
+        return;
+    }
+    text.line(wrap(
+        &format!(
+            "waited for {} of the time; given up {} times on request (switch interval {}), {} times by choice",
+            percent(gil.contended_fraction),
+            gil.forced_drops,
+            duration(gil.switch_interval_s),
+            gil.voluntary_drops,
+        ),
+        "  ",
+        WIDTH,
+    ));
+    check(gil, text);
+    match blame {
+        Blame::Holder => blamed("Holders: who held it while others waited", &gil.holders, gil, text),
+        Blame::Releaser => blamed("Releasers: who ended the waits, and where", &gil.releasers, gil, text),
+        Blame::Waiter => {}
+    }
+    blamed("Waiters: who waited, and where", &gil.waiters, gil, text);
+}
+
+fn waits(gil: &Gil, text: &mut Text) {
+    let headings = ["waits", "total", "mean", "p50", "p99", "max"];
+    let mut columns = vec![Column::label(["thread", ""])];
+    columns.extend(headings.map(|heading| Column::number([heading, ""], 9)));
+    let mut table = Table::new(columns, WIDTH);
+    let cells = |wait: &Wait| {
+        let times = [wait.total_s, wait.mean_s, wait.p50_s, wait.p99_s, wait.max_s].map(duration);
+        [vec![wait.count.to_string()], times.to_vec()].concat()
+    };
+    let mut threads: Vec<_> = gil.threads.iter().filter(|thread| thread.wait.count > 0).collect();
+    threads.sort_by(|a, b| b.wait.total_s.total_cmp(&a.wait.total_s));
+    for thread in threads.iter().take(MOST_WAITERS) {
+        table.row(&short_label(&thread.thread, thread.tid, table.label_width()), &cells(&thread.wait));
+    }
+    if threads.len() > MOST_WAITERS {
+        table.row(&format!("... and {} more", threads.len() - MOST_WAITERS), &[]);
+    }
+    table.row("all", &cells(&gil.wait));
+    text.line(table.to_string());
+}
+
+/// Shows that the parts are all there is, in nanoseconds: what cannot be checked cannot be trusted.
+fn check(gil: &Gil, text: &mut Text) {
+    let nanos = |seconds: f64| (seconds * 1e9).round() as u64;
+    let parts = [gil.caused_s, gil.gap_s, gil.unknown_s];
+    let sum: u64 = parts.into_iter().map(nanos).sum();
+    let equal = if sum == nanos(gil.wait.total_s) { "=" } else { "!=" };
+    let [caused, gap, unknown] = parts;
+    text.line(format!("self-check, in seconds: caused + gap + unknown {equal} waited"));
+    text.line(format!("  {caused:.9} + {gap:.9} + {unknown:.9} {equal} {:.9}", gil.wait.total_s));
+}
+
+fn blamed(heading: &str, all: &[Blamed], gil: &Gil, text: &mut Text) {
+    if all.is_empty() {
+        return;
+    }
+    text.heading(heading);
+    for blamed in all.iter().take(MOST_STACKS) {
+        let part = if gil.wait.total_s > 0.0 { blamed.seconds / gil.wait.total_s } else { 0.0 };
+        let label = short_label(&blamed.thread, blamed.tid, WIDTH - 18);
+        text.line(format!("{:>9} {:>6}  {label}", duration(blamed.seconds), percent(part)));
+        for frame in blamed.stack.iter().take(MOST_FRAMES) {
+            text.line(format!("{:19}{}", "", cut(&one_line(frame), WIDTH - 19)));
+        }
+        if blamed.stack.is_empty() {
+            text.line(format!("{:19}(no Python frame)", ""));
+        }
+    }
+    if all.len() > MOST_STACKS {
+        let rest: f64 = all[MOST_STACKS..].iter().map(|blamed| blamed.seconds).sum();
+        text.line(format!("{:>9}         {} more stacks", duration(rest), all.len() - MOST_STACKS));
+    }
+}

@@ -1,0 +1,191 @@
+//! A report for the terminal, in 80 columns. Called at the end of `gilscope record` and by `gilscope report`.
+//!
+//! First a sentence, then what is wrong, then the numbers.
+
+mod gil;
+mod table;
+pub mod units;
+
+use std::fmt::Write as _;
+
+use crate::profile::Mode;
+
+use self::table::{Column, Table};
+use self::units::{duration, percent, short_label, wrap};
+use super::model::{Blame, Gil, Report, Severity, States, Thread};
+
+/// Everything fits in so many columns.
+const WIDTH: usize = 80;
+/// So many threads are shown; the rest is only counted.
+const MOST_THREADS: usize = 20;
+
+/// The text being written. Writing to a string cannot fail.
+struct Text {
+    out: String,
+    bold: bool,
+}
+
+impl Text {
+    fn line(&mut self, text: impl AsRef<str>) {
+        self.out.push_str(text.as_ref().trim_end());
+        self.out.push('\n');
+    }
+
+    /// A line that stands out, after an empty one.
+    fn heading(&mut self, text: &str) {
+        if !self.out.is_empty() {
+            self.out.push('\n');
+        }
+        let (on, off) = if self.bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        let _ = writeln!(self.out, "{on}{text}{off}");
+    }
+}
+
+/// The verdict, the findings and the tables. `bold` headings need a terminal.
+pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
+    let mut text = Text { out: String::new(), bold };
+    for line in verdicts(report) {
+        text.heading(&line);
+    }
+    if report.session.mode == Mode::Memory && !report.threads.is_empty() {
+        text.line("All times are estimated from samples.");
+    }
+    if !report.findings.is_empty() {
+        text.heading("Findings");
+    }
+    for finding in &report.findings {
+        let severity = match finding.severity {
+            Severity::High => "HIGH",
+            Severity::Medium => "MEDIUM",
+            Severity::Low => "LOW",
+        };
+        text.line(wrap(&format!("{severity}: {}", crate::export::label::one_line(&finding.message)), "  ", WIDTH));
+    }
+    ledger(report, &mut text);
+    for gil in report.gils.iter().filter(|gil| is_used(gil)) {
+        gil::section(report, gil, blame, &mut text);
+    }
+    text.out
+}
+
+/// What was recorded: a saved report does not have it on the screen already.
+pub fn subject(report: &Report) -> String {
+    let (target, session) = (&report.target, &report.session);
+    let flavour = if target.free_threaded { ", free-threaded" } else { "" };
+    let mode = match session.mode {
+        Mode::Kernel => "kernel",
+        Mode::Memory => "memory",
+    };
+    let command = units::cut(&crate::export::label::one_line(&target.command.join(" ")), WIDTH * 2).into_owned();
+    let what = format!("process {}: {command} (Python {}{flavour})", target.pid, target.python);
+    let how = format!(
+        "recorded in {mode} mode for {}: {} samples, {} without a stack, {} records lost",
+        duration(session.duration_s),
+        session.samples,
+        session.torn_samples,
+        session.lost_events
+    );
+    let notes = session.degraded.iter().map(|note| format!("note: {}", crate::export::label::one_line(note)));
+    [what, how].into_iter().chain(notes).map(|line| wrap(&line, "  ", WIDTH) + "\n").collect()
+}
+
+/// There is something to say of it.
+fn is_used(gil: &Gil) -> bool {
+    gil.enabled || gil.wait.count > 0 || gil.held.total_s() > 0.0
+}
+
+/// `GIL: 98 % held, 3.4 threads wait on average, worst waiter T-7 p99 41 ms`, for each GIL there is.
+fn verdicts(report: &Report) -> Vec<String> {
+    let mut lines: Vec<String> =
+        report.gils.iter().filter(|gil| is_used(gil)).map(|gil| verdict(report, gil)).collect();
+    if lines.is_empty() && report.target.free_threaded {
+        let running: f64 = report.threads.iter().map(|thread| thread.states.running_s).sum();
+        let mean = if report.session.duration_s > 0.0 { running / report.session.duration_s } else { 0.0 };
+        lines.push(format!("No GIL: {mean:.1} threads run at a time on average"));
+    }
+    lines
+}
+
+fn verdict(report: &Report, gil: &Gil) -> String {
+    let name = gil::name(report, gil);
+    let held = percent(gil.held_fraction);
+    let worst = gil.threads.iter().filter(|thread| thread.wait.count > 0);
+    let Some(worst) = worst.max_by(|a, b| a.wait.p99_s.total_cmp(&b.wait.p99_s)) else {
+        return format!("{name}: {held} held, nobody waits");
+    };
+    let waiters = match gil.mean_waiters {
+        few if few < 0.095 => format!("{few:.2}"),
+        many => format!("{many:.1}"),
+    };
+    let who = crate::export::label::one_line(&worst.thread);
+    let line = format!(
+        "{name}: {held} held, {waiters} threads wait on average, worst waiter {} p99 {}",
+        units::cut(&who, 24),
+        duration(worst.wait.p99_s),
+    );
+    wrap(&line, "  ", WIDTH)
+}
+
+/// The two lines of a heading, and what is below it.
+type StateColumn = ([&'static str; 2], fn(&States) -> f64);
+
+/// The states in the order of the columns.
+const STATES: [StateColumn; 10] = [
+    (["", "runs"], |states| states.running_s),
+    (["GIL", "held"], |states| states.gil_held_s),
+    (["held", "idle"], |states| states.gil_held_off_cpu_s),
+    (["GIL", "wait"], |states| states.gil_wait_s),
+    (["lock", "wait"], |states| states.lock_wait_s),
+    (["", "native"], |states| states.native_s),
+    (["", "pause"], |states| states.paused_s),
+    (["", "block"], |states| states.blocked_s),
+    (["no", "CPU"], |states| states.runnable_s),
+    (["un-", "known"], |states| states.unknown_s),
+];
+
+fn ledger(report: &Report, text: &mut Text) {
+    if report.threads.is_empty() {
+        return;
+    }
+    let mut threads: Vec<&Thread> = report.threads.iter().collect();
+    let busy = |thread: &Thread| thread.wall_s - thread.states.blocked_s;
+    threads.sort_by(|a, b| busy(b).total_cmp(&busy(a)));
+    let hidden = threads.len().saturating_sub(MOST_THREADS);
+    threads.truncate(MOST_THREADS);
+    // States that nobody was in say nothing.
+    let shown = STATES.iter().filter(|(_, of)| threads.iter().any(|thread| of(&thread.states) > 0.0));
+    let (headings, values): (Vec<_>, Vec<_>) = shown.copied().unzip();
+    let mut columns = vec![Column::label(["", "thread"]), Column::number(["", "wall"], 8)];
+    columns.extend(headings.iter().map(|&heading| Column::number(heading, 6)));
+    let mut table = Table::new(columns, WIDTH);
+    for thread in threads {
+        let name = thread.name.clone().unwrap_or_else(|| format!("thread {}", thread.tid));
+        let mut cells = vec![duration(thread.wall_s)];
+        cells.extend(values.iter().map(|of| share(of(&thread.states), thread.wall_s)));
+        table.row(&short_label(&name, thread.tid, table.label_width()), &cells);
+    }
+    text.heading("Threads: what each did, in % of its time");
+    text.line(table.to_string());
+    if hidden > 0 {
+        text.line(format!("... and {hidden} more"));
+    }
+    let notes = [
+        (["held", "idle"], "held idle: holds the GIL, but is blocked or has no CPU"),
+        (["no", "CPU"], "no CPU: ready to run"),
+    ];
+    let notes: Vec<&str> = notes.iter().filter(|(of, _)| headings.contains(of)).map(|(_, note)| *note).collect();
+    if !notes.is_empty() {
+        text.line(format!("({})", notes.join("; ")));
+    }
+}
+
+/// A part of a whole in percent, without the sign.
+fn share(part: f64, whole: f64) -> String {
+    match part {
+        part if part <= 0.0 || whole <= 0.0 => "-".to_owned(),
+        part => format!("{:.1}", part / whole * 100.0),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! What people see.
+
+use super::*;
+use crate::gil::summary::GilSummary;
+use crate::profile::Profile;
+use crate::report::fixture::{self, quiet_gil};
+
+fn assert_fits(text: &str) {
+    for line in text.lines() {
+        assert!(line.chars().count() <= WIDTH, "{} columns: {line}", line.chars().count());
+        assert_eq!(line, line.trim_end());
+    }
+}
+
+#[test]
+fn a_fight() {
+    let report = fixture::report();
+    let text = text(&report, Blame::Holder, false);
+    assert_fits(&text);
+    insta::assert_snapshot!(text, @r"
+    GIL: 97 % held, 1.0 threads wait on average, worst waiter client p99 9.00 ms
+
+    Findings
+    HIGH: The GIL is held 97 % of the time, and 1.0 threads wait for it on average:
+      the work of 2.0 threads is done by one at a time.
+    HIGH: client (101) pays the switch interval for each turn: each of its 300 waits
+      for the GIL costs 5.10 ms, 76 % of its time in all, and then it runs for
+      100 us. The holder is only asked to let go after 5.00 ms
+      (sys.setswitchinterval).
+    HIGH: cruncher (102) causes 75 % of the waiting for the GIL (1.50 s of 2.01 s),
+      most of it in crunch (app.py:30). client (101) waits for 76 % of its time.
+    MEDIUM: legacy (103) kept the GIL while blocked in clock_nanosleep in
+      call_native_code (app.py:40): 398 ms, 20 % of the time. The others waited up
+      to 380 ms for that.
+
+    Threads: what each did, in % of its time
+                                               GIL  held   GIL                 no
+    thread                              wall  held  idle  wait native block   CPU
+    cruncher (102)                    2.00 s  75.0   1.0  24.0      -     -     -
+    client (101)                      2.00 s   1.0     -  76.5    0.5  21.5   0.5
+    legacy (103)                      2.00 s   1.0  20.0     -      -  79.0     -
+    thread 100                        2.00 s     -     -     -    0.1  99.9     -
+    (held idle: holds the GIL, but is blocked or has no CPU; no CPU: ready to run)
+
+    GIL: who waits
+    thread                        waits    total     mean      p50      p99      max
+    client (101)                    300   1.53 s  5.10 ms  5.10 ms  9.00 ms  12.0 ms
+    cruncher (102)                   60   480 ms  8.00 ms  8.00 ms  8.00 ms  8.00 ms
+    all                             360   2.01 s  5.58 ms  5.00 ms  9.00 ms  12.0 ms
+    held 97 % of the time: 51 % running Python, 25 % in native code, 20 % blocked,
+      1.0 % without a CPU
+    waited for 95 % of the time; given up 280 times on request (switch interval
+      5.00 ms), 80 times by choice
+    self-check, in seconds: caused + gap + unknown = waited
+      1.999876543 + 0.010123456 + 0.000000001 = 2.010000000
+
+    Holders: who held it while others waited
+       1.50 s   75 %  cruncher (102)
+                       crunch (app.py:30)
+                       <module> (app.py:1)
+       380 ms   19 %  legacy (103)
+                       call_native_code (app.py:40)
+                       <module> (app.py:1)
+       120 ms  6.0 %  client (101)
+                       ask (app.py:20)
+                       <module> (app.py:1)
+
+    Waiters: who waited, and where
+       1.53 s   76 %  client (101)
+                       ask (app.py:20)
+                       <module> (app.py:1)
+       480 ms   24 %  cruncher (102)
+                       crunch (app.py:30)
+                       <module> (app.py:1)
+    ");
+    insta::assert_snapshot!(subject(&report), @r"
+    process 100: python app.py (Python 3.12.1)
+    recorded in kernel mode for 2.00 s: 153 samples, 0 without a stack, 0 records
+      lost
+    ");
+}
+
+#[test]
+fn blame_picks_the_table() {
+    let report = fixture::report();
+    let of = |blame| text(&report, blame, false);
+    let (holder, releaser, waiter) = (of(Blame::Holder), of(Blame::Releaser), of(Blame::Waiter));
+    assert!(releaser.contains("Releasers") && !releaser.contains("Holders"));
+    assert!(holder.contains("Holders") && !holder.contains("Releasers"));
+    assert!(!waiter.contains("Releasers") && !waiter.contains("Holders"));
+    for text in [&holder, &releaser, &waiter] {
+        assert_fits(text);
+        assert!(text.contains("Waiters"));
+    }
+}
+
+#[test]
+fn only_headings_are_bold() {
+    let report = fixture::report();
+    let (plain, bold) = (text(&report, Blame::Holder, false), text(&report, Blame::Holder, true));
+    assert!(!plain.contains('\x1b'));
+    assert_eq!(bold.replace("\x1b[1m", "").replace("\x1b[0m", ""), plain);
+    assert!(bold.starts_with("\x1b[1mGIL: 97 % held"), "{bold}");
+}
+
+#[test]
+fn a_sum_that_is_not_one_shows() {
+    let (profile, mut gil) = fixture::fight();
+    gil.gap_ns += 1;
+    let text = text(&Report::new(&profile, &[gil], Blame::Holder), Blame::Holder, false);
+    assert!(text.contains("1.999876543 + 0.010123457 + 0.000000001 != 2.010000000"), "{text}");
+}
+
+/// A free-threaded program of so many threads that sleep.
+fn sleepers(mode: Mode, count: usize, name: &str) -> Profile {
+    let mut profile = fixture::profile(mode, true, &vec![name; count]);
+    fixture::finish(&mut profile);
+    profile
+}
+
+#[test]
+fn of_many_threads_those_that_do_most_are_shown() {
+    let mut profile = sleepers(Mode::Memory, 30, "a name that is much too long for the table it is to be in");
+    for index in 0..30 {
+        let thread = crate::event::ThreadId(index);
+        fixture::samples(&mut profile, thread, 100, crate::event::ThreadState::Blocked(crate::event::Syscall(0)));
+        fixture::samples(&mut profile, thread, index, crate::event::ThreadState::Running);
+    }
+    let report = Report::new(&profile, &[], Blame::Holder);
+    let text = text(&report, Blame::Holder, false);
+    assert_fits(&text);
+    assert!(text.starts_with("No GIL: 3.6 threads run at a time on average\nAll times are estimated"), "{text}");
+    assert!(text.contains("... and 10 more"), "{text}");
+    assert!(text.contains(" (129)") && text.contains(" (110)") && !text.contains(" (109)"), "{text}");
+    assert!(text.find("(129)") < text.find("(128)"), "the busiest first");
+}
+
+#[test]
+fn a_gil_that_is_not_used_is_not_shown_and_one_that_is_not_waited_for_is_short() {
+    let mut info = (*quiet_gil().info).clone();
+    info.enabled = false;
+    let off = GilSummary { info: info.into(), ..quiet_gil() };
+    let of = |gil| text(&Report::new(&sleepers(Mode::Kernel, 1, ""), &[gil], Blame::Holder), Blame::Holder, false);
+    assert!(of(off).starts_with("No GIL: 0.0 threads run"));
+    let quiet = of(quiet_gil());
+    assert!(quiet.starts_with("GIL: 0 % held, nobody waits\n"), "{quiet}");
+    assert!(!quiet.contains("self-check"), "{quiet}");
+}
+
+#[test]
+fn several_gils_are_told_apart() {
+    let (profile, gil) = fixture::fight();
+    let mut info = (*gil.info).clone();
+    info.interpreter = 3;
+    let second = GilSummary { info: info.into(), ..gil.clone() };
+    let text = text(&Report::new(&profile, &[gil, second], Blame::Holder), Blame::Holder, false);
+    assert_fits(&text);
+    assert!(text.contains("GIL of interpreter 0: 97 % held") && text.contains("GIL of interpreter 3: who waits"));
+}
+
+#[test]
+fn nothing_recorded_has_no_text() {
+    assert_eq!(text(&Report::new(&Profile::default(), &[], Blame::Holder), Blame::Holder, false), "");
+}

@@ -1,0 +1,137 @@
+//! Numbers and names in words that fit a line. Called by everything in the report that is read by people.
+
+use std::borrow::Cow;
+
+use crate::event::Tid;
+use crate::export::label::one_line;
+
+/// A duration with three digits: `850 ns`, `12.3 us`, `5.07 ms`, `1.23 s`.
+pub fn duration(seconds: f64) -> String {
+    // Up to what rounds to 1000 of a unit, which is 1 of the next.
+    let (value, unit) = match seconds * 1e9 {
+        nanos if nanos <= 0.0 => return "0".to_owned(),
+        nanos if nanos < 999.5 => return format!("{nanos:.0} ns"),
+        nanos if nanos < 999.5e3 => (nanos / 1e3, "us"),
+        nanos if nanos < 999.5e6 => (nanos / 1e6, "ms"),
+        nanos => (nanos / 1e9, "s"),
+    };
+    match value {
+        _ if value < 9.995 => format!("{value:.2} {unit}"),
+        _ if value < 99.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
+}
+
+/// A fraction: `98 %`, `7.1 %`, `0.42 %`.
+pub fn percent(fraction: f64) -> String {
+    match fraction * 100.0 {
+        0.0 => "0 %".to_owned(),
+        percent if percent < 0.995 => format!("{percent:.2} %"),
+        percent if percent < 9.95 => format!("{percent:.1} %"),
+        // Only all of it is 100 %.
+        percent if percent < 100.0 => format!("{:.0} %", percent.min(99.0)),
+        percent => format!("{percent:.0} %"),
+    }
+}
+
+/// A thread's name and tid: `worker (4711)`. One without a name has the tid in what stands for it.
+pub fn label(name: &str, tid: Tid) -> String {
+    if name == format!("thread {tid}") { name.to_owned() } else { one_line(&format!("{name} ({tid})")) }
+}
+
+/// `text` in at most `width` characters.
+pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
+    if text.chars().count() <= width {
+        return text.into();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(2)).collect();
+    format!("{}..", kept.trim_end()).into()
+}
+
+/// A label with its tid, in at most `width` characters: the name gives way, not the tid.
+pub fn short_label(name: &str, tid: Tid, width: usize) -> String {
+    let whole = label(name, tid);
+    if whole.chars().count() <= width {
+        return whole;
+    }
+    let tid = format!(" ({tid})");
+    match width.checked_sub(tid.len()).filter(|&left| left >= 4) {
+        Some(left) => format!("{}{tid}", cut(&one_line(name), left)),
+        None => cut(&whole, width).into_owned(),
+    }
+}
+
+const UNITS: [&str; 5] = ["ns", "us", "ms", "s", "%"];
+
+/// Lines of words of at most `width` characters. All but the first begin with `indent`; a word that is too long has a
+/// line of its own.
+pub fn wrap(text: &str, indent: &str, width: usize) -> String {
+    let (mut out, mut column) = (String::new(), 0);
+    let mut words = text.split(' ').filter(|word| !word.is_empty()).peekable();
+    while let Some(word) = words.next() {
+        // A number stays with its unit.
+        let unit = words.next_if(|next| UNITS.contains(&next.trim_end_matches(['.', ',', ';', ':', ')'])));
+        let word = unit.map_or_else(|| word.to_owned(), |unit| format!("{word} {unit}"));
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > width {
+            out.push('\n');
+            out.push_str(indent);
+            column = indent.len();
+        } else if column > 0 {
+            out.push(' ');
+            column += 1;
+        }
+        out.push_str(&word);
+        column += length;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_three_digits() {
+        for (seconds, text) in [
+            (0.0, "0"),
+            (850e-9, "850 ns"),
+            (999.6e-9, "1.00 us"),
+            (12.34e-6, "12.3 us"),
+            (0.9996e-3, "1.00 ms"),
+            (5.07e-3, "5.07 ms"),
+            (9.996e-3, "10.0 ms"),
+            (0.41, "410 ms"),
+            (0.9997, "1.00 s"),
+            (99.96, "100 s"),
+            (12345.6, "12346 s"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn only_all_is_a_hundred_percent() {
+        for (fraction, text) in
+            [(0.0, "0 %"), (0.0042, "0.42 %"), (0.071, "7.1 %"), (0.0999, "10 %"), (0.9996, "99 %"), (1.0, "100 %")]
+        {
+            assert_eq!(percent(fraction), text);
+        }
+    }
+
+    #[test]
+    fn a_long_name_gives_way_to_the_tid() {
+        assert_eq!(label("thread 7", 7), "thread 7");
+        assert_eq!(label("a\nb", 7), "a b (7)");
+        assert_eq!(short_label("worker", 4711, 13), "worker (4711)");
+        assert_eq!(short_label("ThreadPoolExecutor-0_1", 4711, 20), "ThreadPoolEx.. (4711)".replacen('x', "", 1));
+        assert_eq!(short_label("worker", 4711, 8), "worker..");
+    }
+
+    #[test]
+    fn words_wrap() {
+        assert_eq!(wrap("one two  three four", "  ", 9), "one two\n  three\n  four");
+        assert_eq!(wrap("took 12 ms, or so", " ", 9), "took\n 12 ms,\n or so");
+        assert_eq!(wrap("overlongword a", " ", 5), "overlongword\n a");
+    }
+}
