@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use super::summary::{GilSummary, GilTimeline};
+use super::by_thread::ByThread;
+use super::exact::Exact;
+use super::ledger::Ledger;
+use super::sampled::Sampled;
+use super::summary::{GilSummary, GilTimeline, HoldClasses, ThreadShare};
 use crate::event::{GilInfo, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
 
@@ -12,35 +16,148 @@ use crate::intern::StackId;
 pub struct GilAnalysis {
     /// What is known of it now.
     pub info: Arc<GilInfo>,
+    found: Nanos,
+    latest: Nanos,
+    switched_on: Option<(Nanos, Option<Arc<str>>)>,
+    keep_timeline: bool,
+    on_cpu: ByThread<OnCpu>,
+    source: Source,
+}
+
+/// Periods of the sampling rate for which a thread held the GIL on the CPU.
+#[derive(Clone, Copy, Debug, Default)]
+struct OnCpu {
+    python: u64,
+    native: u64,
+}
+
+/// What the rest comes from: samples of all threads, until the first exact time off the CPU shows that samples are
+/// of threads on the CPU only.
+#[derive(Debug)]
+enum Source {
+    Sampled(Box<Sampled>),
+    Exact(Box<Exact>),
 }
 
 impl GilAnalysis {
     /// An analysis of a GIL found at `at`.
-    pub fn new(_at: Nanos, info: Arc<GilInfo>, _keep_timeline: bool) -> GilAnalysis {
-        GilAnalysis { info }
+    pub fn new(at: Nanos, info: Arc<GilInfo>, keep_timeline: bool) -> GilAnalysis {
+        GilAnalysis {
+            info,
+            found: at,
+            latest: at,
+            switched_on: None,
+            keep_timeline,
+            on_cpu: ByThread::default(),
+            source: Source::Sampled(Box::new(Sampled::new(keep_timeline))),
+        }
     }
 
     /// What is known of it has changed.
-    pub fn changed(&mut self, _at: Nanos, info: &Arc<GilInfo>, _switched_on_by: Option<&Arc<str>>) {
+    pub fn changed(&mut self, at: Nanos, info: &Arc<GilInfo>, switched_on_by: Option<&Arc<str>>) {
+        if info.enabled && !self.info.enabled {
+            self.switched_on = Some((at, switched_on_by.cloned()));
+        }
+        self.latest = self.latest.max(at);
         self.info = info.clone();
     }
 
     /// A thread of one of its interpreters was off the CPU.
-    pub fn off_cpu(&mut self, _off: &OffCpu) {}
-
-    /// A thread of one of its interpreters at one tick.
-    pub fn sample(&mut self, _at: Nanos, _periods: u32, _thread: ThreadId, _state: ThreadState, _stack: StackId) {}
-
-    /// Recording has ended.
-    pub fn finish(&mut self, _end: Nanos) {}
-
-    /// What is known so far. `period_ns` is what a sample stands for.
-    pub fn summary(&self, _period_ns: f64) -> GilSummary {
-        todo!()
+    pub fn off_cpu(&mut self, off: &OffCpu) {
+        self.latest = self.latest.max(off.end);
+        if let Source::Sampled(_) = self.source {
+            self.source = Source::Exact(Box::new(Exact::new(self.keep_timeline)));
+        }
+        if let Source::Exact(exact) = &mut self.source {
+            exact.off_cpu(off, self.info.switch_interval_ns);
+        }
     }
 
-    /// What happened when, if that was to be kept.
+    /// A thread of one of its interpreters at one tick.
+    pub fn sample(&mut self, at: Nanos, periods: u32, thread: ThreadId, state: ThreadState, stack: StackId) {
+        self.latest = self.latest.max(at);
+        match state {
+            ThreadState::GilHeld => self.on_cpu.of(thread).python += u64::from(periods),
+            ThreadState::GilHeldNative => self.on_cpu.of(thread).native += u64::from(periods),
+            _ => (),
+        }
+        match &mut self.source {
+            Source::Sampled(sampled) => sampled.sample(at, u64::from(periods), thread, state, stack),
+            Source::Exact(exact) => exact.sample(at, thread, state, stack),
+        }
+    }
+
+    /// Recording has ended.
+    pub fn finish(&mut self, end: Nanos) {
+        self.latest = self.latest.max(end);
+        match &mut self.source {
+            Source::Sampled(sampled) => sampled.finish(end),
+            Source::Exact(exact) => exact.finish(end),
+        }
+    }
+
+    /// What is known so far. `period_ns` is what a sample stands for, to the nanosecond.
+    pub fn summary(&self, period_ns: f64) -> GilSummary {
+        let period = period_ns.round() as u64;
+        let (ledger, contended, unit, estimated) = match &self.source {
+            Source::Sampled(sampled) => (&sampled.ledger, sampled.contended, period, true),
+            Source::Exact(exact) => (&exact.ledger, exact.contended.total(), 1, false),
+        };
+        let threads = self.threads(ledger, unit, period);
+        let mut held = HoldClasses::default();
+        for share in &threads {
+            held.python_ns += share.held.python_ns;
+            held.native_ns += share.held.native_ns;
+            held.off_cpu_ns += share.held.off_cpu_ns;
+            held.runnable_ns += share.held.runnable_ns;
+        }
+        GilSummary {
+            info: self.info.clone(),
+            switched_on: self.switched_on.clone(),
+            estimated,
+            observed_ns: self.latest.since(self.found),
+            held,
+            contended_ns: contended * unit,
+            waits: ledger.waits(unit),
+            caused_ns: ledger.caused * unit,
+            gap_ns: ledger.gap * unit,
+            unknown_ns: (ledger.unknown + ledger.undecided) * unit,
+            forced_drops: ledger.forced,
+            voluntary_drops: ledger.voluntary,
+            by_waiter: ledger.by_waiter.sorted(unit),
+            by_releaser: ledger.by_releaser.sorted(unit),
+            by_holder: ledger.by_holder.sorted(unit),
+            held_off_cpu: ledger.calls(unit),
+            threads,
+        }
+    }
+
+    /// What happened when, if that was to be kept. Complete after [`GilAnalysis::finish`].
     pub fn timeline(&self) -> Option<&GilTimeline> {
-        None
+        match &self.source {
+            Source::Sampled(sampled) => sampled.timeline.as_ref(),
+            Source::Exact(exact) => exact.timeline.as_ref(),
+        }
+    }
+
+    fn threads(&self, ledger: &Ledger, unit: u64, period: u64) -> Vec<ThreadShare> {
+        let mut shares: ByThread<Option<ThreadShare>> = ByThread::default();
+        let none =
+            |thread| ThreadShare { thread, waits: Default::default(), held: HoldClasses::default(), caused_ns: 0 };
+        for (thread, share) in ledger.shares.iter() {
+            let it = shares.of(thread).get_or_insert_with(|| none(thread));
+            it.waits = share.waits(unit);
+            it.held.off_cpu_ns = share.off_cpu * unit;
+            it.held.runnable_ns = share.runnable * unit;
+            it.caused_ns = share.caused * unit;
+        }
+        for (thread, on_cpu) in self.on_cpu.iter() {
+            let it = shares.of(thread).get_or_insert_with(|| none(thread));
+            it.held.python_ns = on_cpu.python * period;
+            it.held.native_ns = on_cpu.native * period;
+        }
+        let mut threads: Vec<ThreadShare> = shares.iter().filter_map(|(_, share)| *share).collect();
+        threads.sort_unstable_by_key(|share| share.thread);
+        threads
     }
 }

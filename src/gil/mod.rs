@@ -1,8 +1,24 @@
 //! The GIL as it is in the target's memory: who holds it, and whether a blocked thread waits for it. Mirrors
 //! `struct _gil_runtime_state` (`Include/internal/pycore_gil.h`, 3.8 to 3.15). Used by the sampler and `dump`.
+//!
+//! What happened at it is told by [`analysis`]; all other modules here are its parts.
 
 pub mod analysis;
+mod by_thread;
+mod cover;
+mod evidence;
+mod exact;
+mod facts;
+mod holders;
+mod in_order;
+mod ledger;
+mod sampled;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod sim_tests;
 pub mod summary;
+mod waits;
 
 use crate::target::layout::{GilLayout, WAIT_SIZE};
 use crate::target::memory::Memory;

@@ -1,0 +1,85 @@
+//! For how long at least one thread waited: the length of the union of all waits. Used by [`super::exact`].
+
+use std::collections::VecDeque;
+
+use crate::event::Nanos;
+
+/// So many separate stretches are remembered; a wait that began before all of them counts from the oldest on.
+const REMEMBERED: usize = 1 << 14;
+
+/// A union of intervals that come roughly in the order of their ends.
+#[derive(Debug, Default)]
+pub struct Cover {
+    /// Disjoint, in the order of time.
+    stretches: VecDeque<(Nanos, Nanos)>,
+    /// Everything before is counted for good.
+    settled: Nanos,
+    total: u64,
+}
+
+impl Cover {
+    /// Adds `[start, end)`.
+    pub fn add(&mut self, start: Nanos, end: Nanos) {
+        let (mut start, mut end) = (start.max(self.settled), end);
+        if start >= end {
+            return;
+        }
+        let mut at = self.stretches.len();
+        while at > 0 && self.stretches[at - 1].0 > end {
+            at -= 1;
+        }
+        let mut first = at;
+        while first > 0 && self.stretches[first - 1].1 >= start {
+            first -= 1;
+            let (from, to) = self.stretches[first];
+            self.total -= to.since(from);
+            (start, end) = (start.min(from), end.max(to));
+        }
+        self.total += end.since(start);
+        if first < at {
+            self.stretches[first] = (start, end);
+            self.stretches.drain(first + 1..at);
+        } else {
+            self.stretches.insert(at, (start, end));
+        }
+        if self.stretches.len() > REMEMBERED {
+            self.settled = self.stretches.pop_front().map_or(self.settled, |(_, end)| end);
+        }
+    }
+
+    /// The length of the union.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_is_the_length_of_the_union(intervals in prop::collection::vec((0u64..200, 0u64..20), 0..60)) {
+            let mut cover = Cover::default();
+            let mut covered = [false; 256];
+            for (start, length) in intervals {
+                cover.add(Nanos(start), Nanos(start + length));
+                covered[start as usize..(start + length) as usize].fill(true);
+            }
+            prop_assert_eq!(cover.total(), covered.iter().filter(|&&covered| covered).count() as u64);
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_counted_twice() {
+        let mut cover = Cover::default();
+        let separate = REMEMBERED as u64 + 10;
+        (0..separate).for_each(|i| cover.add(Nanos(i * 10), Nanos(i * 10 + 5)));
+        assert_eq!(cover.total(), separate * 5);
+        assert_eq!(cover.stretches.len(), REMEMBERED);
+        cover.add(Nanos(0), Nanos(separate * 10));
+        assert_eq!(cover.total(), separate * 10 - 50 + 5, "all but the ten gaps before the forgotten ones' end");
+    }
+}

@@ -1,0 +1,216 @@
+//! The books of one GIL: who waited, who is to blame. Kept by [`super::exact`] in nanoseconds and by
+//! [`super::sampled`] in periods of the sampling rate; [`super::analysis`] makes a summary of them.
+
+use std::cmp::Reverse;
+
+use hdrhistogram::Histogram;
+use rustc_hash::FxHashMap;
+
+use super::by_thread::ByThread;
+use super::summary::{Blame, WaitStats};
+use crate::event::{Syscall, ThreadId};
+use crate::intern::StackId;
+
+/// Waits of one thread or of all, counted as they go on.
+#[derive(Clone, Debug)]
+pub struct Waits {
+    count: u64,
+    total: u64,
+    max: u64,
+    /// Lengths of those that are over, to 1 %.
+    lengths: Histogram<u32>,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        let lengths = Histogram::new(2).expect("two digits are allowed");
+        Waits { count: 0, total: 0, max: 0, lengths }
+    }
+}
+
+impl Waits {
+    /// One is over that lasted so long in all.
+    fn end(&mut self, length: u64) {
+        self.max = self.max.max(length);
+        // Grows when needed, so it cannot fail.
+        let _ = self.lengths.record(length);
+    }
+
+    fn stats(&self, unit: u64) -> WaitStats {
+        let quantile = |q| self.lengths.value_at_quantile(q).min(self.max) * unit;
+        WaitStats {
+            count: self.count,
+            total_ns: self.total * unit,
+            p50_ns: quantile(0.5),
+            p99_ns: quantile(0.99),
+            max_ns: self.max * unit,
+        }
+    }
+}
+
+/// Time by thread and stack.
+#[derive(Clone, Debug, Default)]
+pub struct Blames(FxHashMap<(ThreadId, StackId), u64>);
+
+impl Blames {
+    /// Adds some. Allocates only for a new pair.
+    pub fn add(&mut self, thread: ThreadId, stack: StackId, time: u64) {
+        if time > 0 {
+            *self.0.entry((thread, stack)).or_default() += time;
+        }
+    }
+
+    /// All, the greatest first.
+    pub fn sorted(&self, unit: u64) -> Vec<Blame> {
+        let blame = |(&(thread, stack), &time): (_, &u64)| Blame { thread, stack, ns: time * unit };
+        let mut blames: Vec<Blame> = self.0.iter().map(blame).collect();
+        blames.sort_unstable_by_key(|blame| (Reverse(blame.ns), blame.thread, blame.stack));
+        blames
+    }
+}
+
+/// One thread's part.
+#[derive(Clone, Debug, Default)]
+pub struct Share {
+    /// Only for those that ever waited: it is several kilobytes.
+    waits: Option<Box<Waits>>,
+    /// It held the GIL, blocked in a system call.
+    pub off_cpu: u64,
+    /// It held the GIL, without a CPU.
+    pub runnable: u64,
+    /// Others waited while it held the GIL.
+    pub caused: u64,
+}
+
+impl Share {
+    /// Its waits.
+    pub fn waits(&self, unit: u64) -> WaitStats {
+        self.waits.as_ref().map_or_else(WaitStats::default, |waits| waits.stats(unit))
+    }
+}
+
+/// All that is counted.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// By thread.
+    pub shares: ByThread<Share>,
+    /// Waiting by who waited where.
+    pub by_waiter: Blames,
+    /// Waiting by who ended it where.
+    pub by_releaser: Blames,
+    /// Waiting by who held the GIL where.
+    pub by_holder: Blames,
+    /// Held by a thread blocked in which system call, where.
+    held_off_cpu: FxHashMap<(Syscall, ThreadId, StackId), u64>,
+    waits: Waits,
+    /// Waiting while a known thread held it.
+    pub caused: u64,
+    /// Waiting while it was free.
+    pub gap: u64,
+    /// Waiting while it is not known who held it.
+    pub unknown: u64,
+    /// Waiting for which that is not decided yet.
+    pub undecided: u64,
+    /// Drops a waiter had asked for.
+    pub forced: u64,
+    /// Other drops while somebody waited.
+    pub voluntary: u64,
+}
+
+impl Ledger {
+    /// A wait began.
+    pub fn wait_begins(&mut self, thread: ThreadId) {
+        self.waits.count += 1;
+        self.shares.of(thread).waits.get_or_insert_default().count += 1;
+    }
+
+    /// A wait went on for so long. To be decided: who held the GIL meanwhile.
+    pub fn waited(&mut self, thread: ThreadId, stack: StackId, time: u64) {
+        self.waits.total += time;
+        self.undecided += time;
+        self.shares.of(thread).waits.get_or_insert_default().total += time;
+        self.by_waiter.add(thread, stack, time);
+    }
+
+    /// A wait is over.
+    pub fn wait_ends(&mut self, thread: ThreadId, length: u64) {
+        self.waits.end(length);
+        self.shares.of(thread).waits.get_or_insert_default().end(length);
+    }
+
+    /// It is decided who caused some of the waiting.
+    pub fn caused_by(&mut self, holder: ThreadId, stack: StackId, time: u64) {
+        self.undecided -= time;
+        self.caused += time;
+        self.shares.of(holder).caused += time;
+        self.by_holder.add(holder, stack, time);
+    }
+
+    /// It is decided that the GIL was free.
+    pub fn was_free(&mut self, time: u64) {
+        self.undecided -= time;
+        self.gap += time;
+    }
+
+    /// It is decided that this is not to be known.
+    pub fn is_unknown(&mut self, time: u64) {
+        self.undecided -= time;
+        self.unknown += time;
+    }
+
+    /// A thread held the GIL, blocked in a call.
+    pub fn held_off_cpu(&mut self, call: Syscall, thread: ThreadId, stack: StackId, time: u64) {
+        self.shares.of(thread).off_cpu += time;
+        *self.held_off_cpu.entry((call, thread, stack)).or_default() += time;
+    }
+
+    /// All waits.
+    pub fn waits(&self, unit: u64) -> WaitStats {
+        self.waits.stats(unit)
+    }
+
+    /// What [`Ledger::held_off_cpu`] said, the greatest first.
+    pub fn calls(&self, unit: u64) -> Vec<(Syscall, Blame)> {
+        let mut calls: Vec<_> = self
+            .held_off_cpu
+            .iter()
+            .map(|(&(call, thread, stack), &time)| (call, Blame { thread, stack, ns: time * unit }))
+            .collect();
+        calls.sort_unstable_by_key(|&(call, blame)| (Reverse(blame.ns), call, blame.thread, blame.stack));
+        calls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_finished_waits_and_never_above_the_longest() {
+        let mut ledger = Ledger::default();
+        let thread = ThreadId(1);
+        for length in 1..=1000 {
+            ledger.wait_begins(thread);
+            ledger.waited(thread, StackId::EMPTY, length * 1000);
+            ledger.wait_ends(thread, length * 1000);
+        }
+        for stats in [ledger.waits(1), ledger.shares.get(thread).unwrap().waits(1)] {
+            assert_eq!((stats.count, stats.total_ns, stats.max_ns), (1000, 500_500_000, 1_000_000));
+            assert!(stats.p50_ns.abs_diff(500_000) <= 5000, "{stats:?}");
+            assert!(stats.p99_ns.abs_diff(990_000) <= 10_000 && stats.p99_ns <= stats.max_ns, "{stats:?}");
+        }
+        assert_eq!(ledger.waits(3).total_ns, 3 * 500_500_000);
+    }
+
+    #[test]
+    fn every_nanosecond_is_undecided_until_it_is_decided() {
+        let mut ledger = Ledger::default();
+        ledger.waited(ThreadId(0), StackId::EMPTY, 100);
+        ledger.caused_by(ThreadId(1), StackId::EMPTY, 50);
+        ledger.was_free(20);
+        ledger.is_unknown(5);
+        assert_eq!((ledger.caused, ledger.gap, ledger.unknown, ledger.undecided), (50, 20, 5, 25));
+        assert_eq!(ledger.shares.get(ThreadId(1)).unwrap().caused, 50);
+        assert_eq!(ledger.shares.get(ThreadId(1)).unwrap().waits(1), WaitStats::default());
+    }
+}

@@ -1,0 +1,116 @@
+//! A GIL in memory mode: an estimate of waits, and who caused them, from looks at all threads at every tick. Used by
+//! [`super::analysis`]. All times are periods of the sampling rate.
+
+use super::by_thread::ByThread;
+use super::ledger::Ledger;
+use super::summary::{GilTimeline, Hold};
+use crate::event::{Nanos, ThreadId, ThreadState};
+use crate::intern::StackId;
+
+/// Ticks in a row at which a thread waited with the same stack: taken for one wait.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    stack: StackId,
+    /// The number of the last of them.
+    last: u64,
+    /// Periods.
+    length: u64,
+}
+
+/// What is known from samples.
+#[derive(Debug, Default)]
+pub struct Sampled {
+    /// The books.
+    pub ledger: Ledger,
+    /// Periods in which a thread waited.
+    pub contended: u64,
+    /// What happened when, if that is kept.
+    pub timeline: Option<GilTimeline>,
+    /// None for a thread that did not wait when last seen.
+    runs: ByThread<Option<Run>>,
+    /// The tick whose samples are coming; its number counts from 1.
+    at: Nanos,
+    number: u64,
+    holder: Option<(ThreadId, StackId)>,
+    holders: u32,
+    waiters: u32,
+    waited: u64,
+    longest: u64,
+}
+
+impl Sampled {
+    /// Nothing is known yet.
+    pub fn new(keep_timeline: bool) -> Sampled {
+        Sampled { timeline: keep_timeline.then(GilTimeline::default), ..Sampled::default() }
+    }
+
+    /// A thread at one tick. All threads of a tick come with the same `at`.
+    pub fn sample(&mut self, at: Nanos, periods: u64, thread: ThreadId, state: ThreadState, stack: StackId) {
+        if self.number == 0 || at != self.at {
+            self.tick_is_complete(at);
+            (self.at, self.number) = (at, self.number + 1);
+        }
+        match state {
+            ThreadState::GilHeldOffCpu(call) => self.ledger.held_off_cpu(call, thread, stack, periods),
+            ThreadState::GilHeldRunnable => self.ledger.shares.of(thread).runnable += periods,
+            _ => (),
+        }
+        if state.holds_gil() {
+            self.holders += 1;
+            self.holder = Some((thread, stack));
+        }
+        if state == ThreadState::GilWait {
+            self.waits(thread, periods, stack);
+        } else if let Some(run) = self.runs.of(thread).take() {
+            self.ledger.wait_ends(thread, run.length);
+        }
+    }
+
+    fn waits(&mut self, thread: ThreadId, periods: u64, stack: StackId) {
+        self.waiters += 1;
+        self.waited += periods;
+        self.longest = self.longest.max(periods);
+        self.ledger.waited(thread, stack, periods);
+        let run = self.runs.of(thread);
+        if let Some(run) = run.as_mut().filter(|run| run.stack == stack && run.last + 1 == self.number) {
+            run.length += periods;
+            run.last = self.number;
+            return;
+        }
+        if let Some(before) = run.replace(Run { stack, last: self.number, length: periods }) {
+            self.ledger.wait_ends(thread, before.length);
+        }
+        self.ledger.wait_begins(thread);
+    }
+
+    /// Nothing more comes.
+    pub fn finish(&mut self, end: Nanos) {
+        self.tick_is_complete(end.max(self.at));
+        for (thread, run) in self.runs.iter_mut().filter_map(|(thread, run)| Some((thread, run.take()?))) {
+            self.ledger.wait_ends(thread, run.length);
+        }
+    }
+
+    /// All samples of the last tick were there; the next is at `next`. Blames the waiting on the one thread that held
+    /// the GIL. If two seem to (they were not looked at in the same instant), it is not known which.
+    fn tick_is_complete(&mut self, next: Nanos) {
+        let holder = self.holder.take().filter(|_| self.holders == 1);
+        match holder {
+            Some((thread, stack)) => self.ledger.caused_by(thread, stack, self.waited),
+            None => self.ledger.is_unknown(self.waited),
+        }
+        self.contended += self.longest;
+        if let Some(timeline) = &mut self.timeline {
+            if let Some((thread, _)) = holder.filter(|_| self.at < next) {
+                match timeline.holds.last_mut() {
+                    Some(last) if last.thread == thread && last.end == self.at => last.end = next,
+                    _ => timeline.holds.push(Hold { start: self.at, end: next, thread }),
+                }
+            }
+            if timeline.waiters.last().map_or(0, |last| last.1) != self.waiters {
+                timeline.waiters.push((self.at, self.waiters));
+            }
+        }
+        (self.holders, self.waiters, self.waited, self.longest) = (0, 0, 0, 0);
+    }
+}
