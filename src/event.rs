@@ -62,7 +62,7 @@ impl fmt::Display for Syscall {
 pub enum ThreadState {
     /// Holds the GIL and runs (in memory mode: on a CPU or ready to).
     GilHeld,
-    /// Holds the GIL and runs code outside the interpreter's own (an extension module, the C library). Told apart
+    /// Holds the GIL and runs code that is neither the interpreter's nor the C library's (an extension module). Told apart
     /// from [`Self::GilHeld`] only in kernel mode.
     GilHeldNative,
     /// Holds the GIL and is ready to run, but has no CPU. Told apart from [`Self::GilHeld`] only in kernel mode.

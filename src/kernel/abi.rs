@@ -8,6 +8,10 @@ use crate::target::layout::{FrameHead, GilPlace, Layout, Position, WAIT_SIZE};
 
 /// Most GILs of one process that are told from other futexes.
 pub const MAX_GILS: usize = 16;
+/// Most ranges of code that are the interpreter's.
+const MAX_TEXTS: usize = 8;
+/// Where in `struct target` the GILs are, in words.
+const GILS: usize = 1 + 2 * MAX_TEXTS;
 /// Most thread states of one thread.
 pub const MAX_TSTATES: usize = 4;
 /// An offset that this version does not have.
@@ -17,21 +21,24 @@ const ZERO: u64 = 120;
 const TLBC_SHIFT: u32 = 48;
 
 /// `struct target`.
-pub type Target = [u64; 34];
+pub type Target = [u64; 48];
 /// `struct tstates`.
 pub type TStates = [u64; 3 * MAX_TSTATES + 1];
 /// `struct thread`.
 pub type Thread = [u64; 27];
 
 /// `struct target` for a process whose interpreter is not known yet: its threads are observed without stacks.
-pub const BLANK: Target = [0; 34];
+pub const BLANK: Target = [0; 48];
 
-/// `struct target` for a process.
-pub fn target(layout: &Layout, runtime: u64, text: (u64, u64), gils: &[u64]) -> Target {
+/// `struct target` for a process, with the address ranges of the interpreter's code and the addresses of its GILs.
+pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) -> Target {
     let mut words = BLANK;
     let gils = &gils[..gils.len().min(MAX_GILS)];
-    words[..3].copy_from_slice(&[runtime, text.0, text.1]);
-    words[3..3 + gils.len()].copy_from_slice(gils);
+    words[0] = runtime;
+    for (index, &(start, end)) in text.iter().take(MAX_TEXTS).enumerate() {
+        words[1 + 2 * index..][..2].copy_from_slice(&[start, end]);
+    }
+    words[GILS..][..gils.len()].copy_from_slice(gils);
     let Layout { thread, frame, code, gil, .. } = layout;
     let (head, cframe_current) = match thread.head {
         FrameHead::Direct(head) => (head, NONE),
@@ -74,7 +81,7 @@ pub fn target(layout: &Layout, runtime: u64, text: (u64, u64), gils: &[u64]) -> 
         code.first_line,
     ];
     for (index, pair) in numbers.chunks(2).enumerate() {
-        words[3 + MAX_GILS + index] = pair[0] & NONE | pair[1] << 32;
+        words[GILS + MAX_GILS + index] = pair[0] & NONE | pair[1] << 32;
     }
     words
 }
@@ -137,7 +144,7 @@ pub mod flag {
     pub const WAKER_GIL: u8 = 32;
     /// Off the CPU since before it was observed.
     pub const OPEN: u8 = 64;
-    /// Runs code that is not the interpreter's.
+    /// Runs code that is neither the interpreter's nor the C library's.
     pub const NATIVE: u8 = 128;
 }
 

@@ -51,7 +51,7 @@ pub struct Kernel {
 struct Observed {
     traced: Traced,
     runtime: u64,
-    text: (u64, u64),
+    text: Vec<(u64, u64)>,
 }
 
 impl Kernel {
@@ -75,7 +75,7 @@ impl Kernel {
     pub fn observe(
         &mut self,
         process: &Process,
-        text: (u64, u64),
+        text: Vec<(u64, u64)>,
         now: Nanos,
         sink: &mut Sink<'_>,
     ) -> Result<(), KernelError> {
@@ -83,7 +83,7 @@ impl Kernel {
         let watched = self.observed.contains_key(&pid);
         self.watch(pid)?;
         let traced = Traced::new(process);
-        let target = abi::target(traced.layout(), process.runtime, text, &[]);
+        let target = abi::target(traced.layout(), process.runtime, &text, &[]);
         put(&mut self.targets, pid as u32, target, "targets")?;
         let mut observed = Observed { traced, runtime: process.runtime, text };
         if let Ok(Some(update)) = observed.traced.refresh(now, &mut self.next_gil, sink) {
@@ -127,7 +127,7 @@ impl Kernel {
 
     fn apply(&mut self, pid: Pid, observed: &Observed, update: &Update) {
         if let Some(gils) = &update.gils {
-            let target = abi::target(observed.traced.layout(), observed.runtime, observed.text, gils);
+            let target = abi::target(observed.traced.layout(), observed.runtime, &observed.text, gils);
             let _ = self.targets.insert(pid as u32, target, 0);
         }
         for (tid, states) in &update.tstates {

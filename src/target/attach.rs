@@ -21,14 +21,17 @@ pub struct Target {
 }
 
 impl Target {
-    /// Where the interpreter's own code is: the executable mappings of the file that it is in. Empty if they cannot be
-    /// read.
-    pub fn text(&self) -> (u64, u64) {
+    /// Where the interpreter's own code is, and that of the C library and the loader which it leans on. Empty if that
+    /// cannot be read.
+    pub fn text(&self) -> Vec<(u64, u64)> {
+        const LIBRARIES: [&str; 8] = ["libc.", "libc-", "ld-", "libm.", "libm-", "libpthread", "ld.so", "[vdso]"];
         let maps = self.located.process.maps().unwrap_or_default();
-        let own = maps
-            .iter()
-            .filter(|mapping| mapping.executable && mapping.path.as_deref() == Some(self.located.binary.as_path()));
-        own.fold((u64::MAX, 0), |(start, end), mapping| (start.min(mapping.start), end.max(mapping.end)))
+        let own = maps.iter().filter(|mapping| {
+            let Some(path) = mapping.path.as_deref().filter(|_| mapping.executable) else { return false };
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            path == self.located.binary || LIBRARIES.iter().any(|library| name.starts_with(library))
+        });
+        own.map(|mapping| (mapping.start, mapping.end)).collect()
     }
 }
 

@@ -68,6 +68,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 #define MAX_FRAMES 256
 #define MAX_TSTATES 4
 #define MAX_GILS 16
+#define MAX_TEXTS 8
 #define MAX_INTERPRETERS 8
 #define MAX_LISTED 256
 // An offset of a field that this version does not have.
@@ -94,7 +95,7 @@ const volatile u64 min_wait = 0;
 // An observed process: where its interpreter keeps what. Offsets in bytes.
 struct target {
     u64 runtime;
-    u64 text_start, text_end;
+    u64 text[MAX_TEXTS][2]; // from, to: the interpreter's own code and that of the C library
     u64 gils[MAX_GILS];
     u32 gil_count;
     u32 interpreters_head, interp_next, interp_threads;
@@ -130,7 +131,7 @@ enum flag {
     WAKER = 16,     // with a waker
     WAKER_GIL = 32, // and the GIL was read then
     OPEN = 64,      // off the CPU since before it was observed
-    NATIVE = 128,   // runs code that is not the interpreter's
+    NATIVE = 128,   // runs code that is neither the interpreter's nor the C library's
 };
 // Of samples, where threads have no GIL.
 #define ATTACHED 2
@@ -764,8 +765,10 @@ int on_cpu_clock(void *ctx)
         read_u32(states->tstate[0] + t->ts_state) == 1)
         flags |= ATTACHED;
     struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-    if (regs->ip < t->text_start || regs->ip >= t->text_end)
-        flags |= NATIVE;
+    flags |= NATIVE;
+    for (int i = 0; i < MAX_TEXTS; i++)
+        if (regs->ip >= t->text[i][0] && regs->ip < t->text[i][1])
+            flags &= ~NATIVE;
     struct sample_record record = {
         .header = {.kind = REC_SAMPLE, .flags = flags, .syscall = -1, .tid = tid, .tgid = tgid},
         .at = now,
