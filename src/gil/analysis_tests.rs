@@ -96,6 +96,16 @@ fn kernel_mode_has_a_timeline() {
 }
 
 #[test]
+fn a_thread_does_not_cause_its_own_waiting() {
+    let mut analysis = analysis();
+    analysis.off_cpu(&off(B, 10 * MS, 15 * MS, ThreadState::GilWait, 1, held_by(A, 4)));
+    analysis.sample(Nanos(12 * MS), 1, B, ThreadState::GilHeld, stack(1));
+    analysis.finish(Nanos(30 * MS));
+    let summary = analysis.summary(1e6);
+    assert_eq!((summary.caused_ns, summary.gap_ns, summary.unknown_ns), (2 * MS, 0, 3 * MS));
+}
+
+#[test]
 fn the_parts_add_up_while_it_goes_on() {
     let mut analysis = analysis();
     for i in 0..100 {

@@ -456,6 +456,9 @@ mod tests {
         assert_eq!(drops(handed), (0, 2), "it did not ask C");
         let again = [held, (100, released(A, 5)), (110, seen(Holder::Held(A), 5)), (150, timed_out(B, A, 20))];
         assert_eq!(drops(again.into_iter().chain([(200, released(A, 5))])), (1, 1), "A took it again, and was asked");
+        let other = [held, (100, released(A, 5)), (110, woken(C)), (120, released(C, 6)), (130, woken(A))];
+        let to_a = other.into_iter().chain([(150, timed_out(B, A, 20)), (200, released(A, 7))]);
+        assert_eq!(drops(to_a), (0, 3), "C has had it since B fell asleep, so B does not ask");
         let unseen = [held, (150, timed_out(B, A, 20)), (152, seen(Holder::Held(B), 6))];
         assert_eq!(drops(unseen), (1, 0), "the one that asked got it without sleeping again");
     }
