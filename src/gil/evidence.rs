@@ -123,3 +123,82 @@ fn insert<T>(things: &mut VecDeque<T>, thing: T, at: impl Fn(&T) -> Nanos) {
         things.pop_front();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gil::facts::Holder;
+    use crate::gil::fixture::stack;
+
+    const A: ThreadId = ThreadId(1);
+    const B: ThreadId = ThreadId(2);
+
+    /// What `[from, to)` of a hold of A over `[100, 200)` is put down to: numbers of stacks and times.
+    fn split(facts: &[(u64, What)], span: Span, from: u64, to: u64) -> Vec<(u32, u64)> {
+        let mut evidence = Evidence::default();
+        facts.iter().for_each(|&(at, what)| evidence.learn(&Fact { at: Nanos(at), what }));
+        let mut parts = Vec::new();
+        let number = |id| (0..9).find(|&number| stack(number) == id).unwrap();
+        let part = Part { start: Nanos(from), end: Nanos(to) };
+        evidence.split(A, &span, Nanos(200), part, |stack, time| parts.push((number(stack), time)));
+        parts.retain(|part| part.1 > 0);
+        assert_eq!(parts.iter().map(|part| part.1).sum::<u64>(), to - from);
+        parts
+    }
+
+    fn hold_with(acquired: Option<StackId>, released: Option<StackId>) -> Span {
+        let mut span = Span::new(Nanos(100), Holder::Held(A));
+        (span.acquired, span.released) = (acquired, released);
+        span
+    }
+
+    fn hold() -> Span {
+        hold_with(Some(stack(7)), Some(stack(8)))
+    }
+
+    fn sample(thread: ThreadId, number: u32) -> What {
+        What::Sampled { thread, stack: stack(number), holds: true }
+    }
+
+    fn off(thread: ThreadId, since: u64, number: u32) -> What {
+        What::HeldOffCpu { thread, since: Nanos(since), stack: stack(number) }
+    }
+
+    #[test]
+    fn without_evidence_it_is_where_it_was_released_or_acquired() {
+        assert_eq!(split(&[], hold(), 110, 190), [(8, 80)]);
+        assert_eq!(split(&[], hold_with(Some(stack(7)), None), 110, 190), [(7, 80)]);
+        assert_eq!(split(&[], hold_with(None, None), 110, 190), [(0, 80)]);
+        let others = [(50, sample(A, 1)), (120, sample(B, 1)), (150, off(B, 130, 1)), (200, sample(A, 1))];
+        assert_eq!(split(&others, hold(), 110, 190), [(8, 80)], "another thread's, or of another hold");
+    }
+
+    #[test]
+    fn samples_share_the_time_by_nearness() {
+        let samples = [(120, sample(A, 1)), (130, sample(B, 5)), (140, sample(A, 2)), (180, sample(A, 3))];
+        assert_eq!(split(&samples, hold(), 100, 200), [(1, 30), (2, 30), (3, 40)]);
+        assert_eq!(split(&samples, hold(), 125, 128), [(1, 3)]);
+        assert_eq!(split(&samples, hold(), 135, 150), [(2, 15)]);
+        assert_eq!(split(&samples, hold(), 150, 170), [(2, 10), (3, 10)]);
+        assert_eq!(split(&samples, hold(), 190, 200), [(3, 10)]);
+    }
+
+    #[test]
+    fn off_the_cpu_its_stack_is_known_exactly() {
+        let facts = [(120, off(A, 110, 1)), (125, sample(A, 4)), (160, off(A, 150, 2))];
+        assert_eq!(split(&facts, hold(), 100, 200), [(4, 10), (1, 10), (4, 30), (2, 10), (4, 40)]);
+        assert_eq!(split(&facts, hold(), 115, 155), [(1, 5), (4, 30), (2, 5)]);
+        assert_eq!(split(&facts, hold(), 152, 158), [(2, 6)]);
+        assert_eq!(split(&facts[..1], hold(), 105, 130), [(8, 5), (1, 10), (8, 10)]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut evidence = Evidence::default();
+        for at in 0..2 * REMEMBERED as u64 {
+            evidence.learn(&Fact { at: Nanos(at), what: sample(A, 0) });
+            evidence.learn(&Fact { at: Nanos(at), what: off(A, at, 0) });
+        }
+        assert_eq!((evidence.samples.len(), evidence.off_cpu.len()), (REMEMBERED, REMEMBERED));
+    }
+}

@@ -38,7 +38,8 @@ pub struct Span {
 }
 
 impl Span {
-    fn new(start: Nanos, holder: Holder) -> Span {
+    /// One that just began.
+    pub fn new(start: Nanos, holder: Holder) -> Span {
         Span {
             start,
             holder,
@@ -169,9 +170,13 @@ impl Holders {
         *back = at.max(*back);
     }
 
+    fn back(&self, thread: ThreadId) -> Nanos {
+        self.back.get(thread).copied().unwrap_or_default()
+    }
+
     /// The earliest moment from `after` to `at` at which the thread was on the CPU to take the GIL.
     fn earliest(&self, thread: ThreadId, after: Nanos, at: Nanos) -> Nanos {
-        let back = self.back.get(thread).copied().unwrap_or_default();
+        let back = self.back(thread);
         if back <= at { back.max(after) } else { at }
     }
 
@@ -245,7 +250,8 @@ impl Holders {
     ///
     /// - the numbers of switches then and now are equal: it has not changed hands, and the thread has woken the
     ///   other for another reason (the mutex that guards the GIL's fields);
-    /// - the GIL went to the thread unseen. It took it as soon as it could after the last that is known.
+    /// - the GIL went to the thread unseen: when it came back to the CPU, if that was since; else it is not known when,
+    ///   and it is left to the other.
     fn released(&mut self, at: Nanos, by: ThreadId, stack: StackId, switches: Option<u32>) {
         let current = *self.current();
         if at < current.confirmed {
@@ -258,8 +264,13 @@ impl Holders {
             if unchanged && !retaken && current.holder != Holder::Unknown {
                 return;
             }
-            let after = if current.holder == Holder::Free { current.start } else { current.confirmed };
-            let from = if current.holder == Holder::Unknown { at } else { self.earliest(by, after, at) };
+            let from = match current.holder {
+                Holder::Free => self.earliest(by, current.start, at),
+                Holder::Held(_) => {
+                    Some(self.back(by)).filter(|back| (current.confirmed..at).contains(back)).unwrap_or(at)
+                }
+                Holder::Unknown => at,
+            };
             self.change_from(from, Holder::Held(by));
         }
         let current = self.current_mut();
@@ -336,5 +347,153 @@ fn keep(holds: &mut Vec<Hold>, span: &Span, end: Nanos) {
     match holds.last_mut() {
         Some(last) if last.thread == thread && last.end == span.start => last.end = end,
         _ => holds.push(Hold { start: span.start, end, thread }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gil::fixture::stack;
+
+    const A: ThreadId = ThreadId(1);
+    const B: ThreadId = ThreadId(2);
+    const C: ThreadId = ThreadId(3);
+
+    fn learn(facts: impl IntoIterator<Item = (u64, What)>) -> Holders {
+        let mut holders = Holders::new(true);
+        facts.into_iter().for_each(|(at, what)| holders.learn(&Fact { at: Nanos(at), what }));
+        holders
+    }
+
+    fn seen(holder: Holder, switches: u32) -> What {
+        What::Seen { holder, switches: Some(switches) }
+    }
+
+    fn released(by: ThreadId, switches: u32) -> What {
+        What::Released { by, stack: stack(1), switches: Some(switches) }
+    }
+
+    fn timed_out(thread: ThreadId, over: ThreadId, since: u64) -> What {
+        What::TimedOut { thread, stack: stack(2), over: Some(over), since: Nanos(since) }
+    }
+
+    fn woken(thread: ThreadId) -> What {
+        What::Woken { thread, stack: stack(2) }
+    }
+
+    /// The holds up to 1000, as (start, end, thread).
+    fn holds(facts: impl IntoIterator<Item = (u64, What)>) -> Vec<(u64, u64, u32)> {
+        let holds = learn(facts).take_holds(Nanos(1000));
+        holds.iter().map(|hold| (hold.start.0, hold.end.0, hold.thread.0)).collect()
+    }
+
+    fn drops(facts: impl IntoIterator<Item = (u64, What)>) -> (u64, u64) {
+        let holders = learn(facts);
+        (holders.forced, holders.voluntary)
+    }
+
+    #[test]
+    fn from_hand_to_hand_with_a_gap() {
+        let facts = [(10, seen(Holder::Held(A), 5)), (100, released(A, 5)), (130, woken(B))];
+        assert_eq!(holds(facts), [(10, 100, 1), (130, 1000, 2)]);
+    }
+
+    #[test]
+    fn who_sleeps_again_had_not_got_it() {
+        let not_yet = What::NotYet { thread: B, since: Nanos(130) };
+        let lost = [(10, seen(Holder::Held(A), 5)), (100, released(A, 5)), (130, woken(B)), (133, not_yet)];
+        assert_eq!(holds(lost), [(10, 100, 1)]);
+        let to_c = lost.into_iter().chain([(133, seen(Holder::Held(C), 6))]);
+        assert_eq!(holds(to_c), [(10, 100, 1), (100, 1000, 3)], "C was on the CPU all the time");
+        let back = lost.into_iter().chain([(133, seen(Holder::Held(A), 5))]);
+        assert_eq!(holds(back), [(10, 1000, 1)], "A took it again at once");
+    }
+
+    #[test]
+    fn one_taken_back_late_leaves_the_later_ones() {
+        let facts = [
+            (10, seen(Holder::Held(A), 5)),
+            (100, released(A, 5)),
+            (130, woken(B)),
+            (140, woken(C)),
+            (150, What::NotYet { thread: B, since: Nanos(130) }),
+        ];
+        assert_eq!(holds(facts), [(10, 100, 1), (140, 1000, 3)]);
+    }
+
+    #[test]
+    fn who_took_it_while_it_was_free_took_it_as_soon_as_it_was_back() {
+        let free = [(10, seen(Holder::Held(A), 5)), (100, released(A, 5))];
+        let back = (110, What::Back { thread: C });
+        let facts = free.into_iter().chain([back, (140, seen(Holder::Held(C), 6))]);
+        assert_eq!(holds(facts), [(10, 100, 1), (110, 1000, 3)]);
+        let facts = free.into_iter().chain([back, (140, released(C, 6))]);
+        assert_eq!(holds(facts), [(10, 100, 1), (110, 140, 3)], "also if only its release is seen");
+        let left = What::LeftFree { thread: C, stack: stack(3), switches: 6 };
+        assert_eq!(holds(free.into_iter().chain([back, (140, left)])), [(10, 100, 1), (110, 140, 3)]);
+        let left = What::LeftFree { thread: C, stack: stack(3), switches: 5 };
+        assert_eq!(holds(free.into_iter().chain([back, (140, left)])), [(10, 100, 1)], "nobody has had it");
+    }
+
+    #[test]
+    fn a_wake_by_one_that_cannot_hold_it_is_no_release() {
+        let facts = [(10, seen(Holder::Held(A), 5)), (50, released(C, 5))];
+        assert_eq!(holds(facts), [(10, 1000, 1)]);
+        assert_eq!(drops(facts), (0, 0));
+        let facts = [(10, seen(Holder::Held(A), 5)), (50, released(C, 6))];
+        assert_eq!(holds(facts), [(10, 50, 1)], "it has changed hands, when is not known");
+        let facts = [(10, seen(Holder::Held(A), 5)), (30, What::Back { thread: C }), (50, released(C, 6))];
+        assert_eq!(holds(facts), [(10, 30, 1), (30, 50, 3)]);
+    }
+
+    #[test]
+    fn a_drop_is_forced_if_a_waiter_had_timed_out_over_the_same_holder() {
+        let held = (10, seen(Holder::Held(A), 5));
+        assert_eq!(drops([held, (200, released(A, 5))]), (0, 1));
+        assert_eq!(drops([held, (150, timed_out(B, A, 20)), (200, released(A, 5))]), (1, 0));
+        let handed =
+            [held, (100, released(A, 5)), (110, woken(C)), (150, timed_out(B, A, 20)), (200, released(C, 6))];
+        assert_eq!(drops(handed), (0, 2), "it did not ask C");
+        let again = [held, (100, released(A, 5)), (110, seen(Holder::Held(A), 5)), (150, timed_out(B, A, 20))];
+        assert_eq!(drops(again.into_iter().chain([(200, released(A, 5))])), (1, 1), "A took it again, and was asked");
+        let other = [held, (100, released(A, 5)), (110, woken(C)), (120, released(C, 6)), (130, woken(A))];
+        let to_a = other.into_iter().chain([(150, timed_out(B, A, 20)), (200, released(A, 7))]);
+        assert_eq!(drops(to_a), (0, 3), "C has had it since B fell asleep, so B does not ask");
+        let unseen = [held, (150, timed_out(B, A, 20)), (152, seen(Holder::Held(B), 6))];
+        assert_eq!(drops(unseen), (1, 0), "the one that asked got it without sleeping again");
+    }
+
+    #[test]
+    fn who_times_out_takes_it_only_if_it_is_free() {
+        let held = (10, seen(Holder::Held(A), 5));
+        assert_eq!(holds([held, (150, timed_out(B, A, 20))]), [(10, 1000, 1)]);
+        assert_eq!(holds([held, (100, released(A, 5)), (150, timed_out(B, A, 20))]), [(10, 100, 1), (150, 1000, 2)]);
+    }
+
+    #[test]
+    fn what_comes_late_counts_if_nothing_newer_is_known() {
+        let facts = [(10, seen(Holder::Held(A), 5)), (100, seen(Holder::Held(B), 6))];
+        let late = facts.into_iter().chain([(50, seen(Holder::Free, 5))]);
+        assert_eq!(holds(late), [(10, 100, 1), (100, 1000, 2)]);
+        let late = facts.into_iter().chain([(900, seen(Holder::Free, 6)), (500, seen(Holder::Held(C), 7))]);
+        assert_eq!(holds(late), [(10, 100, 1), (100, 900, 2)]);
+    }
+
+    #[test]
+    fn a_thread_sampled_without_it_does_not_hold_it() {
+        let sampled = |thread, holds| What::Sampled { thread, stack: stack(1), holds };
+        let facts = [(10, seen(Holder::Held(A), 5)), (50, sampled(B, false)), (60, sampled(A, false))];
+        assert_eq!(holds(facts), [(10, 60, 1)]);
+        assert_eq!(holds([(10, seen(Holder::Held(A), 5)), (50, sampled(B, true))]), [(10, 50, 1), (50, 1000, 2)]);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_bounded_but_stays_in_the_timeline() {
+        let rounds = 2 * REMEMBERED as u64;
+        let mut holders =
+            learn((1..=rounds).map(|i| (10 * i, seen(Holder::Held(if i % 2 == 0 { A } else { B }), 0))));
+        assert_eq!(holders.len(), REMEMBERED);
+        assert_eq!(holders.between(Nanos(0), Nanos(5)).count(), 0);
+        assert_eq!(holders.take_holds(Nanos(u64::MAX)).len() as u64, rounds);
     }
 }

@@ -4,11 +4,15 @@
 //! What happened at it is told by [`analysis`]; all other modules here are its parts.
 
 pub mod analysis;
+#[cfg(test)]
+mod analysis_tests;
 mod by_thread;
 mod cover;
 mod evidence;
 mod exact;
 mod facts;
+#[cfg(test)]
+mod fixture;
 mod holders;
 mod in_order;
 mod ledger;

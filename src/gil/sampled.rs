@@ -86,6 +86,11 @@ impl Sampled {
     /// Nothing more comes.
     pub fn finish(&mut self, end: Nanos) {
         self.tick_is_complete(end.max(self.at));
+        if let Some(timeline) =
+            self.timeline.as_mut().filter(|timeline| timeline.waiters.last().is_some_and(|last| last.1 > 0))
+        {
+            timeline.waiters.push((end.max(self.at), 0));
+        }
         for (thread, run) in self.runs.iter_mut().filter_map(|(thread, run)| Some((thread, run.take()?))) {
             self.ledger.wait_ends(thread, run.length);
         }

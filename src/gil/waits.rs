@@ -170,3 +170,126 @@ fn continues(wait: &Wait, off: &OffCpu, glimpse: &GilGlimpse, woke: Nanos) -> bo
         _ => a_look && !(wait.end..=off.start).contains(&woke),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{GilId, Syscall, ThreadState, Wake};
+    use crate::gil::fixture::stack;
+
+    const WAITER: ThreadId = ThreadId(1);
+    const OTHER: ThreadId = ThreadId(2);
+
+    fn glimpse(holder: Option<ThreadId>, switches: u32) -> GilGlimpse {
+        GilGlimpse { gil: GilId(0), holder, locked: holder.is_some(), switches }
+    }
+
+    /// A slice from and to so many microseconds, that timed out.
+    fn slice(start: u64, end: u64, gil: GilGlimpse) -> OffCpu {
+        OffCpu {
+            thread: WAITER,
+            start: Nanos(start * 1000),
+            end: Nanos(end * 1000),
+            state: ThreadState::GilWait,
+            stack: stack(1),
+            lost: false,
+            wake: None,
+            gil: Some(gil),
+            open: false,
+        }
+    }
+
+    fn woken(slice: OffCpu, switches: u32) -> OffCpu {
+        let wake = Wake { at: slice.end, by: Some(OTHER), stack: stack(9), switches: Some(switches) };
+        OffCpu { wake: Some(wake), ..slice }
+    }
+
+    /// Whether the second goes on with the first.
+    fn one_wait(first: OffCpu, second: OffCpu) -> bool {
+        let mut waits = WaitsByThread::default();
+        waits.slice(&first, &first.gil.unwrap());
+        matches!(waits.slice(&second, &second.gil.unwrap()), Slice::More { since } if since == first.end)
+    }
+
+    fn by_other(switches: u32) -> GilGlimpse {
+        glimpse(Some(OTHER), switches)
+    }
+
+    #[test]
+    fn slices_that_time_out_are_one_wait() {
+        let first = slice(0, 5000, by_other(7));
+        assert!(one_wait(first, slice(5003, 9000, by_other(7))));
+        assert!(one_wait(first, slice(5003, 9000, by_other(8))));
+        assert!(one_wait(first, slice(5003, 9000, by_other(40))), "it only looked");
+        assert!(!one_wait(first, slice(5050, 9000, by_other(40))), "it may have had it");
+        assert!(one_wait(first, slice(9000, 9100, by_other(7))), "nobody has had it");
+        assert!(one_wait(slice(0, 5000, by_other(u32::MAX)), slice(8000, 9000, by_other(0))), "the number wraps");
+    }
+
+    #[test]
+    fn who_loses_the_race_goes_on_waiting() {
+        let first = woken(slice(0, 300, by_other(7)), 9);
+        assert!(one_wait(first, slice(400, 500, by_other(9))), "the releaser took it again");
+        assert!(one_wait(first, slice(400, 500, by_other(10))), "another took it");
+        assert!(!one_wait(first, slice(400, 500, glimpse(None, 10))), "it took it itself");
+        assert!(!one_wait(first, slice(400, 500, by_other(11))), "it took it itself, then another did");
+        assert!(one_wait(first, slice(305, 500, by_other(11))), "two did before it could look");
+    }
+
+    #[test]
+    fn who_has_woken_another_has_had_it() {
+        let first = woken(slice(0, 300, by_other(7)), 9);
+        let mut waits = WaitsByThread::default();
+        waits.slice(&first, &first.gil.unwrap());
+        let wake = Wake { at: Nanos(304_000), by: Some(WAITER), stack: stack(1), switches: Some(10) };
+        let other = OffCpu { thread: OTHER, wake: Some(wake), ..slice(200, 400, by_other(9)) };
+        waits.slice(&other, &other.gil.unwrap());
+        let next = slice(305, 500, by_other(11));
+        assert!(matches!(waits.slice(&next, &next.gil.unwrap()), Slice::First { before: Some(_) }));
+    }
+
+    #[test]
+    fn another_stack_is_another_wait_unless_it_was_lost() {
+        let first = slice(0, 5000, by_other(7));
+        let elsewhere = OffCpu { stack: stack(2), ..slice(5003, 9000, by_other(7)) };
+        assert!(!one_wait(first, elsewhere));
+        assert!(one_wait(OffCpu { lost: true, stack: StackId::EMPTY, ..first }, elsewhere));
+        assert!(one_wait(first, OffCpu { lost: true, stack: StackId::EMPTY, ..elsewhere }));
+    }
+
+    #[test]
+    fn a_thread_that_found_it_free_may_take_it_again_without_a_switch() {
+        let first = slice(0, 100, glimpse(None, 7));
+        assert!(one_wait(first, slice(105, 200, by_other(7))));
+        assert!(!one_wait(first, slice(150, 200, by_other(7))));
+        assert!(!one_wait(first, slice(150, 200, by_other(8))));
+        assert!(one_wait(woken(first, 8), slice(150, 200, by_other(8))), "another had it: the number is firm");
+    }
+
+    #[test]
+    fn a_loss_of_the_cpu_does_not_end_a_wait_but_a_call_does() {
+        let first = slice(0, 5000, by_other(7));
+        let last = slice(8000, 9000, by_other(40));
+        let mut waits = WaitsByThread::default();
+        waits.slice(&first, &first.gil.unwrap());
+        waits.suspended(&OffCpu { state: ThreadState::Runnable, ..slice(5005, 7995, by_other(20)) });
+        assert_eq!(waits.slice(&last, &last.gil.unwrap()), Slice::More { since: first.end });
+
+        let blocked = OffCpu { state: ThreadState::Blocked(Syscall(0)), ..slice(9003, 9005, by_other(40)) };
+        let wait = waits.over(WAITER, blocked.start).unwrap();
+        assert_eq!((wait.start, wait.end, wait.release), (first.start, last.end, None));
+        let next = slice(9010, 9100, by_other(40));
+        assert_eq!(waits.slice(&next, &next.gil.unwrap()), Slice::First { before: None });
+    }
+
+    #[test]
+    fn the_taker_that_wakes_the_releaser_is_no_releaser() {
+        let asleep_until_taken = woken(slice(0, 50, glimpse(None, 7)), 8);
+        assert!(woken_by_taker(&asleep_until_taken, &glimpse(None, 7)));
+        assert!(!woken_by_taker(&woken(asleep_until_taken, 7), &glimpse(None, 7)), "released as it fell asleep");
+        assert!(!woken_by_taker(&woken(asleep_until_taken, 8), &by_other(7)));
+        let mut waits = WaitsByThread::default();
+        waits.slice(&asleep_until_taken, &glimpse(None, 7));
+        assert_eq!(waits.over(WAITER, Nanos(50_000)).unwrap().release, None);
+    }
+}
