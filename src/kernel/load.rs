@@ -1,12 +1,13 @@
 //! Getting the BPF programs into the kernel, and saying what to do where that is refused.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
 use aya::programs::RawTracePointRunOptions;
 use aya::programs::{BtfTracePoint, PerfEvent, ProgramError, RawTracePoint, TestRun};
 use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
 use rustc_hash::FxHashMap;
+use rustix::event::epoll;
 
 use super::Kernel;
 use super::clock::Clock;
@@ -48,8 +49,8 @@ pub enum KernelError {
     /// A program could not be attached.
     #[error("the kernel refuses to run gilscope's BPF programs: {}", chain(.0))]
     Program(#[from] ProgramError),
-    /// Samples cannot be taken.
-    #[error("the kernel refuses a clock on every CPU (perf_event_open): {0}")]
+    /// Samples cannot be taken, or records not be waited for.
+    #[error("the kernel refuses a clock on every CPU, or to be waited for (perf_event_open, epoll): {0}")]
     Clock(std::io::Error),
     /// A map could not be used.
     #[error("the kernel's table `{name}` cannot be written: {error}")]
@@ -100,8 +101,10 @@ impl Kernel {
             program.load(tracepoint, &btf)?;
             program.attach()?;
         }
+        let ring = RingBuf::try_from(bpf.take_map("ring").expect("a map")).map_err(map_error("ring"))?;
         Ok(Kernel {
-            ring: RingBuf::try_from(bpf.take_map("ring").expect("a map")).map_err(map_error("ring"))?,
+            calls: calls_of(&ring).map_err(KernelError::Clock)?,
+            ring,
             targets: table(&mut bpf, "targets")?,
             threads: table(&mut bpf, "threads")?,
             tstates: table(&mut bpf, "tstates_of")?,
@@ -115,6 +118,14 @@ impl Kernel {
             forget: Vec::new(),
         })
     }
+}
+
+/// Becomes readable whenever the kernel calls for the ring to be emptied.
+fn calls_of(ring: &RingBuf<MapData>) -> std::io::Result<OwnedFd> {
+    let calls = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let data = epoll::EventData::new_u64(0);
+    epoll::add(&calls, ring.as_fd(), data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+    Ok(calls)
 }
 
 fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError {

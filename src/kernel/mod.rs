@@ -11,11 +11,13 @@ mod load;
 mod stacks;
 mod traced;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Array, HashMap, MapData, RingBuf};
 use aya::{Ebpf, Pod};
 use rustc_hash::FxHashMap;
+use rustix::event::{Timespec, epoll};
 
 use self::abi::{OffKind, flag};
 use self::clock::Clock;
@@ -33,6 +35,8 @@ pub struct Kernel {
     /// Holds the programs and what they are attached to.
     _bpf: Ebpf,
     ring: RingBuf<MapData>,
+    /// Tells when the kernel calls: the ring itself would always be readable, since there is always something in it.
+    calls: OwnedFd,
     targets: HashMap<MapData, u32, abi::Target>,
     threads: HashMap<MapData, u32, abi::Thread>,
     tstates: HashMap<MapData, u32, abi::TStates>,
@@ -141,11 +145,14 @@ impl Kernel {
 
     /// Something that becomes readable when records should be taken out soon.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+        self.calls.as_fd()
     }
 
     /// Takes out what the kernel has recorded since the last time. Returns processes that cannot be read any more.
     pub fn drain(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<Pid> {
+        let mut call = [MaybeUninit::uninit(); 1];
+        // Taking note of a call is all there is to do.
+        let _ = epoll::wait(&self.calls, &mut call, Some(&Timespec::default()));
         while let Some(item) = self.ring.next() {
             if let Some((pid, record)) = abi::decode(&item)
                 && let Some(Some(observed)) = self.observed.get_mut(&(pid as Pid))
