@@ -85,6 +85,8 @@ pub struct SessionInfo {
     pub stopped_ns: u64,
     /// CPU time gilscope itself used, in nanoseconds.
     pub profiler_cpu_ns: u64,
+    /// Times off the CPU that were recorded (kernel mode).
+    pub waits: u64,
     /// Records lost between the kernel and gilscope (kernel mode).
     pub records_lost: u64,
     /// What was degraded, each a sentence with its reason.
@@ -216,6 +218,7 @@ impl Profile {
     }
 
     fn off_cpu(&mut self, off: &OffCpu) {
+        self.session.waits += 1;
         let &OffCpu { thread, start, end, state, stack, lost, .. } = off;
         let index = thread.0 as usize;
         let info = &mut self.threads[index];

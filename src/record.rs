@@ -100,7 +100,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         Ok(())
     })?;
     if !args.quiet {
-        report(args, &profile, &view, summary, &written);
+        report(args, format, &profile, &view, summary, &written);
     }
     let Some(mut child) = child else { return Ok(0) };
     if child.try_wait().is_none() && !args.quiet {
@@ -131,7 +131,14 @@ fn wait(child: &mut Child, signals: &mut Signals) -> Result<u8> {
 }
 
 /// Says what was recorded, how well, and where it is.
-fn report(args: &RecordArgs, profile: &Profile, view: &export::Options, summary: Summary, written: &Path) {
+fn report(
+    args: &RecordArgs,
+    format: Format,
+    profile: &Profile,
+    view: &export::Options,
+    summary: Summary,
+    written: &Path,
+) {
     let session = &profile.session;
     let seconds = session.end.since(session.start) as f64 / 1e9;
     let mut lines = String::new();
@@ -144,15 +151,22 @@ fn report(args: &RecordArgs, profile: &Profile, view: &export::Options, summary:
         let command = crate::export::label::one_line(&info.command.join(" "));
         line(format!("process {}: {command} (Python {}{flavour})", info.pid, info.python));
     }
-    line(format!(
-        "{} samples of {} threads in {seconds:.1} s: {:.1} Hz ({} of {} ticks late); gilscope used {:.1} % of a CPU",
-        profile.samples(),
-        profile.threads.len(),
-        session.ticks as f64 / seconds.max(1e-9),
-        session.late_ticks,
-        session.ticks,
-        session.profiler_cpu_ns as f64 / 1e7 / seconds.max(1e-9),
-    ));
+    let (samples, threads) = (profile.samples(), profile.threads.len());
+    let used = session.profiler_cpu_ns as f64 / 1e7 / seconds.max(1e-9);
+    line(match session.mode {
+        Mode::Kernel => format!(
+            "kernel mode: {threads} threads for {seconds:.1} s, {samples} samples of them on the CPU at {} Hz, {} of \
+             their waits; {} records lost; gilscope used {used:.1} % of a CPU",
+            session.rate_hz, session.waits, session.records_lost
+        ),
+        Mode::Memory => format!(
+            "memory mode: {samples} samples of {threads} threads in {seconds:.1} s: {:.1} Hz ({} of {} ticks late); \
+             gilscope used {used:.1} % of a CPU",
+            session.ticks as f64 / seconds.max(1e-9),
+            session.late_ticks,
+            session.ticks,
+        ),
+    });
     if session.stops > 0 {
         line(format!(
             "stacks that moved too fast were read with their thread stopped: {} times, {:.0} us each on average",
@@ -170,14 +184,16 @@ fn report(args: &RecordArgs, profile: &Profile, view: &export::Options, summary:
     for degraded in &session.degraded {
         line(format!("note: {degraded}"));
     }
-    if summary.amount == 0 {
+    if matches!(format, Format::Report | Format::Chrome) {
+        // They have it all.
+    } else if summary.amount == 0 {
         line(match profile.samples() {
             0 => "no samples: the program ended too soon. A higher rate (-r 1000) may help".to_owned(),
             _ => "no samples in this view: no thread was seen in it. Try --view wall".to_owned(),
         });
     } else {
         line(match view.unit(profile) {
-            Unit::Samples => format!("{} of them are in the view ({})", summary.amount, view_name(args)),
+            Unit::Samples => format!("{} samples are in the view ({})", summary.amount, view_name(args)),
             Unit::Micros => {
                 format!("{:.3} s of thread time are in the view ({})", summary.amount as f64 / 1e6, view_name(args))
             }

@@ -3,8 +3,8 @@
 //!
 //! One event for each CPU, not for each thread: threads that come and go need none, and no context switch of the
 //! target pays for switching events. The period of such an event is constant, and a program with a rhythm of its own
-//! would be seen at the same points of it again and again. So each is given another period whenever records are taken
-//! out, with the rate that was asked for on average.
+//! would be seen at the same points of it again and again. So each is given another period now and then, with the rate
+//! that was asked for on average.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -16,14 +16,21 @@ use perf_event::{Builder, Counter};
 use perf_event_open_sys::ioctls;
 use rustix::io::{FdFlags, fcntl_setfd};
 
+use crate::event::Nanos;
+
 /// Rates differ from the one asked for by up to this part of it.
 const SPREAD: f64 = 0.3;
+/// A period is kept for so many ticks. A new one begins at once: what has passed of the old one, half of it on average,
+/// is lost.
+const KEPT_FOR: f64 = 100.0;
 
 /// The clocks of all CPUs.
 #[derive(Debug)]
 pub struct Clock {
     counters: Vec<Counter>,
     rate: f64,
+    /// When to change the periods.
+    next: Nanos,
     random: u64,
 }
 
@@ -34,7 +41,7 @@ impl Clock {
     /// What the kernel says.
     pub fn open(rate: f64, program: BorrowedFd<'_>) -> io::Result<Clock> {
         let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64);
-        let mut clock = Clock { counters: Vec::new(), rate, random: seed | 1 };
+        let mut clock = Clock { counters: Vec::new(), rate, next: Nanos(0), random: seed | 1 };
         for cpu in online_cpus(&std::fs::read_to_string("/sys/devices/system/cpu/online")?) {
             let mut builder = Builder::new().kind(Software::CPU_CLOCK).any_pid().one_cpu(cpu);
             builder.include_kernel().include_hv().sample_period(clock.period());
@@ -53,8 +60,12 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Changes the periods.
-    pub fn jitter(&mut self) {
+    /// Changes the periods, if it is time to.
+    pub fn jitter(&mut self, now: Nanos) {
+        if now < self.next {
+            return;
+        }
+        self.next = Nanos(now.0 + (KEPT_FOR * 1e9 / self.rate) as u64);
         for index in 0..self.counters.len() {
             let period = self.period();
             // SAFETY: the kernel reads a number of 64 bits from this address, and nothing else.
@@ -70,7 +81,8 @@ impl Clock {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         let unit = (self.random >> 11) as f64 / (1u64 << 53) as f64;
-        (1e9 / (self.rate * (1.0 - SPREAD + 2.0 * SPREAD * unit))) as u64
+        let rate = self.rate * (1.0 + 0.5 / KEPT_FOR);
+        (1e9 / (rate * (1.0 - SPREAD + 2.0 * SPREAD * unit))) as u64
     }
 }
 
@@ -96,11 +108,11 @@ mod tests {
 
     #[test]
     fn rates_are_spread_around_the_one_asked_for() {
-        let mut clock = Clock { counters: Vec::new(), rate: 1000.0, random: 1 };
+        let mut clock = Clock { counters: Vec::new(), rate: 1000.0, next: Nanos(0), random: 1 };
         let rates: Vec<f64> = (0..10_000).map(|_| 1e9 / clock.period() as f64).collect();
         let mean = rates.iter().sum::<f64>() / rates.len() as f64;
-        assert!((mean - 1000.0).abs() < 10.0, "{mean}");
-        assert!(rates.iter().all(|rate| (699.0..1301.0).contains(rate)));
+        assert!((mean - 1005.0).abs() < 10.0, "{mean}");
+        assert!(rates.iter().all(|rate| (699.0..1308.0).contains(rate)));
         assert!(rates.iter().any(|&rate| rate < 750.0) && rates.iter().any(|&rate| rate > 1250.0));
     }
 }

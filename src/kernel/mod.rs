@@ -160,7 +160,7 @@ impl Kernel {
                 observed.traced.record(record);
             }
         }
-        self.clock.jitter();
+        self.clock.jitter(now);
         let lost = self.counters.get(&0, 0).unwrap_or(self.lost);
         if lost > self.lost {
             sink.events.push(Event::RecordsLost { at: now, count: lost - self.lost });

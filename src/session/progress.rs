@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write, stderr};
 
 use super::clock::Ticks;
 use crate::event::Nanos;
-use crate::profile::Profile;
+use crate::profile::{Mode, Profile};
 
 const ON_TERMINAL: u64 = 250_000_000;
 const ELSEWHERE: u64 = 10_000_000_000;
@@ -31,14 +31,17 @@ impl Progress {
         self.next = Nanos(now.0 + every);
         let seconds = now.since(profile.session.start) as f64 / 1e9;
         let several = if processes > 1 { format!(", {processes} processes") } else { String::new() };
-        let line = format!(
-            "recording {seconds:.1} s: {} samples of {} threads{several}, {:.1} Hz, {} late, {} torn",
-            profile.samples(),
-            profile.threads.len(),
-            ticks.made() as f64 / seconds,
-            ticks.late(),
-            profile.lost(),
-        );
+        let (samples, threads) = (profile.samples(), profile.threads.len());
+        let how = match profile.session.mode {
+            Mode::Memory => {
+                let (rate, late) = (ticks.made() as f64 / seconds, ticks.late());
+                format!("{rate:.1} Hz, {late} late, {} torn", profile.lost())
+            }
+            Mode::Kernel => {
+                format!("{} of their waits, {} lost", profile.session.waits, profile.session.records_lost)
+            }
+        };
+        let line = format!("recording {seconds:.1} s: {samples} samples of {threads} threads{several}, {how}");
         // A standard error that is gone is no reason to stop.
         let _ = match self.in_place {
             true => write!(stderr(), "\r{line}\x1b[K").and_then(|()| stderr().flush()),
