@@ -91,10 +91,11 @@ pub fn dump(pid: Pid) -> Result<Dump> {
         foreign_tids: target.foreign_tids,
     };
     let mut sampler = Sampler::new(&process, Stopping::WhenNeeded);
-    let (mut stacks, mut events, mut next_thread) = (Interner::default(), Vec::new(), 0);
+    let (mut stacks, mut events, mut next_thread, mut next_gil) = (Interner::default(), Vec::new(), 0, 0);
     for look in 0..LOOKS {
         events.clear();
-        let mut sink = Sink { stacks: &mut stacks, events: &mut events, next_thread: &mut next_thread };
+        let mut sink =
+            Sink { stacks: &mut stacks, events: &mut events, next_thread: &mut next_thread, next_gil: &mut next_gil };
         sampler.tick(now(), 1, &mut sink)?;
         // The first look finds the threads; one more sees the GIL and them at once.
         if look > 0 && !events.iter().any(|event| matches!(event, Event::Lost { .. })) {

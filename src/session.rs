@@ -76,6 +76,7 @@ struct Session<'a> {
     profile: Profile,
     events: Vec<Event>,
     next_thread: u32,
+    next_gil: u32,
     observed: Vec<Observed>,
     kernel: Option<Kernel>,
     follower: Follower,
@@ -123,6 +124,7 @@ pub fn record(
         profile: Profile::default(),
         events: Vec::new(),
         next_thread: 0,
+        next_gil: 0,
         observed: Vec::new(),
         kernel,
         follower: Follower::new(root, child.is_some(), options.subprocesses),
@@ -225,10 +227,10 @@ impl Session<'_> {
         self.profile.push(&Event::Process { process: id, info: Arc::new(info) });
         let pid = located.pid;
         let process = Process { pid, id, runtime: located.runtime, layout, foreign_tids };
-        let Session { profile, events, next_thread, kernel, .. } = self;
+        let Session { profile, events, next_thread, next_gil, kernel, .. } = self;
         let sampler = match kernel {
             Some(kernel) => {
-                let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread };
+                let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread, next_gil };
                 if let Err(error) = kernel.observe(&process, text, at, &mut sink) {
                     profile.session.degraded.push(format!("process {pid} was not recorded: {error}"));
                 }
@@ -241,8 +243,8 @@ impl Session<'_> {
 
     /// One look at every process. Those that cannot be read any more have ended, or run another program now.
     fn tick(&mut self, at: Nanos, periods: u32) {
-        let Session { profile, events, next_thread, observed, follower, totals, kernel, .. } = self;
-        let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread };
+        let Session { profile, events, next_thread, next_gil, observed, follower, totals, kernel, .. } = self;
+        let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread, next_gil };
         if let Some(kernel) = kernel {
             for pid in kernel.drain(at, &mut sink) {
                 kernel.finish(pid, at, &mut sink);
@@ -270,8 +272,8 @@ impl Session<'_> {
     fn close(mut self) -> Profile {
         let at = now();
         let observed = std::mem::take(&mut self.observed);
-        let Session { profile, events, next_thread, totals, kernel, .. } = &mut self;
-        let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread };
+        let Session { profile, events, next_thread, next_gil, totals, kernel, .. } = &mut self;
+        let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread, next_gil };
         for mut sampler in observed.into_iter().filter_map(|observed| observed.sampler) {
             sampler.finish(at, &mut sink);
             totals.add(&sampler.stats);

@@ -9,6 +9,7 @@ use nix::unistd::Pid as NixPid;
 
 use super::{Check, Verdict};
 use crate::event::Pid;
+use crate::kernel::{self, Kernel};
 use crate::target::access::{self, CAP_SYS_PTRACE};
 use crate::target::error::{AttachError, setcap};
 use crate::target::memory::{Live, Memory, ReadError};
@@ -178,33 +179,38 @@ fn cpu_samples(paranoid: Option<i32>, capabilities: u64) -> Check {
 fn kernel_mode(release: &str, capabilities: u64) -> Check {
     let btf = fs::metadata("/sys/kernel/btf/vmlinux").is_ok();
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    kernel_mode_with(release, capabilities, btf, lockdown.contains("[confidentiality]"))
+    let check = kernel_mode_with(release, capabilities, btf, lockdown.contains("[confidentiality]"));
+    if check.verdict != Verdict::Yes {
+        return check;
+    }
+    match Kernel::load(&kernel::Options { rate: 1.0, min_wait_ns: 0 }) {
+        Ok(_) => check,
+        Err(error) => Check { verdict: Verdict::No, reason: error.to_string(), ..check },
+    }
 }
 
 fn kernel_mode_with(release: &str, capabilities: u64, btf: bool, locked_down: bool) -> Check {
     let check = |verdict, reason: String| {
-        let reason = format!("{reason}. This version of gilscope measures in memory mode only");
         Check::new("kernel_mode", "tracing every wait in the kernel (kernel mode)", verdict, reason)
     };
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let (major, minor) = KERNEL_MODE_SINCE;
-    let privileged = capabilities & CAP_SYS_ADMIN != 0
-        || capabilities & (CAP_BPF | CAP_PERFMON | CAP_SYS_PTRACE) == CAP_BPF | CAP_PERFMON | CAP_SYS_PTRACE;
+    let privileged =
+        capabilities & CAP_SYS_ADMIN != 0 || capabilities & (CAP_BPF | CAP_PERFMON) == CAP_BPF | CAP_PERFMON;
     if version < KERNEL_MODE_SINCE {
-        check(Verdict::No, format!("not possible here: kernel {release} is older than {major}.{minor}"))
+        check(Verdict::No, format!("kernel {release} is older than {major}.{minor}"))
             .remedy(format!("Use a kernel from {major}.{minor} on"))
     } else if !btf {
-        check(Verdict::No, "not possible here: the kernel was built without CONFIG_DEBUG_INFO_BTF".into())
+        check(Verdict::No, "the kernel was built without CONFIG_DEBUG_INFO_BTF".into())
             .remedy("Use a kernel that has /sys/kernel/btf/vmlinux, as those of all major distributions do")
     } else if locked_down {
-        check(Verdict::No, "not possible here: kernel lockdown is at `confidentiality`".into())
-            .remedy("Boot with lockdown=integrity")
+        check(Verdict::No, "kernel lockdown is at `confidentiality`".into()).remedy("Boot with lockdown=integrity")
     } else if !privileged {
-        check(Verdict::No, "possible here, but gilscope lacks CAP_BPF, CAP_PERFMON or CAP_SYS_PTRACE".into())
+        check(Verdict::No, "gilscope lacks CAP_BPF or CAP_PERFMON; without them it measures in memory mode, where waits are estimated".into())
             .remedy(setcap("cap_bpf,cap_perfmon,cap_sys_ptrace"))
     } else {
-        check(Verdict::Yes, "possible here: kernel, BTF and capabilities suffice".into())
+        check(Verdict::Yes, "the kernel takes the BPF programs".into())
     }
 }
 

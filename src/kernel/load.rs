@@ -113,7 +113,6 @@ impl Kernel {
             _bpf: bpf,
             clock,
             lost: 0,
-            next_gil: 0,
             observed: FxHashMap::default(),
             forget: Vec::new(),
         })

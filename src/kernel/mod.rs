@@ -44,7 +44,6 @@ pub struct Kernel {
     counters: Array<MapData, u64>,
     clock: Clock,
     lost: u64,
-    next_gil: u32,
     /// Processes that are observed; their interpreters are known or not yet.
     observed: FxHashMap<Pid, Option<Observed>>,
     /// Stacks that the kernel is to send again.
@@ -90,7 +89,7 @@ impl Kernel {
         let target = abi::target(traced.layout(), process.runtime, &text, &[]);
         put(&mut self.targets, pid as u32, target, "targets")?;
         let mut observed = Observed { traced, runtime: process.runtime, text };
-        if let Ok(Some(update)) = observed.traced.refresh(now, &mut self.next_gil, sink) {
+        if let Ok(Some(update)) = observed.traced.refresh(now, sink) {
             self.apply(pid, &observed, &update);
         }
         if !watched {
@@ -103,8 +102,13 @@ impl Kernel {
     /// Tells the kernel which threads are off the CPU already, and remembers where.
     fn seed(&mut self, process: &Process, traced: &mut Traced, now: Nanos, sink: &mut Sink<'_>) {
         let mut sampler = Sampler::new(process, Stopping::Never);
-        let (mut events, mut next_thread) = (Vec::new(), 0);
-        let mut own = Sink { stacks: &mut *sink.stacks, events: &mut events, next_thread: &mut next_thread };
+        let (mut events, mut next_thread, mut next_gil) = (Vec::new(), 0, 0);
+        let mut own = Sink {
+            stacks: &mut *sink.stacks,
+            events: &mut events,
+            next_thread: &mut next_thread,
+            next_gil: &mut next_gil,
+        };
         // What cannot be read now will be seen when it moves.
         let _ = sampler.tick(now, 1, &mut own);
         for thread in sampler.threads() {
@@ -170,7 +174,7 @@ impl Kernel {
         let pids: Vec<Pid> = self.observed.iter().filter(|(_, known)| known.is_some()).map(|(&pid, _)| pid).collect();
         for pid in pids {
             let Some(Some(mut observed)) = self.observed.remove(&pid) else { continue };
-            let refreshed: Result<_, ReadError> = observed.traced.refresh(now, &mut self.next_gil, sink);
+            let refreshed: Result<_, ReadError> = observed.traced.refresh(now, sink);
             match refreshed {
                 Ok(Some(update)) => self.apply(pid, &observed, &update),
                 Ok(None) => {}

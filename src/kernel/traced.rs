@@ -1,21 +1,18 @@
 //! One process in kernel mode: its threads, GILs and stacks as user space knows them, and what the kernel's records
 //! of it mean. Owned by [`super::Kernel`].
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 
 use super::abi::{self, OffKind, Record, flag};
 use super::stacks::Stacks;
-use crate::event::{
-    Event, GilGlimpse, GilId, GilInfo, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
-};
+use crate::event::{Event, GilGlimpse, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake};
 use crate::intern::StackId;
 use crate::sampler::Process;
+use crate::sampler::gils::Gils;
 use crate::sampler::naming::Naming;
 use crate::sampler::registry::{Registry, Sink};
 use crate::target::layout::Layout;
-use crate::target::memory::{Live, Memory, ReadError};
+use crate::target::memory::{Live, ReadError};
 
 /// What a thread was doing when observation began.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +36,7 @@ pub struct Traced {
     threads: FxHashMap<Tid, ThreadId>,
     /// Threads by thread state.
     by_tstate: FxHashMap<u64, ThreadId>,
-    gils: FxHashMap<u64, (GilId, Arc<GilInfo>)>,
+    gils: Gils,
     seeds: FxHashMap<Tid, Seed>,
     /// Records since the last look.
     records: Vec<Record>,
@@ -66,7 +63,7 @@ impl Traced {
             stacks: Stacks::default(),
             threads: FxHashMap::default(),
             by_tstate: FxHashMap::default(),
-            gils: FxHashMap::default(),
+            gils: Gils::default(),
             seeds: FxHashMap::default(),
             records: Vec::new(),
         }
@@ -99,15 +96,12 @@ impl Traced {
     ///
     /// # Errors
     /// The process cannot be read any more.
-    pub fn refresh(
-        &mut self,
-        now: Nanos,
-        next_gil: &mut u32,
-        sink: &mut Sink<'_>,
-    ) -> Result<Option<Update>, ReadError> {
+    pub fn refresh(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Result<Option<Update>, ReadError> {
         let scanned = self.registry.refresh(&self.memory, &self.layout, now, sink)?;
         self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
-        let mut update = Update { gils: self.look_at_gils(now, next_gil, sink), tstates: Vec::new() };
+        let Traced { gils, memory, layout, process, registry, .. } = self;
+        let new = gils.update(memory, layout, *process, registry, now, sink);
+        let mut update = Update { gils: new.then(|| gils.addrs()), tstates: Vec::new() };
         if !scanned {
             return Ok(update.gils.is_some().then_some(update));
         }
@@ -124,34 +118,6 @@ impl Traced {
             update.tstates.push((tid, states.collect()));
         }
         Ok(Some(update))
-    }
-
-    /// Announces GILs that are new or have changed. Returns all addresses if there are new ones.
-    fn look_at_gils(&mut self, now: Nanos, next_gil: &mut u32, sink: &mut Sink<'_>) -> Option<Vec<u64>> {
-        let mut new = false;
-        // The oldest interpreter that uses a GIL owns it; it is the last in the list.
-        for interpreter in self.registry.interpreters.iter().rev().filter(|interpreter| interpreter.gil.addr != 0) {
-            let addr = interpreter.gil.addr;
-            let known = self.gils.get(&addr);
-            if known.is_some_and(|(_, info)| info.enabled == interpreter.gil.enabled) {
-                continue;
-            }
-            let interval = self.memory.u64(addr.wrapping_add(self.layout.gil.interval)).unwrap_or(0);
-            let info = Arc::new(GilInfo {
-                process: self.process,
-                interpreter: known.map_or(interpreter.id, |(_, info)| info.interpreter),
-                enabled: interpreter.gil.enabled,
-                switch_interval_ns: interval.saturating_mul(1000),
-            });
-            let gil = known.map_or(GilId(*next_gil), |&(gil, _)| gil);
-            if known.is_none() {
-                *next_gil += 1;
-                new = true;
-            }
-            self.gils.insert(addr, (gil, info.clone()));
-            sink.events.push(Event::Gil { at: now, gil, info, switched_on_by: None });
-        }
-        new.then(|| self.gils.keys().copied().collect())
     }
 
     /// Turns the records since the last look into events. Stacks that the kernel has to send again come into `forget`.
@@ -219,7 +185,7 @@ impl Traced {
             stack: self.stacks.get(off.waker_stack).unwrap_or(StackId::EMPTY),
             switches: has(flag::WAKER_GIL).then_some(off.waker_switches),
         });
-        let gil = self.gils.get(&off.gil).filter(|_| has(flag::HAS_GIL)).map(|&(gil, _)| GilGlimpse {
+        let gil = self.gils.get(off.gil).filter(|_| has(flag::HAS_GIL)).map(|gil| GilGlimpse {
             gil,
             holder: has(flag::LOCKED).then(|| self.by_tstate.get(&off.holder).copied()).flatten(),
             locked: has(flag::LOCKED),
@@ -249,7 +215,7 @@ impl Traced {
             (false, false, _) if has(flag::LOCKED) => ThreadState::Running,
             (false, false, _) => ThreadState::Native,
         };
-        let gil = self.gils.get(&sample.gil).filter(|_| has(flag::HAS_GIL)).map(|&(gil, _)| gil);
+        let gil = self.gils.get(sample.gil).filter(|_| has(flag::HAS_GIL));
         let (at, periods) = (sample.at, 1);
         sink.events.push(match self.stacks.get(sample.stack) {
             Some(stack) => Event::Sample { at, periods, thread, state, stack, gil },

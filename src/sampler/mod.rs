@@ -13,6 +13,7 @@
 
 pub mod code;
 pub mod frames;
+pub mod gils;
 pub mod linetable;
 pub mod naming;
 mod quiet;
@@ -22,6 +23,7 @@ pub mod thread;
 pub mod tree;
 
 use self::code::CodeCache;
+use self::gils::Gils;
 use self::naming::Naming;
 use self::quiet::Reads;
 use self::registry::{Registry, Sink};
@@ -76,6 +78,8 @@ pub struct Sampler {
     registry: Registry,
     codes: CodeCache,
     naming: Naming,
+    process: ProcessId,
+    gils: Gils,
     stopping: Stopping,
     /// The kernel's clock ticks on every CPU that runs something.
     ticked: bool,
@@ -110,6 +114,8 @@ impl Sampler {
             registry: Registry::new(process.pid, process.id, process.runtime, process.foreign_tids),
             codes: CodeCache::default(),
             naming: Naming::default(),
+            process: process.id,
+            gils: Gils::default(),
             stopping,
             ticked: every_cpu_ticks(),
             stopper: Stopper::default(),
@@ -139,6 +145,8 @@ impl Sampler {
     pub fn tick(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
         self.stopper.release();
         self.registry.refresh(&self.memory, &self.layout, now, sink)?;
+        let Sampler { memory, layout, registry, gils, process, .. } = self;
+        gils.update(memory, layout, *process, registry, now, sink);
         self.poll(now, sink);
         let stopped = match self.stopping {
             Stopping::Always => self.stop_all(),
@@ -280,7 +288,7 @@ impl Sampler {
 
     /// Names what was read, and says what every thread is doing.
     fn report(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
-        let Sampler { memory, layout, registry, codes, reads, scratch, .. } = self;
+        let Sampler { memory, layout, registry, codes, reads, scratch, gils, .. } = self;
         let read = registry.threads.iter_mut().filter(|thread| thread.fresh && thread.turn != Turn::Stop);
         let slots = read.flat_map(|thread| &mut thread.slots);
         let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
@@ -310,9 +318,10 @@ impl Sampler {
                 thread.classify(|index| interpreters[index].gil, layout);
             }
             let (id, state) = (thread.id, thread.state());
+            let gil = thread.gil(interpreters).and_then(|addr| gils.get(addr));
             sink.events.push(match thread.loss {
-                Some(loss) => Event::Lost { at: now, periods, thread: id, state, gil: None, loss },
-                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.stack, gil: None },
+                Some(loss) => Event::Lost { at: now, periods, thread: id, state, gil, loss },
+                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.stack, gil },
             });
         }
         Ok(())

@@ -35,6 +35,8 @@ pub struct Sink<'a> {
     pub events: &'a mut Vec<Event>,
     /// The next thread's id.
     pub next_thread: &'a mut u32,
+    /// The next GIL's.
+    pub next_gil: &'a mut u32,
 }
 
 impl Sink<'_> {

@@ -259,6 +259,14 @@ impl Thread {
         self.slots.first().map(|slot| slot.runner)
     }
 
+    /// The address of the GIL that it holds, or else of that of the interpreter it entered last. None if no interpreter
+    /// of its uses one.
+    pub fn gil(&self, interpreters: &[Interpreter]) -> Option<u64> {
+        let slot = self.slots.iter().find(|slot| slot.holds_gil).or(self.slots.last())?;
+        let gil = &interpreters.get(slot.interpreter)?.gil;
+        gil.enabled.then_some(gil.addr)
+    }
+
     /// CPU time used since it was first seen, in nanoseconds.
     pub fn cpu_ns(&self) -> u64 {
         self.sched.map_or(0, |sched| sched.cpu_ns.saturating_sub(self.cpu_before))

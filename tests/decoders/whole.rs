@@ -128,7 +128,8 @@ pub fn scan(memory: &impl Memory, layout: &Layout) -> Vec<Event> {
     let mut registry = Registry::new(pid, ProcessId(0), RUNTIME, false);
     let (mut stacks, mut events, mut next_thread) = (Interner::default(), Vec::new(), 0);
     for now in [1, 2, 1_000_000_000] {
-        let mut sink = Sink { stacks: &mut stacks, events: &mut events, next_thread: &mut next_thread };
+        let mut sink =
+            Sink { stacks: &mut stacks, events: &mut events, next_thread: &mut next_thread, next_gil: &mut 0 };
         let _ = registry.refresh(memory, layout, Nanos(now), &mut sink);
     }
     events
