@@ -367,15 +367,12 @@ static __always_inline u64 mix(u64 hash, u64 word)
     return hash ^ (hash >> 29);
 }
 
-// Appends the frames of one thread state, innermost first, to the stack in `s`. What the loop counts is kept in
+// Appends the frames that begin with `frame`, innermost first, to the stack in `s`. What the loop counts is kept in
 // memory: the verifier would tell every count from every other, and get nowhere.
-__noinline int walk(struct target *t, struct scratch *s, u64 tstate)
+__noinline int walk(struct target *t, struct scratch *s, u64 frame)
 {
     if (!t || !s)
         return 0;
-    u64 frame = read_u64(tstate + t->ts_head);
-    if (t->cframe_current != NONE && frame)
-        frame = read_u64(frame + t->cframe_current);
     u32 len = t->frame_len & 127;
     for (int i = 0; i < MAX_FRAMES + 32; i++) {
         if (!frame)
@@ -455,10 +452,16 @@ __noinline u64 take_stack(struct target *t, struct scratch *s, struct tstates *s
     for (int i = MAX_TSTATES - 1; i >= 0; i--) {
         if (i >= states->count)
             continue;
-        u64 tstate = states->tstate[i & (MAX_TSTATES - 1)];
-        // Freed meanwhile, and maybe something else now.
-        if (read_u64(tstate + t->ts_interp) == states->interp[i & (MAX_TSTATES - 1)])
-            walk(t, s, tstate);
+        // From `interp` on; the head of the frames is not far behind it.
+        u64 tstate[8] = {};
+        bpf_probe_read_user(tstate, sizeof tstate, (void *)states->tstate[i & (MAX_TSTATES - 1)] + t->ts_interp);
+        // Else it was freed meanwhile, and may be something else now.
+        if (tstate[0] != states->interp[i & (MAX_TSTATES - 1)])
+            continue;
+        u64 frame = tstate[((t->ts_head - t->ts_interp) >> 3) & 7];
+        if (t->cframe_current != NONE && frame)
+            frame = read_u64(frame + t->cframe_current);
+        walk(t, s, frame);
     }
     u32 count = s->stack.frames;
     if (!count && !s->stack.truncated)
@@ -620,13 +623,14 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
     off->start = now;
 }
 
-static __always_inline void returns(struct task_struct *task, u32 tgid, u64 now)
+static __always_inline void returns(struct task_struct *task, u64 now)
 {
     u32 tid = tid_of(task);
     struct thread *thread = bpf_map_lookup_elem(&threads, &tid);
     if (!thread) {
         struct scratch *s = get_scratch();
-        if (s && !(task->flags & PF_EXITING))
+        u32 tgid = tgid_of(task);
+        if (s && !(task->flags & PF_EXITING) && bpf_map_lookup_elem(&targets, &tgid))
             get_thread(tid, s, now);
         return;
     }
@@ -691,10 +695,11 @@ int on_switch(u64 *ctx)
     bool preempt = ctx[0];
     struct task_struct *prev = (struct task_struct *)ctx[1];
     struct task_struct *next = (struct task_struct *)ctx[2];
-    u32 prev_tgid = tgid_of(prev), next_tgid = tgid_of(next);
-    if (bpf_map_lookup_elem(&targets, &next_tgid))
-        returns(next, next_tgid, bpf_ktime_get_ns());
-    struct target *t = bpf_map_lookup_elem(&targets, &prev_tgid);
+    u32 prev_tgid = tgid_of(prev);
+    // Most threads of the machine are idle or nobody's.
+    if (next->pid)
+        returns(next, bpf_ktime_get_ns());
+    struct target *t = prev->pid ? bpf_map_lookup_elem(&targets, &prev_tgid) : 0;
     if (t)
         leaves(prev, preempt, prev_tgid, t, bpf_ktime_get_ns());
     return 0;
@@ -704,9 +709,6 @@ SEC("tp_btf/sched_waking")
 int on_waking(u64 *ctx)
 {
     struct task_struct *task = (struct task_struct *)ctx[0];
-    u32 tgid = tgid_of(task);
-    if (!bpf_map_lookup_elem(&targets, &tgid))
-        return 0;
     u32 tid = tid_of(task);
     struct thread *thread = bpf_map_lookup_elem(&threads, &tid);
     struct scratch *s = get_scratch();
