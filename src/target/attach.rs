@@ -66,11 +66,12 @@ pub fn attach_early(pid: Pid) -> Result<Target, AttachError> {
                 }
             },
         )?;
-    let info = ProcessInfo {
-        pid,
-        command: located.process.command(),
-        python: located.version.to_string(),
-        free_threaded: located.free_threaded,
-    };
+    let command = located.process.command();
+    if command.is_empty() {
+        // It is only just becoming this program.
+        return Err(AttachError::NotStarted { pid });
+    }
+    let info =
+        ProcessInfo { pid, command, python: located.version.to_string(), free_threaded: located.free_threaded };
     Ok(Target { foreign_tids: tid_map(pid).is_some(), located, layout, info })
 }
