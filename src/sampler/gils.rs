@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::registry::{Registry, Sink};
 use crate::event::{Event, GilId, GilInfo, Nanos, ProcessId};
+use crate::target::gil_module::needing_gil;
 use crate::target::layout::Layout;
 use crate::target::memory::Memory;
 
@@ -49,8 +50,11 @@ impl Gils {
                     GilId(*sink.next_gil - 1)
                 }
             };
+            // On from the start, or by an option, it is on without any module.
+            let switched_on = enabled && known.is_some_and(|(_, info)| !info.enabled);
+            let module = switched_on.then(|| needing_gil(memory, layout, interpreter.addr).ok().flatten()).flatten();
             self.known.insert(addr, (gil, info.clone()));
-            sink.events.push(Event::Gil { at: now, gil, info, switched_on_by: None });
+            sink.events.push(Event::Gil { at: now, gil, info, switched_on_by: module.map(Into::into) });
         }
         self.known.len() > before
     }

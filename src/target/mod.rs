@@ -5,6 +5,7 @@ pub mod attach;
 pub mod debug_offsets;
 pub mod elf;
 pub mod error;
+pub mod gil_module;
 pub mod layout;
 pub mod locate;
 pub mod maps;
