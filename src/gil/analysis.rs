@@ -57,6 +57,9 @@ impl GilAnalysis {
     pub fn changed(&mut self, at: Nanos, info: &Arc<GilInfo>, switched_on_by: Option<&Arc<str>>) {
         if info.enabled && !self.info.enabled {
             self.switched_on = Some((at, switched_on_by.cloned()));
+        } else if !info.enabled {
+            // It is on while an extension module is imported, and off again if that can do without it.
+            self.switched_on = None;
         }
         self.latest = self.latest.max(at);
         self.info = info.clone();
