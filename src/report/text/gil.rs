@@ -27,6 +27,10 @@ pub(super) fn name(report: &Report, gil: &Gil) -> String {
 
 /// Everything there is to say about it.
 pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Text) {
+    if gil.wait.count == 0 && report.gils.len() > 1 {
+        // The verdict has said so.
+        return;
+    }
     let estimated = if gil.estimated { ", estimated from samples" } else { "" };
     text.heading(&format!("{}: who waits{estimated}", name(report, gil)));
     waits(gil, text);
