@@ -5,6 +5,7 @@ mod support;
 
 mod errors;
 mod harmless;
+mod kernel;
 mod record;
 mod stacks;
 mod subprocesses;
