@@ -205,9 +205,10 @@ fn check_estimated(program: &Words) -> Result<(), String> {
 fn check_without_gil(program: &Words, mode: &str) {
     let recorded = Recorded::new(program, &["--mode", mode]);
     recorded.check_sums();
-    for thread in recorded.report["threads"].as_array().unwrap() {
+    // The main thread has it for a moment whenever it imports an extension module: it is switched on for that.
+    for thread in ["victim", "holder"] {
         for state in ["gil_wait_s", "gil_held_s", "gil_held_off_cpu_s"] {
-            assert_eq!(thread["states"][state], 0.0, "{thread:#}");
+            assert_eq!(recorded.state(thread, state), 0.0, "{:#}", recorded.thread(thread));
         }
     }
     let gil = recorded.gil();
