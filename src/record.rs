@@ -42,6 +42,9 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         progress: !args.quiet,
         timeline: format.needs_timeline(),
     };
+    let signals = || Signals::new().context("cannot set up signal handling");
+    // A program to be launched is to have the signal mask it would have had; else there is no reason to wait.
+    let early = if args.pid.is_some() { Some(signals()?) } else { None };
     // Before the launch: loading takes longer than a program needs to get going.
     let (kernel, degraded) = match session::collector(&options) {
         Ok(collector) => collector,
@@ -60,8 +63,8 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
             }
         })?),
     };
-    // After the launch: the program keeps the signal mask and the limits it would have had.
-    let mut signals = Signals::new().context("cannot set up signal handling")?;
+    // After the launch: the program keeps the limits it would have had, too.
+    let mut signals = early.map_or_else(signals, Ok)?;
     raise_descriptor_limit();
     let root = match (&child, args.pid) {
         (Some(child), _) => child.pid(),

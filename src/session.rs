@@ -126,8 +126,8 @@ pub fn record(
         next_thread: 0,
         next_gil: 0,
         observed: Vec::new(),
+        follower: Follower::new(root, child.is_some(), options.subprocesses, kernel.is_some()),
         kernel,
-        follower: Follower::new(root, child.is_some(), options.subprocesses),
         totals: crate::sampler::Stats::default(),
         cpu_before: 0,
     };

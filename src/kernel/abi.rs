@@ -23,7 +23,7 @@ const TLBC_SHIFT: u32 = 48;
 /// `struct target`.
 pub type Target = [u64; 48];
 /// `struct tstates`.
-pub type TStates = [u64; 3 * MAX_TSTATES + 1];
+pub type TStates = [u64; 4 * MAX_TSTATES + 1];
 /// `struct thread`.
 pub type Thread = [u64; 27];
 
@@ -86,16 +86,16 @@ pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) 
     words
 }
 
-/// `struct tstates`: thread states in the order they were entered, each with its interpreter and GIL.
-pub fn tstates(states: &[[u64; 3]]) -> TStates {
-    let mut words = [0; 3 * MAX_TSTATES + 1];
+/// `struct tstates`: thread states in the order they were entered, each with its interpreter, its `thread_id` and its GIL.
+pub fn tstates(states: &[[u64; 4]]) -> TStates {
+    let mut words = [0; 4 * MAX_TSTATES + 1];
     let states = &states[..states.len().min(MAX_TSTATES)];
     for (index, state) in states.iter().enumerate() {
         for (field, &value) in state.iter().enumerate() {
             words[field * MAX_TSTATES + index] = value;
         }
     }
-    words[3 * MAX_TSTATES] = states.len() as u64;
+    words[4 * MAX_TSTATES] = states.len() as u64;
     words
 }
 

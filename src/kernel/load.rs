@@ -47,7 +47,7 @@ pub enum KernelError {
     #[error("the kernel does not take gilscope's BPF programs (Linux 5.15 or later is needed): {0}")]
     Load(#[from] EbpfError),
     /// A program could not be attached.
-    #[error("the kernel refuses to run gilscope's BPF programs: {}", chain(.0))]
+    #[error("the kernel refuses to run gilscope's BPF programs: {}", first_line(.0))]
     Program(#[from] ProgramError),
     /// Samples cannot be taken, or records not be waited for.
     #[error("the kernel refuses a clock on every CPU, or to be waited for (perf_event_open, epoll): {0}")]
@@ -62,10 +62,11 @@ pub enum KernelError {
     },
 }
 
-/// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+/// The first line of an error: the rest of one of the kernel's verifier is for the log.
+fn first_line(error: &ProgramError) -> String {
+    let text = error.to_string();
+    log::debug!("{text}");
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// Whether the privileges that kernel mode needs are there.
@@ -138,8 +139,14 @@ fn table<K: aya::Pod, V: aya::Pod>(
     HashMap::try_from(bpf.take_map(name).expect("a map")).map_err(map_error(name))
 }
 
+/// The inode of the pid namespace that the machine starts with (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
 /// How deep gilscope is in pid namespaces, as the kernel sees it: threads have an id in each.
 fn pid_namespace_level(btf: &Btf) -> Result<u32, KernelError> {
+    if std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST_PID_NAMESPACE) {
+        return Ok(0);
+    }
     let mut bpf = EbpfLoader::new().btf(Some(btf)).load(OBJECT)?;
     let program: &mut RawTracePoint = bpf.program_mut("find_level").expect("a program").try_into()?;
     program.load()?;

@@ -14,6 +14,9 @@ use crate::sampler::registry::{Registry, Sink};
 use crate::target::layout::Layout;
 use crate::target::memory::{Live, ReadError};
 
+/// How often lists of threads are walked although nothing seems to have changed, in nanoseconds.
+const SCAN_EVERY: u64 = 250_000_000;
+
 /// What a thread was doing when observation began.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed {
@@ -38,6 +41,8 @@ pub struct Traced {
     by_tstate: FxHashMap<u64, ThreadId>,
     gils: Gils,
     seeds: FxHashMap<Tid, Seed>,
+    /// When all lists were last walked although nothing seemed to have changed.
+    scanned: Nanos,
     /// Records since the last look.
     records: Vec<Record>,
 }
@@ -48,7 +53,7 @@ pub struct Update {
     /// The addresses of its GILs, if they have changed.
     pub gils: Option<Vec<u64>>,
     /// Threads and their thread states; empty for those that have none any more.
-    pub tstates: Vec<(Tid, Vec<[u64; 3]>)>,
+    pub tstates: Vec<(Tid, Vec<[u64; 4]>)>,
 }
 
 impl Traced {
@@ -65,6 +70,7 @@ impl Traced {
             by_tstate: FxHashMap::default(),
             gils: Gils::default(),
             seeds: FxHashMap::default(),
+            scanned: Nanos(0),
             records: Vec::new(),
         }
     }
@@ -97,6 +103,11 @@ impl Traced {
     /// # Errors
     /// The process cannot be read any more.
     pub fn refresh(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Result<Option<Update>, ReadError> {
+        // A thread state may go from the thread that made it to the one it is for, and no list shows that.
+        if now.since(self.scanned) > SCAN_EVERY {
+            self.scanned = now;
+            self.registry.mark_stale();
+        }
         let scanned = self.registry.refresh(&self.memory, &self.layout, now, sink)?;
         self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
         let Traced { gils, memory, layout, process, registry, .. } = self;
@@ -113,7 +124,7 @@ impl Traced {
             let states = thread.slots.iter().map(|slot| {
                 self.by_tstate.insert(slot.reader.tstate(), thread.id);
                 let interpreter = &self.registry.interpreters[slot.interpreter];
-                [slot.reader.tstate(), interpreter.addr, interpreter.gil.addr]
+                [slot.reader.tstate(), interpreter.addr, slot.ident(), interpreter.gil.addr]
             });
             update.tstates.push((tid, states.collect()));
         }

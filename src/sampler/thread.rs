@@ -116,6 +116,11 @@ impl Slot {
         }
     }
 
+    /// `thread_id` when it was found.
+    pub fn ident(&self) -> u64 {
+        self.ident
+    }
+
     /// Whether `view` still shows the thread state of the same thread.
     pub fn is(&self, view: &ThreadStateView) -> bool {
         self.ident == view.thread_id && self.native_id == view.native_id

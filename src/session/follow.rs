@@ -7,7 +7,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::launch::{Child, exit_code};
 use crate::event::{Nanos, Pid};
-use crate::target::attach::{Target, attach};
+use crate::target::attach::{Target, attach, attach_early};
 use crate::target::error::AttachError;
 use crate::target::process::descendants;
 
@@ -28,6 +28,8 @@ pub struct Follower {
     root: Pid,
     launched: bool,
     subprocesses: bool,
+    /// Interpreters are wanted even before they have started.
+    early: bool,
     observed: FxHashSet<Pid>,
     /// Processes that were no Python, with what they ran and when that was seen.
     others: FxHashMap<Pid, (Option<PathBuf>, Nanos)>,
@@ -37,12 +39,14 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A follower of `root`, which gilscope has `launched` or not.
-    pub fn new(root: Pid, launched: bool, subprocesses: bool) -> Follower {
+    /// A follower of `root`, which gilscope has `launched` or not. With `early`, interpreters are found before they have
+    /// started.
+    pub fn new(root: Pid, launched: bool, subprocesses: bool, early: bool) -> Follower {
         Follower {
             root,
             launched,
             subprocesses,
+            early,
             observed: FxHashSet::default(),
             others: FxHashMap::default(),
             found_any: false,
@@ -120,7 +124,7 @@ impl Follower {
             return None;
         }
         let ran = exe();
-        let result = attach(pid);
+        let result = if self.early { attach_early(pid) } else { attach(pid) };
         match &result {
             Err(AttachError::NotPython { .. } | AttachError::OtherPython { .. }) => {
                 self.others.insert(pid, (ran, now));

@@ -40,6 +40,20 @@ impl Target {
 /// # Errors
 /// Those of [`locate`]; [`AttachError::NotStarted`] while the interpreter has no thread yet.
 pub fn attach(pid: Pid) -> Result<Target, AttachError> {
+    let target = attach_early(pid)?;
+    let (memory, layout) = (Live(pid), &target.layout);
+    let head = memory.u64(target.located.runtime.wrapping_add(layout.interpreters_head)).unwrap_or(0);
+    if head == 0 || memory.u64(head.wrapping_add(layout.interp_threads)).unwrap_or(0) == 0 {
+        return Err(AttachError::NotStarted { pid });
+    }
+    Ok(target)
+}
+
+/// The same, but the interpreter need not have started: to see it from its first bytecode on.
+///
+/// # Errors
+/// Those of [`locate`].
+pub fn attach_early(pid: Pid) -> Result<Target, AttachError> {
     let located = locate(pid)?;
     let memory = Live(pid);
     let layout =
@@ -52,15 +66,12 @@ pub fn attach(pid: Pid) -> Result<Target, AttachError> {
                 }
             },
         )?;
-    let head = memory.u64(located.runtime.wrapping_add(layout.interpreters_head)).unwrap_or(0);
-    if head == 0 || memory.u64(head.wrapping_add(layout.interp_threads)).unwrap_or(0) == 0 {
+    let command = located.process.command();
+    if command.is_empty() {
+        // It is only just becoming this program.
         return Err(AttachError::NotStarted { pid });
     }
-    let info = ProcessInfo {
-        pid,
-        command: located.process.command(),
-        python: located.version.to_string(),
-        free_threaded: located.free_threaded,
-    };
+    let info =
+        ProcessInfo { pid, command, python: located.version.to_string(), free_threaded: located.free_threaded };
     Ok(Target { foreign_tids: tid_map(pid).is_some(), located, layout, info })
 }

@@ -388,11 +388,14 @@ pub fn run(command: Command) -> Done {
 /// What `--mode` can say.
 pub const MODES: [&str; 2] = ["memory", "kernel"];
 
-/// gilscope with arguments, in memory mode unless these say otherwise.
+/// gilscope with arguments, in memory mode unless these or `GILSCOPE_TEST_MODE` say otherwise.
 pub fn gilscope<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(GILSCOPE);
     // The log is for whoever asks for it.
-    command.args(arguments).env_remove("RUST_LOG").env("GILSCOPE_MODE", "memory");
+    command
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .env("GILSCOPE_MODE", std::env::var("GILSCOPE_TEST_MODE").unwrap_or("memory".to_owned()));
     command
 }
 

@@ -67,10 +67,12 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 #define RING_SIZE (1 << 24)
 #define MAX_FRAMES 256
 #define MAX_TSTATES 4
+// What is read of a PyThreadState, from `interp` on.
+#define TSTATE_LEN 168
 #define MAX_GILS 16
 #define MAX_TEXTS 8
 #define MAX_INTERPRETERS 8
-#define MAX_LISTED 256
+#define MAX_LISTED 128
 // An offset of a field that this version does not have.
 #define NONE 0xffffffff
 // The part of a GIL that is read: up to its switch_number.
@@ -112,6 +114,7 @@ struct target {
 struct tstates {
     u64 tstate[MAX_TSTATES];
     u64 interp[MAX_TSTATES];
+    u64 ident[MAX_TSTATES]; // thread_id
     u64 gil[MAX_TSTATES];
     u64 count;
 };
@@ -194,6 +197,7 @@ struct exit_record {
 // What is too large for the stack. Programs that use it run with interrupts off, so one for each CPU is enough.
 struct scratch {
     u64 frame[16];
+    u64 tstate[32];
     u64 gil[8];
     struct tstates found;
     struct thread thread;
@@ -308,38 +312,65 @@ static __always_inline u64 gil_of(struct target *t, u64 interp)
 }
 
 // Whether the current thread is the one that a PyThreadState says. It has its tid from 3.11 on (stale after a fork);
-// before, the C library's descriptor of the thread does, to which thread_id (pthread_self()) points.
-static __always_inline bool is_own(struct target *t, u64 tstate, u32 own_tid)
+// before, the C library's descriptor of the thread does, to which thread_id (pthread_self()) points. Returns thread_id, 0
+// if it is another's.
+__noinline u64 own_ident(struct target *t, u64 tstate, u32 own_tid)
 {
-    if (t->ts_native_id != NONE && read_u32(tstate + t->ts_native_id) == own_tid)
-        return true;
+    if (!t)
+        return 0;
     u64 descriptor = read_u64(tstate + t->ts_thread_id);
-    return descriptor && read_u32(descriptor + PTHREAD_TID) == own_tid;
+    if (t->ts_native_id != NONE && read_u32(tstate + t->ts_native_id) == own_tid)
+        return descriptor;
+    return descriptor && read_u32(descriptor + PTHREAD_TID) == own_tid ? descriptor : 0;
 }
 
-// Looks through the interpreter's lists for the current thread's state. New ones come to the head of a list.
-__noinline int find_tstate(struct target *t, struct scratch *s, u32 own_tid)
+// Looks for the current thread's state in the list of an interpreter. New ones come to its head.
+__noinline u64 find_in(struct target *t, u64 interp, u32 own_tid)
+{
+    if (!t)
+        return 0;
+    u64 tstate = read_u64(interp + t->interp_threads);
+    for (int i = 0; i < MAX_LISTED && tstate; i++) {
+        if (read_u64(tstate + t->ts_interp) != interp)
+            break;
+        if (own_ident(t, tstate, own_tid))
+            return tstate;
+        tstate = read_u64(tstate + t->ts_next);
+    }
+    return 0;
+}
+
+// Looks for the current thread's states in all interpreters. Threads enter them from the main one, which is the oldest
+// and the last in the list.
+__noinline int find_tstates(struct target *t, struct scratch *s, u32 own_tid)
 {
     if (!t || !s)
         return 0;
+    u32 found = 0;
     u64 interp = read_u64(t->runtime + t->interpreters_head);
+    __builtin_memset(&s->found, 0, sizeof s->found);
     for (int i = 0; i < MAX_INTERPRETERS && interp; i++) {
-        u64 tstate = read_u64(interp + t->interp_threads);
-        for (int j = 0; j < MAX_LISTED && tstate; j++) {
-            if (read_u64(tstate + t->ts_interp) != interp)
-                break;
-            if (is_own(t, tstate, own_tid)) {
-                s->found.tstate[0] = tstate;
-                s->found.interp[0] = interp;
-                s->found.gil[0] = gil_of(t, interp);
-                s->found.count = 1;
-                return 1;
-            }
-            tstate = read_u64(tstate + t->ts_next);
+        u64 tstate = find_in(t, interp, own_tid);
+        if (tstate) {
+            // Not more than there is room for: the later ones are the outer ones.
+            s->found.tstate[3] = s->found.tstate[2];
+            s->found.tstate[2] = s->found.tstate[1];
+            s->found.tstate[1] = s->found.tstate[0];
+            s->found.tstate[0] = tstate;
+            found++;
         }
         interp = read_u64(interp + t->interp_next);
     }
-    return 0;
+    s->found.count = found < MAX_TSTATES ? found : MAX_TSTATES;
+    for (int i = 0; i < MAX_TSTATES; i++) {
+        u64 tstate = s->found.tstate[i];
+        if (!tstate)
+            break;
+        s->found.interp[i] = read_u64(tstate + t->ts_interp);
+        s->found.ident[i] = read_u64(tstate + t->ts_thread_id);
+        s->found.gil[i] = gil_of(t, s->found.interp[i]);
+    }
+    return found;
 }
 
 // The thread states of the current thread.
@@ -351,7 +382,7 @@ static __always_inline struct tstates *get_tstates(struct target *t, struct scra
         return known;
     struct pid *pid = task->thread_pid;
     u32 own_tid = pid->level ? number_at(pid, pid->level) : (u32)task->pid;
-    if (find_tstate(t, s, own_tid)) {
+    if (find_tstates(t, s, own_tid)) {
         bpf_map_update_elem(&tstates_of, &tid, &s->found, BPF_NOEXIST);
         return bpf_map_lookup_elem(&tstates_of, &tid);
     }
@@ -367,15 +398,12 @@ static __always_inline u64 mix(u64 hash, u64 word)
     return hash ^ (hash >> 29);
 }
 
-// Appends the frames of one thread state, innermost first, to the stack in `s`. What the loop counts is kept in
+// Appends the frames that begin with `frame`, innermost first, to the stack in `s`. What the loop counts is kept in
 // memory: the verifier would tell every count from every other, and get nowhere.
-__noinline int walk(struct target *t, struct scratch *s, u64 tstate)
+__noinline int walk(struct target *t, struct scratch *s, u64 frame)
 {
     if (!t || !s)
         return 0;
-    u64 frame = read_u64(tstate + t->ts_head);
-    if (t->cframe_current != NONE && frame)
-        frame = read_u64(frame + t->cframe_current);
     u32 len = t->frame_len & 127;
     for (int i = 0; i < MAX_FRAMES + 32; i++) {
         if (!frame)
@@ -445,8 +473,9 @@ __noinline int identify_codes(struct target *t, struct scratch *s)
 }
 
 // The current thread's stack: 0 if it has none, else an id that user space can look up. A stack that is new is sent.
-__noinline u64 take_stack(struct target *t, struct scratch *s, struct tstates *states, u32 tgid)
+__noinline u64 take_stack(struct target *t, struct scratch *s, struct tstates *states, u32 tgid, u32 tid)
 {
+    bool stale = false;
     if (!t || !s || !states)
         return 0;
     s->stack.id = mix(1, tgid);
@@ -455,11 +484,23 @@ __noinline u64 take_stack(struct target *t, struct scratch *s, struct tstates *s
     for (int i = MAX_TSTATES - 1; i >= 0; i--) {
         if (i >= states->count)
             continue;
-        u64 tstate = states->tstate[i & (MAX_TSTATES - 1)];
-        // Freed meanwhile, and maybe something else now.
-        if (read_u64(tstate + t->ts_interp) == states->interp[i & (MAX_TSTATES - 1)])
-            walk(t, s, tstate);
+        // From `interp` on: the head of the frames and thread_id are not far behind it.
+        u64 *tstate = s->tstate;
+        tstate[0] = 0;
+        bpf_probe_read_user(tstate, TSTATE_LEN, (void *)states->tstate[i & (MAX_TSTATES - 1)] + t->ts_interp);
+        u64 ident = tstate[((t->ts_thread_id - t->ts_interp) >> 3) & 31];
+        // Else it was freed meanwhile, or has gone to another thread: those are made by the thread that starts the other.
+        if (tstate[0] != states->interp[i & (MAX_TSTATES - 1)] || ident != states->ident[i & (MAX_TSTATES - 1)]) {
+            stale = true;
+            continue;
+        }
+        u64 frame = tstate[((t->ts_head - t->ts_interp) >> 3) & 31];
+        if (t->cframe_current != NONE && frame)
+            frame = read_u64(frame + t->cframe_current);
+        walk(t, s, frame);
     }
+    if (stale)
+        bpf_map_delete_elem(&tstates_of, &tid); // to be looked for anew
     u32 count = s->stack.frames;
     if (!count && !s->stack.truncated)
         return 0;
@@ -615,18 +656,19 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
         kind = OFF_GIL_WAIT;
     off->header.flags = flags;
     off->header.off_kind = kind;
-    off->stack = take_stack(t, s, states, tgid);
+    off->stack = take_stack(t, s, states, tgid, tid);
     // Last: from here on it counts.
     off->start = now;
 }
 
-static __always_inline void returns(struct task_struct *task, u32 tgid, u64 now)
+static __always_inline void returns(struct task_struct *task, u64 now)
 {
     u32 tid = tid_of(task);
     struct thread *thread = bpf_map_lookup_elem(&threads, &tid);
     if (!thread) {
         struct scratch *s = get_scratch();
-        if (s && !(task->flags & PF_EXITING))
+        u32 tgid = tgid_of(task);
+        if (s && !(task->flags & PF_EXITING) && bpf_map_lookup_elem(&targets, &tgid))
             get_thread(tid, s, now);
         return;
     }
@@ -691,10 +733,11 @@ int on_switch(u64 *ctx)
     bool preempt = ctx[0];
     struct task_struct *prev = (struct task_struct *)ctx[1];
     struct task_struct *next = (struct task_struct *)ctx[2];
-    u32 prev_tgid = tgid_of(prev), next_tgid = tgid_of(next);
-    if (bpf_map_lookup_elem(&targets, &next_tgid))
-        returns(next, next_tgid, bpf_ktime_get_ns());
-    struct target *t = bpf_map_lookup_elem(&targets, &prev_tgid);
+    u32 prev_tgid = tgid_of(prev);
+    // Most threads of the machine are idle or nobody's.
+    if (next->pid)
+        returns(next, bpf_ktime_get_ns());
+    struct target *t = prev->pid ? bpf_map_lookup_elem(&targets, &prev_tgid) : 0;
     if (t)
         leaves(prev, preempt, prev_tgid, t, bpf_ktime_get_ns());
     return 0;
@@ -704,9 +747,6 @@ SEC("tp_btf/sched_waking")
 int on_waking(u64 *ctx)
 {
     struct task_struct *task = (struct task_struct *)ctx[0];
-    u32 tgid = tgid_of(task);
-    if (!bpf_map_lookup_elem(&targets, &tgid))
-        return 0;
     u32 tid = tid_of(task);
     struct thread *thread = bpf_map_lookup_elem(&threads, &tid);
     struct scratch *s = get_scratch();
@@ -733,7 +773,8 @@ int on_waking(u64 *ctx)
                 switches = gil_switches(t, s);
             }
             if (own)
-                stack = take_stack(t, s, get_tstates(t, s, own, current, waker, now), own_tgid);
+                stack = take_stack(t, s, get_tstates(t, s, own, current, waker, now), own_tgid,
+                                   waker);
         }
     }
     off->waker = waker;
@@ -772,7 +813,7 @@ int on_cpu_clock(void *ctx)
     struct sample_record record = {
         .header = {.kind = REC_SAMPLE, .flags = flags, .syscall = -1, .tid = tid, .tgid = tgid},
         .at = now,
-        .stack = take_stack(t, s, states, tgid),
+        .stack = take_stack(t, s, states, tgid, tid),
         .gil = gil.gil,
     };
     send(&record, sizeof record, false);
