@@ -5,8 +5,11 @@ mod support;
 
 mod errors;
 mod harmless;
+mod kernel;
 mod record;
+mod reports;
 mod stacks;
 mod subprocesses;
 mod targets;
+mod trace;
 mod unprivileged;

@@ -118,6 +118,34 @@ fn ones_own_program_can_be_recorded() {
 }
 
 #[test]
+fn without_privilege_it_is_memory_mode_and_kernel_mode_says_what_it_needs() {
+    let Some(place) = place() else { return };
+    let record = |mode: &[&str], out: &Path| {
+        let mut command = place.gilscope();
+        command.env_remove("GILSCOPE_MODE").args(["record", "-o"]).arg(out).args(mode).arg("--");
+        command.arg(&place.python).arg(place.script("stall.py")).arg("1");
+        run(command)
+    };
+    for mode in [&[][..], &["--mode", "auto"]] {
+        let out = place.out("auto.report.json");
+        let done = record(mode, &out);
+        assert!(done.ok().contains("STALLED "), "{}", done.stdout);
+        let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+        assert_eq!(report["session"]["mode"], "memory");
+        let degraded = report["session"]["degraded"].to_string();
+        for part in ["waits are estimated", "short ones are missed", "CAP_BPF", "CAP_PERFMON", "setcap", "as root"] {
+            assert!(done.stderr.contains(part) && degraded.contains(part), "{part:?}: {}{degraded}", done.stderr);
+        }
+        fs::remove_file(out).unwrap();
+    }
+    let out = place.out("kernel.report.json");
+    let done = record(&["--mode", "kernel"], &out);
+    assert_denied(&done, &["kernel mode needs", "CAP_BPF", "CAP_PERFMON", "as root", "setcap cap_bpf,cap_perfmon"]);
+    assert!(!done.stdout.contains("READY"), "the program was started: {}", done.stdout);
+    assert!(!out.exists());
+}
+
+#[test]
 fn ones_own_processes_can_be_dumped_if_the_kernel_permits_it() {
     let Some(place) = place() else { return };
     let target = place.start(nobody(), "blocked.py");

@@ -1,8 +1,8 @@
 """One thread holds the GIL while it sleeps; another computes, and times how long it is kept from that.
 
-stall.py SECONDS. Prints READY; at the end `STALLED <seconds> <times> HELD <seconds> <times>`: what the computing thread
-lost in stalls of more than 2 ms, and for how long the other one slept with the GIL held, both between their first and
-last sleep.
+stall.py SECONDS. Prints READY; at the end `SHORT <seconds> <times>` and `STALLED <seconds> <times> HELD <seconds>
+<times>`: what the computing thread lost in stalls of 0.1 to 2 ms (it had no CPU, or the GIL went to and fro), in stalls
+of more than 2 ms, and for how long the other one slept with the GIL held, all between their first and last sleep.
 """
 import ctypes
 import sys
@@ -14,6 +14,7 @@ usleep_with_gil = ctypes.PyDLL(None).usleep
 usleep_without_gil = ctypes.CDLL(None).usleep
 held = []
 stalls = []
+short = []
 done = False
 
 
@@ -33,6 +34,8 @@ def victim():
         now = clock()
         if now - last > 0.002:
             stalls.append(now - last)
+        elif now - last > 0.0001:
+            short.append(now - last)
         last = now
 
 
@@ -43,4 +46,5 @@ computing.start()
 holder.start()
 holder.join()
 computing.join()
+print("SHORT %.6f %d" % (sum(short), len(short)))
 print("STALLED %.6f %d HELD %.6f %d" % (sum(stalls), len(stalls), sum(held), len(held)), flush=True)

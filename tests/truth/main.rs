@@ -8,3 +8,4 @@ mod support;
 mod chains;
 mod gil;
 mod split;
+mod waits;

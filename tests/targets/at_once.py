@@ -1,0 +1,3 @@
+"""Blocks as soon as it can, and ends."""
+import time
+time.sleep(0.05)
