@@ -34,8 +34,10 @@ fn a_report_that_was_saved_is_printed_as_it_was_when_it_was_recorded() {
         assert!(text.stdout.contains("stall.py") && text.stdout.contains(&format!("{mode} mode")), "{}", text.stdout);
 
         let json = report(&file, &["--json"]);
-        let (back, saved): (Value, Value) =
-            (serde_json::from_str(json.ok()).unwrap(), serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap());
+        let (back, saved): (Value, Value) = (
+            serde_json::from_str(json.ok()).unwrap(),
+            serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap(),
+        );
         assert_eq!(back, saved);
         assert_eq!(back["schema"], "gilscope-report/1");
         // And what was printed can be read again.
