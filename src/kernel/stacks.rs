@@ -31,6 +31,8 @@ struct Stack {
     /// The generation of the code cache when `resolved` was made.
     generation: Option<u32>,
     resolved: StackId,
+    /// When all of its code objects were last seen to be what they should be, and the names they had then.
+    whole: Option<(Nanos, StackId)>,
 }
 
 /// The stacks of one process.
@@ -48,7 +50,15 @@ impl Stacks {
     pub fn add(&mut self, id: u64, frames: Vec<(RawFrame, u64)>, truncated: bool) {
         let (frames, keys): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
         let (frames, keys) = (frames.into(), keys.into());
-        let stack = Stack { frames, keys, truncated, used: Nanos(0), generation: None, resolved: StackId::EMPTY };
+        let stack = Stack {
+            frames,
+            keys,
+            truncated,
+            used: Nanos(0),
+            generation: None,
+            resolved: StackId::EMPTY,
+            whole: None,
+        };
         self.stacks.insert(id, stack);
         self.used.push(id);
     }
@@ -79,6 +89,7 @@ impl Stacks {
         for id in used.drain(..) {
             let Some(stack) = stacks.get_mut(&id) else { continue };
             if stack.generation == Some(codes.generation()) {
+                stack.whole = Some((now, stack.resolved));
                 continue;
             }
             let mut whole = true;
@@ -98,15 +109,23 @@ impl Stacks {
             }
             stack.resolved = resolved;
             stack.generation = whole.then(|| codes.generation());
-            if !whole {
-                forget.push(id);
+            match whole {
+                true => stack.whole = Some((now, resolved)),
+                false => forget.push(id),
             }
         }
     }
 
-    /// The stack as last looked up. `None` if it never arrived.
-    pub fn get(&self, id: u64) -> Option<StackId> {
-        if id == 0 { Some(StackId::EMPTY) } else { self.stacks.get(&id).map(|stack| stack.resolved) }
+    /// The stack that a thread has had since `since`, as last looked up. `None` if it never arrived.
+    ///
+    /// Frames keep their code objects alive. So if all were there at a look since then, they were those of the thread,
+    /// even if they are gone now: it may have slept until the end of the program, which frees them all.
+    pub fn get(&self, id: u64, since: Nanos) -> Option<StackId> {
+        if id == 0 {
+            return Some(StackId::EMPTY);
+        }
+        let stack = self.stacks.get(&id)?;
+        Some(stack.whole.filter(|whole| whole.0 >= since).map_or(stack.resolved, |whole| whole.1))
     }
 }
 

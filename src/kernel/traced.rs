@@ -184,7 +184,7 @@ impl Traced {
             OffKind::Stopped => ThreadState::Stopped,
             OffKind::Unknown => ThreadState::Unknown,
         };
-        let mut stack = self.stacks.get(off.stack);
+        let mut stack = self.stacks.get(off.stack, off.start);
         if has(flag::OPEN)
             && let Some(seed) = self.seeds.remove(&off.tid)
         {
@@ -193,7 +193,7 @@ impl Traced {
         let wake = has(flag::WOKEN).then(|| Wake {
             at: off.woken_at,
             by: has(flag::WAKER).then(|| self.threads.get(&off.waker).copied()).flatten(),
-            stack: self.stacks.get(off.waker_stack).unwrap_or(StackId::EMPTY),
+            stack: self.stacks.get(off.waker_stack, off.woken_at).unwrap_or(StackId::EMPTY),
             switches: has(flag::WAKER_GIL).then_some(off.waker_switches),
         });
         let gil = self.gils.get(off.gil).filter(|_| has(flag::HAS_GIL)).map(|gil| GilGlimpse {
@@ -228,7 +228,7 @@ impl Traced {
         };
         let gil = self.gils.get(sample.gil).filter(|_| has(flag::HAS_GIL));
         let (at, periods) = (sample.at, 1);
-        sink.events.push(match self.stacks.get(sample.stack) {
+        sink.events.push(match self.stacks.get(sample.stack, sample.at) {
             Some(stack) => Event::Sample { at, periods, thread, state, stack, gil },
             None => Event::Lost { at, periods, thread, state, gil, loss: Loss::Unreadable },
         });

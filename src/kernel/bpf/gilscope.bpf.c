@@ -435,7 +435,9 @@ __noinline int walk(struct target *t, struct scratch *s, u64 frame)
 // those may be gone soon.
 static __always_inline int send(void *record, u64 size, bool at_once)
 {
-    u64 flags = at_once || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_SIZE / 4 ? 0 : BPF_RB_NO_WAKEUP;
+    // Without force the kernel calls only if all records before this one have been taken out.
+    at_once = at_once || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_SIZE / 4;
+    u64 flags = at_once ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
     if (!bpf_ringbuf_output(&ring, record, size, flags))
         return 0;
     count_lost();
