@@ -57,7 +57,7 @@ pub struct RecordArgs {
     /// Samples a second.
     #[arg(short, long, value_name = "HZ", default_value = "100", value_parser = rate)]
     pub rate: f64,
-    /// Which samples the flame graph shows: those on a CPU, all, or those that hold the GIL.
+    /// What to show: time on the CPU, all time, time holding the GIL, waiting for it, or off the CPU.
     #[arg(long, value_enum, default_value = "cpu")]
     pub view: View,
     /// Put each thread's name at the root of its stacks.
@@ -84,10 +84,11 @@ pub struct RecordArgs {
     /// Whether headings are bold: where there is a terminal (auto), always, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
     pub color: ColorChoice,
-    /// How to look: see the modes with --help.
+    /// How to look.
     #[arg(long, value_enum, default_value = "auto", env = "GILSCOPE_MODE")]
     pub mode: Mode,
-    /// In kernel mode, keep no record of waits shorter than this (totals stay exact), in microseconds.
+    /// In kernel mode, keep no record of waits shorter than this, in microseconds. The threads' totals stay exact; the
+    /// table of the GIL lacks them.
     #[arg(long, value_name = "US", default_value = "0", value_parser = microseconds)]
     pub min_wait: f64,
     /// Print errors only.

@@ -1,7 +1,7 @@
 //! The vocabulary: what a collector can say about a program under observation.
 //!
 //! Read this file first. Collectors (`sampler/`, `kernel/`) turn a living process into these events; everything
-//! after them (`profile`, `gil/`, `export/`) is pure, has no clock of its own and cannot tell which collector spoke.
+//! after them (`profile`, `gil/`, `export/`) is pure and has no clock of its own.
 //!
 //! There are two kinds of evidence. A [`Event::Sample`] is one look at one thread, and stands for a period of the
 //! sampling rate. An [`Event::OffCpu`] is exact: a thread was off the CPU from one moment to another, and why. Memory

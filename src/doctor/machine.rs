@@ -161,7 +161,7 @@ fn run_times(schedstat: &str) -> Check {
 
 fn cpu_samples(paranoid: Option<i32>, capabilities: u64) -> Check {
     let check = |verdict, reason: String| {
-        let reason = format!("{reason}. This version of gilscope does not use it yet");
+        let reason = format!("{reason}. Only kernel mode uses them so far");
         Check::new("perf_events", "sampling the CPU through perf events", verdict, reason)
     };
     match paranoid {
