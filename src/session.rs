@@ -171,12 +171,15 @@ impl Session<'_> {
                 }
                 self.observe(found, at);
             }
-            if !self.observed.is_empty()
-                && let Some(periods) = ticks.due(at).or(full.then_some(1))
-            {
-                self.tick(at, periods);
-                ticks.done();
-                progress.show(at, &self.profile, &ticks, self.observed.len());
+            if !self.observed.is_empty() {
+                if let Some(periods) = ticks.due(at) {
+                    self.tick(at, periods);
+                    ticks.done();
+                    progress.show(at, &self.profile, &ticks, self.observed.len());
+                } else if full {
+                    // The next tick comes when it would have come.
+                    self.tick(at, 1);
+                }
             }
             self.profile.session.ticks = ticks.periods();
             self.profile.session.looks = ticks.made();

@@ -25,7 +25,9 @@ fn check(python: &Python, mode: &str) -> Result<(), String> {
         for pair in own.chunks(2) {
             let (function, real) = (pair[0], pair[1].parse::<f64>().unwrap());
             let seen = stacks.share(|stack| has(stack, function));
-            if (seen - real).abs() > 0.03 {
+            // The clock of kernel mode keeps its period for a while, in which a rhythm as exact as this one's can meet it.
+            let tolerance = if mode == "kernel" { 0.05 } else { 0.03 };
+            if (seen - real).abs() > tolerance {
                 let version = &python.version;
                 let said = &done.stderr;
                 return Err(format!(
