@@ -47,6 +47,11 @@ pub struct GilId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Syscall(pub i16);
 
+impl Syscall {
+    /// `futex`: the call in which threads wait for the GIL, and for most locks.
+    pub const FUTEX: Syscall = Syscall(syscalls::Sysno::futex as i16);
+}
+
 impl fmt::Display for Syscall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match usize::try_from(self.0).ok().and_then(syscalls::Sysno::new) {

@@ -225,7 +225,7 @@ impl Session<'_> {
     /// Starts to observe a process.
     fn observe(&mut self, target: Target, at: Nanos) {
         let id = ProcessId(self.profile.processes.len() as u32);
-        let text = target.text();
+        let text = if self.kernel.is_some() { target.text() } else { Vec::new() };
         let Target { located, layout, foreign_tids, info } = target;
         self.profile.push(&Event::Process { process: id, info: Arc::new(info) });
         let pid = located.pid;

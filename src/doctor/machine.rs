@@ -10,14 +10,11 @@ use nix::unistd::Pid as NixPid;
 use super::{Check, Verdict};
 use crate::event::Pid;
 use crate::kernel::{self, Kernel};
-use crate::target::access::{self, CAP_SYS_PTRACE};
+use crate::target::access::{self, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
 use crate::target::error::{AttachError, setcap};
 use crate::target::memory::{Live, Memory, ReadError};
 use crate::target::process::{Process, Status};
 
-const CAP_SYS_ADMIN: u64 = 1 << 21;
-const CAP_PERFMON: u64 = 1 << 38;
-const CAP_BPF: u64 = 1 << 39;
 /// The first kernel that has all that the BPF programs use.
 const KERNEL_MODE_SINCE: (u32, u32) = (5, 15);
 
@@ -196,8 +193,6 @@ fn kernel_mode_with(release: &str, capabilities: u64, btf: bool, locked_down: bo
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let (major, minor) = KERNEL_MODE_SINCE;
-    let privileged =
-        capabilities & CAP_SYS_ADMIN != 0 || capabilities & (CAP_BPF | CAP_PERFMON) == CAP_BPF | CAP_PERFMON;
     if version < KERNEL_MODE_SINCE {
         check(Verdict::No, format!("kernel {release} is older than {major}.{minor}"))
             .remedy(format!("Use a kernel from {major}.{minor} on"))
@@ -206,7 +201,7 @@ fn kernel_mode_with(release: &str, capabilities: u64, btf: bool, locked_down: bo
             .remedy("Use a kernel that has /sys/kernel/btf/vmlinux, as those of all major distributions do")
     } else if locked_down {
         check(Verdict::No, "kernel lockdown is at `confidentiality`".into()).remedy("Boot with lockdown=integrity")
-    } else if !privileged {
+    } else if !kernel::is_permitted(capabilities) {
         check(Verdict::No, "gilscope lacks CAP_BPF or CAP_PERFMON; without them it measures in memory mode, where waits are estimated".into())
             .remedy(setcap("cap_bpf,cap_perfmon,cap_sys_ptrace"))
     } else {
@@ -217,6 +212,7 @@ fn kernel_mode_with(release: &str, capabilities: u64, btf: bool, locked_down: bo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::access::CAP_BPF;
 
     #[test]
     fn kernel_mode_names_what_is_missing_first() {

@@ -1,7 +1,7 @@
 //! What the BPF programs share with gilscope, mirrored from `bpf/gilscope.bpf.c`: the configuration of a target, the
 //! state of a thread, and the records that come out of the ring. Pure; called by the rest of `kernel/`.
 
-use crate::event::{Account, Nanos, Tid};
+use crate::event::{Account, Nanos, Syscall, Tid};
 use crate::sampler::code::CodeWords;
 use crate::sampler::frames::RawFrame;
 use crate::target::layout::{FrameHead, GilPlace, Layout, Position, WAIT_SIZE};
@@ -25,7 +25,7 @@ pub type Target = [u64; 48];
 /// `struct tstates`.
 pub type TStates = [u64; 4 * MAX_TSTATES + 1];
 /// `struct thread`.
-pub type Thread = [u64; 27];
+pub type Thread = [u64; 24];
 
 /// `struct target` for a process whose interpreter is not known yet: its threads are observed without stacks.
 pub const BLANK: Target = [0; 48];
@@ -110,15 +110,14 @@ pub fn code_key(addr: u64, words: &CodeWords) -> u64 {
 }
 
 /// Where in `struct thread` its parts are, in words.
-const ACCOUNT: usize = 4;
+const ACCOUNT: usize = 3;
 const ACCOUNTS: usize = 10;
 const OFF: usize = ACCOUNT + ACCOUNTS;
 
 /// `struct thread` for a thread found when observation began: off the CPU since `now`, or on it.
 pub fn seed(now: Nanos, tid: Tid, pid: u32, off: Option<(OffKind, i16, u8)>) -> Thread {
-    let mut words = [0; 27];
+    let mut words = [0; 24];
     words[0] = now.0;
-    words[1] = now.0;
     if let Some((kind, syscall, flags)) = off {
         let flags = u64::from(flags | flag::OPEN);
         words[OFF] = RECORD_OFF | flags << 8 | u64::from(syscall as u16) << 16 | (tid as u64) << 32;
@@ -280,7 +279,7 @@ pub fn under_way(thread: &Thread, now: Nanos) -> (Option<Off>, Account) {
     let off = off(|index| thread.get(OFF + index).copied()).filter(|off| off.start.0 != 0);
     let mut account = account(now, |index| thread.get(ACCOUNT + index).copied()).unwrap_or_default();
     match &off {
-        None => account.on_cpu_ns += now.0.saturating_sub(thread[1]),
+        None => account.on_cpu_ns += now.0.saturating_sub(thread[0]),
         Some(off) => {
             let ns = now.since(off.start);
             let held = off.flags & flag::HELD != 0;
@@ -289,7 +288,7 @@ pub fn under_way(thread: &Thread, now: Nanos) -> (Option<Off>, Account) {
                 OffKind::Runnable if held => &mut account.gil_held_runnable_ns,
                 OffKind::Runnable => &mut account.runnable_ns,
                 OffKind::Blocked if held => &mut account.gil_held_off_cpu_ns,
-                OffKind::Blocked if off.syscall == 202 => &mut account.futex_ns,
+                OffKind::Blocked if off.syscall == Syscall::FUTEX.0 => &mut account.futex_ns,
                 OffKind::Blocked => &mut account.blocked_ns,
                 OffKind::Stopped | OffKind::Unknown => &mut account.unknown_ns,
             } += ns;
@@ -299,7 +298,7 @@ pub fn under_way(thread: &Thread, now: Nanos) -> (Option<Off>, Account) {
 }
 
 fn off(word: impl Fn(usize) -> Option<u64>) -> Option<Off> {
-    let (header, second, wakers) = (word(0)?, word(1)?, word(9)?);
+    let (header, second, wakers) = (word(0)?, word(1)?, word(7)?);
     Some(Off {
         tid: (header >> 32) as Tid,
         flags: (header >> 8) as u8,
@@ -314,13 +313,13 @@ fn off(word: impl Fn(usize) -> Option<u64>) -> Option<Off> {
         start: Nanos(word(2)?),
         end: Nanos(word(3)?),
         stack: word(4)?,
-        woken_at: Nanos(word(7)?),
-        waker_stack: word(8)?,
+        woken_at: Nanos(word(5)?),
+        waker_stack: word(6)?,
         waker: wakers as Tid,
         waker_switches: (wakers >> 32) as u32,
-        gil: word(10)?,
-        holder: word(11)?,
-        switches: word(12)? as u32,
+        gil: word(8)?,
+        holder: word(9)?,
+        switches: word(10)? as u32,
     })
 }
 

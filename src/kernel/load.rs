@@ -11,15 +11,12 @@ use rustix::event::epoll;
 
 use super::Kernel;
 use super::clock::Clock;
+use crate::target::access::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN};
 use crate::target::error::setcap;
 use crate::target::process::Status;
 
 /// The programs, as the kernel takes them; compiled by `bpf/build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/gilscope.bpf.o");
-
-const CAP_SYS_ADMIN: u64 = 1 << 21;
-const CAP_PERFMON: u64 = 1 << 38;
-const CAP_BPF: u64 = 1 << 39;
 
 /// How to observe.
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +66,9 @@ fn first_line(error: &ProgramError) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-/// Whether the privileges that kernel mode needs are there.
-pub fn is_permitted() -> bool {
-    let effective = Status::own().effective;
-    let has = |bit| effective & bit != 0;
+/// Whether these capabilities are enough for kernel mode.
+pub fn is_permitted(capabilities: u64) -> bool {
+    let has = |bit| capabilities & bit != 0;
     has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON))
 }
 
@@ -82,7 +78,7 @@ impl Kernel {
     /// # Errors
     /// [`KernelError`] says what is missing.
     pub fn load(options: &Options) -> Result<Kernel, KernelError> {
-        if !is_permitted() {
+        if !is_permitted(Status::own().effective) {
             return Err(KernelError::NotPermitted);
         }
         let btf = Btf::from_sys_fs()?;

@@ -22,13 +22,12 @@ use rustix::event::{Timespec, epoll};
 use self::abi::{OffKind, flag};
 use self::clock::Clock;
 use self::traced::{Seed, Traced, Update};
-use crate::event::{Event, Nanos, Pid, ThreadState, Tid};
+use crate::event::{Event, Nanos, Pid, Syscall, ThreadState, Tid};
 use crate::sampler::registry::Sink;
 use crate::sampler::{Process, Sampler, Stopping};
-use crate::target::memory::ReadError;
 use crate::target::process::threads;
 
-pub use self::load::{KernelError, Options};
+pub use self::load::{KernelError, Options, is_permitted};
 
 /// The collector. It holds everything that is in the kernel.
 pub struct Kernel {
@@ -55,6 +54,29 @@ struct Observed {
     traced: Traced,
     runtime: u64,
     text: Vec<(u64, u64)>,
+}
+
+impl Observed {
+    /// Tells the kernel what has changed.
+    fn apply(
+        &self,
+        pid: Pid,
+        update: &Update,
+        targets: &mut HashMap<MapData, u32, abi::Target>,
+        tstates: &mut HashMap<MapData, u32, abi::TStates>,
+    ) {
+        if let Some(gils) = &update.gils {
+            let target = abi::target(self.traced.layout(), self.runtime, &self.text, gils);
+            let _ = targets.insert(pid as u32, target, 0);
+        }
+        for (tid, states) in &update.tstates {
+            // The kernel finds those it does not know by itself; a full map only costs it that search.
+            let _ = match states.is_empty() {
+                true => tstates.remove(&(*tid as u32)),
+                false => tstates.insert(*tid as u32, abi::tstates(states), 0),
+            };
+        }
+    }
 }
 
 impl Kernel {
@@ -90,7 +112,7 @@ impl Kernel {
         put(&mut self.targets, pid as u32, target, "targets")?;
         let mut observed = Observed { traced, runtime: process.runtime, text };
         if let Ok(Some(update)) = observed.traced.refresh(now, sink) {
-            self.apply(pid, &observed, &update);
+            observed.apply(pid, &update, &mut self.targets, &mut self.tstates);
         }
         if !watched {
             self.seed(process, &mut observed.traced, now, sink);
@@ -115,7 +137,7 @@ impl Kernel {
             let tid = thread.os.tid();
             let state = thread.state();
             let (kind, syscall, flags) = match state {
-                ThreadState::GilWait => (OffKind::GilWait, 202, 0),
+                ThreadState::GilWait => (OffKind::GilWait, Syscall::FUTEX.0, 0),
                 ThreadState::GilHeldOffCpu(call) => (OffKind::Blocked, call.0, flag::HELD),
                 ThreadState::Blocked(call) => (OffKind::Blocked, call.0, 0),
                 ThreadState::Stopped => (OffKind::Stopped, -1, 0),
@@ -130,20 +152,6 @@ impl Kernel {
         for tid in threads(process.pid) {
             let words = abi::seed(now, tid, process.pid as u32, None);
             let _ = self.threads.insert(tid as u32, words, BPF_NOEXIST);
-        }
-    }
-
-    fn apply(&mut self, pid: Pid, observed: &Observed, update: &Update) {
-        if let Some(gils) = &update.gils {
-            let target = abi::target(observed.traced.layout(), observed.runtime, &observed.text, gils);
-            let _ = self.targets.insert(pid as u32, target, 0);
-        }
-        for (tid, states) in &update.tstates {
-            // The kernel finds those it does not know by itself; a full map only costs it that search.
-            let _ = match states.is_empty() {
-                true => self.tstates.remove(&(*tid as u32)),
-                false => self.tstates.insert(*tid as u32, abi::tstates(states), 0),
-            };
         }
     }
 
@@ -171,17 +179,15 @@ impl Kernel {
             self.lost = lost;
         }
         let mut gone = Vec::new();
-        let pids: Vec<Pid> = self.observed.iter().filter(|(_, known)| known.is_some()).map(|(&pid, _)| pid).collect();
-        for pid in pids {
-            let Some(Some(mut observed)) = self.observed.remove(&pid) else { continue };
-            let refreshed: Result<_, ReadError> = observed.traced.refresh(now, sink);
-            match refreshed {
-                Ok(Some(update)) => self.apply(pid, &observed, &update),
+        let Kernel { observed, targets, tstates, forget, .. } = self;
+        for (&pid, observed) in observed {
+            let Some(observed) = observed else { continue };
+            match observed.traced.refresh(now, sink) {
+                Ok(Some(update)) => observed.apply(pid, &update, targets, tstates),
                 Ok(None) => {}
                 Err(_) => gone.push(pid),
             }
-            observed.traced.look(now, sink, &mut self.forget);
-            self.observed.insert(pid, Some(observed));
+            observed.traced.look(now, sink, forget);
         }
         for key in self.forget.drain(..) {
             let _ = self.known_stacks.remove(&key);

@@ -6,15 +6,12 @@ use super::code::CodeCache;
 use super::frames::ThreadStateView;
 use super::registry::Interpreter;
 use super::stack::StackReader;
-use crate::event::{Loss, Nanos, ThreadId, ThreadState};
+use crate::event::{Loss, Nanos, Syscall, ThreadId, ThreadState};
 use crate::gil::Gil;
 use crate::intern::{Interner, StackId};
 use crate::target::layout::Layout;
 use crate::target::memory::Memory;
 use crate::target::os_thread::{Gone, OsThread, RunState, SchedStat};
-
-/// `futex`, the call in which a thread waits for the GIL.
-const FUTEX: i16 = 202;
 
 /// The kernel accounts CPU time to a running thread at every tick of its clock, which are at most 10 ms apart. In
 /// nanoseconds, with something to spare.
@@ -353,7 +350,7 @@ impl Thread {
             RunState::Running => ThreadState::Native,
             RunState::Blocked { call, arg } => {
                 let waits = |slot: &Slot| gils(slot.interpreter).is_wait(&layout.gil, arg);
-                if call.0 == FUTEX && self.slots.iter().any(waits) {
+                if call == Syscall::FUTEX && self.slots.iter().any(waits) {
                     ThreadState::GilWait
                 } else if holds {
                     ThreadState::GilHeldOffCpu(call)

@@ -13,6 +13,12 @@ use crate::event::Pid;
 
 /// `CAP_SYS_PTRACE`: read any process.
 pub const CAP_SYS_PTRACE: u64 = 1 << 19;
+/// `CAP_SYS_ADMIN`: includes the next two.
+pub const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// `CAP_PERFMON`: observe the whole machine.
+pub const CAP_PERFMON: u64 = 1 << 38;
+/// `CAP_BPF`: load BPF programs.
+pub const CAP_BPF: u64 = 1 << 39;
 
 /// The setting `kernel.yama.ptrace_scope`; `None` where the kernel has no Yama.
 pub fn yama_scope() -> Option<u8> {

@@ -166,11 +166,11 @@ struct off_record {
     struct header header;
     u64 start, end;
     u64 stack;
-    u64 address, mutex;
     u64 woken_at, waker_stack;
     u32 waker, waker_switches;
     u64 gil, holder;
-    u32 switches, padding;
+    u32 switches;
+    u32 waker_gil;          // the GIL was read at the wake
 };
 
 struct sample_record {
@@ -181,7 +181,6 @@ struct sample_record {
 };
 
 struct thread {
-    u64 first_at;
     u64 in_at;              // when it came to the CPU it is on
     u64 search_at, search_after;
     u64 account[ACCOUNTS];
@@ -565,7 +564,6 @@ static __always_inline struct thread *get_thread(u32 tid, struct scratch *s, u64
     if (thread)
         return thread;
     __builtin_memset(&s->thread, 0, sizeof s->thread);
-    s->thread.first_at = now;
     s->thread.in_at = now;
     bpf_map_update_elem(&threads, &tid, &s->thread, BPF_NOEXIST);
     return bpf_map_lookup_elem(&threads, &tid);
@@ -632,8 +630,6 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
     off->header.tid = tid;
     off->header.tgid = tgid;
     off->header.syscall = -1;
-    off->address = 0;
-    off->mutex = 0;
     u32 state = task->__state;
     u32 kind = OFF_BLOCKED;
     u64 waits_for = 0;
@@ -645,13 +641,8 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
         struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
         long syscall = regs->orig_ax;
         off->header.syscall = syscall;
-        if (syscall >= 0)
-            off->address = regs->di;
-        if (syscall == SYS_FUTEX) {
-            waits_for = gil_at(t, off->address);
-            if (!waits_for)
-                off->mutex = read_u64(off->address - 8);
-        }
+        if (syscall == SYS_FUTEX)
+            waits_for = gil_at(t, regs->di);
     }
     u8 flags = look_at_gil(t, s, states, waits_for, off);
     if (waits_for && flags & HAS_GIL)
@@ -692,7 +683,7 @@ static __always_inline void returns(struct task_struct *task, u64 now)
         ready = off->woken_at;
         if (off->waker)
             flags |= WAKER;
-        if (off->waker && off->padding)
+        if (off->waker && off->waker_gil)
             flags |= WAKER_GIL;
     }
     switch (kind) {
@@ -726,7 +717,7 @@ static __always_inline void returns(struct task_struct *task, u64 now)
     }
     off->woken_at = 0;
     off->waker = 0;
-    off->padding = 0;
+    off->waker_gil = 0;
 }
 
 SEC("tp_btf/sched_switch")
@@ -782,7 +773,7 @@ int on_waking(u64 *ctx)
     off->waker = waker;
     off->waker_stack = stack;
     off->waker_switches = switches;
-    off->padding = has_gil;
+    off->waker_gil = has_gil;
     off->woken_at = now;
     return 0;
 }
