@@ -102,6 +102,14 @@ impl Python {
         Words { words, _copy: copy }
     }
 
+    /// The same, with the GIL of a free-threaded build on.
+    pub fn script_with_gil(&self, name: &str, arguments: &[&str]) -> Words {
+        let mut program = self.script(name, arguments);
+        let script = self.words().len();
+        program.words.splice(script..script, ["-X".to_owned(), "gil=1".to_owned()]);
+        program
+    }
+
     /// Runs a script of `tests/targets` up to its line READY.
     pub fn start(&self, script: &str, arguments: &[&str]) -> Proc {
         let words = self.script(script, arguments);
@@ -574,6 +582,12 @@ macro_rules! on_every_python {
 pub(crate) use on_every_python;
 
 impl Python {
+    /// Free-threaded builds, of which only the first has to be there.
+    pub fn free_threaded() -> Vec<&'static Python> {
+        let others = ["3.14t", "3.15t"].into_iter().flat_map(Python::if_there);
+        Python::all("3.13t").into_iter().chain(others).collect()
+    }
+
     /// Those with a label, of which there need not be any.
     pub fn if_there(label: &str) -> Vec<&'static Python> {
         pythons().iter().filter(|python| python.label == label).collect()

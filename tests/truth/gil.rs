@@ -92,13 +92,8 @@ on_every_python! {
 /// A free-threaded build has a GIL all the same, if it is told to.
 #[test]
 fn the_gil_of_a_free_threaded_build_is_seen_when_it_is_on() {
-    for label in ["3.13t", "3.14t", "3.15t"] {
-        let pythons = if label == "3.13t" { Python::all(label) } else { Python::if_there(label) };
-        for python in pythons {
-            let mut program = python.script("holder.py", &["2"]);
-            let script = program.words.iter().position(|word| word.ends_with("holder.py")).unwrap();
-            program.words.splice(script..script, ["-X".to_owned(), "gil=1".to_owned()]);
-            MODES.iter().for_each(|mode| support::thrice(|| check_with_gil(&program, mode)));
-        }
+    for python in Python::free_threaded() {
+        let program = python.script_with_gil("holder.py", &["2"]);
+        MODES.iter().for_each(|mode| support::thrice(|| check_with_gil(&program, mode)));
     }
 }

@@ -238,14 +238,9 @@ on_every_python! {
 /// A free-threaded build has a GIL all the same, if it is told to.
 #[test]
 fn waits_for_the_gil_of_a_free_threaded_build_are_exact_when_it_is_on() {
-    for label in ["3.13t", "3.14t", "3.15t"] {
-        let pythons = if label == "3.13t" { Python::all(label) } else { Python::if_there(label) };
-        for python in pythons {
-            let mut program = python.script("stall.py", &["3"]);
-            let script = program.words.iter().position(|word| word.ends_with("stall.py")).unwrap();
-            program.words.splice(script..script, ["-X".to_owned(), "gil=1".to_owned()]);
-            support::thrice(|| check_exact(&program));
-            support::thrice(|| check_estimated(&program));
-        }
+    for python in Python::free_threaded() {
+        let program = python.script_with_gil("stall.py", &["3"]);
+        support::thrice(|| check_exact(&program));
+        support::thrice(|| check_estimated(&program));
     }
 }
