@@ -83,14 +83,6 @@ impl Reads {
             }
         }
         for thread in registry.threads.iter_mut().filter(|thread| thread.turn == turn) {
-            if !thread.slots.iter().any(wanted) {
-                continue;
-            }
-            if may_stop {
-                // Its frames were always elsewhere than they were looked for.
-                thread.turn = Turn::Stop;
-                continue;
-            }
             for slot in thread.slots.iter_mut().filter(|slot| wanted(slot)) {
                 slot.progress = Progress::Failed(Loss::Torn);
             }
@@ -153,12 +145,8 @@ impl<M: Memory> Look<'_, M> {
                         thread.pace.count(false);
                     }
                 }
-                Reading::Missing => {
-                    if slot.reader.follow(self.memory, self.layout, false, self.scratch).is_err() {
-                        slot.progress = Progress::Failed(Loss::Unreadable);
-                    }
-                }
-                Reading::Moved if self.copies == Copies::Double => {
+                // Once its frames have been followed, frames elsewhere again are as much of a move as any other.
+                Reading::Moved | Reading::Missing if self.copies == Copies::Double => {
                     if running {
                         thread.pace.count(true);
                     }
@@ -166,10 +154,20 @@ impl<M: Memory> Look<'_, M> {
                     thread.run = RunState::Running;
                     if may_stop {
                         thread.turn = Turn::Stop;
+                    } else if reading == Reading::Missing {
+                        self.follow(slot);
                     }
                 }
+                Reading::Missing => self.follow(slot),
                 Reading::Moved => {}
             }
+        }
+    }
+
+    /// Finds where the frames of a slot are now, for the next attempt.
+    fn follow(&mut self, slot: &mut Slot) {
+        if slot.reader.follow(self.memory, self.layout, false, self.scratch).is_err() {
+            slot.progress = Progress::Failed(Loss::Unreadable);
         }
     }
 
