@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::event::{Event, Loss, Pid, ProcessId, ThreadState, Tid};
 use crate::export::label::{frame_label, one_line};
 use crate::intern::{Interner, StackId};
-use crate::sampler::registry::Sink;
+use crate::sampler::registry::{Ids, Sink};
 use crate::sampler::thread::Thread;
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::session::now;
@@ -91,11 +91,10 @@ pub fn dump(pid: Pid) -> Result<Dump> {
         foreign_tids: target.foreign_tids,
     };
     let mut sampler = Sampler::new(&process, Stopping::WhenNeeded);
-    let (mut stacks, mut events, mut next_thread, mut next_gil) = (Interner::default(), Vec::new(), 0, 0);
+    let (mut stacks, mut events, mut ids) = (Interner::default(), Vec::new(), Ids::default());
     for look in 0..LOOKS {
         events.clear();
-        let mut sink =
-            Sink { stacks: &mut stacks, events: &mut events, next_thread: &mut next_thread, next_gil: &mut next_gil };
+        let mut sink = Sink { stacks: &mut stacks, events: &mut events, ids: &mut ids };
         sampler.tick(now(), 1, &mut sink)?;
         // The first look finds the threads; one more sees the GIL and them at once.
         if look > 0 && !events.iter().any(|event| matches!(event, Event::Lost { .. })) {

@@ -42,6 +42,11 @@ pub struct ProcessId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GilId(pub u32);
 
+/// One lock that was waited for: an index into [`crate::lockstats::Locks::infos`]. When its memory comes to hold another,
+/// that is another id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockId(pub u32);
+
 /// A system call number of the target's architecture; negative when the thread is off the CPU outside any
 /// call (a page fault, a stop).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +81,10 @@ pub enum ThreadState {
     GilHeldOffCpu(Syscall),
     /// Blocked until the GIL is free.
     GilWait,
+    /// Blocked until a lock is free, without the GIL. Told apart from [`Self::Blocked`] only in kernel mode.
+    LockWait(LockId),
+    /// Stopped by the interpreter, for a collection for example (free-threaded builds). Told apart only in kernel mode.
+    Paused(LockId),
     /// Runs attached to an interpreter that has no GIL (free-threaded builds).
     Running,
     /// Runs native code without the GIL (detached from the interpreter).
@@ -109,12 +118,22 @@ impl ThreadState {
             Self::GilHeldRunnable => "GIL held, no CPU",
             Self::GilHeldOffCpu(_) => "GIL held off CPU",
             Self::GilWait => "GIL wait",
+            Self::LockWait(_) => "lock wait",
+            Self::Paused(_) => "paused",
             Self::Running => "running",
             Self::Native => "native",
             Self::Runnable => "no CPU",
             Self::Blocked(_) => "blocked",
             Self::Stopped => "stopped",
             Self::Unknown => "unknown",
+        }
+    }
+
+    /// The lock that the thread waits for, if it does.
+    pub fn lock(self) -> Option<LockId> {
+        match self {
+            Self::LockWait(lock) | Self::Paused(lock) => Some(lock),
+            _ => None,
         }
     }
 
@@ -135,6 +154,8 @@ impl fmt::Display for ThreadState {
             Self::GilHeldRunnable => f.write_str("holds the GIL, has no CPU"),
             Self::GilHeldOffCpu(call) => write!(f, "holds the GIL, blocked in {call}"),
             Self::GilWait => f.write_str("waits for the GIL"),
+            Self::LockWait(_) => f.write_str("waits for a lock"),
+            Self::Paused(_) => f.write_str("stopped by the interpreter"),
             Self::Running => f.write_str("running"),
             Self::Native => f.write_str("native (without the GIL)"),
             Self::Runnable => f.write_str("ready, has no CPU"),
@@ -201,6 +222,13 @@ pub enum Event {
         info: Arc<GilInfo>,
         /// The extension module that switched it on, if one has (free-threaded builds).
         switched_on_by: Option<Arc<str>>,
+    },
+    /// A lock was waited for, or more is known of it.
+    Lock {
+        /// Its handle, given out in ascending order.
+        lock: LockId,
+        /// What is known of it.
+        info: Arc<LockInfo>,
     },
     /// A thread was off the CPU. Comes when it is back, so these come in the order of `end` (more or less: up to a
     /// millisecond of disorder is possible).
@@ -288,9 +316,7 @@ pub struct OffCpu {
     pub start: Nanos,
     /// When it was back on one (or, if `open`, when recording ended).
     pub end: Nanos,
-    /// Why: [`ThreadState::GilWait`], [`ThreadState::GilHeldOffCpu`], [`ThreadState::Blocked`],
-    /// [`ThreadState::Runnable`], [`ThreadState::GilHeldRunnable`], [`ThreadState::Stopped`] or
-    /// [`ThreadState::Unknown`].
+    /// Why: any state in which a thread is not on a CPU.
     pub state: ThreadState,
     /// Its Python stack; [`StackId::EMPTY`] when it has none.
     pub stack: StackId,
@@ -342,6 +368,85 @@ pub struct GilInfo {
     pub enabled: bool,
     /// After how long a waiting thread asks the holder to let go of it, in nanoseconds (`sys.getswitchinterval()`).
     pub switch_interval_ns: u64,
+}
+
+/// What a thread can wait for, other than the GIL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LockKind {
+    /// The lock in an object, taken by a critical section (free-threaded builds).
+    CriticalSection,
+    /// `threading.Lock`.
+    Lock,
+    /// `threading.RLock`.
+    RLock,
+    /// A `PyMutex` of the interpreter.
+    Mutex,
+    /// The one that guards all types (`interp->types.mutex`).
+    TypeLock,
+    /// The global import lock.
+    ImportLock,
+    /// A read-write lock, an event or a once flag of the interpreter.
+    Event,
+    /// A lock of the interpreter that is a semaphore (`PyThread_type_lock`): of a file's buffer, of a database
+    /// connection.
+    Semaphore,
+    /// Of the C library: a mutex or condition of an extension module.
+    Native,
+    /// None: the interpreter has stopped its threads.
+    Pause,
+}
+
+impl LockKind {
+    /// A short constant name, as in the report's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CriticalSection => "critical_section",
+            Self::Lock => "threading.Lock",
+            Self::RLock => "threading.RLock",
+            Self::Mutex => "pymutex",
+            Self::TypeLock => "type_lock",
+            Self::ImportLock => "import_lock",
+            Self::Event => "event",
+            Self::Semaphore => "semaphore",
+            Self::Native => "native",
+            Self::Pause => "pause",
+        }
+    }
+}
+
+/// Facts about a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockInfo {
+    /// The process it is in.
+    pub process: ProcessId,
+    /// Its address; of the object that it is part of, if it is part of one.
+    pub address: u64,
+    /// What it is.
+    pub kind: LockKind,
+    /// The type of the object, if it is part of one.
+    pub type_name: Option<Arc<str>>,
+    /// A variable or attribute that holds the object, or the interpreter's own name for the lock.
+    pub name: Option<Arc<str>>,
+}
+
+impl LockInfo {
+    /// What to call it: `list (app.inventory)`.
+    pub fn label(&self) -> String {
+        let kind = match self.kind {
+            LockKind::CriticalSection => self.type_name.as_deref().unwrap_or("object"),
+            LockKind::TypeLock => "type lock",
+            LockKind::ImportLock => "import lock",
+            LockKind::Mutex => "mutex of the interpreter",
+            LockKind::Event => "event of the interpreter",
+            LockKind::Native => "native lock",
+            LockKind::Pause => "stop of all threads",
+            kind => kind.name(),
+        };
+        match &self.name {
+            Some(name) => format!("{kind} ({name})"),
+            None => format!("{kind} at {:#x}", self.address),
+        }
+    }
 }
 
 /// Facts about a process that do not change while it is observed.

@@ -9,6 +9,7 @@
 //! - `session`, [`record`], [`dump`], [`report_command`], [`doctor`]: what the commands do.
 
 pub mod cli;
+pub mod contention;
 pub mod doctor;
 pub mod dump;
 pub mod event;
@@ -16,6 +17,7 @@ pub mod export;
 pub mod gil;
 pub mod intern;
 pub mod kernel;
+pub mod lockstats;
 pub mod output;
 pub mod profile;
 pub mod record;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Account, Event, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid};
 use crate::gil::analysis::GilAnalysis;
 use crate::intern::{Interner, StackId};
+use crate::lockstats::Locks;
 use crate::sampler::tree::{Key, Tree, Weight};
 
 /// What is known of one thread.
@@ -113,6 +114,8 @@ pub struct Profile {
     pub tree: Tree,
     /// What happened at each GIL.
     pub gils: Vec<GilAnalysis>,
+    /// What happened at locks.
+    pub locks: Locks,
     /// Per thread, what it did when; filled only after [`Profile::keep_timeline`].
     pub timeline: Option<Vec<Vec<Span>>>,
     /// How the recording went.
@@ -164,6 +167,7 @@ impl Profile {
                 if let Some(gil) = gil {
                     self.gils[gil.0 as usize].sample(at, periods, thread, state, stack);
                 }
+                self.locks.sample(at, thread, stack);
                 self.sample(at, periods, Key { thread, state, stack, lost: false });
             }
             Event::Lost { at, periods, thread, state, gil, .. } => {
@@ -176,8 +180,10 @@ impl Profile {
                 if let Some(gil) = off.gil {
                     self.gils[gil.gil.0 as usize].off_cpu(off);
                 }
+                self.locks.off_cpu(off);
                 self.off_cpu(off);
             }
+            Event::Lock { lock, ref info } => self.locks.found(lock, info),
             Event::Account { thread, account } => self.threads[thread.0 as usize].account = Some(account),
             Event::RecordsLost { count, .. } => self.session.records_lost += count,
             Event::Gil { at, gil, ref info, ref switched_on_by } => match self.gils.get_mut(gil.0 as usize) {
@@ -194,6 +200,7 @@ impl Profile {
     pub fn finish(&mut self) {
         let end = self.session.end;
         self.gils.iter_mut().for_each(|gil| gil.finish(end));
+        self.locks.finish();
     }
 
     fn sample(&mut self, at: Nanos, periods: u32, key: Key) {

@@ -21,7 +21,7 @@ use self::signals::{Received, Signals};
 use crate::event::{Event, Nanos, Pid, ProcessId};
 use crate::kernel::{self, Kernel, KernelError};
 use crate::profile::{Mode, Profile};
-use crate::sampler::registry::Sink;
+use crate::sampler::registry::{Ids, Sink};
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::target::attach::{Target, attach};
 use crate::target::error::AttachError;
@@ -75,8 +75,7 @@ struct Session<'a> {
     options: &'a Options,
     profile: Profile,
     events: Vec<Event>,
-    next_thread: u32,
-    next_gil: u32,
+    ids: Ids,
     observed: Vec<Observed>,
     kernel: Option<Kernel>,
     follower: Follower,
@@ -123,8 +122,7 @@ pub fn record(
         options,
         profile: Profile::default(),
         events: Vec::new(),
-        next_thread: 0,
-        next_gil: 0,
+        ids: Ids::default(),
         observed: Vec::new(),
         follower: Follower::new(root, child.is_some(), options.subprocesses, kernel.is_some()),
         kernel,
@@ -230,10 +228,10 @@ impl Session<'_> {
         self.profile.push(&Event::Process { process: id, info: Arc::new(info) });
         let pid = located.pid;
         let process = Process { pid, id, runtime: located.runtime, layout, foreign_tids };
-        let Session { profile, events, next_thread, next_gil, kernel, .. } = self;
+        let Session { profile, events, ids, kernel, .. } = self;
         let sampler = match kernel {
             Some(kernel) => {
-                let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread, next_gil };
+                let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
                 if let Err(error) = kernel.observe(&process, text, at, &mut sink) {
                     profile.session.degraded.push(format!("process {pid} was not recorded: {error}"));
                 }
@@ -246,8 +244,8 @@ impl Session<'_> {
 
     /// One look at every process. Those that cannot be read any more have ended, or run another program now.
     fn tick(&mut self, at: Nanos, periods: u32) {
-        let Session { profile, events, next_thread, next_gil, observed, follower, totals, kernel, .. } = self;
-        let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread, next_gil };
+        let Session { profile, events, ids, observed, follower, totals, kernel, .. } = self;
+        let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
         if let Some(kernel) = kernel {
             for pid in kernel.drain(at, &mut sink) {
                 kernel.finish(pid, at, &mut sink);
@@ -275,8 +273,8 @@ impl Session<'_> {
     fn close(mut self) -> Profile {
         let at = now();
         let observed = std::mem::take(&mut self.observed);
-        let Session { profile, events, next_thread, next_gil, totals, kernel, .. } = &mut self;
-        let mut sink = Sink { stacks: &mut profile.stacks, events, next_thread, next_gil };
+        let Session { profile, events, ids, totals, kernel, .. } = &mut self;
+        let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
         for mut sampler in observed.into_iter().filter_map(|observed| observed.sampler) {
             sampler.finish(at, &mut sink);
             totals.add(&sampler.stats);

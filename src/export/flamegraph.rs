@@ -42,7 +42,7 @@ pub(super) fn write(profile: &Profile, options: &Options, summary: Summary, out:
     drawing.text_truncate_direction = TextTruncateDirection::Right;
     drawing.bgcolors = Some(match options.view {
         View::Cpu => BackgroundColor::Yellow,
-        View::Wall | View::OffCpu | View::GilWait => BackgroundColor::Blue,
+        View::Wall | View::OffCpu | View::GilWait | View::LockWait => BackgroundColor::Blue,
         View::GilHold => BackgroundColor::Green,
     });
     drawing.deterministic = true;
@@ -78,6 +78,7 @@ fn view_title(options: &Options) -> &'static str {
         View::Wall => "Wall clock",
         View::GilHold => "Holding the GIL",
         View::GilWait => "Waiting for the GIL",
+        View::LockWait => "Waiting for locks",
         View::OffCpu => "Off CPU",
     }
 }

@@ -71,7 +71,7 @@ impl<'a> FrameTable<'a> {
         } else {
             self.push_stack(stack, into);
         }
-        if let Some(leaf) = leaf(state) {
+        if let Some(leaf) = leaf(self.profile, state) {
             into.push(self.pseudo(&leaf));
         }
     }

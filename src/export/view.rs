@@ -23,6 +23,8 @@ pub enum View {
     GilHold,
     /// Threads that wait for the GIL, and where
     GilWait,
+    /// Threads that wait for locks, and for which
+    LockWait,
     /// Threads that are off the CPU for whatever reason
     #[value(name = "offcpu")]
     OffCpu,
@@ -55,6 +57,7 @@ impl Options {
             View::Wall => true,
             View::GilHold => state.holds_gil(),
             View::GilWait => state == ThreadState::GilWait,
+            View::LockWait => matches!(state, ThreadState::LockWait(_) | ThreadState::Paused(_)),
             View::OffCpu => !state.on_cpu(),
         }
     }
@@ -88,7 +91,7 @@ pub(super) const NO_PYTHON_FRAME: &str = "[no Python frame]";
 /// The pseudo-frame on top of a stack that was not running Python; `None` for one that was.
 ///
 /// It depends on the state alone, so that the same sample has the same leaf in every view.
-pub(super) fn leaf(state: ThreadState) -> Option<Cow<'static, str>> {
+pub(super) fn leaf(profile: &Profile, state: ThreadState) -> Option<Cow<'static, str>> {
     Some(match state {
         // What it runs is on the stack; which part of it is native shows in the report.
         ThreadState::GilHeld | ThreadState::GilHeldNative | ThreadState::Running => return None,
@@ -96,6 +99,8 @@ pub(super) fn leaf(state: ThreadState) -> Option<Cow<'static, str>> {
         ThreadState::Runnable => "[no CPU]".into(),
         ThreadState::Native => "[native]".into(),
         ThreadState::GilWait => "[waiting for GIL]".into(),
+        ThreadState::LockWait(lock) => format!("[waiting for {}]", profile.locks.info(lock).label()).into(),
+        ThreadState::Paused(_) => "[stopped by the interpreter]".into(),
         ThreadState::GilHeldOffCpu(call) => format!("[GIL held off CPU: {call}]").into(),
         ThreadState::Blocked(call) => format!("[blocked: {call}]").into(),
         ThreadState::Stopped => "[stopped]".into(),

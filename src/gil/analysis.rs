@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use super::by_thread::ByThread;
 use super::exact::Exact;
-use super::ledger::Ledger;
 use super::sampled::Sampled;
 use super::summary::{GilSummary, GilTimeline, HoldClasses, ThreadShare};
+use crate::contention::by_thread::ByThread;
+use crate::contention::ledger::Ledger;
 use crate::event::{GilInfo, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
 

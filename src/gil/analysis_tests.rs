@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::analysis::GilAnalysis;
-use super::fixture::stack;
-use super::summary::{Blame, Handoff, Hold, HoldClasses};
+use super::summary::{Handoff, Hold, HoldClasses};
+use crate::contention::Blame;
+use crate::contention::fixture::stack;
 use crate::event::{GilGlimpse, GilId, GilInfo, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Wake};
 
 const A: ThreadId = ThreadId(1);

@@ -6,14 +6,15 @@
 
 use std::collections::VecDeque;
 
-use super::cover::Cover;
-use super::evidence::Evidence;
 use super::facts::{Fact, Holder, What};
 use super::holders::Holders;
-use super::in_order::{InOrder, Timed};
-use super::ledger::Ledger;
 use super::summary::{GilTimeline, Handoff};
 use super::waits::{Slice, Wait, WaitsByThread, woken_by_taker};
+use crate::contention::Part;
+use crate::contention::cover::Cover;
+use crate::contention::evidence::{Evidence, Held};
+use crate::contention::in_order::{InOrder, Timed};
+use crate::contention::ledger::Ledger;
 use crate::event::{GilGlimpse, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
 
@@ -141,7 +142,7 @@ impl Exact {
                 let switches = Some(glimpse.switches);
                 let holder = Holder::Held(thread);
                 self.fact(start, What::Seen { holder, switches });
-                self.fact(end, What::HeldOffCpu { thread, since: start, stack });
+                self.fact(end, What::HeldOffCpu { thread, since: start, stack, state });
             }
             _ => {
                 match state {
@@ -223,7 +224,13 @@ impl Exact {
     /// All facts up to `until` are there.
     fn decide(&mut self, until: Nanos) {
         while let Some(fact) = self.facts.pop_until(until) {
-            self.evidence.learn(&fact);
+            match fact.what {
+                What::Sampled { thread, stack, holds: true } => self.evidence.sample(fact.at, thread, stack),
+                What::HeldOffCpu { thread, since, stack, state } => {
+                    self.evidence.off_cpu(Part { start: since, end: fact.at }, thread, stack, state);
+                }
+                _ => (),
+            }
             self.holders.learn(&fact);
             if let What::Sampled { thread, holds: true, .. } = fact.what {
                 self.no_longer_waits(thread, fact.at);
@@ -276,9 +283,11 @@ impl Exact {
                 Holder::Free => self.ledger.was_free(part.len()),
                 // It cannot have held what it waited for.
                 Holder::Held(thread) if thread == waiter => self.ledger.is_unknown(part.len()),
-                Holder::Held(thread) => self.evidence.split(thread, span, span_end, part, |stack, time| {
-                    self.ledger.caused_by(thread, stack, time);
-                }),
+                Holder::Held(by) => {
+                    let otherwise = span.released.or(span.acquired).unwrap_or(StackId::EMPTY);
+                    let held = Held { by, start: span.start, end: span_end, otherwise };
+                    self.evidence.split(&held, part, |place, time| self.ledger.caused_by(by, place.stack, time));
+                }
                 Holder::Unknown => self.ledger.is_unknown(part.len()),
             }
         }

@@ -1,8 +1,8 @@
 //! What one time off the CPU, or one sample, says about who held the GIL when. Made by [`super::exact`], understood
 //! by [`super::holders`].
 
-use super::in_order::Timed;
-use crate::event::{GilGlimpse, Nanos, ThreadId};
+use crate::contention::in_order::Timed;
+use crate::event::{GilGlimpse, Nanos, ThreadId, ThreadState};
 use crate::intern::StackId;
 
 /// Who held the GIL.
@@ -92,6 +92,8 @@ pub enum What {
         since: Nanos,
         /// Where.
         stack: StackId,
+        /// Why.
+        state: ThreadState,
     },
     /// A thread without the GIL is back on the CPU.
     Back {

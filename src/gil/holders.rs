@@ -5,9 +5,10 @@
 
 use std::collections::VecDeque;
 
-use super::by_thread::ByThread;
 use super::facts::{Fact, Holder, What};
 use super::summary::Hold;
+use crate::contention::Part;
+use crate::contention::by_thread::ByThread;
 use crate::event::{Nanos, ThreadId};
 use crate::intern::StackId;
 
@@ -322,22 +323,6 @@ impl Holders {
     }
 }
 
-/// A part of a span.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// From.
-    pub start: Nanos,
-    /// Until.
-    pub end: Nanos,
-}
-
-impl Part {
-    /// How long.
-    pub fn len(&self) -> u64 {
-        self.end.since(self.start)
-    }
-}
-
 /// Adds a span to the holds, if it is one; adjacent ones of one thread are one.
 fn keep(holds: &mut Vec<Hold>, span: &Span, end: Nanos) {
     let Holder::Held(thread) = span.holder else { return };
@@ -353,7 +338,7 @@ fn keep(holds: &mut Vec<Hold>, span: &Span, end: Nanos) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gil::fixture::stack;
+    use crate::contention::fixture::stack;
 
     const A: ThreadId = ThreadId(1);
     const B: ThreadId = ThreadId(2);

@@ -6,16 +6,9 @@
 pub mod analysis;
 #[cfg(test)]
 mod analysis_tests;
-mod by_thread;
-mod cover;
-mod evidence;
 mod exact;
 mod facts;
-#[cfg(test)]
-mod fixture;
 mod holders;
-mod in_order;
-mod ledger;
 mod sampled;
 #[cfg(test)]
 mod sim;

@@ -1,9 +1,9 @@
 //! A GIL in memory mode: an estimate of waits, and who caused them, from looks at all threads at every tick. Used by
 //! [`super::analysis`]. All times are periods of the sampling rate.
 
-use super::by_thread::ByThread;
-use super::ledger::Ledger;
 use super::summary::{GilTimeline, Hold};
+use crate::contention::by_thread::ByThread;
+use crate::contention::ledger::Ledger;
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::intern::StackId;
 

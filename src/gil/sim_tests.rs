@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::exact::Exact;
 use super::sim::{Load, Run, Sim, Stretch};
-use super::summary::{Blame, GilTimeline, Hold};
+use super::summary::{GilTimeline, Hold};
+use crate::contention::Blame;
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::intern::StackId;
 

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::contention::{Blame, WaitStats};
 use crate::event::{GilInfo, Nanos, Syscall, ThreadId};
-use crate::intern::StackId;
 
 /// Everything there is to say about one GIL.
 #[derive(Clone, Debug)]
@@ -64,39 +64,6 @@ impl HoldClasses {
     pub fn total_ns(&self) -> u64 {
         self.python_ns + self.native_ns + self.off_cpu_ns + self.runnable_ns
     }
-}
-
-/// How many waits there were and how long.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WaitStats {
-    /// How many.
-    pub count: u64,
-    /// All together.
-    pub total_ns: u64,
-    /// The median.
-    pub p50_ns: u64,
-    /// 99 % were not longer.
-    pub p99_ns: u64,
-    /// The longest.
-    pub max_ns: u64,
-}
-
-impl WaitStats {
-    /// The average.
-    pub fn mean_ns(&self) -> u64 {
-        self.total_ns.checked_div(self.count).unwrap_or(0)
-    }
-}
-
-/// Time put down to a thread's stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blame {
-    /// Whose.
-    pub thread: ThreadId,
-    /// Where.
-    pub stack: StackId,
-    /// How long.
-    pub ns: u64,
 }
 
 /// One thread's part in what happened at a GIL.

@@ -4,7 +4,7 @@
 //! a wait is seen as one or more *slices*, between which the thread is on the CPU for a few microseconds: it asks the
 //! holder to let go, or finds that another thread was faster, and sleeps again.
 
-use super::by_thread::ByThread;
+use crate::contention::by_thread::ByThread;
 use crate::event::{GilGlimpse, Nanos, OffCpu, ThreadId};
 use crate::intern::StackId;
 
@@ -174,8 +174,8 @@ fn continues(wait: &Wait, off: &OffCpu, glimpse: &GilGlimpse, woke: Nanos) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contention::fixture::stack;
     use crate::event::{GilId, Syscall, ThreadState, Wake};
-    use crate::gil::fixture::stack;
 
     const WAITER: ThreadId = ThreadId(1);
     const OTHER: ThreadId = ThreadId(2);

@@ -25,7 +25,7 @@ pub type Target = [u64; 48];
 /// `struct tstates`.
 pub type TStates = [u64; 4 * MAX_TSTATES + 1];
 /// `struct thread`.
-pub type Thread = [u64; 24];
+pub type Thread = [u64; 25];
 
 /// `struct target` for a process whose interpreter is not known yet: its threads are observed without stacks.
 pub const BLANK: Target = [0; 48];
@@ -116,7 +116,7 @@ const OFF: usize = ACCOUNT + ACCOUNTS;
 
 /// `struct thread` for a thread found when observation began: off the CPU since `now`, or on it.
 pub fn seed(now: Nanos, tid: Tid, pid: u32, off: Option<(OffKind, i16, u8)>) -> Thread {
-    let mut words = [0; 24];
+    let mut words = [0; 25];
     words[0] = now.0;
     if let Some((kind, syscall, flags)) = off {
         let flags = u64::from(flags | flag::OPEN);
@@ -160,6 +160,19 @@ pub enum OffKind {
     Blocked,
     /// By a signal or a debugger.
     Stopped,
+    /// In the interpreter's parking lot, for a `PyMutex`.
+    ParkedMutex,
+    /// There for something else.
+    Parked,
+    /// At a mutex of the C library.
+    NativeMutex,
+}
+
+impl OffKind {
+    /// In a system call.
+    pub fn is_blocked(self) -> bool {
+        matches!(self, OffKind::Blocked | OffKind::ParkedMutex | OffKind::Parked | OffKind::NativeMutex)
+    }
 }
 
 const RECORD_STACK: u64 = 1;
@@ -198,6 +211,8 @@ pub struct Off {
     pub holder: u64,
     /// Its `switch_number`.
     pub switches: u32,
+    /// The futex it was at, or what it was parked for; 0 in other calls.
+    pub lock: u64,
 }
 
 /// `struct sample_record`: a thread on the CPU.
@@ -287,10 +302,10 @@ pub fn under_way(thread: &Thread, now: Nanos) -> (Option<Off>, Account) {
                 OffKind::GilWait => &mut account.gil_wait_ns,
                 OffKind::Runnable if held => &mut account.gil_held_runnable_ns,
                 OffKind::Runnable => &mut account.runnable_ns,
-                OffKind::Blocked if held => &mut account.gil_held_off_cpu_ns,
-                OffKind::Blocked if off.syscall == Syscall::FUTEX.0 => &mut account.futex_ns,
-                OffKind::Blocked => &mut account.blocked_ns,
-                OffKind::Stopped | OffKind::Unknown => &mut account.unknown_ns,
+                kind if kind.is_blocked() && held => &mut account.gil_held_off_cpu_ns,
+                kind if kind.is_blocked() && off.syscall == Syscall::FUTEX.0 => &mut account.futex_ns,
+                kind if kind.is_blocked() => &mut account.blocked_ns,
+                _ => &mut account.unknown_ns,
             } += ns;
         }
     }
@@ -308,6 +323,9 @@ fn off(word: impl Fn(usize) -> Option<u64>) -> Option<Off> {
             2 => OffKind::GilWait,
             3 => OffKind::Blocked,
             4 => OffKind::Stopped,
+            5 => OffKind::ParkedMutex,
+            6 => OffKind::Parked,
+            7 => OffKind::NativeMutex,
             _ => OffKind::Unknown,
         },
         start: Nanos(word(2)?),
@@ -320,6 +338,7 @@ fn off(word: impl Fn(usize) -> Option<u64>) -> Option<Off> {
         gil: word(8)?,
         holder: word(9)?,
         switches: word(10)? as u32,
+        lock: word(11)?,
     })
 }
 

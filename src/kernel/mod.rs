@@ -8,6 +8,7 @@
 mod abi;
 mod clock;
 mod load;
+mod locks;
 mod stacks;
 mod traced;
 
@@ -23,7 +24,7 @@ use self::abi::{OffKind, flag};
 use self::clock::Clock;
 use self::traced::{Seed, Traced, Update};
 use crate::event::{Event, Nanos, Pid, Syscall, ThreadState, Tid};
-use crate::sampler::registry::Sink;
+use crate::sampler::registry::{Ids, Sink};
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::target::process::threads;
 
@@ -124,13 +125,8 @@ impl Kernel {
     /// Tells the kernel which threads are off the CPU already, and remembers where.
     fn seed(&mut self, process: &Process, traced: &mut Traced, now: Nanos, sink: &mut Sink<'_>) {
         let mut sampler = Sampler::new(process, Stopping::Never);
-        let (mut events, mut next_thread, mut next_gil) = (Vec::new(), 0, 0);
-        let mut own = Sink {
-            stacks: &mut *sink.stacks,
-            events: &mut events,
-            next_thread: &mut next_thread,
-            next_gil: &mut next_gil,
-        };
+        let (mut events, mut ids) = (Vec::new(), Ids::default());
+        let mut own = Sink { stacks: &mut *sink.stacks, events: &mut events, ids: &mut ids };
         // What cannot be read now will be seen when it moves.
         let _ = sampler.tick(now, 1, &mut own);
         for thread in sampler.threads() {

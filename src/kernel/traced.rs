@@ -4,6 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use super::abi::{self, OffKind, Record, flag};
+use super::locks::KnownLocks;
 use super::stacks::Stacks;
 use crate::event::{Event, GilGlimpse, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake};
 use crate::intern::StackId;
@@ -40,6 +41,7 @@ pub struct Traced {
     /// Threads by thread state.
     by_tstate: FxHashMap<u64, ThreadId>,
     gils: Gils,
+    locks: KnownLocks,
     seeds: FxHashMap<Tid, Seed>,
     /// When all lists were last walked although nothing seemed to have changed.
     scanned: Nanos,
@@ -69,6 +71,7 @@ impl Traced {
             threads: FxHashMap::default(),
             by_tstate: FxHashMap::default(),
             gils: Gils::default(),
+            locks: KnownLocks::new(process.id, process.runtime),
             seeds: FxHashMap::default(),
             scanned: Nanos(0),
             records: Vec::new(),
@@ -154,6 +157,7 @@ impl Traced {
             }
         }
         self.records = records;
+        self.locks.name(&self.memory, &self.layout, &self.registry, now, sink);
     }
 
     fn thread(&mut self, tid: Tid, at: Nanos, sink: &mut Sink<'_>) -> ThreadId {
@@ -179,16 +183,20 @@ impl Traced {
             OffKind::Runnable if held => ThreadState::GilHeldRunnable,
             OffKind::Runnable => ThreadState::Runnable,
             OffKind::GilWait => ThreadState::GilWait,
-            OffKind::Blocked if held => ThreadState::GilHeldOffCpu(Syscall(off.syscall)),
-            OffKind::Blocked => ThreadState::Blocked(Syscall(off.syscall)),
+            kind if kind.is_blocked() && held => ThreadState::GilHeldOffCpu(Syscall(off.syscall)),
+            kind if kind.is_blocked() => ThreadState::Blocked(Syscall(off.syscall)),
             OffKind::Stopped => ThreadState::Stopped,
-            OffKind::Unknown => ThreadState::Unknown,
+            _ => ThreadState::Unknown,
         };
         let mut stack = self.stacks.get(off.stack, off.start);
         if has(flag::OPEN)
             && let Some(seed) = self.seeds.remove(&off.tid)
         {
             (state, stack) = (seed.state, Some(seed.stack));
+        }
+        if let ThreadState::Blocked(_) = state {
+            let waited = self.locks.wait(&self.memory, &self.layout, &self.registry, off, stack, sink);
+            state = waited.unwrap_or(state);
         }
         let wake = has(flag::WOKEN).then(|| Wake {
             at: off.woken_at,

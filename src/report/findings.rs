@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::model::{BlockedHolder, Finding, Gil, GilThread, Report, Severity};
+use super::model::{BlockedHolder, Finding, Gil, GilThread, Lock, Report, Severity};
 use super::text::units::{duration, label, percent};
 
 /// All findings, the worst first.
@@ -20,6 +20,9 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
         found.extend(hog(gil));
         found.extend(held_while_blocked(gil));
     }
+    found.extend(report.locks.iter().filter_map(|lock| hot_lock(report, lock)));
+    found.extend(report.locks.iter().filter_map(|lock| held_off_cpu(report, lock)));
+    found.extend(pauses(report));
     found.extend(records_lost(report));
     found.sort_by_key(|finding| finding.severity);
     found
@@ -248,6 +251,110 @@ fn switched_on(report: &Report, gil: &Gil) -> Option<Finding> {
     let module = gil.switched_on.as_ref().and_then(|on| on.module.clone());
     let at = gil.switched_on.as_ref().map(|on| on.at_s);
     Some(finding("gil-switched-on", Severity::High, message, [("module", json!(module)), ("at_s", json!(at))]))
+}
+
+/// A lock is hot from this much waiting on, in threads that wait for it on average.
+const HOT_WAITERS: f64 = 0.1;
+
+/// Threads wait for one lock most of the time.
+fn hot_lock(report: &Report, lock: &Lock) -> Option<Finding> {
+    let waiters = part(lock.wait.total_s, report.session.duration_s);
+    if waiters < HOT_WAITERS {
+        return None;
+    }
+    let holder = lock.holders.first().map_or_else(String::new, |holder| {
+        let place = holder.stack.first().map_or_else(String::new, |at| format!(" in {at}"));
+        format!(" It is held most by {}{place}.", label(&holder.thread, holder.tid))
+    });
+    let waiter = lock.waiters.first().and_then(|waiter| waiter.stack.first());
+    let place = waiter.map_or_else(String::new, |at| format!(", most of it in {at}"));
+    let message = format!(
+        "{waiters:.1} threads wait for {} on average: {} waits, {} in all{place}.{holder}",
+        lock.label,
+        lock.wait.count,
+        duration(lock.wait.total_s),
+    );
+    Some(finding(
+        "lock-hot",
+        severity(waiters),
+        message,
+        [
+            ("address", json!(lock.address)),
+            ("lock", json!(lock.label)),
+            ("mean_waiters", json!(waiters)),
+            ("mean_waiters_threshold", json!(HOT_WAITERS)),
+            ("waits", json!(lock.wait.count)),
+            ("wait_s", json!(lock.wait.total_s)),
+            ("contended_fraction", json!(lock.contended_fraction)),
+        ],
+    ))
+}
+
+/// Waiting for a lock whose holder does not run matters from this part of the time on.
+const IDLE_HOLDER: f64 = 0.05;
+
+/// A lock is held by a thread that sleeps, waits for a device, or has no CPU.
+fn held_off_cpu(report: &Report, lock: &Lock) -> Option<Finding> {
+    let total: f64 = lock.holder_off_cpu.iter().map(|holder| holder.by.seconds).sum();
+    let waiters = part(total, report.session.duration_s);
+    let top = lock.holder_off_cpu.first().filter(|_| waiters >= IDLE_HOLDER)?;
+    let doing = match &top.syscall {
+        Some(call) => format!("is blocked in {call}"),
+        None if top.state == "no CPU" => "has no CPU".to_owned(),
+        None => format!("does not run ({})", top.state),
+    };
+    let place = top.by.stack.first().map_or_else(String::new, |at| format!(" in {at}"));
+    let message = format!(
+        "{} is waited for while its holder does not run: {} in all. Most of the time {} {doing}{place}.",
+        lock.label,
+        duration(total),
+        label(&top.by.thread, top.by.tid),
+    );
+    Some(finding(
+        "lock-held-off-cpu",
+        severity(waiters),
+        message,
+        [
+            ("address", json!(lock.address)),
+            ("lock", json!(lock.label)),
+            ("wait_s", json!(nanos(total))),
+            ("mean_waiters", json!(waiters)),
+            ("mean_waiters_threshold", json!(IDLE_HOLDER)),
+            ("state", json!(top.state)),
+            ("syscall", json!(top.syscall)),
+        ],
+    ))
+}
+
+/// Stops of all threads matter from this part of the time on.
+const PAUSED_PART: f64 = 0.1;
+
+/// The interpreter stops all threads again and again.
+fn pauses(report: &Report) -> Option<Finding> {
+    let worst = report.threads.iter().max_by(|a, b| a.states.paused_s.total_cmp(&b.states.paused_s))?;
+    let paused = part(worst.states.paused_s, worst.wall_s);
+    (paused >= PAUSED_PART).then(|| {
+        let by = report.pauses.requesters.first();
+        let by = by.and_then(|by| by.stack.first()).map_or_else(String::new, |at| format!(", most of them in {at}"));
+        let name = worst.name.clone().unwrap_or_else(|| format!("thread {}", worst.tid));
+        let message = format!(
+            "The interpreter stops all threads {} times{by}. {} is stopped for {} of its time.",
+            report.pauses.count,
+            label(&name, worst.tid),
+            percent(paused),
+        );
+        finding(
+            "paused",
+            severity(paused),
+            message,
+            [
+                ("pauses", json!(report.pauses.count)),
+                ("tid", json!(worst.tid)),
+                ("paused_fraction", json!(paused)),
+                ("paused_fraction_threshold", json!(PAUSED_PART)),
+            ],
+        )
+    })
 }
 
 /// Lost records are one too many from the first on: what is missing is not known.

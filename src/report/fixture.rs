@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::contention::{Blame, WaitStats};
 use crate::event::{Account, Event, GilInfo, Nanos, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState};
-use crate::gil::summary::{Blame, GilSummary, HoldClasses, ThreadShare, WaitStats};
+use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::intern::{Frame, StackId};
 use crate::profile::{Mode, Profile};
 
@@ -173,5 +174,5 @@ pub fn fight() -> (Profile, GilSummary) {
 /// The report of the fight.
 pub fn report() -> Report {
     let (profile, gil) = fight();
-    Report::new(&profile, &[gil], super::Blame::Holder)
+    Report::new(&profile, &[gil], &[], super::Blame::Holder)
 }

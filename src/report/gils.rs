@@ -1,7 +1,8 @@
 //! What is known of a GIL, in the words of the report. Called by [`super::Report::new`].
 
+use crate::contention::{self, WaitStats};
 use crate::export::label::frame_label;
-use crate::gil::summary::{self, GilSummary, HoldClasses, ThreadShare, WaitStats};
+use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::profile::Profile;
 
 use super::model::{Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
@@ -9,7 +10,8 @@ use super::{MOST_BLAMED, fraction, ratio, seconds, thread_name};
 
 /// One GIL. `threads` are the ledgers, indexed by thread.
 pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gil {
-    let blamed = |all: &[summary::Blame]| all.iter().take(MOST_BLAMED).map(|blame| blamed(profile, blame)).collect();
+    let blamed =
+        |all: &[contention::Blame]| all.iter().take(MOST_BLAMED).map(|blame| blamed(profile, blame)).collect();
     Gil {
         pid: profile.processes[gil.info.process.0 as usize].pid,
         interpreter: gil.info.interpreter,
@@ -44,7 +46,7 @@ fn held_off_cpu(profile: &Profile, gil: &GilSummary) -> Vec<BlockedHolder> {
     all.map(|(call, blame)| BlockedHolder { syscall: call.to_string(), by: blamed(profile, blame) }).collect()
 }
 
-fn blamed(profile: &Profile, blame: &summary::Blame) -> Blamed {
+pub(super) fn blamed(profile: &Profile, blame: &contention::Blame) -> Blamed {
     let stacks = &profile.stacks;
     Blamed {
         tid: profile.threads[blame.thread.0 as usize].tid,
@@ -67,7 +69,7 @@ fn thread(profile: &Profile, share: &ThreadShare, threads: &[Thread]) -> GilThre
     }
 }
 
-fn wait(waits: WaitStats) -> Wait {
+pub(super) fn wait(waits: WaitStats) -> Wait {
     Wait {
         count: waits.count,
         total_s: seconds(waits.total_ns),

@@ -46,9 +46,12 @@ fn exact(account: &Account, observed: u64, seen: &Seen, unseen: Runs) -> (Parts,
     let mut parts = seen.samples.on_cpu().or(unseen).scaled_to(account.on_cpu_ns);
     parts.gil_held_off_cpu = account.gil_held_off_cpu_ns + account.gil_held_runnable_ns;
     parts.gil_wait = account.gil_wait_ns;
-    // Waits for locks are not told from other sleep in `futex` yet.
-    parts.blocked = account.blocked_ns + account.futex_ns;
-    parts.runnable = account.runnable_ns;
+    // The account knows sleep in `futex`, and being ready after that; the records know which of it was for a lock.
+    (parts.lock_wait, parts.paused) = (seen.off_cpu_ns.lock_wait, seen.off_cpu_ns.paused);
+    let for_locks = parts.lock_wait + parts.paused;
+    let asleep = for_locks.min(account.futex_ns);
+    parts.blocked = account.blocked_ns + account.futex_ns - asleep;
+    parts.runnable = account.runnable_ns.saturating_sub(for_locks - asleep);
     parts.unknown = account.unknown_ns;
     let known = parts.total();
     parts.unknown += observed.saturating_sub(known);
@@ -82,6 +85,8 @@ struct Parts {
     gil_held: u64,
     gil_held_off_cpu: u64,
     gil_wait: u64,
+    lock_wait: u64,
+    paused: u64,
     native: u64,
     blocked: u64,
     runnable: u64,
@@ -95,6 +100,8 @@ impl Parts {
             ThreadState::GilHeld | ThreadState::GilHeldNative => &mut self.gil_held,
             ThreadState::GilHeldRunnable | ThreadState::GilHeldOffCpu(_) => &mut self.gil_held_off_cpu,
             ThreadState::GilWait => &mut self.gil_wait,
+            ThreadState::LockWait(_) => &mut self.lock_wait,
+            ThreadState::Paused(_) => &mut self.paused,
             ThreadState::Native => &mut self.native,
             ThreadState::Blocked(_) => &mut self.blocked,
             ThreadState::Runnable => &mut self.runnable,
@@ -102,10 +109,21 @@ impl Parts {
         } += amount;
     }
 
-    fn all(&mut self) -> [&mut u64; 8] {
-        let Parts { running, gil_held, gil_held_off_cpu, gil_wait, native, blocked, runnable, unknown } = self;
+    fn all(&mut self) -> [&mut u64; 10] {
+        let Parts {
+            running,
+            gil_held,
+            gil_held_off_cpu,
+            gil_wait,
+            lock_wait,
+            paused,
+            native,
+            blocked,
+            runnable,
+            unknown,
+        } = self;
         // The last takes what rounding leaves.
-        [running, gil_held, gil_held_off_cpu, gil_wait, native, blocked, runnable, unknown]
+        [running, gil_held, gil_held_off_cpu, gil_wait, lock_wait, paused, native, blocked, runnable, unknown]
     }
 
     fn total(mut self) -> u64 {
@@ -150,9 +168,9 @@ impl Parts {
             gil_held_s: seconds(self.gil_held),
             gil_held_off_cpu_s: seconds(self.gil_held_off_cpu),
             gil_wait_s: seconds(self.gil_wait),
-            lock_wait_s: 0.0,
+            lock_wait_s: seconds(self.lock_wait),
             native_s: seconds(self.native),
-            paused_s: 0.0,
+            paused_s: seconds(self.paused),
             blocked_s: seconds(self.blocked),
             runnable_s: seconds(self.runnable),
             unknown_s: seconds(self.unknown),
@@ -185,6 +203,7 @@ impl Seen {
             gil_held_off_cpu_ns: off.gil_held_off_cpu,
             gil_wait_ns: off.gil_wait,
             gil_waits: u64::from(off.gil_wait > 0),
+            futex_ns: off.lock_wait + off.paused,
             blocked_ns: off.blocked,
             unknown_ns: off.unknown,
             ..Account::default()

@@ -9,6 +9,7 @@ mod findings;
 mod fixture;
 mod gils;
 mod ledger;
+mod locks;
 pub mod model;
 mod saved;
 pub mod text;
@@ -16,6 +17,7 @@ pub mod text;
 use crate::event::ThreadId;
 use crate::export::label::one_line;
 use crate::gil::summary::GilSummary;
+use crate::lockstats::summary::LockSummary;
 use crate::profile::Profile;
 
 use self::model::{SCHEMA, Session, Target, VERSION};
@@ -31,11 +33,11 @@ impl Report {
     pub fn of(profile: &Profile, blame: Blame) -> Report {
         let period = profile.session.period_ns();
         let gils: Vec<GilSummary> = profile.gils.iter().map(|gil| gil.summary(period)).collect();
-        Report::new(profile, &gils, blame)
+        Report::new(profile, &gils, &profile.locks.summaries(), blame)
     }
 
-    /// The report of a recording whose GILs have been summed up.
-    pub fn new(profile: &Profile, gils: &[GilSummary], blame: Blame) -> Report {
+    /// The report of a recording whose GILs and locks have been summed up.
+    pub fn new(profile: &Profile, gils: &[GilSummary], locks: &[LockSummary], blame: Blame) -> Report {
         let threads = ledger::ledgers(profile, gils);
         let mut report = Report {
             schema: format!("{SCHEMA}/{VERSION}"),
@@ -43,7 +45,9 @@ impl Report {
             session: session(profile),
             gils: gils.iter().map(|gil| gils::gil(profile, gil, &threads)).collect(),
             threads,
-            locks: Vec::new(),
+            locks: locks::locks(profile, locks),
+            pauses: locks::pauses(profile, locks),
+            waiting_for_work: locks::waiting_for_work(profile),
             findings: Vec::new(),
             blame,
         };

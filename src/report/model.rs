@@ -31,9 +31,15 @@ pub struct Report {
     pub threads: Vec<Thread>,
     /// What happened at each GIL.
     pub gils: Vec<Gil>,
-    /// Nothing yet.
+    /// Locks that were waited for, the most costly first. Kernel mode only.
     #[serde(default)]
-    pub locks: Vec<Value>,
+    pub locks: Vec<Lock>,
+    /// Stops of all threads by the interpreter (free-threaded builds), as far as somebody was held up by them.
+    #[serde(default)]
+    pub pauses: Pauses,
+    /// Who waited for something to do, for what, and where: a queue, an event, the end of a thread. The longest first.
+    #[serde(default)]
+    pub waiting_for_work: Vec<Idle>,
     /// What is wrong, the worst first.
     pub findings: Vec<Finding>,
     /// To whom the text puts down the waiting, unless told otherwise.
@@ -121,11 +127,11 @@ pub struct States {
     pub gil_held_off_cpu_s: f64,
     /// Waited for the GIL.
     pub gil_wait_s: f64,
-    /// Waited for a lock. Not told apart from `blocked_s` yet.
+    /// Waited for a lock. In memory mode not told apart from `blocked_s`.
     pub lock_wait_s: f64,
     /// Ran without the GIL.
     pub native_s: f64,
-    /// Stopped by the interpreter. Not told apart from `blocked_s` yet.
+    /// Stopped by the interpreter. In memory mode not told apart from `blocked_s`.
     pub paused_s: f64,
     /// Blocked in a system call, without the GIL.
     pub blocked_s: f64,
@@ -272,6 +278,97 @@ pub struct GilThread {
     pub held: Held,
     /// How much waiting of others it caused by holding it.
     pub caused_s: f64,
+}
+
+/// What happened at one lock. `waiters`, `releasers` and `holders` share out the same waits in three ways.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lock {
+    /// The process it is in.
+    pub pid: Pid,
+    /// Where it is; of a lock that is part of an object, where that is.
+    pub address: u64,
+    /// What it is: `critical_section`, `threading.Lock`, `type_lock` ...
+    pub kind: String,
+    /// The type of the object that it is part of.
+    #[serde(rename = "type")]
+    pub type_name: Option<String>,
+    /// A variable that holds it, or the interpreter's own name for it.
+    pub name: Option<String>,
+    /// What to call it.
+    pub label: String,
+    /// How often it was waited for.
+    pub contended: u64,
+    /// How often a thread went to sleep for it: more than once in a wait if another was faster.
+    pub parked: u64,
+    /// The part of the time for which at least one thread waited.
+    pub contended_fraction: f64,
+    /// Let go of by another thread than the time before, while others waited.
+    pub owner_changes: u64,
+    /// All waits.
+    pub wait: Wait,
+    /// The part of `wait.total_s` in which a known thread held it. With the next two it adds up to that, to the
+    /// nanosecond.
+    pub caused_s: f64,
+    /// The part in which it was free, on its way to the next thread.
+    pub gap_s: f64,
+    /// The part in which the holder is not known.
+    pub unknown_s: f64,
+    /// Who held it while others waited. The longest first; at most [`super::MOST_BLAMED`].
+    pub holders: Vec<Blamed>,
+    /// Who ended the waits.
+    pub releasers: Vec<Blamed>,
+    /// Who waited.
+    pub waiters: Vec<Blamed>,
+    /// The part of `holders` in which the holder did not run, and why.
+    pub holder_off_cpu: Vec<OffCpuHolder>,
+    /// Each thread that waited for it or was seen to hold it.
+    pub threads: Vec<LockThread>,
+}
+
+/// Time others waited for a lock whose holder did not run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OffCpuHolder {
+    /// The name of what it did: `blocked`, `no CPU`, `lock wait`.
+    pub state: String,
+    /// The system call, if it was in one.
+    pub syscall: Option<String>,
+    /// Who, where.
+    #[serde(flatten)]
+    pub by: Blamed,
+}
+
+/// One thread's part in what happened at a lock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LockThread {
+    /// Who.
+    pub tid: Tid,
+    /// Its name.
+    pub thread: String,
+    /// Its waits.
+    pub wait: Wait,
+    /// How much waiting of others it caused by holding it.
+    pub caused_s: f64,
+}
+
+/// Stops of all threads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pauses {
+    /// How often they held somebody up.
+    pub count: u64,
+    /// For how long threads were held up.
+    pub wait: Wait,
+    /// Who stopped the others, where.
+    pub requesters: Vec<Blamed>,
+}
+
+/// Time a thread had nothing to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Idle {
+    /// What it waited for: `queue`, `event`, `join` ...
+    pub kind: String,
+    /// Who, where.
+    #[serde(flatten)]
+    pub by: Blamed,
 }
 
 /// Something that is wrong.

@@ -53,7 +53,7 @@ fn parts_of_the_waits_keep_their_nanoseconds() {
 
 #[test]
 fn nothing_recorded_is_a_report_too() {
-    let report = Report::new(&Profile::default(), &[], Blame::Holder);
+    let report = Report::new(&Profile::default(), &[], &[], Blame::Holder);
     let back: Report = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
     assert_eq!(back, report);
     assert!(report.findings.is_empty());
@@ -64,10 +64,10 @@ fn a_free_threaded_python_has_no_gil_unless_it_is_on() {
     let mut profile = fixture::profile(Mode::Kernel, true, &[""]);
     fixture::finish(&mut profile);
     let mut gil = fixture::quiet_gil();
-    assert!(Report::new(&profile, std::slice::from_ref(&gil), Blame::Holder).target.gil_enabled);
+    assert!(Report::new(&profile, std::slice::from_ref(&gil), &[], Blame::Holder).target.gil_enabled);
     let mut info = (*gil.info).clone();
     info.enabled = false;
     gil.info = info.into();
-    assert!(!Report::new(&profile, &[gil], Blame::Holder).target.gil_enabled);
-    assert!(!Report::new(&profile, &[], Blame::Holder).target.gil_enabled);
+    assert!(!Report::new(&profile, &[gil], &[], Blame::Holder).target.gil_enabled);
+    assert!(!Report::new(&profile, &[], &[], Blame::Holder).target.gil_enabled);
 }

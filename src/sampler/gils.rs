@@ -45,10 +45,7 @@ impl Gils {
             });
             let gil = match known {
                 Some(&(gil, _)) => gil,
-                None => {
-                    *sink.next_gil += 1;
-                    GilId(*sink.next_gil - 1)
-                }
+                None => sink.ids.gil(),
             };
             // On from the start, or by an option, it is on without any module.
             let switched_on = enabled && known.is_some_and(|(_, info)| !info.enabled);

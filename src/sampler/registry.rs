@@ -6,7 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::frames::ThreadStateView;
 use super::stack::StackReader;
 use super::thread::{Slot, Thread};
-use crate::event::{Event, Nanos, Pid, ProcessId, ThreadId, Tid};
+use crate::event::{Event, GilId, LockId, Nanos, Pid, ProcessId, ThreadId, Tid};
 use crate::gil::Gil;
 use crate::intern::Interner;
 use crate::target::debug_offsets::MAX_STRUCT;
@@ -33,17 +33,41 @@ pub struct Sink<'a> {
     pub stacks: &'a mut Interner,
     /// Events in the order they happened.
     pub events: &'a mut Vec<Event>,
-    /// The next thread's id.
-    pub next_thread: &'a mut u32,
+    /// The ids given out so far.
+    pub ids: &'a mut Ids,
+}
+
+/// Ids are given out in ascending order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ids {
+    threads: u32,
+    gils: u32,
+    locks: u32,
+}
+
+impl Ids {
     /// The next GIL's.
-    pub next_gil: &'a mut u32,
+    pub fn gil(&mut self) -> GilId {
+        self.gils += 1;
+        GilId(self.gils - 1)
+    }
+
+    /// The next lock's.
+    pub fn lock(&mut self) -> LockId {
+        self.locks += 1;
+        LockId(self.locks - 1)
+    }
+
+    fn thread(&mut self) -> ThreadId {
+        self.threads += 1;
+        ThreadId(self.threads - 1)
+    }
 }
 
 impl Sink<'_> {
     /// Announces a thread.
     pub fn start_thread(&mut self, at: Nanos, process: ProcessId, tid: Tid) -> ThreadId {
-        let thread = ThreadId(*self.next_thread);
-        *self.next_thread += 1;
+        let thread = self.ids.thread();
         self.events.push(Event::ThreadStarted { at, thread, process, tid });
         thread
     }

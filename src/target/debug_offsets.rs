@@ -80,6 +80,8 @@ table! {
         frame_executable: [240, 264, 328],
         /// `_PyInterpreterFrame.instr_ptr`
         frame_instr_ptr: [248, 272, 336],
+        /// `_PyInterpreterFrame.localsplus`
+        frame_locals: [256, 280, 344],
         /// `_PyInterpreterFrame.owner`
         frame_owner: [264, 288, 352],
         /// `PyCodeObject.co_filename`
@@ -92,6 +94,8 @@ table! {
         code_linetable: [304, 344, 408],
         /// `PyCodeObject.co_firstlineno`
         code_firstlineno: [312, 352, 416],
+        /// `PyCodeObject.co_localsplusnames`
+        code_localsplusnames: [328, 368, 432],
         /// `PyCodeObject.co_code_adaptive`
         code_adaptive: [344, 384, 448],
         /// `sizeof(PyObject)`

@@ -107,7 +107,9 @@ pub struct FrameLayout {
     pub owner: Option<u64>,
     /// `tlbc_index`, i32 (free-threaded 3.14 and later).
     pub tlbc_index: Option<u64>,
-    /// Bytes from the start of the structure that hold all of these.
+    /// `f_localsplus` or `localsplus`: the values of local variables. Behind the rest.
+    pub locals: u64,
+    /// Bytes from the start of the structure that hold all others.
     pub len: usize,
 }
 
@@ -126,6 +128,9 @@ pub struct CodeLayout {
     pub line_table: u64,
     /// Format of the line table.
     pub line_format: LineTable,
+    /// `co_localsplusnames` (3.11 and later) or `co_varnames`: a tuple of the names of local variables. Before 3.11
+    /// `co_freevars` and `co_cellvars` follow.
+    pub local_names: u64,
     /// `co_code_adaptive`: the bytecode itself, at the end of the object (3.11 and later).
     pub bytecode: Option<u64>,
     /// `co_tlbc`: copies of the bytecode, one per thread (free-threaded 3.14 and later).
@@ -141,6 +146,8 @@ pub struct ObjectLayout {
     pub ob_type: u64,
     /// `ob_size` of variable-size objects.
     pub ob_size: u64,
+    /// `PyTupleObject.ob_item`.
+    pub tuple_items: u64,
     /// `PyBytesObject.ob_sval`.
     pub bytes_data: u64,
     /// `PyASCIIObject.length`.
@@ -165,6 +172,18 @@ pub struct ObjectLayout {
     pub module_dict: u64,
     /// `PyDictObject.ma_keys`, followed by `ma_values`.
     pub dict_keys: u64,
+}
+
+impl ObjectLayout {
+    /// `sizeof(PyObject)`: where the fields of an object of fixed size begin.
+    pub fn header(&self) -> u64 {
+        self.ob_type + 8
+    }
+
+    /// `PyTypeObject.tp_dict`: `tp_descr_get` and `tp_descr_set` are between it and `tp_dictoffset`.
+    pub fn tp_dict(&self) -> u64 {
+        self.tp_dictoffset - 24
+    }
 }
 
 /// `_gil_runtime_state`.
@@ -281,6 +300,7 @@ impl Layout {
             },
             owner: from_311(by([0, 0, 0, 69, 70])),
             tlbc_index: None,
+            locals: by([360, 360, 352, 72, 72]),
             len: by([108, 108, 100, 72, 72]) as usize,
         };
         let code = CodeLayout {
@@ -294,6 +314,7 @@ impl Layout {
                 10 => LineTable::Pep626,
                 _ => LineTable::Locations,
             },
+            local_names: by([72, 72, 72, 96, 96]),
             bytecode: from_311(by([0, 0, 0, 184, 192])),
             tlbc: None,
             len: 144,
@@ -302,6 +323,7 @@ impl Layout {
         let object = ObjectLayout {
             ob_type: 8,
             ob_size: 16,
+            tuple_items: 24,
             bytes_data: 32,
             str_length: 16,
             str_state: 32,
@@ -388,6 +410,7 @@ impl Layout {
             position: Position::Pointer,
             owner: Some(d.frame_owner),
             tlbc_index,
+            locals: d.frame_locals,
             len: [d.frame_previous, d.frame_executable, d.frame_instr_ptr, d.frame_owner, tlbc_index.unwrap_or(0)]
                 .into_iter()
                 .max()
@@ -400,6 +423,7 @@ impl Layout {
             first_line: d.code_firstlineno,
             line_table: d.code_linetable,
             line_format: LineTable::Locations,
+            local_names: d.code_localsplusnames,
             bytecode: Some(d.code_adaptive),
             tlbc: d.code_tlbc.filter(|_| tlbc),
             len: d.code_adaptive as usize,
@@ -407,6 +431,8 @@ impl Layout {
         let object = ObjectLayout {
             ob_type: d.pyobject_type,
             ob_size: d.bytes_ob_size,
+            // Tuples remember their hash from 3.14 on.
+            tuple_items: d.bytes_ob_size + if minor >= 14 { 16 } else { 8 },
             bytes_data: d.bytes_sval,
             str_length: d.unicode_length,
             str_state: d.unicode_state,

@@ -25,6 +25,10 @@ pub enum ObjectError {
 const MAX_STRING: u64 = 4096;
 /// Longest bytes object taken for a line table.
 const MAX_BYTES: u64 = 1 << 22;
+/// `Py_TPFLAGS_MANAGED_DICT` (3.11 and later): the `__dict__` is found in front of the instance.
+const MANAGED_DICT: u64 = 1 << 4;
+/// `Py_TPFLAGS_TYPE_SUBCLASS`: instances are types.
+const TYPE_SUBCLASS: u64 = 1 << 31;
 /// Most entries of a dict that are looked at.
 const MAX_DICT: u64 = 1 << 17;
 
@@ -114,6 +118,14 @@ impl<M: Memory> Objects<'_, M> {
         }
     }
 
+    /// The name of an object's type, if there is an object at `addr`: it has a type, and that has a type that is one.
+    pub fn type_name_of(&self, addr: u64) -> Option<String> {
+        let type_addr = self.type_of(addr).ok()?;
+        let meta = self.type_of(type_addr).ok()?;
+        let flags = self.memory.u64(meta.wrapping_add(self.layout.object.tp_flags)).ok()?;
+        (flags & TYPE_SUBCLASS != 0).then(|| self.type_name(type_addr).ok())?
+    }
+
     /// The live entries of a dict, in insertion order. Mirrors `PyDictObject` and `PyDictKeysObject`.
     pub fn dict(&self, addr: u64) -> Result<Vec<DictEntry>, ObjectError> {
         let at = addr.wrapping_add(self.layout.object.dict_keys);
@@ -199,23 +211,37 @@ impl<M: Memory> Objects<'_, M> {
 
     /// An attribute in an instance's own `__dict__`, materialised or not, of a class written in Python.
     pub fn attribute(&self, object: u64, name: &str) -> Result<Option<u64>, ObjectError> {
+        self.lookup(&self.attributes(object)?, name)
+    }
+
+    /// Whether instances of a type have a `__dict__` that [`Self::attributes`] can read.
+    pub fn has_attributes(&self, type_addr: u64) -> Result<bool, ObjectError> {
+        let o = &self.layout.object;
+        Ok(match self.layout.version.minor {
+            8..=10 => (1..1 << 16).contains(&self.memory.u64(type_addr.wrapping_add(o.tp_dictoffset))?),
+            _ => self.memory.u64(type_addr.wrapping_add(o.tp_flags))? & MANAGED_DICT != 0,
+        })
+    }
+
+    /// All of these.
+    pub fn attributes(&self, object: u64) -> Result<Vec<DictEntry>, ObjectError> {
         let minor = self.layout.version.minor;
         let word = |offset: u64| self.memory.u64(object.wrapping_sub(offset));
-        let entries = match minor {
+        match minor {
             8..=10 => {
                 let type_addr = self.type_of(object)?;
                 let offset = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_dictoffset))?;
-                self.dict(self.memory.u64(object.wrapping_add(offset))?)?
+                self.dict(self.memory.u64(object.wrapping_add(offset))?)
             }
             // 3.11: the dict, if there is one, at -24, else the values at -32.
             11 => match word(24)? {
-                0 => self.inline_attributes(object, word(32)?)?,
-                dict => self.dict(dict)?,
+                0 => self.inline_attributes(object, word(32)?),
+                dict => self.dict(dict),
             },
             // 3.12: one tagged word; if it is odd, the values are one byte further.
             12 => match word(24)? {
-                values if values & 1 == 1 => self.inline_attributes(object, values.wrapping_add(1))?,
-                dict => self.dict(dict)?,
+                values if values & 1 == 1 => self.inline_attributes(object, values.wrapping_add(1)),
+                dict => self.dict(dict),
             },
             // 3.13 and later: a dict pointer, or values inside the object behind its basic size.
             _ => match word(if self.layout.free_threaded { 8 } else { 24 })? {
@@ -223,12 +249,11 @@ impl<M: Memory> Objects<'_, M> {
                     let type_addr = self.type_of(object)?;
                     let size = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_basicsize))?;
                     // `_dictvalues`: capacity, size, embedded, valid (u8 each), padding, then the values
-                    self.inline_attributes(object, object.wrapping_add(size).wrapping_add(8))?
+                    self.inline_attributes(object, object.wrapping_add(size).wrapping_add(8))
                 }
-                dict => self.dict(dict)?,
+                dict => self.dict(dict),
             },
-        };
-        self.lookup(&entries, name)
+        }
     }
 
     /// The attributes of an instance whose values stand in an array of their own, named by the type's shared keys.

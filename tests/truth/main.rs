@@ -7,5 +7,6 @@ mod support;
 
 mod chains;
 mod gil;
+mod locks;
 mod split;
 mod waits;

@@ -49,7 +49,7 @@ struct task_struct {
 } CORE;
 // Of x86_64.
 struct pt_regs {
-    unsigned long si, di, orig_ax, ip;
+    unsigned long dx, si, di, orig_ax, ip, sp;
 } CORE;
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
@@ -61,8 +61,15 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 // x86_64 system calls and include/uapi/linux/futex.h
 #define SYS_FUTEX 202
 #define FUTEX_COMMAND 0x7f
+#define FUTEX_WAIT 0
+// What a mutex of the C library is while threads wait for it (glibc).
+#define MUTEX_CONTENDED 2
 // WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, UNLOCK_PI, WAKE_BITSET
 #define FUTEX_WAKES ((1 << 1) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 7) | (1 << 10))
+
+// A thread in the interpreter's parking lot sleeps at a semaphore in a `struct wait_entry` on its own stack, not further
+// from the end of it than this.
+#define PARKED_WITHIN 4096
 
 #define RING_SIZE (1 << 24)
 #define MAX_FRAMES 256
@@ -124,7 +131,10 @@ enum account {
     UNKNOWN_TIME, GIL_WAITS, BLOCKS, ACCOUNTS
 };
 
-enum off_kind { OFF_UNKNOWN, OFF_RUNNABLE, OFF_GIL_WAIT, OFF_BLOCKED, OFF_STOPPED };
+// Parked: in the interpreter's parking lot, for a PyMutex or for something else. Native: at a mutex of the C library.
+enum off_kind {
+    OFF_UNKNOWN, OFF_RUNNABLE, OFF_GIL_WAIT, OFF_BLOCKED, OFF_STOPPED, OFF_PARKED_MUTEX, OFF_PARKED, OFF_NATIVE_MUTEX
+};
 
 enum flag {
     HELD = 1,       // it held the GIL
@@ -171,6 +181,7 @@ struct off_record {
     u64 gil, holder;
     u32 switches;
     u32 waker_gil;          // the GIL was read at the wake
+    u64 lock;               // the futex; of a parked thread what it is parked for; 0 in other calls
 };
 
 struct sample_record {
@@ -609,6 +620,17 @@ static __always_inline u8 look_at_gil(struct target *t, struct scratch *s, struc
     return flags;
 }
 
+// What a thread waits for that sleeps at a futex of its own stack: mirrors `struct wait_entry` (Python/parking_lot.c, 3.13
+// on), {park_arg, addr, sema}. A wait for a PyMutex has a park_arg.
+static __always_inline u32 parked(struct off_record *off, u64 futex)
+{
+    u64 entry[2] = {};
+    if (bpf_probe_read_user(entry, sizeof entry, (void *)(futex - sizeof entry)) || entry[1] < 4096)
+        return OFF_BLOCKED;
+    off->lock = entry[1];
+    return entry[0] ? OFF_PARKED_MUTEX : OFF_PARKED;
+}
+
 static __always_inline void leaves(struct task_struct *task, bool preempt, u32 tgid, struct target *t, u64 now)
 {
     struct scratch *s = get_scratch();
@@ -633,6 +655,7 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
     u32 state = task->__state;
     u32 kind = OFF_BLOCKED;
     u64 waits_for = 0;
+    off->lock = 0;
     if (preempt || state == 0) {
         kind = OFF_RUNNABLE;
     } else if (state & (TASK_STOPPED | TASK_TRACED)) {
@@ -641,8 +664,15 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
         struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
         long syscall = regs->orig_ax;
         off->header.syscall = syscall;
-        if (syscall == SYS_FUTEX)
-            waits_for = gil_at(t, regs->di);
+        if (syscall == SYS_FUTEX) {
+            u64 futex = regs->di;
+            waits_for = gil_at(t, futex);
+            off->lock = futex;
+            if (!waits_for && futex - regs->sp < PARKED_WITHIN)
+                kind = parked(off, futex);
+            else if (!waits_for && (regs->si & FUTEX_COMMAND) == FUTEX_WAIT && (u32)regs->dx == MUTEX_CONTENDED)
+                kind = OFF_NATIVE_MUTEX;
+        }
     }
     u8 flags = look_at_gil(t, s, states, waits_for, off);
     if (waits_for && flags & HAS_GIL)
@@ -696,6 +726,9 @@ static __always_inline void returns(struct task_struct *task, u64 now)
         thread->account[BLOCKS] += 1;
         break;
     case OFF_BLOCKED:
+    case OFF_PARKED_MUTEX:
+    case OFF_PARKED:
+    case OFF_NATIVE_MUTEX:
         if (flags & HELD)
             thread->account[GIL_HELD_OFF_CPU_TIME] += ready - start;
         else if (off->header.syscall == SYS_FUTEX)

@@ -1,13 +1,14 @@
 //! Each finding where it belongs, and not where one number is short of its threshold.
 
 use super::*;
+use crate::contention::Blame;
 use crate::event::{Nanos, Syscall};
-use crate::gil::summary::{Blame, GilSummary, HoldClasses, ThreadShare};
+use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::profile::{Mode, Profile};
 use crate::report::fixture::{self, CLIENT, CRUNCHER, LEGACY, MS, quiet_gil, waits};
 
 fn of(profile: &Profile, gil: GilSummary) -> Vec<Finding> {
-    Report::new(profile, &[gil], Default::default()).findings
+    Report::new(profile, &[gil], &[], Default::default()).findings
 }
 
 fn ids(found: &[Finding]) -> Vec<&str> {

@@ -3,6 +3,7 @@
 //! First a sentence, then what is wrong, then the numbers.
 
 mod gil;
+mod locks;
 mod table;
 pub mod units;
 
@@ -65,6 +66,7 @@ pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
     for gil in report.gils.iter().filter(|gil| is_used(gil)) {
         gil::section(report, gil, blame, &mut text);
     }
+    locks::sections(report, blame, &mut text);
     text.out
 }
 

@@ -107,7 +107,7 @@ fn only_headings_are_bold() {
 fn a_sum_that_is_not_one_shows() {
     let (profile, mut gil) = fixture::fight();
     gil.gap_ns += 1;
-    let text = text(&Report::new(&profile, &[gil], Blame::Holder), Blame::Holder, false);
+    let text = text(&Report::new(&profile, &[gil], &[], Blame::Holder), Blame::Holder, false);
     assert!(text.contains("1.999876543 + 0.010123457 + 0.000000001 != 2.010000000"), "{text}");
 }
 
@@ -126,7 +126,7 @@ fn of_many_threads_those_that_do_most_are_shown() {
         fixture::samples(&mut profile, thread, 100, crate::event::ThreadState::Blocked(crate::event::Syscall(0)));
         fixture::samples(&mut profile, thread, index, crate::event::ThreadState::Running);
     }
-    let report = Report::new(&profile, &[], Blame::Holder);
+    let report = Report::new(&profile, &[], &[], Blame::Holder);
     let text = text(&report, Blame::Holder, false);
     assert_fits(&text);
     assert!(text.starts_with("No GIL: 3.6 threads run at a time on average\nAll times are estimated"), "{text}");
@@ -140,7 +140,8 @@ fn a_gil_that_is_not_used_is_not_shown_and_one_that_is_not_waited_for_is_short()
     let mut info = (*quiet_gil().info).clone();
     info.enabled = false;
     let off = GilSummary { info: info.into(), ..quiet_gil() };
-    let of = |gil| text(&Report::new(&sleepers(Mode::Kernel, 1, ""), &[gil], Blame::Holder), Blame::Holder, false);
+    let of =
+        |gil| text(&Report::new(&sleepers(Mode::Kernel, 1, ""), &[gil], &[], Blame::Holder), Blame::Holder, false);
     assert!(of(off).starts_with("No GIL: 0.0 threads run"));
     let quiet = of(quiet_gil());
     assert!(quiet.starts_with("GIL: 0 % held, nobody waits\n"), "{quiet}");
@@ -153,12 +154,12 @@ fn several_gils_are_told_apart() {
     let mut info = (*gil.info).clone();
     info.interpreter = 3;
     let second = GilSummary { info: info.into(), ..gil.clone() };
-    let text = text(&Report::new(&profile, &[gil, second], Blame::Holder), Blame::Holder, false);
+    let text = text(&Report::new(&profile, &[gil, second], &[], Blame::Holder), Blame::Holder, false);
     assert_fits(&text);
     assert!(text.contains("GIL of interpreter 0: 97 % held") && text.contains("GIL of interpreter 3: who waits"));
 }
 
 #[test]
 fn nothing_recorded_has_no_text() {
-    assert_eq!(text(&Report::new(&Profile::default(), &[], Blame::Holder), Blame::Holder, false), "");
+    assert_eq!(text(&Report::new(&Profile::default(), &[], &[], Blame::Holder), Blame::Holder, false), "");
 }

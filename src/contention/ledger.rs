@@ -1,5 +1,5 @@
-//! The books of one GIL: who waited, who is to blame. Kept by [`super::exact`] in nanoseconds and by
-//! [`super::sampled`] in periods of the sampling rate; [`super::analysis`] makes a summary of them.
+//! The books of one GIL or lock: who waited, who is to blame. Kept in nanoseconds where waits were measured, in periods
+//! of the sampling rate where they were sampled.
 
 use std::cmp::Reverse;
 
@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 
 use super::by_thread::ByThread;
-use super::summary::{Blame, WaitStats};
+use super::{Blame, WaitStats};
 use crate::event::{Syscall, ThreadId};
 use crate::intern::StackId;
 

@@ -1,5 +1,5 @@
-//! Puts what comes roughly in the order of time into that order. Used by [`super::exact`], for what the kernel
-//! reports and for what follows from it.
+//! Puts what comes roughly in the order of time into that order. Used for what the kernel reports, and for
+//! what follows from it.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

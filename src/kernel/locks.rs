@@ -1,0 +1,225 @@
+//! The locks of one process: which address is which, and what they are called. Owned by [`super::traced::Traced`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+
+use super::abi::{Off, OffKind};
+use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, Syscall, ThreadState};
+use crate::intern::StackId;
+use crate::lockstats::work::work;
+use crate::sampler::registry::{Registry, Sink};
+use crate::sampler::stack::{Scratch, StackReader};
+use crate::target::layout::Layout;
+use crate::target::locks::{Lock, Place, lock_kind, parked_for};
+use crate::target::memory::Memory;
+use crate::target::objects::Objects;
+use crate::target::variables::{FrameAddr, Wanted, find};
+
+/// Conditions make a new lock for each wait: of so many addresses, those that no wait for a lock was at are forgotten.
+const MOST_KNOWN: usize = 1 << 16;
+/// After so long an address is looked at again: the object may have been freed, and another be there.
+const CHECK_AFTER: u64 = 100_000_000;
+/// Variables that hold new locks are looked for so soon, and not for more than this part of the time.
+const NAMES_AFTER: Duration = Duration::from_millis(50);
+const NAMES_PART: u32 = 50;
+/// In vain so often at most: a variable can be out of sight just when it is looked for.
+const MOST_SEARCHES: u8 = 4;
+
+/// What is known of an address.
+#[derive(Debug)]
+struct Known {
+    /// None as long as nobody but threads without work has waited for it.
+    id: Option<LockId>,
+    info: Arc<LockInfo>,
+    checked: Nanos,
+    /// How often a variable has been looked for.
+    searches: u8,
+}
+
+/// Locks by the address that threads wait at: of a mutex, or of a semaphore.
+#[derive(Debug)]
+pub struct KnownLocks {
+    process: ProcessId,
+    runtime: u64,
+    known: FxHashMap<u64, Known>,
+    /// There are locks for which no variable has been looked for.
+    unnamed: bool,
+    names_at: Nanos,
+}
+
+impl KnownLocks {
+    /// None yet.
+    pub fn new(process: ProcessId, runtime: u64) -> KnownLocks {
+        KnownLocks { process, runtime, known: FxHashMap::default(), unnamed: false, names_at: Nanos(0) }
+    }
+
+    /// What a thread waited for that was off the CPU in `futex`, not for the GIL; none if that was work.
+    pub fn wait(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        registry: &Registry,
+        off: &Off,
+        stack: Option<StackId>,
+        sink: &mut Sink<'_>,
+    ) -> Option<ThreadState> {
+        // Without a stack there is no telling what it is.
+        let stack = stack?;
+        if off.syscall != Syscall::FUTEX.0 || !off.kind.is_blocked() || off.lock == 0 {
+            return None;
+        }
+        let waits_for_work = work(sink.stacks, stack).is_some();
+        if waits_for_work && off.kind == OffKind::Blocked {
+            return None;
+        }
+        // A thread without Python frames, in code that has its own conditions.
+        if stack == StackId::EMPTY && off.kind == OffKind::Blocked {
+            return None;
+        }
+        let mut is_current = |known: &mut Known| {
+            if off.end.since(known.checked) < CHECK_AFTER {
+                return true;
+            }
+            known.checked = off.end;
+            is_same(memory, layout, off, &known.info)
+        };
+        if !self.known.get_mut(&off.lock).is_some_and(&mut is_current) {
+            if self.known.len() >= MOST_KNOWN {
+                self.known.retain(|_, known| known.id.is_some());
+            }
+            let info = Arc::new(self.identify(memory, layout, registry, off));
+            self.known.insert(off.lock, Known { id: None, info, checked: off.end, searches: 0 });
+        }
+        let known = self.known.get_mut(&off.lock)?;
+        let state = state(&known.info, waits_for_work)?;
+        let id = *known.id.get_or_insert_with(|| {
+            let lock = sink.ids.lock();
+            sink.events.push(Event::Lock { lock, info: known.info.clone() });
+            lock
+        });
+        if known.searches == 0 && may_have_variable(&known.info) && !self.unnamed {
+            self.unnamed = true;
+            self.names_at = self.names_at.max(Nanos(off.end.0 + NAMES_AFTER.as_nanos() as u64));
+        }
+        Some(state(id))
+    }
+
+    fn identify(&self, memory: &impl Memory, layout: &Layout, registry: &Registry, off: &Off) -> LockInfo {
+        let lock = match off.kind {
+            OffKind::ParkedMutex | OffKind::Parked => {
+                let interpreters: Vec<u64> =
+                    registry.interpreters.iter().map(|interpreter| interpreter.addr).collect();
+                let slots = registry.threads.iter().flat_map(|thread| &thread.slots);
+                let tstates: Vec<u64> = slots.map(|slot| slot.reader.tstate()).collect();
+                let place = Place { runtime: self.runtime, interpreters: &interpreters, tstates: &tstates };
+                parked_for(memory, layout, place, off.lock, off.kind == OffKind::ParkedMutex)
+            }
+            // Whether it is the semaphore of a `threading.Lock` shows when that is found.
+            OffKind::Blocked => Lock::new(off.lock, LockKind::Semaphore),
+            _ => Lock::new(off.lock, LockKind::Native),
+        };
+        LockInfo {
+            process: self.process,
+            address: lock.address,
+            kind: lock.kind,
+            type_name: lock.type_name.map(Into::into),
+            name: lock.name.map(Into::into),
+        }
+    }
+
+    /// Looks for variables that hold locks without a name, if it is time to.
+    pub fn name(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        registry: &Registry,
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) {
+        if !self.unnamed || now < self.names_at {
+            return;
+        }
+        self.unnamed = false;
+        let mut wanted = Wanted::default();
+        let nameless =
+            |known: &Known| known.id.is_some() && known.searches < MOST_SEARCHES && may_have_variable(&known.info);
+        for (&address, known) in self.known.iter_mut().filter(|(_, known)| nameless(known)) {
+            match known.info.kind {
+                LockKind::Semaphore => wanted.semaphores.insert(address),
+                _ => wanted.objects.insert(known.info.address),
+            };
+            known.searches += 1;
+            self.unnamed = true;
+        }
+        if !self.unnamed {
+            return;
+        }
+        let started = Instant::now();
+        let frames = frames(memory, layout, registry);
+        for interpreter in &registry.interpreters {
+            // While modules are being imported it may fail; the next lock gives another chance.
+            let Ok(found) = find(memory, layout, interpreter.addr, &frames, &wanted) else { continue };
+            for (&address, known) in &mut self.known {
+                let key = if known.info.kind == LockKind::Semaphore { address } else { known.info.address };
+                let Some(found) = found.get(&key).filter(|_| known.info.name.is_none()) else { continue };
+                let info = LockInfo {
+                    address: found.object,
+                    kind: lock_kind(&found.type_name).unwrap_or(known.info.kind),
+                    type_name: Some(found.type_name.as_str().into()),
+                    name: Some(found.name.as_str().into()),
+                    ..*known.info
+                };
+                known.info = Arc::new(info);
+                if let Some(lock) = known.id {
+                    sink.events.push(Event::Lock { lock, info: known.info.clone() });
+                }
+            }
+        }
+        let after = NAMES_AFTER.max(started.elapsed() * NAMES_PART);
+        self.names_at = Nanos(now.0 + after.as_nanos() as u64);
+    }
+}
+
+/// What a thread does that waits for this; none if nobody keeps it from going on.
+fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadState> {
+    match info.kind {
+        LockKind::Pause => Some(ThreadState::Paused),
+        // In `Condition.wait` a thread that was notified takes the condition's own lock again.
+        LockKind::RLock => Some(ThreadState::LockWait),
+        // Another thread has yet to start or to end.
+        LockKind::Event if info.name.is_none() => None,
+        _ if waits_for_work => None,
+        _ => Some(ThreadState::LockWait),
+    }
+}
+
+/// Whether the object at which a thread waits is of the same type still; and has the same semaphore, if it is one.
+fn is_same(memory: &impl Memory, layout: &Layout, off: &Off, info: &LockInfo) -> bool {
+    let Some(name) = &info.type_name else { return true };
+    let semaphore = || memory.u64(info.address.wrapping_add(layout.object.header())).ok();
+    (off.kind != OffKind::Blocked || semaphore() == Some(off.lock))
+        && Objects { memory, layout }.type_name_of(info.address).as_deref() == Some(&**name)
+}
+
+/// Locks of the interpreter have names of their own.
+fn may_have_variable(info: &LockInfo) -> bool {
+    let in_object =
+        matches!(info.kind, LockKind::CriticalSection | LockKind::Lock | LockKind::RLock | LockKind::Semaphore);
+    in_object && info.name.is_none()
+}
+
+/// The frames of all threads. They may change meanwhile: what is found in them is believed only if it is a lock that was
+/// waited for.
+fn frames(memory: &impl Memory, layout: &Layout, registry: &Registry) -> Vec<FrameAddr> {
+    let mut scratch = Scratch::default();
+    let mut frames = Vec::new();
+    for slot in registry.threads.iter().flat_map(|thread| &thread.slots) {
+        let mut reader = StackReader::new(slot.reader.tstate());
+        if reader.follow(memory, layout, true, &mut scratch).is_ok() {
+            frames.extend(reader.frames().iter().map(|frame| (frame.addr, frame.code)));
+        }
+    }
+    frames
+}

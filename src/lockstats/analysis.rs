@@ -1,0 +1,332 @@
+//! What happened at the locks of all observed processes. Fed by [`crate::profile::Profile`].
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::releases::{Owner, Release, Releases};
+use super::summary::{LockShare, LockSummary};
+use crate::contention::by_thread::ByThread;
+use crate::contention::cover::Cover;
+use crate::contention::evidence::Evidence;
+use crate::contention::in_order::InOrder;
+use crate::contention::ledger::Ledger;
+use crate::contention::{Blame, Part};
+use crate::event::{LockId, LockInfo, Nanos, OffCpu, ThreadId, ThreadState};
+use crate::intern::StackId;
+
+/// Events are not more out of order than this.
+const DISORDER_NS: u64 = 2_000_000;
+/// A release is known only when the thread it woke is back on a CPU. So long is waited for that.
+const SETTLING_NS: u64 = 20_000_000;
+/// A thread that was on the CPU for less has only found that another was faster, and sleeps again.
+const A_LOOK_NS: u64 = 20_000;
+
+/// All locks.
+#[derive(Debug, Default)]
+pub struct Locks {
+    infos: Vec<Arc<LockInfo>>,
+    locks: Vec<Lock>,
+    evidence: Evidence,
+    events: InOrder<OffCpu>,
+    newest: Nanos,
+    /// For how long each thread has been ready, but without a CPU.
+    ready: ByThread<u64>,
+    /// In the order of their ends.
+    undecided: VecDeque<Segment>,
+}
+
+/// A part of a wait, up to the end of one of its sleeps, for which it is to be decided who held the lock.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    lock: LockId,
+    waiter: ThreadId,
+    part: Part,
+}
+
+/// One lock.
+#[derive(Debug, Default)]
+struct Lock {
+    ledger: Ledger,
+    parks: u64,
+    contended: Cover,
+    releases: Releases,
+    waits: ByThread<Option<Wait>>,
+    holder_off_cpu: FxHashMap<(ThreadState, ThreadId, StackId), u64>,
+}
+
+/// A wait, from the start of its first sleep to the end of its last.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    start: Nanos,
+    end: Nanos,
+    stack: StackId,
+    /// The thread's time without a CPU when the last sleep ended.
+    ready: u64,
+    release: Option<(ThreadId, StackId)>,
+}
+
+impl Locks {
+    /// A lock has been found, or more is known of it.
+    pub fn found(&mut self, lock: LockId, info: &Arc<LockInfo>) {
+        match self.infos.get_mut(lock.0 as usize) {
+            Some(known) => *known = info.clone(),
+            None => {
+                debug_assert_eq!(lock.0 as usize, self.infos.len());
+                self.infos.push(info.clone());
+                self.locks.push(Lock::default());
+            }
+        }
+    }
+
+    /// What is known of a lock.
+    pub fn info(&self, lock: LockId) -> &Arc<LockInfo> {
+        &self.infos[lock.0 as usize]
+    }
+
+    /// A thread was off the CPU, for whatever reason: it may have held a lock.
+    pub fn off_cpu(&mut self, off: &OffCpu) {
+        if self.locks.is_empty() {
+            return;
+        }
+        self.newest = self.newest.max(off.end);
+        self.events.push(*off);
+        let complete = Nanos(self.newest.0.saturating_sub(DISORDER_NS));
+        while let Some(off) = self.events.pop_until(complete) {
+            self.take_in(&off);
+        }
+        self.decide(Nanos(complete.0.saturating_sub(SETTLING_NS)));
+    }
+
+    /// A thread on the CPU was sampled.
+    pub fn sample(&mut self, at: Nanos, thread: ThreadId, stack: StackId) {
+        if !self.locks.is_empty() {
+            self.evidence.sample(at, thread, stack);
+        }
+    }
+
+    /// Nothing more comes.
+    pub fn finish(&mut self) {
+        while let Some(off) = self.events.pop_until(Nanos(u64::MAX)) {
+            self.take_in(&off);
+        }
+        self.decide(Nanos(u64::MAX));
+        for lock in &mut self.locks {
+            let over: Vec<_> =
+                lock.waits.iter_mut().filter_map(|(thread, wait)| Some((thread, wait.take()?))).collect();
+            over.into_iter().for_each(|(thread, wait)| lock.over(thread, &wait));
+        }
+    }
+
+    fn take_in(&mut self, off: &OffCpu) {
+        let &OffCpu { thread, start, end, stack, state, .. } = off;
+        self.evidence.off_cpu(Part { start, end }, thread, stack, state);
+        match (state, state.lock()) {
+            (ThreadState::Runnable | ThreadState::GilHeldRunnable, _) => *self.ready.of(thread) += end.since(start),
+            (_, Some(id)) => {
+                let ready = *self.ready.of(thread);
+                let from = self.locks[id.0 as usize].sleep(off, ready);
+                self.undecided.push_back(Segment { lock: id, waiter: thread, part: Part { start: from, end } });
+            }
+            _ => (),
+        }
+    }
+
+    /// All releases up to `until` are known.
+    fn decide(&mut self, until: Nanos) {
+        while let Some(segment) = self.undecided.pop_front_if(|segment| segment.part.end <= until) {
+            let Locks { locks, evidence, .. } = self;
+            let Lock { ledger, releases, holder_off_cpu, .. } = &mut locks[segment.lock.0 as usize];
+            releases.split(segment.waiter, segment.part, |owner, time| match owner {
+                Owner::Nobody => ledger.was_free(time),
+                Owner::Unknown => ledger.is_unknown(time),
+                Owner::Held(held) => {
+                    // The last `time` of the hold, as far as it is in the segment.
+                    let end = held.end.min(segment.part.end);
+                    let part = Part { start: Nanos(end.0 - time), end };
+                    evidence.split(&held, part, |place, time| {
+                        ledger.caused_by(held.by, place.stack, time);
+                        if let Some(state) = place.off_cpu {
+                            *holder_off_cpu.entry((state, held.by, place.stack)).or_default() += time;
+                        }
+                    });
+                }
+            });
+        }
+    }
+
+    /// What is known so far of the locks that were waited for, the most costly first.
+    pub fn summaries(&self) -> Vec<LockSummary> {
+        let all = self.infos.iter().zip(&self.locks).filter(|(_, lock)| lock.parks > 0);
+        let mut summaries: Vec<_> = all.map(|(info, lock)| lock.summary(info)).collect();
+        summaries.sort_by_key(|lock| Reverse(lock.waits.total_ns));
+        summaries
+    }
+}
+
+impl Lock {
+    /// A thread has slept for it. Returns from when on it waited: since its last sleep, if this is the same wait.
+    fn sleep(&mut self, off: &OffCpu, ready: u64) -> Nanos {
+        let &OffCpu { thread, start, end, stack, .. } = off;
+        self.parks += 1;
+        let wake = off.wake.and_then(|wake| Some((wake, wake.by?)));
+        if let Some((wake, by)) = wake {
+            self.releases.add(Release { at: wake.at, by, stack: wake.stack, to: thread, back: end });
+        }
+        let release = wake.map(|(wake, by)| (by, wake.stack));
+        let last = *self.waits.of(thread);
+        let goes_on = |wait: &Wait| {
+            let on_cpu = start.since(wait.end).saturating_sub(ready - wait.ready);
+            wait.stack == stack && on_cpu < A_LOOK_NS && !self.releases.released_since(thread, wait.end)
+        };
+        let (from, wait) = match last.filter(goes_on) {
+            Some(wait) => (wait.end, Wait { end, ready, release, ..wait }),
+            None => {
+                if let Some(wait) = last {
+                    self.over(thread, &wait);
+                }
+                self.ledger.wait_begins(thread);
+                (start, Wait { start, end, stack, ready, release })
+            }
+        };
+        *self.waits.of(thread) = Some(wait);
+        self.ledger.waited(thread, stack, end.since(from));
+        self.contended.add(from, end);
+        from
+    }
+
+    fn over(&mut self, thread: ThreadId, wait: &Wait) {
+        let length = wait.end.since(wait.start);
+        self.ledger.wait_ends(thread, length);
+        if let Some((by, stack)) = wait.release {
+            self.ledger.by_releaser.add(by, stack, length);
+        }
+    }
+
+    fn summary(&self, info: &Arc<LockInfo>) -> LockSummary {
+        let ledger = &self.ledger;
+        let off_cpu = self.holder_off_cpu.iter();
+        let mut holder_off_cpu: Vec<_> =
+            off_cpu.map(|(&(state, thread, stack), &ns)| (state, Blame { thread, stack, ns })).collect();
+        holder_off_cpu.sort_unstable_by_key(|(state, blame)| (Reverse(blame.ns), *state, blame.thread, blame.stack));
+        let shares = ledger.shares.iter();
+        LockSummary {
+            info: info.clone(),
+            waits: ledger.waits(1),
+            parks: self.parks,
+            contended_ns: self.contended.total(),
+            owner_changes: self.releases.changes,
+            releases: self.releases.times,
+            caused_ns: ledger.caused,
+            gap_ns: ledger.gap,
+            unknown_ns: ledger.unknown + ledger.undecided,
+            by_waiter: ledger.by_waiter.sorted(1),
+            by_releaser: ledger.by_releaser.sorted(1),
+            by_holder: ledger.by_holder.sorted(1),
+            holder_off_cpu,
+            threads: shares
+                .map(|(thread, share)| LockShare { thread, waits: share.waits(1), caused_ns: share.caused })
+                .collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contention::fixture::stack;
+    use crate::event::{LockKind, ProcessId, Syscall, Wake};
+
+    const HOLDER: ThreadId = ThreadId(1);
+    const WAITER: ThreadId = ThreadId(2);
+    const OTHER: ThreadId = ThreadId(3);
+    const LOCK: LockId = LockId(0);
+    const US: u64 = 1000;
+
+    fn locks(events: &[OffCpu]) -> Locks {
+        let mut locks = Locks::default();
+        let (process, kind) = (ProcessId(0), LockKind::Lock);
+        let info = LockInfo { process, address: 0x1000, kind, type_name: None, name: None };
+        locks.found(LOCK, &Arc::new(info));
+        events.iter().for_each(|off| locks.off_cpu(off));
+        locks
+    }
+
+    fn summary(mut locks: Locks) -> LockSummary {
+        locks.finish();
+        let summary = locks.summaries().remove(0);
+        assert_eq!(summary.caused_ns + summary.gap_ns + summary.unknown_ns, summary.waits.total_ns);
+        assert_eq!(summary.by_holder.iter().map(|blame| blame.ns).sum::<u64>(), summary.caused_ns);
+        assert_eq!(summary.by_waiter.iter().map(|blame| blame.ns).sum::<u64>(), summary.waits.total_ns);
+        summary
+    }
+
+    /// Times in microseconds.
+    fn off(thread: ThreadId, start: u64, end: u64, state: ThreadState, number: u32) -> OffCpu {
+        let (start, end) = (Nanos(start * US), Nanos(end * US));
+        OffCpu { thread, start, end, state, stack: stack(number), lost: false, wake: None, gil: None, open: false }
+    }
+
+    /// A sleep for the lock, ended by a release.
+    fn sleep(thread: ThreadId, start: u64, end: u64, woken: u64, by: ThreadId) -> OffCpu {
+        let wake = Wake { at: Nanos(woken * US), by: Some(by), stack: stack(9), switches: None };
+        OffCpu { wake: Some(wake), ..off(thread, start, end, ThreadState::LockWait(LOCK), thread.0) }
+    }
+
+    #[test]
+    fn a_wait_is_put_down_to_where_the_holder_was() {
+        let blocked = ThreadState::Blocked(Syscall(0));
+        let mut locks = locks(&[off(HOLDER, 100, 400, blocked, 5), sleep(WAITER, 200, 1010, 1000, HOLDER)]);
+        locks.sample(Nanos(700 * US), HOLDER, stack(6));
+        let summary = summary(locks);
+        assert_eq!((summary.waits.count, summary.waits.total_ns, summary.parks), (1, 810 * US, 1));
+        assert_eq!((summary.gap_ns, summary.unknown_ns), (10 * US, 0));
+        let by: Vec<_> = summary.by_holder.iter().map(|blame| (blame.thread, blame.stack, blame.ns / US)).collect();
+        assert_eq!(by, [(HOLDER, stack(6), 600), (HOLDER, stack(5), 200)]);
+        let held = Blame { thread: HOLDER, stack: stack(5), ns: 200 * US };
+        assert_eq!(summary.holder_off_cpu, [(blocked, held)]);
+        assert_eq!(summary.by_releaser, [Blame { thread: HOLDER, stack: stack(9), ns: 810 * US }]);
+    }
+
+    #[test]
+    fn who_is_woken_in_vain_goes_on_with_the_same_wait() {
+        let runnable = off(WAITER, 112, 152, ThreadState::Runnable, 2);
+        let summary = summary(locks(&[
+            sleep(WAITER, 0, 110, 100, HOLDER),
+            runnable,
+            sleep(WAITER, 160, 310, 300, OTHER),
+            sleep(WAITER, 400, 510, 500, HOLDER),
+        ]));
+        assert_eq!((summary.waits.count, summary.parks, summary.owner_changes), (2, 3, 2));
+        assert_eq!(summary.waits.max_ns, 310 * US);
+        assert_eq!(summary.threads.iter().map(|share| share.caused_ns).sum::<u64>(), summary.caused_ns);
+    }
+
+    #[test]
+    fn who_has_let_go_of_it_meanwhile_waits_anew() {
+        let events = [
+            sleep(WAITER, 0, 110, 100, HOLDER),
+            sleep(HOLDER, 105, 114, 113, WAITER),
+            sleep(WAITER, 115, 210, 200, HOLDER),
+        ];
+        assert_eq!(summary(locks(&events)).waits.count, 3);
+    }
+
+    #[test]
+    fn a_wait_without_an_end_is_of_an_unknown_holder() {
+        let open = OffCpu { open: true, ..off(WAITER, 0, 500, ThreadState::LockWait(LOCK), 2) };
+        let summary = summary(locks(&[open]));
+        assert_eq!((summary.waits.total_ns, summary.unknown_ns), (500 * US, 500 * US));
+    }
+
+    #[test]
+    fn nothing_is_remembered_where_there_are_no_locks() {
+        let mut none = Locks::default();
+        none.off_cpu(&off(HOLDER, 0, 10, ThreadState::Runnable, 1));
+        none.sample(Nanos(5), HOLDER, stack(1));
+        none.finish();
+        assert!(none.summaries().is_empty());
+    }
+}

@@ -1,0 +1,187 @@
+//! Who held a lock while others waited for it, as told by those who let go of it. Used by [`super::analysis`].
+//!
+//! As long as a thread waits, everyone who lets go of the lock wakes somebody. So between two releases there was one
+//! holder, the one of the second release; and nobody, until that thread had come back from its own wait.
+
+use std::collections::VecDeque;
+
+use crate::contention::Part;
+use crate::contention::evidence::Held;
+use crate::event::{Nanos, ThreadId};
+use crate::intern::StackId;
+
+/// So many releases of one lock are remembered.
+const REMEMBERED: usize = 1 << 12;
+
+/// Threads woken by one thread within so long of each other were woken together.
+const TOGETHER_NS: u64 = 500_000;
+
+/// A thread let go of the lock and woke one that waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// When.
+    pub at: Nanos,
+    /// Who.
+    pub by: ThreadId,
+    /// Where.
+    pub stack: StackId,
+    /// Who was woken.
+    pub to: ThreadId,
+    /// When that thread was on a CPU again.
+    pub back: Nanos,
+}
+
+/// Who had the lock for a part of a wait.
+#[derive(Clone, Copy, Debug)]
+pub enum Owner {
+    /// This thread.
+    Held(Held),
+    /// Nobody: it was on its way to the next.
+    Nobody,
+    /// Not known.
+    Unknown,
+}
+
+/// The releases of one lock.
+#[derive(Debug, Default)]
+pub struct Releases {
+    /// In the order of time.
+    all: VecDeque<Release>,
+    /// How often it was another thread than the time before.
+    pub changes: u64,
+    /// How often it was let go of, threads woken together counted once.
+    pub times: u64,
+}
+
+impl Releases {
+    /// Takes in a release. They come nearly in the order of time.
+    pub fn add(&mut self, release: Release) {
+        let later = self.all.iter().rev().take_while(|other| other.at > release.at).count();
+        let index = self.all.len() - later;
+        let before = index.checked_sub(1).map(|before| self.all[before]);
+        self.changes += u64::from(before.is_some_and(|before| before.by != release.by));
+        let near = |other: &Release| other.by == release.by && release.at.0.abs_diff(other.at.0) < TOGETHER_NS;
+        let together = before.as_ref().is_some_and(near) || self.all.get(index).is_some_and(near);
+        self.times += u64::from(!together);
+        self.all.insert(index, release);
+        if self.all.len() > REMEMBERED {
+            self.all.pop_front();
+        }
+    }
+
+    /// Whether a thread has let go of the lock since.
+    pub fn released_since(&self, by: ThreadId, since: Nanos) -> bool {
+        self.all.iter().rev().take_while(|release| release.at >= since).any(|release| release.by == by)
+    }
+
+    /// Shares out a part of a wait, without overlaps and in full. All releases up to its end must be there.
+    pub fn split(&self, waiter: ThreadId, wait: Part, mut put: impl FnMut(Owner, u64)) {
+        let mut from = wait.start;
+        let next = self.all.partition_point(|release| release.at <= from);
+        for index in next..self.all.len() {
+            let release = &self.all[index];
+            if from >= wait.end {
+                return;
+            }
+            let until = release.at.min(wait.end);
+            self.held(index, waiter, Part { start: from, end: until }, &mut put);
+            from = until;
+            if release.to == waiter && release.back >= wait.end {
+                put(Owner::Nobody, wait.end.since(from));
+                return;
+            }
+        }
+        put(Owner::Unknown, wait.end.since(from));
+    }
+
+    /// A part of the time between two releases, the second of which has the number `index`.
+    fn held(&self, index: usize, waiter: ThreadId, part: Part, put: &mut impl FnMut(Owner, u64)) {
+        let release = &self.all[index];
+        if release.by == waiter {
+            // It cannot have held what it waited for.
+            return put(Owner::Unknown, part.len());
+        }
+        let before = index.checked_sub(1).map(|before| self.all[before]);
+        // It waited itself before it had the lock, if it was woken by the release before.
+        let acquired = before.filter(|before| before.to == release.by).map(|before| before.back.min(release.at));
+        let start = acquired.or(before.map(|before| before.at)).unwrap_or(Nanos(0));
+        let middle = start.clamp(part.start, part.end);
+        put(Owner::Nobody, middle.since(part.start));
+        let held = Held { by: release.by, start, end: release.at, otherwise: release.stack };
+        put(Owner::Held(held), part.end.since(middle));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ThreadId = ThreadId(1);
+    const B: ThreadId = ThreadId(2);
+    const C: ThreadId = ThreadId(3);
+
+    /// A release: when, by whom, to whom, who is back when.
+    fn releases(all: &[(u64, ThreadId, ThreadId, u64)]) -> Releases {
+        let mut releases = Releases::default();
+        for &(at, by, to, back) in all {
+            releases.add(Release { at: Nanos(at), by, stack: StackId::EMPTY, to, back: Nanos(back) });
+        }
+        releases
+    }
+
+    /// Who had it while `waiter` waited: 0 is nobody, 9 is unknown.
+    fn split(releases: &Releases, waiter: ThreadId, start: u64, end: u64) -> Vec<(u32, u64)> {
+        let mut parts = Vec::new();
+        releases.split(waiter, Part { start: Nanos(start), end: Nanos(end) }, |owner, time| {
+            let who = match owner {
+                Owner::Held(held) => held.by.0,
+                Owner::Nobody => 0,
+                Owner::Unknown => 9,
+            };
+            parts.push((who, time));
+        });
+        parts.retain(|part| part.1 > 0);
+        assert_eq!(parts.iter().map(|part| part.1).sum::<u64>(), end - start);
+        parts
+    }
+
+    #[test]
+    fn who_ends_a_wait_has_held_it_until_then() {
+        let one = releases(&[(150, A, B, 160)]);
+        assert_eq!(split(&one, B, 100, 160), [(1, 50), (0, 10)]);
+    }
+
+    #[test]
+    fn a_wait_through_several_hands_is_shared_between_them() {
+        let hands = releases(&[(110, A, B, 120), (150, B, A, 155), (190, A, C, 200)]);
+        assert_eq!(split(&hands, C, 100, 200), [(1, 10), (0, 10), (2, 30), (0, 5), (1, 35), (0, 10)]);
+    }
+
+    #[test]
+    fn who_was_faster_than_the_one_woken_held_it() {
+        // B was woken at 110, but C had it until 150, and A until 190.
+        let hands = releases(&[(110, A, B, 115), (150, C, B, 155), (190, A, B, 200)]);
+        assert_eq!(split(&hands, B, 100, 115), [(1, 10), (0, 5)]);
+        assert_eq!(split(&hands, B, 116, 155), [(3, 34), (0, 5)]);
+        assert_eq!(split(&hands, B, 156, 200), [(1, 34), (0, 10)]);
+    }
+
+    #[test]
+    fn what_nobody_tells_is_unknown() {
+        assert_eq!(split(&releases(&[]), A, 0, 50), [(9, 50)]);
+        let hands = releases(&[(10, A, B, 12)]);
+        assert_eq!(split(&hands, C, 0, 50), [(1, 10), (9, 40)], "it timed out");
+        assert_eq!(split(&releases(&[(10, A, B, 12)]), A, 0, 50), [(9, 50)], "its own release");
+    }
+
+    #[test]
+    fn releases_are_put_in_order_and_their_number_is_bounded() {
+        let mut hands = releases(&[(30, A, B, 31), (10, B, A, 12), (20, A, B, 22)]);
+        assert!(hands.all.iter().is_sorted_by_key(|release| release.at));
+        assert!(hands.released_since(A, Nanos(30)) && !hands.released_since(B, Nanos(11)));
+        for at in 0..2 * REMEMBERED as u64 {
+            hands.add(Release { at: Nanos(100 + at), by: A, stack: StackId::EMPTY, to: B, back: Nanos(100 + at) });
+        }
+        assert_eq!(hands.all.len(), REMEMBERED);
+    }
+}

@@ -1,0 +1,152 @@
+//! Waiting for work: a thread that sleeps in `Condition.wait`, `Queue.get` or `Thread.join` sleeps at a lock, too, but
+//! nobody holds it against the thread: there is nothing to do. It is told from a wait for a lock by where in the
+//! standard library the thread is. Called by the collectors, before they say what a thread does, and by the report.
+
+use crate::intern::{FrameId, Interner, StackId};
+
+/// What a thread waits for that is not a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Work {
+    /// `threading.Condition`
+    Condition,
+    /// `threading.Event`
+    Event,
+    /// `threading.Semaphore`
+    Semaphore,
+    /// `threading.Barrier`
+    Barrier,
+    /// `queue.Queue`, and the work queue of a thread pool.
+    Queue,
+    /// `concurrent.futures.Future`
+    Future,
+    /// The end of a thread.
+    Join,
+}
+
+impl Work {
+    /// As in the report's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Work::Condition => "condition",
+            Work::Event => "event",
+            Work::Semaphore => "semaphore",
+            Work::Barrier => "barrier",
+            Work::Queue => "queue",
+            Work::Future => "future",
+            Work::Join => "join",
+        }
+    }
+}
+
+/// Modules whose frames are between the thread's own code and the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Library {
+    Threading,
+    Queue,
+    Futures,
+}
+
+fn library(stacks: &Interner, frame: FrameId) -> Option<Library> {
+    let file = stacks.text(stacks.get_frame(frame).file);
+    let inside = |folder: &str, name: &str| file.strip_suffix(name).is_some_and(|before| before.ends_with(folder));
+    match file.rsplit('/').next()? {
+        "threading.py" => Some(Library::Threading),
+        "queue.py" => Some(Library::Queue),
+        "_base.py" if inside("concurrent/futures/", "_base.py") => Some(Library::Futures),
+        "thread.py" if inside("concurrent/futures/", "thread.py") => Some(Library::Futures),
+        _ => None,
+    }
+}
+
+/// What a thread waits for that sleeps at a lock with this stack; none if it is the lock.
+pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
+    let mut frames = stacks.frames(stack);
+    let leaf = frames.next()?;
+    let name = |frame| stacks.text(stacks.get_frame(frame).name);
+    match (library(stacks, leaf)?, name(leaf)) {
+        (Library::Threading, "wait") => {}
+        (Library::Threading, "join" | "_wait_for_tstate_lock" | "_shutdown" | "_join_thread") => {
+            return Some(Work::Join);
+        }
+        (Library::Futures, "_worker") => return Some(Work::Queue),
+        _ => return None,
+    }
+    // Of the classes built upon the condition, the outermost one is what the thread called.
+    let mut found = Work::Condition;
+    for frame in frames {
+        found = match (library(stacks, frame), name(frame)) {
+            (Some(Library::Threading), "wait") if found == Work::Condition => Work::Event,
+            (Some(Library::Threading), "acquire" | "__enter__") => Work::Semaphore,
+            (Some(Library::Threading), "_wait" | "_enter") => Work::Barrier,
+            (Some(Library::Threading), "wait_for" | "wait") => found,
+            (Some(Library::Queue), "get" | "put" | "join") => Work::Queue,
+            (Some(Library::Futures), "result" | "exception" | "wait" | "as_completed" | "result_iterator") => {
+                Work::Future
+            }
+            (Some(Library::Futures), "_worker") => Work::Queue,
+            _ => break,
+        };
+    }
+    Some(found)
+}
+
+/// The innermost frame that is not the standard library's part of waiting.
+pub fn own_frame(stacks: &Interner, stack: StackId) -> Option<FrameId> {
+    let frames = || stacks.frames(stack);
+    frames().find(|&frame| library(stacks, frame).is_none()).or_else(|| frames().next())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intern::Frame;
+
+    /// A stack of functions, outermost first, each `function (file)`.
+    fn stack(stacks: &mut Interner, frames: &[(&str, &str)]) -> StackId {
+        let mut stack = StackId::EMPTY;
+        for (function, file) in frames {
+            let (name, file) = (stacks.string(function), stacks.string(file));
+            let frame = stacks.frame(Frame { function: name, name, file, line: 1, first_line: 1 });
+            stack = stacks.push(stack, frame);
+        }
+        stack
+    }
+
+    #[test]
+    fn what_is_waited_for_is_what_the_thread_called() {
+        const T: &str = "/usr/lib/python3.12/threading.py";
+        const Q: &str = "/usr/lib/python3.12/queue.py";
+        const F: &str = "/usr/lib/python3.12/concurrent/futures/_base.py";
+        const P: &str = "/usr/lib/python3.12/concurrent/futures/thread.py";
+        let cases: [(&[(&str, &str)], Option<Work>); 12] = [
+            (&[("main", "app.py")], None),
+            (&[("main", "app.py"), ("wait", T)], Some(Work::Condition)),
+            (&[("main", "app.py"), ("wait", T), ("wait", T)], Some(Work::Event)),
+            (&[("main", "app.py"), ("wait_for", T), ("wait", T)], Some(Work::Condition)),
+            (&[("main", "app.py"), ("acquire", T), ("wait", T)], Some(Work::Semaphore)),
+            (&[("main", "app.py"), ("wait", T), ("_wait", T), ("wait_for", T), ("wait", T)], Some(Work::Barrier)),
+            (&[("main", "app.py"), ("get", Q), ("wait", T)], Some(Work::Queue)),
+            (&[("main", "app.py"), ("result", F), ("wait", T)], Some(Work::Future)),
+            (&[("run", T), ("_worker", P)], Some(Work::Queue)),
+            (&[("main", "app.py"), ("join", T), ("_wait_for_tstate_lock", T)], Some(Work::Join)),
+            (&[("main", "app.py"), ("get", Q)], None),
+            (&[("main", "app.py"), ("get", Q), ("__enter__", T)], None),
+        ];
+        for (frames, expected) in cases {
+            let mut stacks = Interner::default();
+            let id = stack(&mut stacks, frames);
+            assert_eq!(work(&stacks, id), expected, "{frames:?}");
+        }
+    }
+
+    #[test]
+    fn the_own_frame_is_the_first_outside_the_library() {
+        let mut stacks = Interner::default();
+        let id = stack(&mut stacks, &[("main", "app.py"), ("get", "/lib/queue.py"), ("wait", "/lib/threading.py")]);
+        let frame = own_frame(&stacks, id).unwrap();
+        assert_eq!(stacks.text(stacks.get_frame(frame).function), "main");
+        let alone = stack(&mut stacks, &[("wait", "/lib/threading.py")]);
+        assert!(own_frame(&stacks, alone).is_some());
+        assert_eq!(own_frame(&stacks, StackId::EMPTY), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! What is known of locks, in the words of the report. Called by [`super::Report::new`].
+
+use std::cmp::Reverse;
+
+use rustc_hash::FxHashMap;
+
+use crate::contention::Blame;
+use crate::event::{LockKind, Syscall, ThreadState};
+use crate::lockstats::summary::LockSummary;
+use crate::lockstats::work::{Work, work};
+use crate::profile::Profile;
+
+use super::gils::{blamed, wait};
+use super::model::{Blamed, Idle, Lock, LockThread, OffCpuHolder, Pauses};
+use super::{MOST_BLAMED, fraction, seconds, thread_name};
+
+/// So many locks are told of: programs can have a new one for every call.
+const MOST_LOCKS: usize = 1000;
+
+/// All locks that were waited for.
+pub(super) fn locks(profile: &Profile, locks: &[LockSummary]) -> Vec<Lock> {
+    let real = locks.iter().filter(|lock| lock.info.kind != LockKind::Pause);
+    real.take(MOST_LOCKS).map(|lock| self::lock(profile, lock)).collect()
+}
+
+fn all_blamed(profile: &Profile, all: &[Blame]) -> Vec<Blamed> {
+    all.iter().take(MOST_BLAMED).map(|blame| blamed(profile, blame)).collect()
+}
+
+fn lock(profile: &Profile, lock: &LockSummary) -> Lock {
+    let info = &lock.info;
+    Lock {
+        pid: profile.processes[info.process.0 as usize].pid,
+        address: info.address,
+        kind: info.kind.name().to_owned(),
+        type_name: info.type_name.as_deref().map(str::to_owned),
+        name: info.name.as_deref().map(str::to_owned),
+        label: info.label(),
+        contended: lock.waits.count,
+        parked: lock.parks,
+        contended_fraction: fraction(lock.contended_ns, profile.session.end.since(profile.session.start)),
+        owner_changes: lock.owner_changes,
+        wait: wait(lock.waits),
+        caused_s: seconds(lock.caused_ns),
+        gap_s: seconds(lock.gap_ns),
+        unknown_s: seconds(lock.unknown_ns),
+        holders: all_blamed(profile, &lock.by_holder),
+        releasers: all_blamed(profile, &lock.by_releaser),
+        waiters: all_blamed(profile, &lock.by_waiter),
+        holder_off_cpu: off_cpu(profile, lock),
+        threads: lock
+            .threads
+            .iter()
+            .map(|share| LockThread {
+                tid: profile.threads[share.thread.0 as usize].tid,
+                thread: thread_name(profile, share.thread),
+                wait: wait(share.waits),
+                caused_s: seconds(share.caused_ns),
+            })
+            .collect(),
+    }
+}
+
+fn off_cpu(profile: &Profile, lock: &LockSummary) -> Vec<OffCpuHolder> {
+    let all = lock.holder_off_cpu.iter().take(MOST_BLAMED);
+    all.map(|(state, blame)| OffCpuHolder {
+        state: state.name().to_owned(),
+        syscall: state.syscall().map(|call| call.to_string()),
+        by: blamed(profile, blame),
+    })
+    .collect()
+}
+
+/// Stops of all threads. Threads that were held up by the same one were let go together.
+pub(super) fn pauses(profile: &Profile, locks: &[LockSummary]) -> Pauses {
+    let mut pauses = Pauses::default();
+    for lock in locks.iter().filter(|lock| lock.info.kind == LockKind::Pause) {
+        pauses.count += lock.releases;
+        pauses.requesters.extend(all_blamed(profile, &lock.by_releaser));
+        // There is one to a process, and nearly always one process.
+        if lock.waits.total_ns as f64 / 1e9 > pauses.wait.total_s {
+            pauses.wait = wait(lock.waits);
+        }
+    }
+    pauses
+}
+
+/// Who waited for something to do.
+pub(super) fn waiting_for_work(profile: &Profile) -> Vec<Idle> {
+    let period = profile.session.period_ns();
+    let mut found: FxHashMap<_, (Work, u64)> = FxHashMap::default();
+    for (key, weight) in profile.tree.sorted() {
+        if key.state != ThreadState::Blocked(Syscall::FUTEX) {
+            continue;
+        }
+        let Some(work) = work(&profile.stacks, key.stack) else { continue };
+        let ns = weight.off_cpu_ns + (weight.samples as f64 * period) as u64;
+        found.entry((key.thread, key.stack)).or_insert((work, 0)).1 += ns;
+    }
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.sort_unstable_by_key(|&((thread, stack), (_, ns))| (Reverse(ns), thread, stack));
+    found.truncate(MOST_BLAMED);
+    found
+        .into_iter()
+        .map(|((thread, stack), (work, ns))| Idle {
+            kind: work.name().to_owned(),
+            by: blamed(profile, &Blame { thread, stack, ns }),
+        })
+        .collect()
+}

@@ -1,0 +1,138 @@
+//! What happened at locks, and who had nothing to do. Called by [`super::text`].
+
+use crate::export::label::one_line;
+
+use super::super::model::{Blame, Blamed, Lock, Report};
+use super::table::{Column, Table};
+use super::units::{cut, duration, percent, short_label};
+use super::{Text, WIDTH};
+
+/// So many locks are in the table, and so many are told of in full.
+const MOST_LOCKS: usize = 15;
+const MOST_DETAILS: usize = 3;
+/// So many stacks and frames say where.
+const MOST_STACKS: usize = 3;
+const MOST_FRAMES: usize = 3;
+/// Waiting for work is told of from this part of a thread's time on.
+const MOST_IDLE: usize = 8;
+
+/// All sections about locks.
+pub(super) fn sections(report: &Report, blame: Blame, text: &mut Text) {
+    if !report.locks.is_empty() {
+        table(report, text);
+        for lock in report.locks.iter().take(MOST_DETAILS) {
+            details(lock, blame, text);
+        }
+    }
+    pauses(report, text);
+    idle(report, text);
+}
+
+fn table(report: &Report, text: &mut Text) {
+    text.heading("Locks: which were waited for");
+    let mut columns = vec![Column::label(["lock", ""])];
+    columns.extend(
+        [("waits", 8), ("total", 9), ("mean", 9), ("p99", 9), ("max", 9), ("holders", 8)]
+            .map(|(heading, width)| Column::number([heading, ""], width)),
+    );
+    let mut table = Table::new(columns, WIDTH);
+    for lock in report.locks.iter().take(MOST_LOCKS) {
+        let wait = &lock.wait;
+        let times = [wait.total_s, wait.mean_s, wait.p99_s, wait.max_s].map(duration);
+        let holders = lock.threads.iter().filter(|thread| thread.caused_s > 0.0).count();
+        let cells = [vec![wait.count.to_string()], times.to_vec(), vec![holders.to_string()]].concat();
+        table.row(&one_line(&lock.label), &cells);
+    }
+    text.line(table.to_string());
+    if report.locks.len() > MOST_LOCKS {
+        let rest: f64 = report.locks[MOST_LOCKS..].iter().map(|lock| lock.wait.total_s).sum();
+        text.line(format!("... and {} more, {} in all", report.locks.len() - MOST_LOCKS, duration(rest)));
+    }
+}
+
+fn details(lock: &Lock, blame: Blame, text: &mut Text) {
+    text.heading(&cut(&one_line(&lock.label), WIDTH));
+    let waited = lock.wait.total_s;
+    let of = |part: f64| percent(if waited > 0.0 { part / waited } else { 0.0 });
+    text.line(format!(
+        "  {} waits, {} sleeps; {} of the waiting put down to holders, {} hand-over, {} unknown",
+        lock.contended,
+        lock.parked,
+        of(lock.caused_s),
+        of(lock.gap_s),
+        of(lock.unknown_s)
+    ));
+    match blame {
+        Blame::Holder => blamed("  held by", &lock.holders, waited, text),
+        Blame::Releaser => blamed("  let go of by", &lock.releasers, waited, text),
+        Blame::Waiter => {}
+    }
+    blamed("  waited for by", &lock.waiters, waited, text);
+}
+
+fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut Text) {
+    if all.is_empty() {
+        return;
+    }
+    text.line(heading);
+    for blamed in all.iter().take(MOST_STACKS) {
+        let part = if whole > 0.0 { blamed.seconds / whole } else { 0.0 };
+        let label = short_label(&blamed.thread, blamed.tid, WIDTH - 20);
+        text.line(format!("  {:>9} {:>6}  {label}", duration(blamed.seconds), percent(part)));
+        frames(blamed, text);
+    }
+    if all.len() > MOST_STACKS {
+        let rest: f64 = all[MOST_STACKS..].iter().map(|blamed| blamed.seconds).sum();
+        text.line(format!("  {:>9}         {} more stacks", duration(rest), all.len() - MOST_STACKS));
+    }
+}
+
+fn frames(blamed: &Blamed, text: &mut Text) {
+    for frame in blamed.stack.iter().take(MOST_FRAMES) {
+        text.line(format!("{:21}{}", "", cut(&one_line(frame), WIDTH - 21)));
+    }
+    if blamed.stack.is_empty() {
+        text.line(format!("{:21}(no Python frame)", ""));
+    }
+}
+
+fn pauses(report: &Report, text: &mut Text) {
+    let pauses = &report.pauses;
+    if pauses.count == 0 {
+        return;
+    }
+    text.heading("Stops of all threads by the interpreter");
+    let wait = &pauses.wait;
+    text.line(format!(
+        "  {} times; threads were held up for {} in all, p99 {}, at most {}",
+        pauses.count,
+        duration(wait.total_s),
+        duration(wait.p99_s),
+        duration(wait.max_s)
+    ));
+    blamed("  stopped by", &pauses.requesters, wait.total_s, text);
+}
+
+/// Nobody is to blame for that, but people want to know where threads are all day.
+fn idle(report: &Report, text: &mut Text) {
+    if report.waiting_for_work.is_empty() || report.locks.is_empty() && report.gils.is_empty() {
+        return;
+    }
+    text.heading("Waiting for work: nothing is wrong with that");
+    for idle in report.waiting_for_work.iter().take(MOST_IDLE) {
+        let by = &idle.by;
+        let label = short_label(&by.thread, by.tid, 28);
+        // Where the thread's own code called the library's.
+        let own = by.stack.iter().find(|frame| !is_library(frame)).or(by.stack.first());
+        let own = own.map_or_else(String::new, |frame| one_line(frame));
+        text.line(format!("{:>9}  {:<10} {label:<28} {}", duration(by.seconds), idle.kind, cut(&own, 28)));
+    }
+    if report.waiting_for_work.len() > MOST_IDLE {
+        text.line(format!("... and {} more places", report.waiting_for_work.len() - MOST_IDLE));
+    }
+}
+
+/// A frame of the modules between a thread's own code and the lock.
+fn is_library(frame: &str) -> bool {
+    ["(threading.py:", "(queue.py:", "(_base.py:"].iter().any(|file| frame.contains(file))
+}

@@ -1,0 +1,196 @@
+//! What a thread waits for that sleeps in the interpreter's parking lot or at a semaphore: the lock in an object, a
+//! `threading.Lock`, a lock of the interpreter by its name. Called by kernel mode for addresses it has not met before.
+
+use super::layout::Layout;
+use super::memory::Memory;
+use super::objects::Objects;
+use crate::event::LockKind;
+
+/// A lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lock {
+    /// Of the object that it is part of; else its own.
+    pub address: u64,
+    /// What it is.
+    pub kind: LockKind,
+    /// The type of the object.
+    pub type_name: Option<String>,
+    /// The interpreter's name for it.
+    pub name: Option<String>,
+}
+
+impl Lock {
+    /// One of which only the address is known.
+    pub fn new(address: u64, kind: LockKind) -> Lock {
+        Lock { address, kind, type_name: None, name: None }
+    }
+}
+
+/// Where in an object of a free-threaded build `PyObject.ob_mutex` is.
+const OB_MUTEX: u64 = 10;
+/// From `PyDictKeysObject` to its `dk_mutex` (free-threaded builds).
+const DK_MUTEX: u64 = 11;
+/// Objects and keys of dicts begin at multiples of this.
+const ALIGNMENT: u64 = 16;
+/// No interpreter's state is larger.
+const MOST_STATE: u64 = 8 << 20;
+
+/// Where `_Py_DebugOffsets` (3.13 and later) has the sizes of the runtime's and the interpreters' states.
+const RUNTIME_SIZE: u64 = 24;
+const INTERPRETER_SIZE: u64 = 48;
+
+/// A lock in `_PyRuntimeState` or `PyInterpreterState` of free-threaded builds: its name and where it is in 3.13, 3.14
+/// and 3.15; 0 where it does not exist.
+type Field = (&'static str, [u64; 3]);
+
+const RUNTIME: [Field; 12] = [
+    ("interpreters.mutex", [624, 800, 928]),
+    ("xi.registry.mutex", [680, 856, 984]),
+    ("allocators.mutex", [696, 872, 1000]),
+    ("atexit.mutex", [2248, 2432, 2552]),
+    ("imports.extensions.mutex", [2536, 2720, 2840]),
+    ("ceval.pending_mainthread.mutex", [2672, 2856, 2984]),
+    ("ceval.sys_trace_profile_mutex", [9896, 0, 0]),
+    ("tracemalloc.tables_lock", [0, 10432, 10568]),
+    ("stoptheworld.mutex", [10360, 10552, 10672]),
+    ("stoptheworld.stop_event", [10364, 10556, 10676]),
+    ("audit_hooks.mutex", [10440, 10632, 10752]),
+    ("unicode_state.ids.mutex", [10472, 10664, 10776]),
+];
+
+/// The import lock, which is recursive: a mutex with its owner behind it.
+const IMPORT_LOCK: &str = "imports.lock";
+/// The lock of all types.
+const TYPE_LOCK: &str = "types.mutex";
+
+const INTERPRETER: [Field; 22] = [
+    ("ceval.pending.mutex", [40, 40, 40]),
+    ("gc.mutex", [0, 7688, 0]),
+    (IMPORT_LOCK, [7712, 7760, 7688]),
+    ("codecs.search_path_mutex", [8000, 8056, 7984]),
+    ("xi.registry.mutex", [10624, 10696, 10632]),
+    ("warnings.lock", [10696, 10784, 10736]),
+    ("atexit.ll_callbacks_lock", [0, 10824, 10776]),
+    ("stoptheworld.mutex", [10744, 10848, 10800]),
+    ("qsbr.mutex", [10800, 10912, 10864]),
+    ("unique_ids.mutex", [0, 17104, 17056]),
+    ("tlbc_indices.mutex", [0, 17264, 17216]),
+    ("asyncio_tasks_lock", [0, 17320, 17272]),
+    ("func_state.mutex", [20088, 20048, 20000]),
+    ("code_state.mutex", [85632, 85592, 85544]),
+    ("dict_state.watcher_mutex", [0, 85612, 85564]),
+    ("memerrors_lock", [85748, 85700, 85652]),
+    ("mem_free_queue.mutex", [85764, 85716, 85668]),
+    (TYPE_LOCK, [196_152, 196_128, 196_240]),
+    ("interned strings", [0, 230_416, 230_632]),
+    ("descriptor_mutex", [0, 0, 230_712]),
+    ("stoptheworld.stop_event", [10748, 10852, 10804]),
+    ("imports.lazy_mutex", [0, 0, 7684]),
+];
+
+/// Arrays of locks: name, first, number and stride.
+const TABLES: [(&str, [u64; 3], u64, u64); 2] =
+    [("brc.table", [11136, 10936, 10888], 257, 24), ("weakref_locks", [17304, 17136, 17088], 127, 1)];
+
+/// Where to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// `_PyRuntime`.
+    pub runtime: u64,
+    /// All `PyInterpreterState`s.
+    pub interpreters: &'a [u64],
+    /// All `PyThreadState`s.
+    pub tstates: &'a [u64],
+}
+
+/// What is at `address`, for which a thread is parked; `mutex` if that is a `PyMutex`. 3.13 and later.
+pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, address: u64, mutex: bool) -> Lock {
+    let none = |kind, name: Option<String>| Lock { address, kind, type_name: None, name };
+    if let Some(state) = layout.thread.state
+        && place.tstates.contains(&address.wrapping_sub(state))
+    {
+        return none(LockKind::Pause, None);
+    }
+    if let Some(lock) = in_object(memory, layout, address) {
+        return lock;
+    }
+    let index = usize::from(layout.version.minor.clamp(13, 15) - 13);
+    let within = |start: u64, size_at: u64| {
+        let size = memory.u64(place.runtime.wrapping_add(size_at)).unwrap_or(0).min(MOST_STATE);
+        (start..start.wrapping_add(size)).contains(&address).then(|| address - start)
+    };
+    let kind = |name: &str| match name {
+        IMPORT_LOCK => LockKind::ImportLock,
+        TYPE_LOCK => LockKind::TypeLock,
+        _ if mutex => LockKind::Mutex,
+        _ => LockKind::Event,
+    };
+    let found = |fields: &[Field], offset: u64, owner: &str| {
+        // The offsets are those of free-threaded builds.
+        let known = fields.iter().find(|(_, at)| layout.free_threaded && at[index] == offset && offset != 0);
+        match known {
+            Some((name, _)) => none(kind(name), Some((*name).to_owned())),
+            None => none(kind(""), Some(table(layout, index, offset).unwrap_or(format!("{owner}+{offset}")))),
+        }
+    };
+    // The main one is part of the runtime.
+    for &interpreter in place.interpreters {
+        if let Some(offset) = within(interpreter, INTERPRETER_SIZE) {
+            return found(&INTERPRETER, offset, "PyInterpreterState");
+        }
+    }
+    if let Some(offset) = within(place.runtime, RUNTIME_SIZE) {
+        return found(&RUNTIME, offset, "_PyRuntime");
+    }
+    none(if mutex { LockKind::Mutex } else { LockKind::Event }, None)
+}
+
+fn table(layout: &Layout, index: usize, offset: u64) -> Option<String> {
+    let inside = |&&(_, first, count, stride): &&(&str, [u64; 3], u64, u64)| {
+        layout.free_threaded && (first[index]..first[index] + count * stride).contains(&offset)
+    };
+    let (name, first, _, stride) = TABLES.iter().find(inside)?;
+    Some(format!("{name}[{}]", (offset - first[index]) / stride))
+}
+
+/// The object that a mutex is part of.
+fn in_object(memory: &impl Memory, layout: &Layout, mutex: u64) -> Option<Lock> {
+    let objects = Objects { memory, layout };
+    let header = layout.object.header();
+    // `lockobject.lock` and `rlockobject.lock` are the first field.
+    let address = mutex.wrapping_sub(header);
+    if address.is_multiple_of(ALIGNMENT)
+        && let Some(type_name) = objects.type_name_of(address)
+        && let Some(kind) = lock_kind(&type_name)
+    {
+        return Some(Lock { address, kind, type_name: Some(type_name), name: None });
+    }
+    if !layout.free_threaded {
+        return None;
+    }
+    let kind = LockKind::CriticalSection;
+    match mutex % ALIGNMENT {
+        OB_MUTEX => {
+            let address = mutex - OB_MUTEX;
+            let type_name = objects.type_name_of(address)?;
+            Some(Lock { address, kind, type_name: Some(type_name), name: None })
+        }
+        // Keys that instances of a class share.
+        DK_MUTEX => Some(Lock {
+            address: mutex - DK_MUTEX,
+            kind: LockKind::Mutex,
+            type_name: None,
+            name: Some("keys of a dict".to_owned()),
+        }),
+        _ => None,
+    }
+}
+
+/// What an object of this type is, if it is a lock.
+pub fn lock_kind(type_name: &str) -> Option<LockKind> {
+    match type_name {
+        "_thread.lock" => Some(LockKind::Lock),
+        "_thread.RLock" => Some(LockKind::RLock),
+        _ => None,
+    }
+}

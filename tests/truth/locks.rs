@@ -1,0 +1,136 @@
+//! Waits for locks as they are reported, against what the waiting thread has measured itself: the right lock, the right
+//! holder, the right time.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{self, Python, folder, on_every_python, run, thrice};
+
+/// Where a shape's lock can be told.
+#[derive(Clone, Copy, PartialEq)]
+enum Where {
+    /// On every build.
+    Everywhere,
+    /// Where objects have locks of their own.
+    FreeThreaded,
+}
+
+/// A shape of `locks.py`: what its lock is to be reported as, and which function holds it.
+struct Shape {
+    name: &'static str,
+    is: Where,
+    kinds: &'static [&'static str],
+    /// Part of the type's name; empty if it need not have one.
+    type_name: &'static str,
+    /// One of these is on the holder's stack.
+    holder: &'static str,
+}
+
+const fn shape(
+    name: &'static str,
+    is: Where,
+    kinds: &'static [&'static str],
+    type_name: &'static str,
+    holder: &'static str,
+) -> Shape {
+    Shape { name, is, kinds, type_name, holder }
+}
+
+const LOCK: &[&str] = &["threading.Lock"];
+const RLOCK: &[&str] = &["threading.RLock"];
+const OBJECT: &[&str] = &["critical_section"];
+const SHAPES: [Shape; 14] = [
+    shape("shared_list", Where::FreeThreaded, OBJECT, "list", "hold_attached"),
+    shape("shared_dict", Where::FreeThreaded, OBJECT, "dict", "hold_attached"),
+    shape("shared_set", Where::FreeThreaded, OBJECT, "set", "hold_attached"),
+    shape("shared_deque", Where::FreeThreaded, OBJECT, "collections.deque", "hold_attached"),
+    shape("attribute", Where::FreeThreaded, OBJECT, "", "hold_attached"),
+    shape("lru_cache", Where::FreeThreaded, OBJECT, "functools._lru_cache_wrapper", "hold_attached"),
+    shape("type_lock", Where::FreeThreaded, &["type_lock"], "", "hold_attached"),
+    shape("lock", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
+    shape("rlock", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
+    shape("condition", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
+    shape("work_queue", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
+    shape("log_handler", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
+    shape("import_lock", Where::Everywhere, &["threading.Lock", "threading.RLock"], "_thread.", "hold_detached"),
+    shape("native_mutex", Where::Everywhere, &["native", "semaphore"], "", "hold_detached"),
+];
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+fn report(python: &Python, arguments: &[&str]) -> (Value, f64) {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let done =
+        run(support::recording(&out, &["--mode", "kernel", "-r", "1000"], &python.script("locks.py", arguments)));
+    done.ok();
+    let own = done.stdout.lines().find_map(|line| line.strip_prefix("WAITED ")).expect("its own account");
+    (serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap(), own.parse().unwrap())
+}
+
+/// What is reported of the thread called victim.
+fn waited(lock: &Value) -> f64 {
+    let threads = lock["threads"].as_array().unwrap();
+    threads
+        .iter()
+        .filter(|thread| thread["thread"] == "victim")
+        .map(|thread| number(&thread["wait"]["total_s"]))
+        .sum()
+}
+
+fn check(python: &Python, shape: &Shape) -> Result<(), String> {
+    let (report, own) = report(python, &[shape.name, "1.5"]);
+    let version = &python.version;
+    let wrong = |what: &str| Err(format!("{} on {version}: {what} ({own} s): {:#}", shape.name, report["locks"]));
+    let locks = report["locks"].as_array().unwrap();
+    for lock in locks {
+        let nanos = |part: &str| (number(&lock[part]) * 1e9).round() as i64;
+        let total = (number(&lock["wait"]["total_s"]) * 1e9).round() as i64;
+        assert_eq!(nanos("caused_s") + nanos("gap_s") + nanos("unknown_s"), total, "{lock:#}");
+    }
+    let Some(lock) = locks.iter().max_by(|a, b| waited(a).total_cmp(&waited(b))) else { return wrong("no lock") };
+    if !shape.kinds.iter().any(|kind| lock["kind"] == *kind) {
+        return wrong("another kind");
+    }
+    if !shape.type_name.is_empty() && !lock["type"].as_str().is_some_and(|name| name.contains(shape.type_name)) {
+        return wrong("another type");
+    }
+    // Of its own account, the calls that need not wait take some, too.
+    if own < 0.3 || (waited(lock) - own).abs() > 0.05 * own {
+        return wrong("another time");
+    }
+    let caused = |by: &&Value| number(&by["seconds"]);
+    let of_holder = |by: &&Value| by["thread"] == "holder" && by["stack"].to_string().contains(shape.holder);
+    let holders = lock["holders"].as_array().unwrap();
+    let by_holder: f64 = holders.iter().filter(of_holder).map(|by| caused(&by)).sum();
+    if by_holder < 0.9 * number(&lock["wait"]["total_s"]) {
+        return wrong("another holder");
+    }
+    let ledger = report["threads"].as_array().unwrap().iter().find(|thread| thread["name"] == "victim").unwrap();
+    let states: f64 = ledger["states"].as_object().unwrap().values().map(number).sum();
+    assert!((states - number(&ledger["wall_s"])).abs() <= 0.01 * states, "{ledger:#}");
+    if number(&ledger["states"]["lock_wait_s"]) < waited(lock) * 0.99 {
+        return wrong("not in the ledger");
+    }
+    // Nobody waits where each has its own.
+    let (report, _) = self::report(python, &[shape.name, "0.7", "own"]);
+    let total: f64 = report["locks"].as_array().unwrap().iter().map(waited).sum();
+    if shape.name != "type_lock" && shape.name != "import_lock" && total > 0.2 * own * 0.7 / 1.5 {
+        return Err(format!("{} on {version}: {total} s without a shared lock: {:#}", shape.name, report["locks"]));
+    }
+    Ok(())
+}
+
+on_every_python! {
+    fn who_waits_for_a_lock_is_told_which_and_who_holds_it(python) {
+        for shape in &SHAPES {
+            if shape.is == Where::FreeThreaded && !python.is_free_threaded() {
+                continue;
+            }
+            thrice(|| check(python, shape));
+        }
+    }
+}
