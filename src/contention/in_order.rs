@@ -40,7 +40,7 @@ impl<T: Timed> InOrder<T> {
 
     /// How many are held back.
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.heap.len()
     }
 }
@@ -87,6 +87,6 @@ mod tests {
         }
         let out: Vec<_> = std::iter::from_fn(|| order.pop_until(Nanos(5))).collect();
         assert_eq!(out, [(2, 0), (2, 1), (5, 0)]);
-        assert_eq!(order.len(), 1);
+        assert_eq!(order.waiting(), 1);
     }
 }

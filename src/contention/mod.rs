@@ -56,7 +56,7 @@ pub struct Part {
 
 impl Part {
     /// How long.
-    pub fn len(&self) -> u64 {
+    pub fn ns(&self) -> u64 {
         self.end.since(self.start)
     }
 }

@@ -10,15 +10,16 @@ use crate::profile::Span;
 /// The spans of a thread, without gaps and overlaps, from `start` (or the first span) to `end` (or the last).
 ///
 /// `spans` can be a little out of order. Those off the CPU stay as they are; a sample extends to the next one, and to
-/// both ends of its stretch on the CPU. A thread of which nothing is known has no spans.
-pub(super) fn gapless(spans: &[Span], start: Nanos, end: Nanos) -> Vec<Span> {
+/// both ends of its stretch on the CPU. A thread of which nothing is known has no spans. `has_gil`: its process has one in
+/// use.
+pub(super) fn gapless(spans: &[Span], start: Nanos, end: Nanos, has_gil: bool) -> Vec<Span> {
     let (mut off_cpu, mut samples): (Vec<Span>, Vec<Span>) = spans.iter().partition(|span| span.exact);
     off_cpu.retain(|span| span.start < span.end);
     off_cpu.sort_by_key(|span| span.start);
     samples.sort_by_key(|span| span.start);
     let Some(first) = spans.iter().map(|span| span.start).min() else { return Vec::new() };
     let last = spans.iter().map(|span| span.end).max().unwrap_or(first);
-    let mut filler = Filler { samples: &samples, out: Vec::with_capacity(spans.len() * 2) };
+    let mut filler = Filler { samples: &samples, has_gil, out: Vec::with_capacity(spans.len() * 2) };
     let mut at = start.min(first);
     for off in &off_cpu {
         if off.end <= at {
@@ -35,6 +36,7 @@ pub(super) fn gapless(spans: &[Span], start: Nanos, end: Nanos) -> Vec<Span> {
 struct Filler<'s> {
     /// Those that can concern what comes next.
     samples: &'s [Span],
+    has_gil: bool,
     out: Vec<Span>,
 }
 
@@ -46,10 +48,10 @@ impl Filler<'_> {
         }
         let past = self.samples.iter().take_while(|sample| sample.end < from).count();
         self.samples = &self.samples[past..];
-        let within = self.samples.partition_point(|sample| sample.start < to);
+        let within = self.samples.partition_point(|sample| sample.start < to || next.is_none());
         let mut seen = self.samples[..within].iter().filter(|sample| sample.end >= from).peekable();
         if seen.peek().is_none() {
-            let unseen = unseen(from, to, self.out.last(), next);
+            let unseen = unseen(from, to, self.out.last(), next, self.has_gil);
             self.out.extend(unseen);
         }
         let mut start = from;
@@ -64,11 +66,17 @@ impl Filler<'_> {
 }
 
 /// A stretch on the CPU without a sample, between two off the CPU: who had the GIL before or after had it meanwhile,
-/// and so has who waited for it before.
-fn unseen(start: Nanos, end: Nanos, before: Option<&Span>, after: Option<&Span>) -> Option<Span> {
+/// and so has who waited for it before, and a thread that has come to another place in its program.
+fn unseen(start: Nanos, end: Nanos, before: Option<&Span>, after: Option<&Span>, has_gil: bool) -> Option<Span> {
     let got_it = before.is_some_and(|span| span.state == ThreadState::GilWait || span.state.holds_gil());
     let has_it = after.is_some_and(|span| span.state.holds_gil());
-    let state = if got_it || has_it { ThreadState::GilHeld } else { ThreadState::Running };
+    let went_on = before.zip(after).is_some_and(|(before, after)| before.stack != after.stack);
+    let state = match has_gil {
+        _ if got_it || has_it => ThreadState::GilHeld,
+        true if went_on => ThreadState::GilHeld,
+        true => ThreadState::Native,
+        false => ThreadState::Running,
+    };
     // It left the CPU where it was then; where it came back says less of what it did.
     let near = [after, before];
     let near = near.iter().flatten().find(|span| !span.lost).or(near.iter().flatten().next())?;
@@ -98,7 +106,7 @@ mod tests {
     }
 
     fn shown(spans: &[Span], start: u64, end: u64) -> Vec<(u64, u64, ThreadState, StackId)> {
-        let shown = gapless(spans, Nanos(start), Nanos(end));
+        let shown = gapless(spans, Nanos(start), Nanos(end), false);
         for pair in shown.windows(2) {
             assert_eq!(pair[0].end, pair[1].start, "a gap or an overlap: {shown:?}");
         }
@@ -157,6 +165,19 @@ mod tests {
         let mut lost = spans;
         lost[1].lost = true;
         assert_eq!(shown(&lost, 10, 95)[1], (20, 30, Running, a), "a stack that was read is better than none");
+    }
+
+    #[test]
+    fn a_thread_that_gets_on_has_had_the_gil_if_there_is_one() {
+        let [a, b, ..] = stacks();
+        let blocked = |start, stack| span(start, start + 10, Blocked(READ), stack, true);
+        let between = |second, has_gil| {
+            let spans = [blocked(0, a), blocked(20, second)];
+            gapless(&spans, Nanos(0), Nanos(30), has_gil)[1].state
+        };
+        assert_eq!(between(b, true), GilHeld);
+        assert_eq!(between(a, true), Native);
+        assert_eq!(between(b, false), Running);
     }
 
     #[test]

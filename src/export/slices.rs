@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use anyhow::{Result, bail};
 
 use crate::event::{Nanos, ThreadId};
+use crate::gil::analysis::GilAnalysis;
 use crate::profile::{Mode, Profile, Span};
 
 use super::gapless::gapless;
@@ -33,7 +34,9 @@ pub(super) fn shown<'p>(profile: &Profile, thread: ThreadId, spans: &'p [Span]) 
         Mode::Memory => spans.into(),
         Mode::Kernel => {
             let info = &profile.threads[thread.0 as usize];
-            gapless(spans, info.start.max(profile.session.start), info.end).into()
+            let of_process = |gil: &&GilAnalysis| gil.info.process == info.process;
+            let has_gil = profile.gils.iter().filter(of_process).any(|gil| gil.info.enabled);
+            gapless(spans, info.start.max(profile.session.start), info.end, has_gil).into()
         }
     }
 }

@@ -278,17 +278,17 @@ impl Exact {
         let &Segment { waiter, start, end } = segment;
         let mut known = 0;
         for (span, span_end, part) in self.holders.between(start, end) {
-            known += part.len();
+            known += part.ns();
             match span.holder {
-                Holder::Free => self.ledger.was_free(part.len()),
+                Holder::Free => self.ledger.was_free(part.ns()),
                 // It cannot have held what it waited for.
-                Holder::Held(thread) if thread == waiter => self.ledger.is_unknown(part.len()),
+                Holder::Held(thread) if thread == waiter => self.ledger.is_unknown(part.ns()),
                 Holder::Held(by) => {
                     let otherwise = span.released.or(span.acquired).unwrap_or(StackId::EMPTY);
                     let held = Held { by, start: span.start, end: span_end, otherwise };
                     self.evidence.split(&held, part, |place, time| self.ledger.caused_by(by, place.stack, time));
                 }
-                Holder::Unknown => self.ledger.is_unknown(part.len()),
+                Holder::Unknown => self.ledger.is_unknown(part.ns()),
             }
         }
         self.ledger.is_unknown(end.since(start) - known);
@@ -297,7 +297,7 @@ impl Exact {
     /// How much is remembered for undecided time: events, facts, segments. What else grows is bounded by number.
     #[cfg(test)]
     pub fn remembered(&self) -> usize {
-        self.events.len() + self.facts.len() + self.segments.len() + self.parked.len()
+        self.events.waiting() + self.facts.waiting() + self.segments.len() + self.parked.len()
     }
 }
 

@@ -21,9 +21,10 @@ use crate::target::variables::{FrameAddr, Wanted, find};
 const MOST_KNOWN: usize = 1 << 16;
 /// After so long an address is looked at again: the object may have been freed, and another be there.
 const CHECK_AFTER: u64 = 100_000_000;
-/// Variables that hold new locks are looked for so soon, and not for more than this part of the time.
+/// Variables that hold new locks are looked for so soon, and the more seldom the more often that was done: in the end not
+/// for more than a hundredth of the time.
 const NAMES_AFTER: Duration = Duration::from_millis(50);
-const NAMES_PART: u32 = 50;
+const NAMES_PART: u32 = 100;
 /// In vain so often at most: a variable can be out of sight just when it is looked for.
 const MOST_SEARCHES: u8 = 4;
 
@@ -47,12 +48,13 @@ pub struct KnownLocks {
     /// There are locks for which no variable has been looked for.
     unnamed: bool,
     names_at: Nanos,
+    searches: u32,
 }
 
 impl KnownLocks {
     /// None yet.
     pub fn new(process: ProcessId, runtime: u64) -> KnownLocks {
-        KnownLocks { process, runtime, known: FxHashMap::default(), unnamed: false, names_at: Nanos(0) }
+        KnownLocks { process, runtime, known: FxHashMap::default(), unnamed: false, names_at: Nanos(0), searches: 0 }
     }
 
     /// What a thread waited for that was off the CPU in `futex`, not for the GIL; none if that was work.
@@ -177,7 +179,8 @@ impl KnownLocks {
                 }
             }
         }
-        let after = NAMES_AFTER.max(started.elapsed() * NAMES_PART);
+        self.searches += 1;
+        let after = NAMES_AFTER.max(started.elapsed() * (4 * self.searches).min(NAMES_PART));
         self.names_at = Nanos(now.0 + after.as_nanos() as u64);
     }
 }

@@ -136,7 +136,8 @@ impl Locks {
 
     /// All releases up to `until` are known.
     fn decide(&mut self, until: Nanos) {
-        while let Some(segment) = self.undecided.pop_front_if(|segment| segment.part.end <= until) {
+        while let Some(&segment) = self.undecided.front().filter(|segment| segment.part.end <= until) {
+            self.undecided.pop_front();
             let Locks { locks, evidence, .. } = self;
             let Lock { ledger, releases, holder_off_cpu, .. } = &mut locks[segment.lock.0 as usize];
             releases.split(segment.waiter, segment.part, |owner, time| match owner {

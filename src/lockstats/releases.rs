@@ -99,7 +99,7 @@ impl Releases {
         let release = &self.all[index];
         if release.by == waiter {
             // It cannot have held what it waited for.
-            return put(Owner::Unknown, part.len());
+            return put(Owner::Unknown, part.ns());
         }
         let before = index.checked_sub(1).map(|before| self.all[before]);
         // It waited itself before it had the lock, if it was woken by the release before.
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(split(&releases(&[]), A, 0, 50), [(9, 50)]);
         let hands = releases(&[(10, A, B, 12)]);
         assert_eq!(split(&hands, C, 0, 50), [(1, 10), (9, 40)], "it timed out");
-        assert_eq!(split(&releases(&[(10, A, B, 12)]), A, 0, 50), [(9, 50)], "its own release");
+        assert_eq!(split(&releases(&[(10, A, B, 12)]), A, 0, 50), [(9, 10), (9, 40)], "its own release");
     }
 
     #[test]

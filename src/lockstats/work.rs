@@ -118,7 +118,8 @@ mod tests {
         const Q: &str = "/usr/lib/python3.12/queue.py";
         const F: &str = "/usr/lib/python3.12/concurrent/futures/_base.py";
         const P: &str = "/usr/lib/python3.12/concurrent/futures/thread.py";
-        let cases: [(&[(&str, &str)], Option<Work>); 12] = [
+        type Case = (&'static [(&'static str, &'static str)], Option<Work>);
+        let cases: [Case; 12] = [
             (&[("main", "app.py")], None),
             (&[("main", "app.py"), ("wait", T)], Some(Work::Condition)),
             (&[("main", "app.py"), ("wait", T), ("wait", T)], Some(Work::Event)),

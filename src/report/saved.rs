@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn what_is_added_later_does_no_harm() {
         let mut json = serde_json::to_value(fixture::report()).unwrap();
-        json["pauses"] = serde_json::json!({ "count": 3 });
+        json["weather"] = serde_json::json!({ "rain": 3 });
         json["threads"][0]["mood"] = "good".into();
         json.as_object_mut().unwrap().remove("blame");
         assert_eq!(parse(json.to_string().as_bytes()).unwrap(), fixture::report());

@@ -3,8 +3,10 @@
 use gilscope::gil::Gil;
 use gilscope::target::debug_offsets;
 use gilscope::target::layout::Layout;
+use gilscope::target::locks::{Place, parked_for};
 use gilscope::target::memory::Image;
 use gilscope::target::names::ThreadNames;
+use gilscope::target::variables::{self, Wanted};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -84,6 +86,13 @@ fn look_at_everything(made: &Interpreter, layout: &Layout) {
         }
         Gil::read(memory, &layout.gil, made.interp);
         scan(memory, layout);
+        let wanted = Wanted { objects: made.objects.iter().copied().collect(), ..Wanted::default() };
+        let frames: Vec<_> = made.objects.iter().zip(&made.threads).map(|(&code, &frame)| (frame, code)).collect();
+        let _ = variables::find(memory, layout, made.interp, &frames, &wanted);
+        let place = Place { runtime: RUNTIME, interpreters: &[made.interp], tstates: &made.threads };
+        for address in made.objects.iter().flat_map(|object| [*object, object + 10, object + 11, object + 16]) {
+            let _ = parked_for(memory, layout, place, address, true);
+        }
     });
 }
 

@@ -149,6 +149,8 @@ pub struct Interpreter {
     pub threads: Vec<u64>,
     /// `threading.get_ident()` of each.
     pub idents: Vec<u64>,
+    /// The first thread's `threading.Thread`.
+    pub first_thread: u64,
     /// Some objects, for who wants to look at them alone: a str, a bytes, a dict, a `Thread`.
     pub objects: Vec<u64>,
 }
@@ -162,6 +164,10 @@ pub struct Builder {
     strings: BTreeMap<String, u64>,
     type_code: u64,
     type_thread: u64,
+    type_dict: u64,
+    type_str: u64,
+    type_module: u64,
+    type_type: u64,
     pub objects: Vec<u64>,
 }
 
@@ -174,10 +180,23 @@ impl Builder {
             strings: BTreeMap::new(),
             type_code: 0,
             type_thread: 0,
+            type_dict: 0,
+            type_str: 0,
+            type_module: 0,
+            type_type: 0,
             objects: Vec::new(),
         };
+        builder.type_type = builder.type_object("type");
+        // `Py_TPFLAGS_TYPE_SUBCLASS`
+        builder.word(builder.type_type + builder.layout.object.tp_flags, 1 << 31);
+        builder.word(builder.type_type + builder.layout.object.ob_type, builder.type_type);
         builder.type_code = builder.type_object("code");
+        builder.type_dict = builder.type_object("dict");
+        builder.type_str = builder.type_object("str");
+        builder.type_module = builder.type_object("module");
         builder.type_thread = builder.type_object("Thread");
+        // `Py_TPFLAGS_MANAGED_DICT`
+        builder.word(builder.type_thread + builder.layout.object.tp_flags, 1 << 4);
         builder
     }
 
@@ -211,6 +230,7 @@ impl Builder {
         let text = self.alloc(name.len() as u64 + 64);
         self.put(text, name.as_bytes());
         self.word(addr + o.tp_name, text);
+        self.word(addr + o.ob_type, self.type_type);
         addr
     }
 
@@ -233,6 +253,7 @@ impl Builder {
         let data: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_le_bytes().into_iter().take(kind)).collect();
         // A header may be read that is longer than that of an ASCII string.
         let addr = self.alloc((start + data.len() as u64 + kind as u64).max(o.str_compact));
+        self.word(addr + o.ob_type, self.type_str);
         self.word(addr + o.str_length, text.chars().count() as u64);
         let wide = self.kind.free_threaded && self.kind.minor >= 14;
         let shift = if wide { 8 } else { 2 };
@@ -377,6 +398,7 @@ impl Builder {
         let keys = self.keys(entries);
         let addr = self.alloc(self.layout.object.dict_keys + 16);
         self.word(addr + self.layout.object.dict_keys, keys);
+        self.word(addr + self.layout.object.ob_type, self.type_dict);
         self.objects.push(addr);
         addr
     }
@@ -499,17 +521,19 @@ impl Interpreter {
         place.put(gil + l.gil.last_holder, &threads.first().copied().unwrap_or(0).to_le_bytes());
         place.put(gil + l.gil.locked, &1i32.to_le_bytes());
 
+        let first_thread = active.first().map_or(0, |&(_, _, thread)| thread);
         let active = b.dict(&active);
         let (key, other) = (b.string("_active"), b.string("__name__"));
         let variables = b.dict(&[(0, other, active), (0, key, active)]);
         let module = b.alloc(l.object.module_dict + 8);
         b.word(module + l.object.module_dict, variables);
+        b.word(module + l.object.ob_type, b.type_module);
         let (key, other) = (b.string("threading"), b.string("sys"));
         let modules = b.dict(&[(0, other, variables), (0, key, module)]);
         b.word(interp + l.interp_modules, modules);
 
         let objects = std::mem::take(&mut b.objects).into_iter().chain(b.strings.values().copied()).collect();
-        Interpreter { kind, layout: l, runtime, heap: b.heap, interp, threads, idents, objects }
+        Interpreter { kind, layout: l, runtime, heap: b.heap, interp, threads, idents, first_thread, objects }
     }
 
     /// Its memory as gilscope reads it.

@@ -4,11 +4,13 @@ use gilscope::event::{Event, Nanos, ProcessId};
 use gilscope::gil::Gil;
 use gilscope::intern::Interner;
 use gilscope::sampler::code::CodeCache;
-use gilscope::sampler::registry::{Registry, Sink};
+use gilscope::sampler::registry::{Ids, Registry, Sink};
 use gilscope::sampler::stack::{Reading, Scratch, StackReader};
 use gilscope::target::layout::{Layout, LineTable};
 use gilscope::target::memory::{Memory, Span};
 use gilscope::target::names::ThreadNames;
+use gilscope::target::objects::Objects;
+use gilscope::target::variables::{self, Wanted};
 use proptest::prelude::*;
 
 use crate::interpreter::{Call, Interpreter, KINDS, Kind, Plan, RUNTIME};
@@ -126,10 +128,9 @@ pub fn look(memory: &impl Memory, layout: &Layout, tstate: u64) -> Option<Vec<Se
 pub fn scan(memory: &impl Memory, layout: &Layout) -> Vec<Event> {
     let pid = std::process::id() as i32;
     let mut registry = Registry::new(pid, ProcessId(0), RUNTIME, false);
-    let (mut stacks, mut events, mut next_thread) = (Interner::default(), Vec::new(), 0);
+    let (mut stacks, mut events, mut ids) = (Interner::default(), Vec::new(), Ids::default());
     for now in [1, 2, 1_000_000_000] {
-        let mut sink =
-            Sink { stacks: &mut stacks, events: &mut events, next_thread: &mut next_thread, next_gil: &mut 0 };
+        let mut sink = Sink { stacks: &mut stacks, events: &mut events, ids: &mut ids };
         let _ = registry.refresh(memory, layout, Nanos(now), &mut sink);
     }
     events
@@ -158,6 +159,13 @@ proptest! {
                 let real = made.idents.iter().zip(&plans).map(|(&ident, plan)| (ident, plan.name.as_str().into()));
                 prop_assert_eq!(found, real.collect::<Vec<_>>());
             }
+            // The first thread's name is the value of an attribute of a value of a module's variable.
+            let name = Objects { memory, layout }.attribute(made.first_thread, "_name").unwrap().unwrap();
+            let wanted = Wanted { objects: [made.first_thread, name].into_iter().collect(), ..Wanted::default() };
+            let found = variables::find(memory, layout, made.interp, &[], &wanted).unwrap();
+            let name_of = |object| found.get(&object).map(|found| found.name.as_str());
+            let named = |object, end| name_of(object).is_some_and(|name| name.ends_with(end));
+            prop_assert!(named(made.first_thread, "[...]") && named(name, "[...]._name"), "{:?}", found);
             let events = scan(memory, layout);
             let tid = own_tid();
             let started = |event: &&Event| matches!(event, Event::ThreadStarted { tid: seen, .. } if *seen == tid);

@@ -1,10 +1,12 @@
 //! What happened at locks, and who had nothing to do. Called by [`super::text`].
 
+use std::collections::BTreeMap;
+
 use crate::export::label::one_line;
 
 use super::super::model::{Blame, Blamed, Lock, Report};
 use super::table::{Column, Table};
-use super::units::{cut, duration, percent, short_label};
+use super::units::{cut, duration, percent, short_label, wrap};
 use super::{Text, WIDTH};
 
 /// So many locks are in the table, and so many are told of in full.
@@ -41,7 +43,12 @@ fn table(report: &Report, text: &mut Text) {
         let times = [wait.total_s, wait.mean_s, wait.p99_s, wait.max_s].map(duration);
         let holders = lock.threads.iter().filter(|thread| thread.caused_s > 0.0).count();
         let cells = [vec![wait.count.to_string()], times.to_vec(), vec![holders.to_string()]].concat();
-        table.row(&one_line(&lock.label), &cells);
+        // The name before the kind: if one is cut, it is the kind.
+        let label = match &lock.name {
+            Some(name) => format!("{name}: {}", lock.type_name.as_ref().unwrap_or(&lock.kind)),
+            None => lock.label.clone(),
+        };
+        table.row(&one_line(&label), &cells);
     }
     text.line(table.to_string());
     if report.locks.len() > MOST_LOCKS {
@@ -54,13 +61,17 @@ fn details(lock: &Lock, blame: Blame, text: &mut Text) {
     text.heading(&cut(&one_line(&lock.label), WIDTH));
     let waited = lock.wait.total_s;
     let of = |part: f64| percent(if waited > 0.0 { part / waited } else { 0.0 });
-    text.line(format!(
-        "  {} waits, {} sleeps; {} of the waiting put down to holders, {} hand-over, {} unknown",
-        lock.contended,
-        lock.parked,
-        of(lock.caused_s),
-        of(lock.gap_s),
-        of(lock.unknown_s)
+    text.line(wrap(
+        &format!(
+            "{} waits, {} sleeps; of the waiting {} put down to holders, {} hand-over, {} unknown",
+            lock.contended,
+            lock.parked,
+            of(lock.caused_s),
+            of(lock.gap_s),
+            of(lock.unknown_s)
+        ),
+        "  ",
+        WIDTH,
     ));
     match blame {
         Blame::Holder => blamed("  held by", &lock.holders, waited, text),
@@ -75,16 +86,33 @@ fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut Text) {
         return;
     }
     text.line(heading);
-    for blamed in all.iter().take(MOST_STACKS) {
-        let part = if whole > 0.0 { blamed.seconds / whole } else { 0.0 };
-        let label = short_label(&blamed.thread, blamed.tid, WIDTH - 20);
-        text.line(format!("  {:>9} {:>6}  {label}", duration(blamed.seconds), percent(part)));
-        frames(blamed, text);
+    let places = by_stack(all);
+    for (seconds, by) in places.iter().take(MOST_STACKS) {
+        let part = if whole > 0.0 { seconds / whole } else { 0.0 };
+        let others = match by.len() {
+            1 => String::new(),
+            many => format!(" and {} more", many - 1),
+        };
+        let label = short_label(&by[0].thread, by[0].tid, WIDTH - 20 - others.len());
+        text.line(format!("  {:>9} {:>6}  {label}{others}", duration(*seconds), percent(part)));
+        frames(by[0], text);
     }
-    if all.len() > MOST_STACKS {
-        let rest: f64 = all[MOST_STACKS..].iter().map(|blamed| blamed.seconds).sum();
-        text.line(format!("  {:>9}         {} more stacks", duration(rest), all.len() - MOST_STACKS));
+    if places.len() > MOST_STACKS {
+        let rest: f64 = places[MOST_STACKS..].iter().map(|(seconds, _)| seconds).sum();
+        text.line(format!("  {:>9}         {} more stacks", duration(rest), places.len() - MOST_STACKS));
     }
+}
+
+/// Threads that do the same are one line: those of a pool are like each other.
+fn by_stack(all: &[Blamed]) -> Vec<(f64, Vec<&Blamed>)> {
+    let mut places: BTreeMap<&[String], Vec<&Blamed>> = BTreeMap::new();
+    for blamed in all {
+        places.entry(&blamed.stack).or_default().push(blamed);
+    }
+    let sum = |by: &[&Blamed]| by.iter().map(|blamed| blamed.seconds).sum::<f64>();
+    let mut places: Vec<_> = places.into_values().map(|by| (sum(&by), by)).collect();
+    places.sort_by(|a, b| b.0.total_cmp(&a.0));
+    places
 }
 
 fn frames(blamed: &Blamed, text: &mut Text) {

@@ -17,6 +17,8 @@ use super::model::{Blame, Gil, Report, Severity, States, Thread};
 
 /// Everything fits in so many columns.
 const WIDTH: usize = 80;
+/// Locks are worth a line if so many threads wait for them on average.
+const LEAST_WAITERS: f64 = 0.05;
 /// So many threads are shown; the rest is only counted.
 const MOST_THREADS: usize = 20;
 
@@ -104,6 +106,13 @@ fn verdicts(report: &Report) -> Vec<String> {
         let running: f64 = report.threads.iter().map(|thread| thread.states.running_s).sum();
         let mean = if report.session.duration_s > 0.0 { running / report.session.duration_s } else { 0.0 };
         lines.push(format!("No GIL: {mean:.1} threads run at a time on average"));
+    }
+    let waited: f64 = report.locks.iter().map(|lock| lock.wait.total_s).sum();
+    if let Some(worst) = report.locks.first().filter(|_| waited >= LEAST_WAITERS * report.session.duration_s) {
+        let mean = waited / report.session.duration_s;
+        let label = crate::export::label::one_line(&worst.label);
+        let line = format!("Locks: {mean:.1} threads wait on average, most for {label}");
+        lines.push(units::cut(&line, WIDTH).into_owned());
     }
     lines
 }
