@@ -6,9 +6,9 @@ waits for the disk each time. So the lock is always taken, and four workers get 
 
 Usage: python3 lock_fight.py [SECONDS]
 
-Look at it with (hardly anything of it is CPU time, so the `wall` view):
+Look at it with (in memory mode, which does not know locks, `--view wall`):
 
-    gilscope record --view wall --threads -o profile.svg -- python3 lock_fight.py
+    gilscope record --view lock-wait --threads -o profile.svg -- python3 lock_fight.py
     gilscope dump --pid $(pgrep -f lock_fight.py)
 """
 import sys

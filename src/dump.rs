@@ -1,5 +1,7 @@
 //! `gilscope dump`: what every thread of a process is doing right now. Called by `main`.
 
+mod waits;
+
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -13,6 +15,9 @@ use crate::sampler::thread::Thread;
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::session::now;
 use crate::target::attach::{Target, attach};
+use crate::target::memory::Live;
+
+use self::waits::{WaitsFor, circles, waits};
 
 /// Looks at a process until it has a stack of every thread, or at most so often.
 const LOOKS: u32 = 20;
@@ -27,6 +32,8 @@ pub struct Dump {
     executable: String,
     interpreters: Vec<InterpreterDump>,
     threads: Vec<ThreadDump>,
+    /// Tids of threads that wait for each other in a circle: each for the next, the last for the first.
+    deadlocks: Vec<Vec<Tid>>,
 }
 
 /// One interpreter and its GIL.
@@ -57,6 +64,9 @@ struct ThreadDump {
     #[serde(skip_serializing_if = "Option::is_none")]
     syscall: Option<String>,
     holds_gil: bool,
+    /// The lock or thread that it waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<WaitsFor>,
     /// Why there is no stack.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
@@ -101,7 +111,18 @@ pub fn dump(pid: Pid) -> Result<Dump> {
             break;
         }
     }
-    Ok(describe(&target, &sampler, &stacks))
+    let mut dump = describe(&target, &sampler, &stacks);
+    let waits = || waits(&Live(pid), &target.layout, target.located.runtime, &sampler, &stacks);
+    let found = waits();
+    dump.deadlocks = circles(&found);
+    if !dump.deadlocks.is_empty() {
+        let again = circles(&waits());
+        dump.deadlocks.retain(|circle| again.contains(circle));
+    }
+    for thread in &mut dump.threads {
+        thread.waits_for = found.get(&thread.tid).cloned();
+    }
+    Ok(dump)
 }
 
 fn describe(target: &Target, sampler: &Sampler, stacks: &Interner) -> Dump {
@@ -131,6 +152,7 @@ fn describe(target: &Target, sampler: &Sampler, stacks: &Interner) -> Dump {
         executable: target.located.binary.display().to_string(),
         interpreters: interpreters.collect(),
         threads,
+        deadlocks: Vec::new(),
     }
 }
 
@@ -153,6 +175,7 @@ fn describe_thread(thread: &Thread, stacks: &Interner) -> ThreadDump {
         state: thread.state().name(),
         syscall: thread.state().syscall().map(|call| call.to_string()),
         holds_gil: thread.state().holds_gil(),
+        waits_for: None,
         error: thread.loss.map(|loss| match loss {
             Loss::Torn => "the stack moved during every attempt to read it",
             Loss::Unreadable => "the memory holds no plausible stack",
@@ -181,10 +204,20 @@ impl Dump {
                 false => line(format_args!("GIL{which}: not enabled")),
             }
         }
+        for circle in &self.deadlocks {
+            line(format_args!("DEADLOCK: {} threads wait for each other", circle.len()));
+            for thread in circle.iter().filter_map(|&tid| self.threads.iter().find(|thread| thread.tid == tid)) {
+                let waits = thread.waits_for.as_ref().map(|waits| self.wait(waits)).unwrap_or_default();
+                line(format_args!("    {} waits for {waits}", self.name_of(thread.tid)));
+            }
+        }
         for thread in &self.threads {
             let others: Vec<String> =
                 thread.interpreters.iter().filter(|&&id| id != 0).map(|id| format!(" in interpreter {id}")).collect();
             line(format_args!("\nThread {}: {}{}", self.name_of(thread.tid), thread.describes, others.concat()));
+            if let Some(waits) = &thread.waits_for {
+                line(format_args!("    (waits for {})", self.wait(waits)));
+            }
             if let Some(error) = thread.error {
                 line(format_args!("    ({error})"));
             } else if thread.stack.is_empty() {
@@ -195,6 +228,12 @@ impl Dump {
             }
         }
         out
+    }
+
+    fn wait(&self, waits: &WaitsFor) -> String {
+        let of = if waits.is_join() { ": " } else { ", held by " };
+        let by = waits.held_by.map_or_else(String::new, |tid| format!("{of}{}", self.name_of(tid)));
+        format!("{}{by}", one_line(&waits.label()))
     }
 
     fn name_of(&self, tid: Tid) -> String {

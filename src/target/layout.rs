@@ -82,6 +82,8 @@ pub struct ThreadStateLayout {
     pub holds_gil: Option<(u64, u32)>,
     /// `state`: 0 detached, 1 attached, 2 suspended ... (3.13 and later).
     pub state: Option<u64>,
+    /// `critical_section`: what the thread has locked (free-threaded 3.13 and later).
+    pub critical_section: Option<u64>,
     /// `base_frame`: the frame that ends every chain (3.15 and later).
     pub base_frame: Option<u64>,
     /// `cframe`, which points to the C stack of the thread that runs it (3.10 to 3.12).
@@ -284,6 +286,7 @@ impl Layout {
             datastack_chunk: from_311(by([0, 0, 0, 296, 232])),
             holds_gil: None,
             state: None,
+            critical_section: None,
             base_frame: None,
             c_stack: from_310(by([0, 0, 48, 56, 56])),
             root_cframe_within: from_310(512),
@@ -385,6 +388,7 @@ impl Layout {
             datastack_chunk: Some(d.thread_datastack_chunk),
             holds_gil: Some(holds_gil),
             state: Some(state),
+            critical_section: free_threaded.then_some([176, 176, 200][usize::from(minor - 13)]),
             base_frame: d.thread_base_frame,
             c_stack: None,
             root_cframe_within: None,

@@ -4,6 +4,7 @@
 use super::layout::Layout;
 use super::memory::Memory;
 use super::objects::Objects;
+use super::os_thread::Futex;
 use crate::event::LockKind;
 
 /// A lock.
@@ -143,6 +144,82 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
         return found(&RUNTIME, offset, "_PyRuntime");
     }
     none(if mutex { LockKind::Mutex } else { LockKind::Event }, None)
+}
+
+/// No thread is in so many critical sections at once.
+const MOST_SECTIONS: usize = 256;
+/// A thread in the parking lot sleeps at a semaphore on its own stack, not further from the end of it than this.
+const PARKED_WITHIN: u64 = 4096;
+
+impl Futex {
+    /// What a thread is parked for that sleeps at this futex of its own stack, and whether that is a `PyMutex`. Mirrors
+    /// `struct wait_entry` (`Python/parking_lot.c`, 3.13 and later), as the programs of kernel mode do.
+    pub fn parked_for(&self, memory: &impl Memory) -> Option<(u64, bool)> {
+        if self.address.wrapping_sub(self.stack) >= PARKED_WITHIN {
+            return None;
+        }
+        let argument = memory.u64(self.address.wrapping_sub(16)).ok()?;
+        let address = memory.u64(self.address.wrapping_sub(8)).ok()?;
+        (address >= 4096).then_some((address, argument != 0))
+    }
+}
+
+/// The lock that a thread waits for at a futex that is not the GIL's; `python`: it has Python frames. None if it cannot
+/// be told from a condition.
+pub fn waited_at(
+    memory: &impl Memory,
+    layout: &Layout,
+    place: Place<'_>,
+    futex: &Futex,
+    python: bool,
+) -> Option<Lock> {
+    const FUTEX_WAIT: u32 = 0;
+    const COMMAND: u32 = 0x7f;
+    // What a mutex of the C library is while threads wait for it (glibc).
+    const CONTENDED: u32 = 2;
+    if layout.version.minor >= 13
+        && let Some((address, mutex)) = futex.parked_for(memory)
+    {
+        return Some(parked_for(memory, layout, place, address, mutex));
+    }
+    if futex.operation & COMMAND == FUTEX_WAIT && futex.value == CONTENDED {
+        return Some(Lock::new(futex.address, LockKind::Native));
+    }
+    python.then(|| Lock::new(futex.address, LockKind::Semaphore))
+}
+
+/// `threading.get_ident()` of the thread that holds a lock, of those kinds that say so. Mirrors `rlockobject`: a lock, the
+/// owner, the depth; and `_PyRecursiveMutex`.
+pub fn owner(memory: &impl Memory, layout: &Layout, lock: &Lock) -> Option<u64> {
+    let owner = match lock.kind {
+        LockKind::RLock => lock.address.wrapping_add(layout.object.header() + 8),
+        LockKind::ImportLock => lock.address.wrapping_add(8),
+        _ => return None,
+    };
+    let [ident, depth] = [0, 8].map(|offset| memory.u64(owner.wrapping_add(offset)).unwrap_or(0));
+    // The depth of those that are a `_PyRecursiveMutex` counts from 0.
+    let recursive = lock.kind == LockKind::ImportLock || layout.version.minor >= 14;
+    (ident != 0 && (recursive || depth != 0)).then_some(ident)
+}
+
+/// Whether a thread is in a critical section of the object with this mutex. Mirrors `PyCriticalSection` and
+/// `PyCriticalSection2`: the one before, tagged (1: suspended, 2: of two objects), and one or two mutexes.
+pub fn in_critical_section(memory: &impl Memory, layout: &Layout, tstate: u64, mutex: u64) -> bool {
+    let Some(offset) = layout.thread.critical_section else { return false };
+    let read = |addr: u64| memory.u64(addr).unwrap_or(0);
+    let mut section = read(tstate.wrapping_add(offset));
+    for _ in 0..MOST_SECTIONS {
+        let (entry, tags) = (section & !3, section & 3);
+        if entry == 0 {
+            break;
+        }
+        let second = if tags & 2 != 0 { read(entry + 16) } else { 0 };
+        if tags & 1 == 0 && mutex != 0 && (read(entry + 8) == mutex || second == mutex) {
+            return true;
+        }
+        section = read(entry);
+    }
+    false
 }
 
 fn table(layout: &Layout, index: usize, offset: u64) -> Option<String> {

@@ -42,6 +42,14 @@ impl ThreadNames {
     }
 }
 
+/// Pairs of `threading.get_ident()` and `threading.Thread` object of all threads that `threading` of the interpreter at
+/// `interp` knows.
+pub fn active(memory: &impl Memory, layout: &Layout, interp: u64) -> Result<Vec<(u64, u64)>, ObjectError> {
+    let objects = Objects { memory, layout };
+    let Some(active) = find_active(&objects, interp)? else { return Ok(Vec::new()) };
+    Ok(objects.dict(active)?.into_iter().map(|entry| (entry.hash, entry.value)).collect())
+}
+
 /// Address of the dict `sys.modules["threading"]._active`.
 fn find_active<M: Memory>(objects: &Objects<'_, M>, interp: u64) -> Result<Option<u64>, ObjectError> {
     let modules = objects.memory.u64(interp.wrapping_add(objects.layout.interp_modules))?;

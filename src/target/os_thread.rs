@@ -58,6 +58,19 @@ enum File {
     Closed(&'static str),
 }
 
+/// A thread's call of `futex`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Futex {
+    /// Where.
+    pub address: u64,
+    /// What: `FUTEX_WAIT`, with flags.
+    pub operation: u32,
+    /// The value the futex had.
+    pub value: u32,
+    /// The end of the thread's stack.
+    pub stack: u64,
+}
+
 impl OsThread {
     /// Opens the files of thread `tid` of process `pid`.
     pub fn open(pid: Pid, tid: Tid) -> Result<OsThread, Gone> {
@@ -107,6 +120,17 @@ impl OsThread {
         }
         let arg = words.next().map_or(0, hexadecimal);
         Ok(RunState::Blocked { call: Syscall(decimal(call) as i16), arg })
+    }
+
+    /// The futex at which the thread sleeps; none if it does not.
+    pub fn futex(&self) -> Option<Futex> {
+        let mut buffer = [0; 256];
+        let text = self.read(&File::Closed("syscall"), &mut buffer).ok()??;
+        let mut words = text.split(|byte| byte.is_ascii_whitespace());
+        let call = Syscall(decimal(words.next().filter(|word| word.iter().all(u8::is_ascii_digit))?) as i16);
+        let [address, operation, value, _, _, _, stack] =
+            std::array::from_fn(|_| words.next().map_or(0, hexadecimal));
+        (call == Syscall::FUTEX).then_some(Futex { address, operation: operation as u32, value: value as u32, stack })
     }
 
     /// The CPU the thread runs on, or last ran on.

@@ -246,6 +246,20 @@ impl<M: Memory> Search<'_, M> {
         })
     }
 
+    /// What people call a module: the script that was started, by its name.
+    fn module_name(&self, name: String, module: u64) -> String {
+        let script = || {
+            let file = self.objects.module_variable(module, "__file__").ok()??;
+            let file = self.objects.string(file).ok()?;
+            let stem = file.rsplit('/').next()?.strip_suffix(".py")?;
+            (!stem.is_empty() && stem != "__main__").then(|| stem.to_owned())
+        };
+        match name.as_str() {
+            "__main__" => script().unwrap_or(name),
+            _ => name,
+        }
+    }
+
     /// The name of a way.
     fn name(&self, node: &Node) -> Option<String> {
         let mut steps = vec![node.step];
@@ -258,7 +272,7 @@ impl<M: Memory> Search<'_, M> {
         let mut name = String::new();
         for step in steps.iter().rev() {
             match *step {
-                Step::Module(module) => name = text(module)?,
+                Step::Module(module) => name = self.module_name(text(module)?, at.object),
                 Step::Local(variable, _) => name = text(variable)?,
                 Step::Attribute(attribute) => name = format!("{name}.{}", text(attribute)?),
                 Step::Key(key) => name = text(key).map_or(format!("{name}[...]"), |key| format!("{name}[{key:?}]")),

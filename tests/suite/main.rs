@@ -3,6 +3,7 @@
 #[allow(dead_code)]
 mod support;
 
+mod deadlocks;
 mod errors;
 mod harmless;
 mod kernel;

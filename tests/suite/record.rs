@@ -409,9 +409,11 @@ fn on_terminal(command: &Command, keys: &str) -> (String, u32) {
         String::from_utf8_lossy(&text).into_owned()
     });
     std::thread::sleep(Duration::from_millis(1500));
-    pty.master.take_writer().unwrap().write_all(keys.as_bytes()).unwrap();
+    // It types a line end when it goes, and the terminal would show that in the middle of anything.
+    let mut writer = pty.master.take_writer().unwrap();
+    writer.write_all(keys.as_bytes()).unwrap();
     let code = until("its end", || child.try_wait().unwrap()).exit_code();
-    drop(pty.master);
+    drop((writer, pty.master));
     (reader.join().unwrap(), code)
 }
 

@@ -1,0 +1,65 @@
+//! What `dump` says of threads that wait for locks: which, who holds them, and that they wait in a circle.
+
+use serde_json::Value;
+
+use crate::support::{Python, dump, gilscope, on_every_python, run, thread};
+
+/// The tids of threads, by name.
+fn tids(dump: &Value, names: &[&str]) -> Vec<Value> {
+    names.iter().map(|name| thread(dump, name)["tid"].clone()).collect()
+}
+
+/// The same circle, wherever it begins.
+fn is_circle(circle: &Value, expected: &[Value]) -> bool {
+    let circle = circle.as_array().unwrap();
+    circle.len() == expected.len()
+        && (0..expected.len()).any(|turn| {
+            let (after, before) = expected.split_at(turn);
+            circle.iter().eq(before.iter().chain(after))
+        })
+}
+
+on_every_python! {
+    fn threads_that_wait_for_each_other_are_told(python) {
+        locks(python);
+        join(python);
+    }
+}
+
+on_every_python! {
+    fn who_just_waits_is_in_no_circle(python) {
+        let target = python.start("long_blocked.py", &[]);
+        let dump = dump(target.pid());
+        assert_eq!(dump["deadlocks"], Value::Array(Vec::new()), "{dump:#}");
+    }
+}
+
+fn locks(python: &Python) {
+    let target = python.start("deadlock.py", &["rlocks"]);
+    let dump = dump(target.pid());
+    let takers = tids(&dump, &["taker-0", "taker-1", "taker-2"]);
+    let circles = dump["deadlocks"].as_array().unwrap();
+    assert!(circles.len() == 1 && is_circle(&circles[0], &takers), "{takers:?}: {dump:#}");
+    for number in 0..3 {
+        let waits = &thread(&dump, &format!("taker-{number}"))["waits_for"];
+        assert_eq!(waits["kind"], "threading.RLock", "{waits}");
+        // In another root the script has a name of its own.
+        let end = format!("deadlock.locks[{}]", (number + 1) % 3);
+        assert!(waits["name"].as_str().is_some_and(|name| name.ends_with(&end)), "{waits}");
+        assert_eq!(waits["held_by"], takers[(number + 1) % 3], "{waits}");
+    }
+    let done = run(gilscope(["dump", "--pid", &target.pid().to_string()]));
+    let text = done.ok();
+    assert!(text.contains("DEADLOCK: 3 threads wait for each other"), "{text}");
+    assert!(text.contains("deadlock.locks[2]), held by"), "{text}");
+}
+
+fn join(python: &Python) {
+    let target = python.start("deadlock.py", &["join"]);
+    let dump = dump(target.pid());
+    let circle = tids(&dump, &["joiner", "wanter"]);
+    let circles = dump["deadlocks"].as_array().unwrap();
+    assert!(circles.len() == 1 && is_circle(&circles[0], &circle), "{circle:?}: {dump:#}");
+    let joiner = &thread(&dump, "joiner")["waits_for"];
+    assert_eq!((&joiner["kind"], &joiner["held_by"]), (&Value::from("join"), &circle[1]), "{dump:#}");
+}
