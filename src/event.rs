@@ -81,7 +81,7 @@ pub enum ThreadState {
     GilHeldOffCpu(Syscall),
     /// Blocked until the GIL is free.
     GilWait,
-    /// Blocked until a lock is free, without the GIL. Told apart from [`Self::Blocked`] only in kernel mode.
+    /// Blocked until a lock is free, without the GIL.
     LockWait(LockId),
     /// Stopped by the interpreter, for a collection for example (free-threaded builds). Told apart only in kernel mode.
     Paused(LockId),
@@ -229,6 +229,17 @@ pub enum Event {
         lock: LockId,
         /// What is known of it.
         info: Arc<LockInfo>,
+    },
+    /// A thread held a lock at a tick at which others waited for it (memory mode). Comes before their samples.
+    LockHeld {
+        /// When.
+        at: Nanos,
+        /// Which.
+        lock: LockId,
+        /// Who.
+        thread: ThreadId,
+        /// Where.
+        stack: StackId,
     },
     /// A thread was off the CPU. Comes when it is back, so these come in the order of `end` (more or less: up to a
     /// millisecond of disorder is possible).

@@ -125,6 +125,7 @@ pub struct Profile {
 impl Profile {
     /// Keeps a timeline from now on (trace formats need it; it costs memory with every change of stack).
     pub fn keep_timeline(&mut self) {
+        self.locks.keep_timeline();
         self.timeline.get_or_insert_default().resize_with(self.threads.len(), Vec::new);
     }
 
@@ -167,7 +168,7 @@ impl Profile {
                 if let Some(gil) = gil {
                     self.gils[gil.0 as usize].sample(at, periods, thread, state, stack);
                 }
-                self.locks.sample(at, thread, stack);
+                self.locks.sample(at, periods, thread, state, stack);
                 self.sample(at, periods, Key { thread, state, stack, lost: false });
             }
             Event::Lost { at, periods, thread, state, gil, .. } => {
@@ -183,6 +184,7 @@ impl Profile {
                 self.locks.off_cpu(off);
                 self.off_cpu(off);
             }
+            Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
             Event::Lock { lock, ref info } => self.locks.found(lock, info),
             Event::Account { thread, account } => self.threads[thread.0 as usize].account = Some(account),
             Event::RecordsLost { count, .. } => self.session.records_lost += count,

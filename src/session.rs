@@ -237,7 +237,11 @@ impl Session<'_> {
                 }
                 None
             }
-            None => Some(Sampler::new(&process, self.options.stopping)),
+            None => {
+                let mut sampler = Sampler::new(&process, self.options.stopping);
+                sampler.watch_locks(&process);
+                Some(sampler)
+            }
         };
         self.observed.push(Observed { pid, sampler });
     }

@@ -60,3 +60,55 @@ impl Part {
         self.end.since(self.start)
     }
 }
+
+/// What happened when at one GIL or lock, for traces; kept only if asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Timeline {
+    /// Who held it, in the order of time, without overlaps. Gaps: it was free, or nobody waited and the holder is not
+    /// known.
+    pub holds: Vec<Hold>,
+    /// How many threads waited from each moment on.
+    pub waiters: Vec<(Nanos, u32)>,
+    /// Hand-overs to threads that waited.
+    pub handoffs: Vec<Handoff>,
+}
+
+/// A stretch of time for which a thread held it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// From when.
+    pub start: Nanos,
+    /// Until when.
+    pub end: Nanos,
+    /// Who.
+    pub thread: ThreadId,
+}
+
+/// It went from one thread to another that waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handoff {
+    /// Who released it.
+    pub from: ThreadId,
+    /// When.
+    pub released: Nanos,
+    /// Who got it.
+    pub to: ThreadId,
+    /// When.
+    pub acquired: Nanos,
+}
+
+/// How many waited from each moment on, from the beginnings (+1) and ends (-1) of waits.
+pub fn count(mut changes: Vec<(Nanos, i32)>) -> Vec<(Nanos, u32)> {
+    changes.sort_unstable();
+    let mut counts: Vec<(Nanos, u32)> = Vec::new();
+    let mut now = 0;
+    for (at, change) in changes {
+        now += change;
+        let waiters = u32::try_from(now).unwrap_or(0);
+        match counts.last_mut() {
+            Some(last) if last.0 == at => last.1 = waiters,
+            _ => counts.push((at, waiters)),
+        }
+    }
+    counts
+}

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::event::{LockKind, Syscall, ThreadState, Tid};
-use crate::intern::Interner;
+use crate::intern::{Interner, StackId};
 use crate::lockstats::work::{Work, work};
 use crate::sampler::Sampler;
 use crate::sampler::thread::Thread;
 use crate::target::layout::Layout;
-use crate::target::locks::{Lock, Place, in_critical_section, lock_kind, owner, waited_at};
+use crate::target::locks::{How, Lock, Place, identify, in_critical_section, lock_kind, owner};
 use crate::target::memory::Memory;
 use crate::target::names::active;
 use crate::target::variables::{FrameAddr, Wanted, find};
@@ -88,10 +88,13 @@ pub fn waits(
             continue;
         }
         let Some(futex) = thread.os.futex() else { continue };
-        let lock = waited_at(memory, layout, place, &futex, thread.stack != crate::intern::StackId::EMPTY);
-        let Some(lock) = lock else { continue };
-        let mutex = futex.parked_for(memory).map_or(0, |(mutex, _)| mutex);
-        let held_by = owner(memory, layout, &lock).map_or_else(|| holder(mutex), by_ident);
+        let (how, address) = How::of(memory, layout, &futex);
+        if how == How::Other && thread.stack == StackId::EMPTY {
+            // Code that is not Python has conditions of its own.
+            continue;
+        }
+        let lock = identify(memory, layout, place, how, address);
+        let held_by = owner(memory, layout, &lock).map_or_else(|| holder(address), by_ident);
         match lock.kind {
             LockKind::Semaphore => wanted.semaphores.insert(lock.address),
             _ => wanted.objects.insert(lock.address),

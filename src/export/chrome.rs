@@ -2,8 +2,9 @@
 //!
 //! Every thread has two tracks: its frames as nested slices, and below them its states. They cannot share one,
 //! because slices of one track must nest and states change in the middle of calls. All states are there whatever
-//! the view, and a thread off the CPU still shows its stack. Every GIL has a track of its own, with who held it, and a
-//! counter of the threads that wait; arrows between the states of threads show it handed over.
+//! the view, and a thread off the CPU still shows its stack. Every GIL, and every lock that was waited for much, has a
+//! track of its own, with who held it, and a counter of the threads that wait; arrows between the states of threads show
+//! it handed over.
 //!
 //! The file is a bare array, written event by event: it needs no memory beyond the timeline, and viewers accept it
 //! when it was cut off. Times are microseconds since the start of the session, with nanoseconds as decimals:
@@ -14,24 +15,24 @@ use std::io::{self, Write};
 use rustc_hash::FxHashSet;
 use serde::Serialize;
 
-use crate::event::{Nanos, Pid, ProcessId, ThreadId, ThreadState};
-use crate::gil::summary::GilTimeline;
+use crate::contention::Timeline;
+use crate::event::{Nanos, Pid, ProcessId, ThreadId};
 use crate::profile::{Profile, Span};
 
-use self::gil::{Gil, gils, holders, only_gil};
+use self::contended::{Contended, contended, holders, waited_for};
 use super::Options;
 use super::frames::FrameTable;
 use super::label::one_line;
 use super::slices::{Edge, Visitor, bounds, lengths, shown, timeline, walk};
 
-mod gil;
+mod contended;
 
 /// Track ids that are no thread's: Linux gives out tids below 2^22. Viewers know tracks by these ids.
 const STATE_TRACKS: u32 = 1 << 23;
 /// The frames of a thread whose tid another thread had before it.
 const REUSED_TRACKS: u32 = 1 << 24;
-/// Who holds a GIL.
-const GIL_TRACKS: u32 = 1 << 25;
+/// Who holds a GIL or a lock.
+const CONTENDED_TRACKS: u32 = 1 << 25;
 
 #[derive(Serialize)]
 #[serde(tag = "ph")]
@@ -79,7 +80,10 @@ struct Place<'a> {
 struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     syscall: Option<String>,
-    /// Of the GIL that was waited for.
+    /// What was waited for, unless that is the GIL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lock: Option<String>,
+    /// Of the GIL or lock that was waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     holders: Option<String>,
 }
@@ -91,10 +95,15 @@ struct Waiters {
 
 /// Writes all of the timeline.
 pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> anyhow::Result<()> {
-    write_with(profile, &gils(profile), options, out)
+    write_with(profile, &contended(profile), options, out)
 }
 
-fn write_with(profile: &Profile, gils: &[Gil<'_>], options: &Options, out: &mut impl Write) -> anyhow::Result<()> {
+fn write_with(
+    profile: &Profile,
+    contended: &[Contended<'_>],
+    options: &Options,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     let timeline = timeline(profile)?;
     let (origin, _) = bounds(profile, timeline);
     let mut trace = Trace { out, origin, empty: true };
@@ -102,10 +111,10 @@ fn write_with(profile: &Profile, gils: &[Gil<'_>], options: &Options, out: &mut 
         let label = one_line(&profile.process_label(ProcessId(index as u32)));
         trace.describe(process.pid, None, &label, index as i64)?;
     }
-    for index in 0..gils.len() {
-        trace.gil(profile, gils, index)?;
+    for index in 0..contended.len() {
+        trace.contended(profile, contended, index)?;
     }
-    let arrows = gils.iter().any(|gil| !gil.timeline.handoffs.is_empty());
+    let arrows = contended.iter().any(|one| !one.timeline.handoffs.is_empty());
     let mut kept = Vec::new();
     let mut frames = FrameTable::new(profile, options);
     let mut used = FxHashSet::default();
@@ -120,15 +129,15 @@ fn write_with(profile: &Profile, gils: &[Gil<'_>], options: &Options, out: &mut 
         let spans = shown(profile, thread, spans);
         walk(&spans, &mut FrameTrack { trace: &mut trace, frames: &mut frames, pid, tid: track })?;
         let slices = merged(&spans);
-        let gil = only_gil(gils, profile.threads[index as usize].process);
+        let process = profile.threads[index as usize].process;
         for slice in &slices {
-            trace.state(profile, pid, states, slice, gil)?;
+            trace.state(profile, pid, states, slice, waited_for(contended, process, slice.state))?;
         }
         if arrows {
             kept.push(slices);
         }
     }
-    trace.arrows(profile, gils, &kept)?;
+    trace.arrows(profile, contended, &kept)?;
     Ok(trace.finish()?)
 }
 
@@ -170,9 +179,8 @@ impl<W: Write> Trace<W> {
         pid: Pid,
         tid: u32,
         span: &Span,
-        gil: Option<&GilTimeline>,
+        waited_for: Option<&Timeline>,
     ) -> io::Result<()> {
-        let gil = gil.filter(|_| span.state == ThreadState::GilWait);
         self.event(&Event::State {
             name: span.state.name(),
             pid,
@@ -181,7 +189,8 @@ impl<W: Write> Trace<W> {
             dur: span.end.since(span.start) as f64 / 1e3,
             args: Details {
                 syscall: span.state.syscall().map(|call| call.to_string()),
-                holders: gil.and_then(|gil| holders(profile, gil, span.start, span.end)),
+                lock: span.state.lock().map(|lock| one_line(&profile.locks.info(lock).label())),
+                holders: waited_for.and_then(|timeline| holders(profile, timeline, span.start, span.end)),
             },
         })
     }

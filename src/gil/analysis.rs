@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::exact::Exact;
 use super::sampled::Sampled;
-use super::summary::{GilSummary, GilTimeline, HoldClasses, ThreadShare};
+use super::summary::{GilSummary, HoldClasses, ThreadShare};
+use crate::contention::Timeline;
 use crate::contention::by_thread::ByThread;
 use crate::contention::ledger::Ledger;
 use crate::event::{GilInfo, Nanos, OffCpu, ThreadId, ThreadState};
@@ -136,7 +137,7 @@ impl GilAnalysis {
     }
 
     /// What happened when, if that was to be kept. Complete after [`GilAnalysis::finish`].
-    pub fn timeline(&self) -> Option<&GilTimeline> {
+    pub fn timeline(&self) -> Option<&Timeline> {
         match &self.source {
             Source::Sampled(sampled) => sampled.timeline.as_ref(),
             Source::Exact(exact) => exact.timeline.as_ref(),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::analysis::GilAnalysis;
-use super::summary::{Handoff, Hold, HoldClasses};
+use super::summary::HoldClasses;
 use crate::contention::Blame;
 use crate::contention::fixture::stack;
+use crate::contention::{Handoff, Hold};
 use crate::event::{GilGlimpse, GilId, GilInfo, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Wake};
 
 const A: ThreadId = ThreadId(1);

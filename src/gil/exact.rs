@@ -8,13 +8,12 @@ use std::collections::VecDeque;
 
 use super::facts::{Fact, Holder, What};
 use super::holders::Holders;
-use super::summary::{GilTimeline, Handoff};
 use super::waits::{Slice, Wait, WaitsByThread, woken_by_taker};
-use crate::contention::Part;
 use crate::contention::cover::Cover;
 use crate::contention::evidence::{Evidence, Held};
 use crate::contention::in_order::{InOrder, Timed};
 use crate::contention::ledger::Ledger;
+use crate::contention::{Handoff, Part, Timeline, count};
 use crate::event::{GilGlimpse, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
 
@@ -43,7 +42,7 @@ pub struct Exact {
     /// For how long at least one thread waited.
     pub contended: Cover,
     /// What happened when, if that is kept; its holds and waiters only in the end.
-    pub timeline: Option<GilTimeline>,
+    pub timeline: Option<Timeline>,
     newest: Nanos,
     events: InOrder<OffCpu>,
     waits: WaitsByThread,
@@ -72,7 +71,7 @@ impl Exact {
         Exact {
             ledger: Ledger::default(),
             contended: Cover::default(),
-            timeline: keep_timeline.then(GilTimeline::default),
+            timeline: keep_timeline.then(Timeline::default),
             newest: Nanos(0),
             events: InOrder::default(),
             waits: WaitsByThread::default(),
@@ -299,20 +298,4 @@ impl Exact {
     pub fn remembered(&self) -> usize {
         self.events.waiting() + self.facts.waiting() + self.segments.len() + self.parked.len()
     }
-}
-
-/// How many waited from each moment on.
-fn count(mut changes: Vec<(Nanos, i32)>) -> Vec<(Nanos, u32)> {
-    changes.sort_unstable();
-    let mut counts: Vec<(Nanos, u32)> = Vec::new();
-    let mut now = 0;
-    for (at, change) in changes {
-        now += change;
-        let waiters = u32::try_from(now).unwrap_or(0);
-        match counts.last_mut() {
-            Some(last) if last.0 == at => last.1 = waiters,
-            _ => counts.push((at, waiters)),
-        }
-    }
-    counts
 }

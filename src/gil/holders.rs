@@ -6,9 +6,8 @@
 use std::collections::VecDeque;
 
 use super::facts::{Fact, Holder, What};
-use super::summary::Hold;
-use crate::contention::Part;
 use crate::contention::by_thread::ByThread;
+use crate::contention::{Hold, Part};
 use crate::event::{Nanos, ThreadId};
 use crate::intern::StackId;
 

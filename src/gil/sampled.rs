@@ -1,9 +1,9 @@
 //! A GIL in memory mode: an estimate of waits, and who caused them, from looks at all threads at every tick. Used by
 //! [`super::analysis`]. All times are periods of the sampling rate.
 
-use super::summary::{GilTimeline, Hold};
 use crate::contention::by_thread::ByThread;
 use crate::contention::ledger::Ledger;
+use crate::contention::{Hold, Timeline};
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::intern::StackId;
 
@@ -25,7 +25,7 @@ pub struct Sampled {
     /// Periods in which a thread waited.
     pub contended: u64,
     /// What happened when, if that is kept.
-    pub timeline: Option<GilTimeline>,
+    pub timeline: Option<Timeline>,
     /// None for a thread that did not wait when last seen.
     runs: ByThread<Option<Run>>,
     /// The tick whose samples are coming; its number counts from 1.
@@ -41,7 +41,7 @@ pub struct Sampled {
 impl Sampled {
     /// Nothing is known yet.
     pub fn new(keep_timeline: bool) -> Sampled {
-        Sampled { timeline: keep_timeline.then(GilTimeline::default), ..Sampled::default() }
+        Sampled { timeline: keep_timeline.then(Timeline::default), ..Sampled::default() }
     }
 
     /// A thread at one tick. All threads of a tick come with the same `at`.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::exact::Exact;
 use super::sim::{Load, Run, Sim, Stretch};
-use super::summary::{GilTimeline, Hold};
 use crate::contention::Blame;
+use crate::contention::{Hold, Timeline};
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::intern::StackId;
 
@@ -139,7 +139,7 @@ fn union(waits: &[Stretch]) -> u64 {
     covered
 }
 
-fn check_timeline(timeline: &GilTimeline, end: u64) {
+fn check_timeline(timeline: &Timeline, end: u64) {
     let ordered = |pair: &[Hold]| pair[0].end <= pair[1].start;
     assert!(timeline.holds.windows(2).all(ordered), "two holders at once");
     assert!(timeline.holds.iter().all(|hold| hold.start < hold.end && hold.end.0 <= end));

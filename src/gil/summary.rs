@@ -78,39 +78,3 @@ pub struct ThreadShare {
     /// How much waiting of others it caused as the holder.
     pub caused_ns: u64,
 }
-
-/// What happened when, for traces; kept only if asked for.
-#[derive(Clone, Debug, Default)]
-pub struct GilTimeline {
-    /// Who held it, in the order of time, without overlaps. Gaps: it was free, or nobody waited and the holder is not
-    /// known.
-    pub holds: Vec<Hold>,
-    /// How many threads waited from each moment on.
-    pub waiters: Vec<(Nanos, u32)>,
-    /// Hand-overs to threads that waited.
-    pub handoffs: Vec<Handoff>,
-}
-
-/// A stretch of time for which a thread held the GIL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// From when.
-    pub start: Nanos,
-    /// Until when.
-    pub end: Nanos,
-    /// Who.
-    pub thread: ThreadId,
-}
-
-/// The GIL went from one thread to another that waited for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Handoff {
-    /// Who released it.
-    pub from: ThreadId,
-    /// When.
-    pub released: Nanos,
-    /// Who got it.
-    pub to: ThreadId,
-    /// When.
-    pub acquired: Nanos,
-}

@@ -5,6 +5,7 @@ use crate::event::{Account, Nanos, Syscall, Tid};
 use crate::sampler::code::CodeWords;
 use crate::sampler::frames::RawFrame;
 use crate::target::layout::{FrameHead, GilPlace, Layout, Position, WAIT_SIZE};
+use crate::target::locks::How;
 
 /// Most GILs of one process that are told from other futexes.
 pub const MAX_GILS: usize = 16;
@@ -114,15 +115,17 @@ const ACCOUNT: usize = 3;
 const ACCOUNTS: usize = 10;
 const OFF: usize = ACCOUNT + ACCOUNTS;
 
-/// `struct thread` for a thread found when observation began: off the CPU since `now`, or on it.
-pub fn seed(now: Nanos, tid: Tid, pid: u32, off: Option<(OffKind, i16, u8)>) -> Thread {
+/// `struct thread` for a thread found when observation began: off the CPU since `now` (why, in which call, bits of
+/// [`flag`], at which lock), or on it.
+pub fn seed(now: Nanos, tid: Tid, pid: u32, off: Option<(OffKind, i16, u8, u64)>) -> Thread {
     let mut words = [0; 25];
     words[0] = now.0;
-    if let Some((kind, syscall, flags)) = off {
+    if let Some((kind, syscall, flags, lock)) = off {
         let flags = u64::from(flags | flag::OPEN);
         words[OFF] = RECORD_OFF | flags << 8 | u64::from(syscall as u16) << 16 | (tid as u64) << 32;
         words[OFF + 1] = u64::from(pid) | (kind as u64) << 32;
         words[OFF + 2] = now.0;
+        words[OFF + 11] = lock;
     }
     words
 }
@@ -166,6 +169,17 @@ pub enum OffKind {
     Parked,
     /// At a mutex of the C library.
     NativeMutex,
+}
+
+impl From<How> for OffKind {
+    fn from(how: How) -> OffKind {
+        match how {
+            How::ParkedMutex => OffKind::ParkedMutex,
+            How::Parked => OffKind::Parked,
+            How::NativeMutex => OffKind::NativeMutex,
+            How::Other => OffKind::Blocked,
+        }
+    }
 }
 
 impl OffKind {

@@ -8,7 +8,6 @@
 mod abi;
 mod clock;
 mod load;
-mod locks;
 mod stacks;
 mod traced;
 
@@ -26,6 +25,8 @@ use self::traced::{Seed, Traced, Update};
 use crate::event::{Event, Nanos, Pid, Syscall, ThreadState, Tid};
 use crate::sampler::registry::{Ids, Sink};
 use crate::sampler::{Process, Sampler, Stopping};
+use crate::target::locks::How;
+use crate::target::memory::Live;
 use crate::target::process::threads;
 
 pub use self::load::{KernelError, Options, is_permitted};
@@ -132,14 +133,19 @@ impl Kernel {
         for thread in sampler.threads() {
             let tid = thread.os.tid();
             let state = thread.state();
-            let (kind, syscall, flags) = match state {
-                ThreadState::GilWait => (OffKind::GilWait, Syscall::FUTEX.0, 0),
-                ThreadState::GilHeldOffCpu(call) => (OffKind::Blocked, call.0, flag::HELD),
-                ThreadState::Blocked(call) => (OffKind::Blocked, call.0, 0),
-                ThreadState::Stopped => (OffKind::Stopped, -1, 0),
+            let (kind, syscall, flags, lock) = match state {
+                ThreadState::GilWait => (OffKind::GilWait, Syscall::FUTEX.0, 0, 0),
+                ThreadState::GilHeldOffCpu(call) => (OffKind::Blocked, call.0, flag::HELD, 0),
+                ThreadState::Blocked(call) => {
+                    let futex = (call == Syscall::FUTEX).then(|| thread.os.futex()).flatten();
+                    let at = futex.map(|futex| How::of(&Live(process.pid), &process.layout, &futex));
+                    let (how, lock) = at.unwrap_or((How::Other, 0));
+                    (how.into(), call.0, 0, lock)
+                }
+                ThreadState::Stopped => (OffKind::Stopped, -1, 0, 0),
                 _ => continue,
             };
-            let words = abi::seed(now, tid, process.pid as u32, Some((kind, syscall, flags)));
+            let words = abi::seed(now, tid, process.pid as u32, Some((kind, syscall, flags, lock)));
             // If the kernel knows it already, it has moved since.
             if self.threads.insert(tid as u32, words, BPF_NOEXIST).is_ok() {
                 traced.seed(tid, Seed { state, stack: thread.stack });

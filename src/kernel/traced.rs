@@ -4,15 +4,16 @@
 use rustc_hash::FxHashMap;
 
 use super::abi::{self, OffKind, Record, flag};
-use super::locks::KnownLocks;
 use super::stacks::Stacks;
 use crate::event::{Event, GilGlimpse, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake};
 use crate::intern::StackId;
 use crate::sampler::Process;
 use crate::sampler::gils::Gils;
+use crate::sampler::locks::{At, KnownLocks};
 use crate::sampler::naming::Naming;
 use crate::sampler::registry::{Registry, Sink};
 use crate::target::layout::Layout;
+use crate::target::locks::How;
 use crate::target::memory::{Live, ReadError};
 
 /// How often lists of threads are walked although nothing seems to have changed, in nanoseconds.
@@ -195,8 +196,7 @@ impl Traced {
             (state, stack) = (seed.state, Some(seed.stack));
         }
         if let ThreadState::Blocked(_) = state {
-            let waited = self.locks.wait(&self.memory, &self.layout, &self.registry, off, stack, sink);
-            state = waited.unwrap_or(state);
+            state = self.lock_wait(off, stack, sink).unwrap_or(state);
         }
         let wake = has(flag::WOKEN).then(|| Wake {
             at: off.woken_at,
@@ -221,6 +221,21 @@ impl Traced {
             gil,
             open: has(flag::OPEN),
         }
+    }
+
+    /// The lock that a thread waited for; none if it waited for something else, or cannot be told without its stack.
+    fn lock_wait(&mut self, off: &abi::Off, stack: Option<StackId>, sink: &mut Sink<'_>) -> Option<ThreadState> {
+        let how = match off.kind {
+            OffKind::ParkedMutex => How::ParkedMutex,
+            OffKind::Parked => How::Parked,
+            OffKind::NativeMutex => How::NativeMutex,
+            _ => How::Other,
+        };
+        if off.syscall != Syscall::FUTEX.0 || off.lock == 0 {
+            return None;
+        }
+        let at = At { how, address: off.lock, now: off.end };
+        self.locks.wait(&self.memory, &self.layout, &self.registry, &at, stack?, sink)
     }
 
     fn sample(&mut self, sample: &abi::Sample, sink: &mut Sink<'_>) {

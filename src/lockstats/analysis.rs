@@ -13,7 +13,7 @@ use crate::contention::cover::Cover;
 use crate::contention::evidence::Evidence;
 use crate::contention::in_order::InOrder;
 use crate::contention::ledger::Ledger;
-use crate::contention::{Blame, Part};
+use crate::contention::{Blame, Handoff, Hold, Part, Timeline, count};
 use crate::event::{LockId, LockInfo, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
 
@@ -36,6 +36,9 @@ pub struct Locks {
     ready: ByThread<u64>,
     /// In the order of their ends.
     undecided: VecDeque<Segment>,
+    /// Where each thread was last seen to wait, and for how many periods it has (memory mode).
+    sampled: ByThread<Option<(LockId, StackId, u64)>>,
+    keep_timeline: bool,
 }
 
 /// A part of a wait, up to the end of one of its sleeps, for which it is to be decided who held the lock.
@@ -55,6 +58,17 @@ struct Lock {
     releases: Releases,
     waits: ByThread<Option<Wait>>,
     holder_off_cpu: FxHashMap<(ThreadState, ThreadId, StackId), u64>,
+    /// All of it comes from samples, and counts periods of the sampling rate.
+    estimated: bool,
+    /// When somebody was last seen to wait, and for how many periods in all (memory mode).
+    waited_at: Option<Nanos>,
+    waited_for: u64,
+    /// Who was last seen to hold it, when and where (memory mode).
+    held: Option<(Nanos, ThreadId, StackId)>,
+    /// What happened when, if that is kept; its waiters only in the end.
+    timeline: Option<Timeline>,
+    /// Beginnings (+1) and ends (-1) of waits, if it is.
+    changes: Vec<(Nanos, i32)>,
 }
 
 /// A wait, from the start of its first sleep to the end of its last.
@@ -69,6 +83,21 @@ struct Wait {
 }
 
 impl Locks {
+    /// Keeps what happened when from now on.
+    pub fn keep_timeline(&mut self) {
+        self.keep_timeline = true;
+    }
+
+    /// What happened when at locks that were waited for at least so long, the most costly first. Complete after
+    /// [`Locks::finish`].
+    pub fn timelines(&self, least_ns: u64) -> Vec<(LockId, &Timeline)> {
+        let waited = |lock: &Lock| lock.ledger.waits(1).total_ns;
+        let mut found: Vec<_> =
+            (0..).map(LockId).zip(&self.locks).filter(|(_, lock)| waited(lock) >= least_ns).collect();
+        found.sort_by_key(|(_, lock)| Reverse(waited(lock)));
+        found.into_iter().filter_map(|(id, lock)| Some((id, lock.timeline.as_ref()?))).collect()
+    }
+
     /// A lock has been found, or more is known of it.
     pub fn found(&mut self, lock: LockId, info: &Arc<LockInfo>) {
         match self.infos.get_mut(lock.0 as usize) {
@@ -76,7 +105,8 @@ impl Locks {
             None => {
                 debug_assert_eq!(lock.0 as usize, self.infos.len());
                 self.infos.push(info.clone());
-                self.locks.push(Lock::default());
+                let timeline = self.keep_timeline.then(Timeline::default);
+                self.locks.push(Lock { timeline, ..Lock::default() });
             }
         }
     }
@@ -100,10 +130,47 @@ impl Locks {
         self.decide(Nanos(complete.0.saturating_sub(SETTLING_NS)));
     }
 
-    /// A thread on the CPU was sampled.
-    pub fn sample(&mut self, at: Nanos, thread: ThreadId, stack: StackId) {
-        if !self.locks.is_empty() {
+    /// A thread was sampled: on the CPU, or (memory mode) wherever it was.
+    pub fn sample(&mut self, at: Nanos, periods: u32, thread: ThreadId, state: ThreadState, stack: StackId) {
+        if self.locks.is_empty() {
+            return;
+        }
+        if state.on_cpu() {
             self.evidence.sample(at, thread, stack);
+        }
+        self.sampled_wait(at, u64::from(periods), thread, state.lock(), stack);
+    }
+
+    /// A thread held a lock at a tick.
+    pub fn held(&mut self, at: Nanos, lock: LockId, thread: ThreadId, stack: StackId) {
+        self.locks[lock.0 as usize].held = Some((at, thread, stack));
+    }
+
+    /// A thread waits for a lock, or not, at a tick. A wait is a run of ticks with one stack.
+    fn sampled_wait(&mut self, at: Nanos, periods: u64, thread: ThreadId, id: Option<LockId>, stack: StackId) {
+        let last = self.sampled.of(thread);
+        let goes_on = last.filter(|(lock, before, _)| Some(*lock) == id && *before == stack);
+        if let Some((lock, _, waited)) = last.take_if(|_| goes_on.is_none()) {
+            self.locks[lock.0 as usize].ledger.wait_ends(thread, waited);
+        }
+        let Some(id) = id else { return };
+        let waited = goes_on.map_or(0, |(_, _, waited)| waited) + periods;
+        *last = Some((id, stack, waited));
+        let lock = &mut self.locks[id.0 as usize];
+        lock.estimated = true;
+        if goes_on.is_none() {
+            lock.parks += 1;
+            lock.ledger.wait_begins(thread);
+        }
+        lock.ledger.waited(thread, stack, periods);
+        if lock.waited_at != Some(at) {
+            (lock.waited_at, lock.waited_for) = (Some(at), lock.waited_for + periods);
+        }
+        match lock.held {
+            Some((held_at, holder, place)) if held_at == at && holder != thread => {
+                lock.ledger.caused_by(holder, place, periods);
+            }
+            _ => lock.ledger.is_unknown(periods),
         }
     }
 
@@ -113,10 +180,20 @@ impl Locks {
             self.take_in(&off);
         }
         self.decide(Nanos(u64::MAX));
+        for (thread, wait) in self.sampled.iter_mut() {
+            if let Some((lock, _, waited)) = wait.take() {
+                self.locks[lock.0 as usize].ledger.wait_ends(thread, waited);
+            }
+        }
         for lock in &mut self.locks {
             let over: Vec<_> =
                 lock.waits.iter_mut().filter_map(|(thread, wait)| Some((thread, wait.take()?))).collect();
             over.into_iter().for_each(|(thread, wait)| lock.over(thread, &wait));
+            if let Some(timeline) = &mut lock.timeline {
+                timeline.waiters = count(std::mem::take(&mut lock.changes));
+                timeline.handoffs.sort_unstable_by_key(|handoff| (handoff.released, handoff.acquired));
+                timeline.holds = holds(&timeline.handoffs);
+            }
         }
     }
 
@@ -158,10 +235,11 @@ impl Locks {
         }
     }
 
-    /// What is known so far of the locks that were waited for, the most costly first.
-    pub fn summaries(&self) -> Vec<LockSummary> {
+    /// What is known so far of the locks that were waited for, the most costly first. `period_ns` is what a sample stands
+    /// for.
+    pub fn summaries(&self, period_ns: f64) -> Vec<LockSummary> {
         let all = self.infos.iter().zip(&self.locks).filter(|(_, lock)| lock.parks > 0);
-        let mut summaries: Vec<_> = all.map(|(info, lock)| lock.summary(info)).collect();
+        let mut summaries: Vec<_> = all.map(|(info, lock)| lock.summary(info, period_ns)).collect();
         summaries.sort_by_key(|lock| Reverse(lock.waits.total_ns));
         summaries
     }
@@ -175,6 +253,9 @@ impl Lock {
         let wake = off.wake.and_then(|wake| Some((wake, wake.by?)));
         if let Some((wake, by)) = wake {
             self.releases.add(Release { at: wake.at, by, stack: wake.stack, to: thread, back: end });
+            if let Some(timeline) = &mut self.timeline {
+                timeline.handoffs.push(Handoff { from: by, released: wake.at, to: thread, acquired: end });
+            }
         }
         let release = wake.map(|(wake, by)| (by, wake.stack));
         let last = *self.waits.of(thread);
@@ -201,13 +282,18 @@ impl Lock {
     fn over(&mut self, thread: ThreadId, wait: &Wait) {
         let length = wait.end.since(wait.start);
         self.ledger.wait_ends(thread, length);
+        if self.timeline.is_some() {
+            self.changes.extend([(wait.start, 1), (wait.end, -1)]);
+        }
         if let Some((by, stack)) = wait.release {
             self.ledger.by_releaser.add(by, stack, length);
         }
     }
 
-    fn summary(&self, info: &Arc<LockInfo>) -> LockSummary {
+    fn summary(&self, info: &Arc<LockInfo>, period_ns: f64) -> LockSummary {
         let ledger = &self.ledger;
+        let unit = if self.estimated { period_ns.round() as u64 } else { 1 };
+        let contended = if self.estimated { self.waited_for } else { self.contended.total() };
         let off_cpu = self.holder_off_cpu.iter();
         let mut holder_off_cpu: Vec<_> =
             off_cpu.map(|(&(state, thread, stack), &ns)| (state, Blame { thread, stack, ns })).collect();
@@ -215,23 +301,40 @@ impl Lock {
         let shares = ledger.shares.iter();
         LockSummary {
             info: info.clone(),
-            waits: ledger.waits(1),
+            estimated: self.estimated,
+            waits: ledger.waits(unit),
             parks: self.parks,
-            contended_ns: self.contended.total(),
+            contended_ns: contended * unit,
             owner_changes: self.releases.changes,
             releases: self.releases.times,
-            caused_ns: ledger.caused,
-            gap_ns: ledger.gap,
-            unknown_ns: ledger.unknown + ledger.undecided,
-            by_waiter: ledger.by_waiter.sorted(1),
-            by_releaser: ledger.by_releaser.sorted(1),
-            by_holder: ledger.by_holder.sorted(1),
+            caused_ns: ledger.caused * unit,
+            gap_ns: ledger.gap * unit,
+            unknown_ns: (ledger.unknown + ledger.undecided) * unit,
+            by_waiter: ledger.by_waiter.sorted(unit),
+            by_releaser: ledger.by_releaser.sorted(unit),
+            by_holder: ledger.by_holder.sorted(unit),
             holder_off_cpu,
             threads: shares
-                .map(|(thread, share)| LockShare { thread, waits: share.waits(1), caused_ns: share.caused })
+                .map(|(thread, share)| LockShare { thread, waits: share.waits(unit), caused_ns: share.caused * unit })
                 .collect(),
         }
     }
+}
+
+/// Who held a lock, as far as somebody waited: whoever let go of it had it since the time before, or since it was back
+/// from its own wait.
+fn holds(handoffs: &[Handoff]) -> Vec<Hold> {
+    let mut holds: Vec<Hold> = Vec::new();
+    for pair in handoffs.windows(2) {
+        let [before, after] = pair else { continue };
+        let start = if before.to == after.from { before.acquired } else { before.released };
+        let (start, end) = (start.min(after.released), after.released);
+        // Threads woken together were woken by one that held it once.
+        if start < end {
+            holds.push(Hold { start, end, thread: after.from });
+        }
+    }
+    holds
 }
 
 #[cfg(test)]
@@ -257,7 +360,7 @@ mod tests {
 
     fn summary(mut locks: Locks) -> LockSummary {
         locks.finish();
-        let summary = locks.summaries().remove(0);
+        let summary = locks.summaries(1.0).remove(0);
         assert_eq!(summary.caused_ns + summary.gap_ns + summary.unknown_ns, summary.waits.total_ns);
         assert_eq!(summary.by_holder.iter().map(|blame| blame.ns).sum::<u64>(), summary.caused_ns);
         assert_eq!(summary.by_waiter.iter().map(|blame| blame.ns).sum::<u64>(), summary.waits.total_ns);
@@ -280,7 +383,7 @@ mod tests {
     fn a_wait_is_put_down_to_where_the_holder_was() {
         let blocked = ThreadState::Blocked(Syscall(0));
         let mut locks = locks(&[off(HOLDER, 100, 400, blocked, 5), sleep(WAITER, 200, 1010, 1000, HOLDER)]);
-        locks.sample(Nanos(700 * US), HOLDER, stack(6));
+        locks.sample(Nanos(700 * US), 1, HOLDER, ThreadState::GilHeld, stack(6));
         let summary = summary(locks);
         assert_eq!((summary.waits.count, summary.waits.total_ns, summary.parks), (1, 810 * US, 1));
         assert_eq!((summary.gap_ns, summary.unknown_ns), (10 * US, 0));
@@ -323,11 +426,32 @@ mod tests {
     }
 
     #[test]
+    fn waits_that_were_sampled_are_runs_of_ticks() {
+        let mut locks = locks(&[]);
+        let waits = ThreadState::LockWait(LOCK);
+        for tick in 0..10 {
+            let at = Nanos(tick);
+            if tick < 4 {
+                locks.held(at, LOCK, HOLDER, stack(7));
+            }
+            let state = if tick == 5 { ThreadState::GilHeld } else { waits };
+            locks.sample(at, 1, WAITER, state, stack(1));
+            locks.sample(at, 1, OTHER, ThreadState::GilHeld, stack(2));
+        }
+        locks.finish();
+        let summary = locks.summaries(1000.0).remove(0);
+        assert!(summary.estimated);
+        assert_eq!((summary.waits.count, summary.waits.total_ns, summary.waits.max_ns), (2, 9000, 5000));
+        assert_eq!((summary.caused_ns, summary.unknown_ns, summary.contended_ns), (4000, 5000, 9000));
+        assert_eq!(summary.by_holder, [Blame { thread: HOLDER, stack: stack(7), ns: 4000 }]);
+    }
+
+    #[test]
     fn nothing_is_remembered_where_there_are_no_locks() {
         let mut none = Locks::default();
         none.off_cpu(&off(HOLDER, 0, 10, ThreadState::Runnable, 1));
-        none.sample(Nanos(5), HOLDER, stack(1));
+        none.sample(Nanos(5), 1, HOLDER, ThreadState::GilHeld, stack(1));
         none.finish();
-        assert!(none.summaries().is_empty());
+        assert!(none.summaries(1.0).is_empty());
     }
 }

@@ -10,6 +10,8 @@ use crate::event::{LockInfo, ThreadId, ThreadState};
 pub struct LockSummary {
     /// What it is; as last known.
     pub info: Arc<LockInfo>,
+    /// True if all of this comes from samples (memory mode): an estimate.
+    pub estimated: bool,
     /// Waits for it. Its count is how often the lock was fought for.
     pub waits: WaitStats,
     /// How often a thread went to sleep for it: more than once in a wait if another was faster.

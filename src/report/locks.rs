@@ -36,6 +36,7 @@ fn lock(profile: &Profile, lock: &LockSummary) -> Lock {
         type_name: info.type_name.as_deref().map(str::to_owned),
         name: info.name.as_deref().map(str::to_owned),
         label: info.label(),
+        estimated: lock.estimated,
         contended: lock.waits.count,
         parked: lock.parks,
         contended_fraction: fraction(lock.contended_ns, profile.session.end.since(profile.session.start)),

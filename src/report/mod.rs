@@ -33,7 +33,7 @@ impl Report {
     pub fn of(profile: &Profile, blame: Blame) -> Report {
         let period = profile.session.period_ns();
         let gils: Vec<GilSummary> = profile.gils.iter().map(|gil| gil.summary(period)).collect();
-        Report::new(profile, &gils, &profile.locks.summaries(), blame)
+        Report::new(profile, &gils, &profile.locks.summaries(period), blame)
     }
 
     /// The report of a recording whose GILs and locks have been summed up.

@@ -31,7 +31,7 @@ pub struct Report {
     pub threads: Vec<Thread>,
     /// What happened at each GIL.
     pub gils: Vec<Gil>,
-    /// Locks that were waited for, the most costly first. Kernel mode only.
+    /// Locks that were waited for, the most costly first.
     #[serde(default)]
     pub locks: Vec<Lock>,
     /// Stops of all threads by the interpreter (free-threaded builds), as far as somebody was held up by them.
@@ -127,7 +127,7 @@ pub struct States {
     pub gil_held_off_cpu_s: f64,
     /// Waited for the GIL.
     pub gil_wait_s: f64,
-    /// Waited for a lock. In memory mode not told apart from `blocked_s`.
+    /// Waited for a lock.
     pub lock_wait_s: f64,
     /// Ran without the GIL.
     pub native_s: f64,
@@ -296,6 +296,9 @@ pub struct Lock {
     pub name: Option<String>,
     /// What to call it.
     pub label: String,
+    /// All of this is made from samples.
+    #[serde(default)]
+    pub estimated: bool,
     /// How often it was waited for.
     pub contended: u64,
     /// How often a thread went to sleep for it: more than once in a wait if another was faster.

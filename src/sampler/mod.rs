@@ -15,6 +15,7 @@ pub mod code;
 pub mod frames;
 pub mod gils;
 pub mod linetable;
+pub mod locks;
 pub mod naming;
 mod quiet;
 pub mod registry;
@@ -24,14 +25,16 @@ pub mod tree;
 
 use self::code::CodeCache;
 use self::gils::Gils;
+use self::locks::{At, KnownLocks};
 use self::naming::Naming;
 use self::quiet::Reads;
 use self::registry::{Registry, Sink};
 use self::stack::{Reading, Scratch};
-use self::thread::{Progress, Thread, Turn};
-use crate::event::{Event, Loss, Nanos, Pid, ProcessId};
+use self::thread::{Progress, Slot, Thread, Turn};
+use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
 use crate::gil::Gil;
 use crate::target::layout::Layout;
+use crate::target::locks::{Lock, in_critical_section, owner};
 use crate::target::memory::{Live, ReadError};
 use crate::target::os_thread::RunState;
 use crate::target::stop::{StopError, Stopped, Stopper};
@@ -80,6 +83,8 @@ pub struct Sampler {
     naming: Naming,
     process: ProcessId,
     gils: Gils,
+    /// None as long as nobody wants to know which locks threads wait for.
+    locks: Option<KnownLocks>,
     stopping: Stopping,
     /// The kernel's clock ticks on every CPU that runs something.
     ticked: bool,
@@ -116,6 +121,7 @@ impl Sampler {
             naming: Naming::default(),
             process: process.id,
             gils: Gils::default(),
+            locks: None,
             stopping,
             ticked: every_cpu_ticks(),
             stopper: Stopper::default(),
@@ -123,6 +129,11 @@ impl Sampler {
             reads: Reads::default(),
             scratch: Scratch::default(),
         }
+    }
+
+    /// From now on says which locks threads wait for.
+    pub fn watch_locks(&mut self, process: &Process) {
+        self.locks = Some(KnownLocks::new(process.id, process.runtime));
     }
 
     /// The threads as last seen.
@@ -155,12 +166,16 @@ impl Sampler {
         self.read(Turn::Quiet, self.stopping == Stopping::WhenNeeded)?;
         self.stats.stopped_ns += stopped.iter().map(Stopped::elapsed_ns).sum::<u64>();
         drop(stopped);
+        self.registry.threads.iter_mut().for_each(Thread::check_displaced);
         // What could not be stopped was not running, and can be read as it is, unless it has just started to.
         for round in 1..=STOPS_A_READ {
             if !self.read_stopped(now, sink) {
                 break;
             }
             self.read(Turn::Again, round < STOPS_A_READ)?;
+            if round < STOPS_A_READ {
+                self.registry.threads.iter_mut().for_each(Thread::check_displaced);
+            }
             for thread in self.registry.threads.iter().filter(|thread| thread.turn == Turn::Stop) {
                 self.stopper.moves(thread.os.tid());
             }
@@ -196,6 +211,7 @@ impl Sampler {
                 (true, true) if thread.os.last_cpu() != Some(rustix::thread::sched_getcpu()) => Turn::Stop,
                 (true, _) => Turn::Quiet,
             };
+            thread.displaced = moving && thread.turn == Turn::Quiet;
             true
         });
         // A stop is of all threads at once, and does not show in the calls that they were stopped in.
@@ -288,7 +304,7 @@ impl Sampler {
 
     /// Names what was read, and says what every thread is doing.
     fn report(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
-        let Sampler { memory, layout, registry, codes, reads, scratch, gils, .. } = self;
+        let Sampler { memory, layout, registry, codes, reads, scratch, .. } = self;
         let read = registry.threads.iter_mut().filter(|thread| thread.fresh && thread.turn != Turn::Stop);
         let slots = read.flat_map(|thread| &mut thread.slots);
         let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
@@ -317,6 +333,11 @@ impl Sampler {
                 }
                 thread.classify(|index| interpreters[index].gil, layout);
             }
+        }
+        self.find_locks(now, sink);
+        let Sampler { registry, gils, .. } = self;
+        let interpreters = &registry.interpreters;
+        for thread in &registry.threads {
             let (id, state) = (thread.id, thread.state());
             let gil = thread.gil(interpreters).and_then(|addr| gils.get(addr));
             sink.events.push(match thread.loss {
@@ -325,6 +346,42 @@ impl Sampler {
             });
         }
         Ok(())
+    }
+}
+
+impl Sampler {
+    /// Finds out for which locks threads wait, and who holds those that tell it.
+    fn find_locks(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+        let Sampler { memory, layout, registry, locks: Some(locks), .. } = self else { return };
+        for index in 0..registry.threads.len() {
+            let thread = &registry.threads[index];
+            if !thread.fresh {
+                continue;
+            }
+            let asleep = thread.state() == ThreadState::Blocked(Syscall::FUTEX) && thread.loss.is_none();
+            let futex = asleep.then(|| thread.os.futex()).flatten();
+            let waits = futex.and_then(|futex| {
+                let at = At::of(memory, layout, &futex, now);
+                let state = locks.wait(memory, layout, registry, &at, thread.stack, sink)?;
+                Some((state, at.address))
+            });
+            registry.threads[index].waits = waits;
+        }
+        let mut told: Vec<LockId> = Vec::new();
+        for (state, address) in registry.threads.iter().filter_map(|thread| thread.waits) {
+            let Some(lock) = state.lock().filter(|lock| !told.contains(lock)) else { continue };
+            told.push(lock);
+            let Some(info) = locks.info(address) else { continue };
+            let ident = owner(memory, layout, &Lock::new(info.address, info.kind));
+            let holds = |slot: &Slot| match ident {
+                Some(ident) => slot.ident() == ident,
+                None => slot.attached && in_critical_section(memory, layout, slot.reader.tstate(), address),
+            };
+            if let Some(holder) = registry.threads.iter().find(|thread| thread.slots.iter().any(holds)) {
+                sink.events.push(Event::LockHeld { at: now, lock, thread: holder.id, stack: holder.stack });
+            }
+        }
+        locks.name(memory, layout, registry, now, sink);
     }
 }
 

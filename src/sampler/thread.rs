@@ -205,8 +205,12 @@ pub struct Thread {
     pub fresh: bool,
     /// How it is read in this tick.
     pub turn: Turn,
+    /// It moves, and is read without being stopped only because gilscope has its CPU.
+    pub displaced: bool,
     /// What it was last seen doing, but for being stopped.
     state: ThreadState,
+    /// The lock that it waits for, if it is blocked in `futex` for one: as a state, and the address it waits at.
+    pub waits: Option<(ThreadState, u64)>,
     /// The whole process is stopped (by a signal or a debugger).
     pub stopped: bool,
     /// The stack it was last seen with.
@@ -237,7 +241,9 @@ impl Thread {
             run: RunState::Unknown,
             fresh: true,
             turn: Turn::Quiet,
+            displaced: false,
             state: ThreadState::Unknown,
+            waits: None,
             stopped: false,
             stack: StackId::EMPTY,
             moved: true,
@@ -323,7 +329,23 @@ impl Thread {
 
     /// What it was last seen doing.
     pub fn state(&self) -> ThreadState {
-        if self.stopped { ThreadState::Stopped } else { self.state }
+        match (self.stopped, self.state, self.waits) {
+            (true, ..) => ThreadState::Stopped,
+            (_, ThreadState::Blocked(Syscall::FUTEX), Some((waits, _))) => waits,
+            (_, state, _) => state,
+        }
+    }
+
+    /// Has a thread read again, stopped, that was thought to have no CPU and has got one meanwhile. Which of its stacks could
+    /// be read then says more of how long each lasts than of where it was.
+    pub fn check_displaced(&mut self) {
+        let unstopped = self.turn == Turn::Again || (self.displaced && self.turn == Turn::Quiet);
+        if unstopped && self.os.sched().is_ok_and(|sched| sched != self.sched) {
+            self.turn = Turn::Stop;
+            self.slots.iter_mut().filter(|slot| slot.progress == Progress::Done).for_each(|slot| {
+                slot.progress = Progress::Wanted;
+            });
+        }
     }
 
     /// Asks the kernel once more about a thread that seems to be blocked with the GIL held: it may have woken up
@@ -393,21 +415,25 @@ impl Thread {
 ///
 /// To stop it only when its stack has just been seen to move would be a bias: quiet moments would be kept, busy
 /// ones replaced by later ones. So a thread that moves in more than a fraction of its readings is stopped for all
-/// of them, for a while, and what is left of the bias is below that fraction.
+/// of them, for a while. Then it is tried again; if it moves still, it is stopped for twice as long. What is left of the
+/// bias is that of the trials.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pace {
     attempts: u32,
     failures: u32,
     stop_for: u32,
+    /// For how long it was stopped last, in readings; 0 if it has been seen to be quiet since.
+    stopped_for: u32,
 }
 
 impl Pace {
     /// In so many readings ...
     const WINDOW: u32 = 100;
-    /// ... so many may fail.
+    /// ... so many may fail, but none after it was stopped.
     const TOLERATED: u32 = 1;
-    /// After that, so many readings are made with the thread stopped.
+    /// After that, so many readings are made with the thread stopped; twice as many each time, up to the most.
     const STOP_FOR: u32 = 400;
+    const MOST_STOP_FOR: u32 = 6400;
 
     /// Whether the next reading is to be made with the thread stopped.
     pub fn stop_next(&mut self) -> bool {
@@ -423,10 +449,51 @@ impl Pace {
         }
         self.attempts += 1;
         self.failures += u32::from(moved);
-        if self.failures > Self::TOLERATED {
-            *self = Pace { stop_for: Self::STOP_FOR, ..Pace::default() };
+        let tolerated = if self.stopped_for > 0 { 0 } else { Self::TOLERATED };
+        if self.failures > tolerated {
+            let stop_for = (2 * self.stopped_for).clamp(Self::STOP_FOR, Self::MOST_STOP_FOR);
+            *self = Pace { stop_for, stopped_for: stop_for, ..Pace::default() };
         } else if self.attempts >= Self::WINDOW {
             *self = Pace::default();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many of so many readings are made with the thread stopped, if every `nth` of the others fails.
+    fn stopped(readings: u32, nth: u32) -> u32 {
+        let mut pace = Pace::default();
+        let (mut stopped, mut tried) = (0, 0);
+        for _ in 0..readings {
+            if pace.stop_next() {
+                stopped += 1;
+            } else {
+                tried += 1;
+                pace.count(tried % nth == 0);
+            }
+        }
+        stopped
+    }
+
+    #[test]
+    fn a_thread_that_moves_is_hardly_ever_tried_and_a_quiet_one_never_stopped() {
+        assert_eq!(stopped(10_000, 1000), 0);
+        assert!(stopped(10_000, 2) > 9_950, "{}", stopped(10_000, 2));
+        assert!(stopped(10_000, 10) > 9_900, "{}", stopped(10_000, 10));
+    }
+
+    #[test]
+    fn a_thread_that_has_become_quiet_is_left_alone() {
+        let mut pace = Pace::default();
+        while !pace.stop_next() {
+            pace.count(true);
+        }
+        while pace.stop_next() {}
+        (0..Pace::WINDOW).for_each(|_| pace.count(false));
+        pace.count(true);
+        assert!(!pace.stop_next(), "one failure is tolerated again");
     }
 }

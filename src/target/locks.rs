@@ -104,7 +104,7 @@ pub struct Place<'a> {
     pub tstates: &'a [u64],
 }
 
-/// What is at `address`, for which a thread is parked; `mutex` if that is a `PyMutex`. 3.13 and later.
+/// What is at `address`, for which a thread is parked in the parking lot; `mutex` if that is a `PyMutex`. 3.13 and later.
 pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, address: u64, mutex: bool) -> Lock {
     let none = |kind, name: Option<String>| Lock { address, kind, type_name: None, name };
     if let Some(state) = layout.thread.state
@@ -128,7 +128,8 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
     };
     let found = |fields: &[Field], offset: u64, owner: &str| {
         // The offsets are those of free-threaded builds.
-        let known = fields.iter().find(|(_, at)| layout.free_threaded && at[index] == offset && offset != 0);
+        let known =
+            fields.iter().find(|(_, at)| layout.free_threaded && offset != 0 && is_at(layout, at[index], offset));
         match known {
             Some((name, _)) => none(kind(name), Some((*name).to_owned())),
             None => none(kind(""), Some(table(layout, index, offset).unwrap_or(format!("{owner}+{offset}")))),
@@ -151,41 +152,47 @@ const MOST_SECTIONS: usize = 256;
 /// A thread in the parking lot sleeps at a semaphore on its own stack, not further from the end of it than this.
 const PARKED_WITHIN: u64 = 4096;
 
-impl Futex {
-    /// What a thread is parked for that sleeps at this futex of its own stack, and whether that is a `PyMutex`. Mirrors
-    /// `struct wait_entry` (`Python/parking_lot.c`, 3.13 and later), as the programs of kernel mode do.
-    pub fn parked_for(&self, memory: &impl Memory) -> Option<(u64, bool)> {
-        if self.address.wrapping_sub(self.stack) >= PARKED_WITHIN {
-            return None;
+/// How a thread sleeps in `futex`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// In the interpreter's parking lot, for a `PyMutex` (3.13 and later).
+    ParkedMutex,
+    /// There for something else.
+    Parked,
+    /// At a mutex of the C library.
+    NativeMutex,
+    /// At a semaphore, a condition, or anything else.
+    Other,
+}
+
+impl How {
+    /// How a thread sleeps at a futex that is not the GIL's, and what it is parked for, else the futex. Mirrors `struct
+    /// wait_entry` (`Python/parking_lot.c`, 3.13 and later), as the programs of kernel mode do.
+    pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex) -> (How, u64) {
+        const FUTEX_WAIT: u32 = 0;
+        const COMMAND: u32 = 0x7f;
+        // What a mutex of the C library is while threads wait for it (glibc).
+        const CONTENDED: u32 = 2;
+        let word = |below: u64| memory.u64(futex.address.wrapping_sub(below)).unwrap_or(0);
+        if layout.version.minor >= 13 && futex.address.wrapping_sub(futex.stack) < PARKED_WITHIN {
+            let (argument, address) = (word(16), word(8));
+            if address >= 4096 {
+                return (if argument != 0 { How::ParkedMutex } else { How::Parked }, address);
+            }
         }
-        let argument = memory.u64(self.address.wrapping_sub(16)).ok()?;
-        let address = memory.u64(self.address.wrapping_sub(8)).ok()?;
-        (address >= 4096).then_some((address, argument != 0))
+        let native = futex.operation & COMMAND == FUTEX_WAIT && futex.value == CONTENDED;
+        (if native { How::NativeMutex } else { How::Other }, futex.address)
     }
 }
 
-/// The lock that a thread waits for at a futex that is not the GIL's; `python`: it has Python frames. None if it cannot
-/// be told from a condition.
-pub fn waited_at(
-    memory: &impl Memory,
-    layout: &Layout,
-    place: Place<'_>,
-    futex: &Futex,
-    python: bool,
-) -> Option<Lock> {
-    const FUTEX_WAIT: u32 = 0;
-    const COMMAND: u32 = 0x7f;
-    // What a mutex of the C library is while threads wait for it (glibc).
-    const CONTENDED: u32 = 2;
-    if layout.version.minor >= 13
-        && let Some((address, mutex)) = futex.parked_for(memory)
-    {
-        return Some(parked_for(memory, layout, place, address, mutex));
+/// The lock at which a thread sleeps.
+pub fn identify(memory: &impl Memory, layout: &Layout, place: Place<'_>, how: How, address: u64) -> Lock {
+    match how {
+        How::ParkedMutex | How::Parked => parked_for(memory, layout, place, address, how == How::ParkedMutex),
+        // Whether it is the semaphore of a `threading.Lock` shows when that is found.
+        How::Other => Lock::new(address, LockKind::Semaphore),
+        How::NativeMutex => Lock::new(address, LockKind::Native),
     }
-    if futex.operation & COMMAND == FUTEX_WAIT && futex.value == CONTENDED {
-        return Some(Lock::new(futex.address, LockKind::Native));
-    }
-    python.then(|| Lock::new(futex.address, LockKind::Semaphore))
 }
 
 /// `threading.get_ident()` of the thread that holds a lock, of those kinds that say so. Mirrors `rlockobject`: a lock, the
@@ -220,6 +227,12 @@ pub fn in_critical_section(memory: &impl Memory, layout: &Layout, tstate: u64, m
         section = read(entry);
     }
     false
+}
+
+/// Whether a field of 3.13 and later is at `offset`. The later patch releases of 3.13 have 24 bytes more in front of most
+/// of the runtime's.
+fn is_at(layout: &Layout, field: u64, offset: u64) -> bool {
+    field == offset || (layout.version.minor == 13 && field == offset + 24)
 }
 
 fn table(layout: &Layout, index: usize, offset: u64) -> Option<String> {

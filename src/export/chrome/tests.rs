@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::super::fixture;
 use super::*;
 use crate::event::Event as Observed;
+use crate::event::ThreadState;
 use crate::intern::StackId;
 
-#[path = "gil_tests.rs"]
+#[path = "contended_tests.rs"]
 mod gil;
 
 fn events(profile: &Profile) -> Vec<Value> {

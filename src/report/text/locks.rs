@@ -31,7 +31,8 @@ pub(super) fn sections(report: &Report, blame: Blame, text: &mut Text) {
 }
 
 fn table(report: &Report, text: &mut Text) {
-    text.heading("Locks: which were waited for");
+    let estimated = if report.locks.iter().any(|lock| lock.estimated) { ", estimated from samples" } else { "" };
+    text.heading(&format!("Locks: which were waited for{estimated}"));
     let mut columns = vec![Column::label(["lock", ""])];
     columns.extend(
         [("waits", 8), ("total", 9), ("mean", 9), ("p99", 9), ("max", 9), ("holders", 8)]

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::super::super::fixture;
+use super::super::contended::What;
 use super::*;
-use crate::event::{Event as Observed, GilInfo, OffCpu, Syscall};
-use crate::gil::summary::{Handoff, Hold};
+use crate::contention::{Handoff, Hold};
+use crate::event::{Event as Observed, GilInfo, OffCpu, Syscall, ThreadState};
 use crate::profile::Mode;
 
 const MS: u64 = 1_000_000;
-const GILS: i64 = GIL_TRACKS as i64;
+const GILS: i64 = CONTENDED_TRACKS as i64;
 const STATES: i64 = STATE_TRACKS as i64;
 
 fn off_cpu(thread: u32, from: u64, to: u64, state: ThreadState, stack: StackId) -> Observed {
@@ -56,8 +57,8 @@ fn handoff(from: u32, released: u64, to: u32, acquired: u64) -> Handoff {
     Handoff { from, released: Nanos(released * MS), to, acquired: Nanos(acquired * MS) }
 }
 
-fn turns_timeline() -> GilTimeline {
-    GilTimeline {
+fn turns_timeline() -> Timeline {
+    Timeline {
         // The last two overlap, which is not to be seen.
         holds: vec![hold(0, 0, 10), hold(1, 10, 20), hold(0, 20, 30), hold(1, 29, 40)],
         waiters: [(0, 1), (20, 0), (20, 1), (30, 1), (31, 0)].map(|(at, waiters)| (Nanos(at * MS), waiters)).to_vec(),
@@ -76,8 +77,9 @@ fn info(interpreter: i64) -> GilInfo {
     GilInfo { process: ProcessId(0), interpreter, enabled: true, switch_interval_ns: 5 * MS }
 }
 
-fn events_with(profile: &Profile, gils: &[(GilInfo, GilTimeline)]) -> Vec<Value> {
-    let gils: Vec<Gil<'_>> = gils.iter().map(|(info, timeline)| Gil { info, timeline }).collect();
+fn events_with(profile: &Profile, gils: &[(GilInfo, Timeline)]) -> Vec<Value> {
+    let contended = |(info, timeline)| Contended { process: ProcessId(0), what: What::Gil(info), timeline };
+    let gils: Vec<Contended<'_>> = gils.iter().map(|(info, timeline)| contended((info, timeline))).collect();
     let mut out = Vec::new();
     write_with(profile, &gils, &Options::default(), &mut out).unwrap();
     serde_json::from_slice(&out).unwrap()
@@ -160,7 +162,7 @@ fn arrows_go_from_slice_to_slice() {
 
 #[test]
 fn of_several_gils_each_has_its_name_and_none_is_blamed_for_a_wait() {
-    let quiet = GilTimeline { waiters: vec![(Nanos(0), 0)], ..GilTimeline::default() };
+    let quiet = Timeline { waiters: vec![(Nanos(0), 0)], ..Timeline::default() };
     let events = events_with(&turns(), &[(info(0), turns_timeline()), (info(2), quiet)]);
     let slices = slices(&events);
     assert_eq!((slices[&(7, GILS)].len(), slices.get(&(7, GILS + 1))), (4, None));
@@ -178,7 +180,7 @@ fn holders_of_a_wait_are_the_three_who_held_longest() {
     fixture::start(&mut profile, 7, &[70, 71, 72, 73]);
     let holds =
         vec![hold(0, 0, 10), hold(1, 10, 13), hold(2, 13, 14), hold(3, 14, 16), hold(0, 16, 17), hold(3, 18, 30)];
-    let timeline = GilTimeline { holds, ..GilTimeline::default() };
+    let timeline = Timeline { holds, ..Timeline::default() };
     let named = |from, to| holders(&profile, &timeline, Nanos(from * MS), Nanos(to * MS));
     assert_eq!(named(8, 17).unwrap(), "thread 70 3.00 ms, thread 71 3.00 ms, thread 73 2.00 ms");
     assert_eq!(named(20, 21).unwrap(), "thread 73 1.00 ms");

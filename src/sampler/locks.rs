@@ -1,20 +1,20 @@
-//! The locks of one process: which address is which, and what they are called. Owned by [`super::traced::Traced`].
+//! The locks of one process: which address is which, and what they are called. Owned by the collectors.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use super::abi::{Off, OffKind};
-use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, Syscall, ThreadState};
+use super::registry::{Registry, Sink};
+use super::stack::{Scratch, StackReader};
+use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadState};
 use crate::intern::StackId;
 use crate::lockstats::work::work;
-use crate::sampler::registry::{Registry, Sink};
-use crate::sampler::stack::{Scratch, StackReader};
 use crate::target::layout::Layout;
-use crate::target::locks::{Lock, Place, lock_kind, parked_for};
+use crate::target::locks::{How, Place, identify, lock_kind};
 use crate::target::memory::Memory;
 use crate::target::objects::Objects;
+use crate::target::os_thread::Futex;
 use crate::target::variables::{FrameAddr, Wanted, find};
 
 /// Conditions make a new lock for each wait: of so many addresses, those that no wait for a lock was at are forgotten.
@@ -27,6 +27,25 @@ const NAMES_AFTER: Duration = Duration::from_millis(50);
 const NAMES_PART: u32 = 100;
 /// In vain so often at most: a variable can be out of sight just when it is looked for.
 const MOST_SEARCHES: u8 = 4;
+
+/// A thread's sleep in `futex`.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// How it sleeps.
+    pub how: How,
+    /// What it is parked for, or the futex.
+    pub address: u64,
+    /// When it was seen.
+    pub now: Nanos,
+}
+
+impl At {
+    /// A thread that sleeps at a futex now.
+    pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex, now: Nanos) -> At {
+        let (how, address) = How::of(memory, layout, futex);
+        At { how, address, now }
+    }
+}
 
 /// What is known of an address.
 #[derive(Debug)]
@@ -57,44 +76,37 @@ impl KnownLocks {
         KnownLocks { process, runtime, known: FxHashMap::default(), unnamed: false, names_at: Nanos(0), searches: 0 }
     }
 
-    /// What a thread waited for that was off the CPU in `futex`, not for the GIL; none if that was work.
+    /// What a thread waits for that sleeps in `futex`, not for the GIL; none if that is work, or cannot be told. `stack` is
+    /// its Python stack.
     pub fn wait(
         &mut self,
         memory: &impl Memory,
         layout: &Layout,
         registry: &Registry,
-        off: &Off,
-        stack: Option<StackId>,
+        at: &At,
+        stack: StackId,
         sink: &mut Sink<'_>,
     ) -> Option<ThreadState> {
-        // Without a stack there is no telling what it is.
-        let stack = stack?;
-        if off.syscall != Syscall::FUTEX.0 || !off.kind.is_blocked() || off.lock == 0 {
-            return None;
-        }
         let waits_for_work = work(sink.stacks, stack).is_some();
-        if waits_for_work && off.kind == OffKind::Blocked {
-            return None;
-        }
-        // A thread without Python frames, in code that has its own conditions.
-        if stack == StackId::EMPTY && off.kind == OffKind::Blocked {
+        // A thread without Python frames is in code that has its own conditions.
+        if at.how == How::Other && (waits_for_work || stack == StackId::EMPTY) {
             return None;
         }
         let mut is_current = |known: &mut Known| {
-            if off.end.since(known.checked) < CHECK_AFTER {
+            if at.now.since(known.checked) < CHECK_AFTER {
                 return true;
             }
-            known.checked = off.end;
-            is_same(memory, layout, off, &known.info)
+            known.checked = at.now;
+            is_same(memory, layout, at, &known.info)
         };
-        if !self.known.get_mut(&off.lock).is_some_and(&mut is_current) {
+        if !self.known.get_mut(&at.address).is_some_and(&mut is_current) {
             if self.known.len() >= MOST_KNOWN {
                 self.known.retain(|_, known| known.id.is_some());
             }
-            let info = Arc::new(self.identify(memory, layout, registry, off));
-            self.known.insert(off.lock, Known { id: None, info, checked: off.end, searches: 0 });
+            let info = Arc::new(self.identify(memory, layout, registry, at));
+            self.known.insert(at.address, Known { id: None, info, checked: at.now, searches: 0 });
         }
-        let known = self.known.get_mut(&off.lock)?;
+        let known = self.known.get_mut(&at.address)?;
         let state = state(&known.info, waits_for_work)?;
         let id = *known.id.get_or_insert_with(|| {
             let lock = sink.ids.lock();
@@ -103,25 +115,22 @@ impl KnownLocks {
         });
         if known.searches == 0 && may_have_variable(&known.info) && !self.unnamed {
             self.unnamed = true;
-            self.names_at = self.names_at.max(Nanos(off.end.0 + NAMES_AFTER.as_nanos() as u64));
+            self.names_at = self.names_at.max(Nanos(at.now.0 + NAMES_AFTER.as_nanos() as u64));
         }
         Some(state(id))
     }
 
-    fn identify(&self, memory: &impl Memory, layout: &Layout, registry: &Registry, off: &Off) -> LockInfo {
-        let lock = match off.kind {
-            OffKind::ParkedMutex | OffKind::Parked => {
-                let interpreters: Vec<u64> =
-                    registry.interpreters.iter().map(|interpreter| interpreter.addr).collect();
-                let slots = registry.threads.iter().flat_map(|thread| &thread.slots);
-                let tstates: Vec<u64> = slots.map(|slot| slot.reader.tstate()).collect();
-                let place = Place { runtime: self.runtime, interpreters: &interpreters, tstates: &tstates };
-                parked_for(memory, layout, place, off.lock, off.kind == OffKind::ParkedMutex)
-            }
-            // Whether it is the semaphore of a `threading.Lock` shows when that is found.
-            OffKind::Blocked => Lock::new(off.lock, LockKind::Semaphore),
-            _ => Lock::new(off.lock, LockKind::Native),
-        };
+    /// What is at an address at which threads wait.
+    pub fn info(&self, address: u64) -> Option<&LockInfo> {
+        self.known.get(&address).map(|known| &*known.info)
+    }
+
+    fn identify(&self, memory: &impl Memory, layout: &Layout, registry: &Registry, at: &At) -> LockInfo {
+        let interpreters: Vec<u64> = registry.interpreters.iter().map(|interpreter| interpreter.addr).collect();
+        let slots = registry.threads.iter().flat_map(|thread| &thread.slots);
+        let tstates: Vec<u64> = slots.map(|slot| slot.reader.tstate()).collect();
+        let place = Place { runtime: self.runtime, interpreters: &interpreters, tstates: &tstates };
+        let lock = identify(memory, layout, place, at.how, at.address);
         LockInfo {
             process: self.process,
             address: lock.address,
@@ -199,10 +208,10 @@ fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadSt
 }
 
 /// Whether the object at which a thread waits is of the same type still; and has the same semaphore, if it is one.
-fn is_same(memory: &impl Memory, layout: &Layout, off: &Off, info: &LockInfo) -> bool {
+fn is_same(memory: &impl Memory, layout: &Layout, at: &At, info: &LockInfo) -> bool {
     let Some(name) = &info.type_name else { return true };
     let semaphore = || memory.u64(info.address.wrapping_add(layout.object.header())).ok();
-    (off.kind != OffKind::Blocked || semaphore() == Some(off.lock))
+    (at.how != How::Other || semaphore() == Some(at.address))
         && Objects { memory, layout }.type_name_of(info.address).as_deref() == Some(&**name)
 }
 
