@@ -10,6 +10,8 @@ mod fixture;
 mod gils;
 mod ledger;
 mod locks;
+#[cfg(test)]
+mod locks_tests;
 pub mod model;
 mod saved;
 pub mod text;

@@ -274,15 +274,17 @@ on_every_python! {
         let threads = array(&report["threads"]);
         assert_eq!(threads.len(), 4, "{report:#}");
         for thread in threads {
-            let (blocked, wall) = (number(&thread["states"]["blocked_s"]), number(&thread["wall_s"]));
+            let waits_for_lock = thread["name"] == "locker";
+            let state = if waits_for_lock { "lock_wait_s" } else { "blocked_s" };
+            let (blocked, wall) = (number(&thread["states"][state]), number(&thread["wall_s"]));
             assert!(wall > 0.98 && wall < 1.3, "{}: {thread:#}", python.version);
             assert!(blocked > 0.98 * wall, "{}: {thread:#}", python.version);
         }
         let out = folder.path().join("out.collapsed");
         attached(target.pid(), &out, &["-d", "1", "--view", "wall"]).finish().ok();
         let stacks = Folded::parse(&fs::read_to_string(&out).unwrap());
-        for function in ["sleeper", "reader", "locker"] {
-            let micros = stacks.count(|stack| has(stack, function) && stack.last().unwrap().starts_with("[blocked: "));
+        for (function, leaf) in [("sleeper", "[blocked: "), ("reader", "[blocked: "), ("locker", "[waiting for ")] {
+            let micros = stacks.count(|stack| has(stack, function) && stack.last().unwrap().starts_with(leaf));
             assert!(micros > 980_000, "{function} on {}: {stacks:?}", python.version);
         }
     }

@@ -36,36 +36,42 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Text)
     waits(gil, text);
     let held = &gil.held;
     let of = |seconds: f64| percent(if gil.observed_s > 0.0 { seconds / gil.observed_s } else { 0.0 });
-    text.line(wrap(
-        &format!(
-            "held {} of the time: {} running Python, {} in native code, {} blocked, {} without a CPU",
-            percent(gil.held_fraction),
+    let (all, blocked) = (percent(gil.held_fraction), of(held.off_cpu_s));
+    let how = match gil.estimated {
+        // What a sample cannot tell is not zero.
+        true => format!("{} running or ready, {blocked} blocked", of(held.total_s() - held.off_cpu_s)),
+        false => format!(
+            "{} running Python, {} in native code, {blocked} blocked, {} without a CPU",
             of(held.python_s),
             of(held.native_s),
-            of(held.off_cpu_s),
             of(held.runnable_s),
         ),
-        "  ",
-        WIDTH,
-    ));
+    };
+    text.line(wrap(&format!("held {all} of the time: {how}"), "  ", WIDTH));
     if gil.wait.count == 0 {
         return;
     }
-    text.line(wrap(
-        &format!(
-            "waited for {} of the time; given up {} times on request (switch interval {}), {} times by choice",
-            percent(gil.contended_fraction),
-            gil.forced_drops,
-            duration(gil.switch_interval_s),
-            gil.voluntary_drops,
+    let (waited, interval) = (percent(gil.contended_fraction), duration(gil.switch_interval_s));
+    let drops = match gil.estimated {
+        true => format!("switch interval {interval}"),
+        false => format!(
+            "given up {} times on request (switch interval {interval}), {} times by choice",
+            gil.forced_drops, gil.voluntary_drops,
         ),
-        "  ",
-        WIDTH,
-    ));
+    };
+    text.line(wrap(&format!("waited for {waited} of the time; {drops}"), "  ", WIDTH));
     check(gil, text);
     match blame {
         Blame::Holder => blamed("Holders: who held it while others waited", &gil.holders, gil, text),
-        Blame::Releaser => blamed("Releasers: who ended the waits, and where", &gil.releasers, gil, text),
+        Blame::Releaser => {
+            blamed("Releasers: who ended the waits, and where", &gil.releasers, gil, text);
+            let ended: f64 = gil.releasers.iter().map(|blamed| blamed.seconds).sum();
+            let otherwise = (gil.wait.total_s - ended).max(0.0);
+            if otherwise > 0.0 {
+                let part = percent(otherwise / gil.wait.total_s);
+                text.line(format!("{:>9} {part:>6}  ended without a release that was seen", duration(otherwise)));
+            }
+        }
         Blame::Waiter => {}
     }
     blamed("Waiters: who waited, and where", &gil.waiters, gil, text);
