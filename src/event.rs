@@ -398,6 +398,8 @@ pub enum LockKind {
     ImportLock,
     /// A read-write lock, an event or a once flag of the interpreter.
     Event,
+    /// None: a thread has asked all others to stop, and waits until they have.
+    StopRequest,
     /// A lock of the interpreter that is a semaphore (`PyThread_type_lock`): of a file's buffer, of a database
     /// connection.
     Semaphore,
@@ -418,6 +420,7 @@ impl LockKind {
             Self::TypeLock => "type_lock",
             Self::ImportLock => "import_lock",
             Self::Event => "event",
+            Self::StopRequest => "stop_request",
             Self::Semaphore => "semaphore",
             Self::Native => "native",
             Self::Pause => "pause",
@@ -449,6 +452,7 @@ impl LockInfo {
             LockKind::ImportLock => "import lock",
             LockKind::Mutex => "mutex of the interpreter",
             LockKind::Event => "event of the interpreter",
+            LockKind::StopRequest => "stop of all threads",
             LockKind::Native => "native lock",
             LockKind::Pause => "stop of all threads",
             kind => kind.name(),

@@ -11,7 +11,7 @@ use crate::lockstats::work::{Work, work};
 use crate::profile::Profile;
 
 use super::gils::{blamed, wait};
-use super::model::{Blamed, Idle, Lock, LockThread, OffCpuHolder, Pauses};
+use super::model::{Blamed, Idle, Lock, LockThread, OffCpuHolder, Pauses, Wait};
 use super::{MOST_BLAMED, fraction, seconds, thread_name};
 
 /// So many locks are told of: programs can have a new one for every call.
@@ -19,7 +19,8 @@ const MOST_LOCKS: usize = 1000;
 
 /// All locks that were waited for.
 pub(super) fn locks(profile: &Profile, locks: &[LockSummary]) -> Vec<Lock> {
-    let real = locks.iter().filter(|lock| lock.info.kind != LockKind::Pause);
+    let no_lock = |lock: &&LockSummary| !matches!(lock.info.kind, LockKind::Pause | LockKind::StopRequest);
+    let real = locks.iter().filter(no_lock);
     real.take(MOST_LOCKS).map(|lock| self::lock(profile, lock)).collect()
 }
 
@@ -72,18 +73,24 @@ fn off_cpu(profile: &Profile, lock: &LockSummary) -> Vec<OffCpuHolder> {
     .collect()
 }
 
-/// Stops of all threads. Threads that were held up by the same one were let go together.
+/// Stops of all threads, in all processes together; the lengths are those of the process that was held up most.
 pub(super) fn pauses(profile: &Profile, locks: &[LockSummary]) -> Pauses {
     let mut pauses = Pauses::default();
-    for lock in locks.iter().filter(|lock| lock.info.kind == LockKind::Pause) {
+    let of = |kind| locks.iter().filter(move |lock: &&LockSummary| lock.info.kind == kind);
+    for lock in of(LockKind::Pause) {
         pauses.count += lock.releases;
         pauses.requesters.extend(all_blamed(profile, &lock.by_releaser));
-        // There is one to a process, and nearly always one process.
-        if lock.waits.total_ns as f64 / 1e9 > pauses.wait.total_s {
-            pauses.wait = wait(lock.waits);
-        }
+        pauses.wait = longer(pauses.wait, wait(lock.waits));
+    }
+    for lock in of(LockKind::StopRequest) {
+        pauses.last_to_stop.extend(all_blamed(profile, &lock.by_releaser));
+        pauses.time_to_stop = longer(pauses.time_to_stop, wait(lock.waits));
     }
     pauses
+}
+
+fn longer(a: Wait, b: Wait) -> Wait {
+    if a.total_s >= b.total_s { a } else { b }
 }
 
 /// Who waited for something to do.

@@ -360,6 +360,12 @@ pub struct Pauses {
     pub count: u64,
     /// For how long threads were held up.
     pub wait: Wait,
+    /// For how long who stopped the others had to wait until they had stopped.
+    #[serde(default)]
+    pub time_to_stop: Wait,
+    /// Who was waited for then: the last to stop, where.
+    #[serde(default)]
+    pub last_to_stop: Vec<Blamed>,
     /// Who stopped the others, where.
     pub requesters: Vec<Blamed>,
 }

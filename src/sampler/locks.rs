@@ -64,6 +64,8 @@ pub struct KnownLocks {
     process: ProcessId,
     runtime: u64,
     known: FxHashMap<u64, Known>,
+    /// Stops of all threads: each thread waits at an address of its own.
+    pause: Option<LockId>,
     /// There are locks for which no variable has been looked for.
     unnamed: bool,
     names_at: Nanos,
@@ -73,7 +75,15 @@ pub struct KnownLocks {
 impl KnownLocks {
     /// None yet.
     pub fn new(process: ProcessId, runtime: u64) -> KnownLocks {
-        KnownLocks { process, runtime, known: FxHashMap::default(), unnamed: false, names_at: Nanos(0), searches: 0 }
+        KnownLocks {
+            process,
+            runtime,
+            known: FxHashMap::default(),
+            pause: None,
+            unnamed: false,
+            names_at: Nanos(0),
+            searches: 0,
+        }
     }
 
     /// What a thread waits for that sleeps in `futex`, not for the GIL; none if that is work, or cannot be told. `stack` is
@@ -108,11 +118,18 @@ impl KnownLocks {
         }
         let known = self.known.get_mut(&at.address)?;
         let state = state(&known.info, waits_for_work)?;
+        let is_pause = known.info.kind == LockKind::Pause;
+        let shared = self.pause.filter(|_| is_pause);
         let id = *known.id.get_or_insert_with(|| {
-            let lock = sink.ids.lock();
-            sink.events.push(Event::Lock { lock, info: known.info.clone() });
-            lock
+            shared.unwrap_or_else(|| {
+                let lock = sink.ids.lock();
+                sink.events.push(Event::Lock { lock, info: known.info.clone() });
+                lock
+            })
         });
+        if is_pause {
+            self.pause = Some(id);
+        }
         if known.searches == 0 && may_have_variable(&known.info) && !self.unnamed {
             self.unnamed = true;
             self.names_at = self.names_at.max(Nanos(at.now.0 + NAMES_AFTER.as_nanos() as u64));

@@ -54,13 +54,15 @@ const RUNTIME: [Field; 12] = [
     ("ceval.sys_trace_profile_mutex", [9896, 0, 0]),
     ("tracemalloc.tables_lock", [0, 10432, 10568]),
     ("stoptheworld.mutex", [10360, 10552, 10672]),
-    ("stoptheworld.stop_event", [10364, 10556, 10676]),
+    (STOP_EVENT, [10364, 10556, 10676]),
     ("audit_hooks.mutex", [10440, 10632, 10752]),
     ("unicode_state.ids.mutex", [10472, 10664, 10776]),
 ];
 
 /// The import lock, which is recursive: a mutex with its owner behind it.
 const IMPORT_LOCK: &str = "imports.lock";
+/// What a thread waits for that stops all others.
+const STOP_EVENT: &str = "stoptheworld.stop_event";
 /// The lock of all types.
 const TYPE_LOCK: &str = "types.mutex";
 
@@ -85,7 +87,7 @@ const INTERPRETER: [Field; 22] = [
     (TYPE_LOCK, [196_152, 196_128, 196_240]),
     ("interned strings", [0, 230_416, 230_632]),
     ("descriptor_mutex", [0, 0, 230_712]),
-    ("stoptheworld.stop_event", [10748, 10852, 10804]),
+    (STOP_EVENT, [10748, 10852, 10804]),
     ("imports.lazy_mutex", [0, 0, 7684]),
 ];
 
@@ -121,6 +123,7 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
         (start..start.wrapping_add(size)).contains(&address).then(|| address - start)
     };
     let kind = |name: &str| match name {
+        STOP_EVENT => LockKind::StopRequest,
         IMPORT_LOCK => LockKind::ImportLock,
         TYPE_LOCK => LockKind::TypeLock,
         _ if mutex => LockKind::Mutex,

@@ -171,3 +171,30 @@ on_every_python! {
 fn a_trace_of_estimated_waits_keeps_the_rules() {
     support::thrice(|| check(Python::usual(), "memory"));
 }
+
+on_every_python! {
+    fn a_trace_shows_who_held_a_lock_and_who_waited(python) {
+        support::thrice(|| check_lock(python));
+    }
+}
+
+fn check_lock(python: &Python) -> Result<(), String> {
+    let folder = folder();
+    let out = folder.path().join("out.json");
+    let done = run(support::recording(&out, &["--mode", "kernel"], &python.script("locks.py", &["rlock", "1"])));
+    done.ok();
+    let trace = Trace::parse(&fs::read_to_string(&out).unwrap());
+    trace.check();
+    let slices = trace.slices();
+    let own = done.stdout.lines().find_map(|line| line.strip_prefix("WAITED ")).expect("its own account");
+    let own: f64 = own.parse().unwrap();
+    let waited = sum(&slices[&trace.state_track("victim")], &["lock wait"]);
+    let held = &slices[&trace.track("threading.RLock")];
+    let by_holder: f64 =
+        held.iter().filter(|slice| slice.0.starts_with("holder ")).map(|slice| slice.2 - slice.1).sum();
+    let arrows = trace.of("s").filter(|event| event["cat"] == "lock").count();
+    match (waited - own).abs() < 0.1 * own && by_holder / 1e6 > 0.9 * own && arrows > 50 {
+        true => Ok(()),
+        false => Err(format!("{waited} s waited instead of {own}, {by_holder} us held, {arrows} arrows")),
+    }
+}

@@ -61,11 +61,10 @@ fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-fn report(python: &Python, arguments: &[&str]) -> (Value, f64) {
+fn report(python: &Python, mode: &str, arguments: &[&str]) -> (Value, f64) {
     let folder = folder();
     let out = folder.path().join("out.report.json");
-    let done =
-        run(support::recording(&out, &["--mode", "kernel", "-r", "1000"], &python.script("locks.py", arguments)));
+    let done = run(support::recording(&out, &["--mode", mode, "-r", "1000"], &python.script("locks.py", arguments)));
     done.ok();
     let own = done.stdout.lines().find_map(|line| line.strip_prefix("WAITED ")).expect("its own account");
     (serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap(), own.parse().unwrap())
@@ -82,7 +81,7 @@ fn waited(lock: &Value) -> f64 {
 }
 
 fn check(python: &Python, shape: &Shape) -> Result<(), String> {
-    let (report, own) = report(python, &[shape.name, "1.5"]);
+    let (report, own) = report(python, "kernel", &[shape.name, "1.5"]);
     let version = &python.version;
     let wrong = |what: &str| Err(format!("{} on {version}: {what} ({own} s): {:#}", shape.name, report["locks"]));
     let locks = report["locks"].as_array().unwrap();
@@ -117,7 +116,7 @@ fn check(python: &Python, shape: &Shape) -> Result<(), String> {
         return wrong("not in the ledger");
     }
     // Nobody waits where each has its own.
-    let (report, _) = self::report(python, &[shape.name, "0.7", "own"]);
+    let (report, _) = self::report(python, "kernel", &[shape.name, "0.7", "own"]);
     let total: f64 = report["locks"].as_array().unwrap().iter().map(waited).sum();
     if shape.name != "type_lock" && shape.name != "import_lock" && total > 0.2 * own * 0.7 / 1.5 {
         return Err(format!("{} on {version}: {total} s without a shared lock: {:#}", shape.name, report["locks"]));
@@ -133,5 +132,73 @@ on_every_python! {
             }
             thrice(|| check(python, shape));
         }
+    }
+}
+
+/// The same from samples: an estimate.
+fn estimated(python: &Python, shape: &Shape) -> Result<(), String> {
+    let (report, own) = report(python, "memory", &[shape.name, "1.5"]);
+    let version = &python.version;
+    let wrong = |what: &str| Err(format!("{} on {version}: {what} ({own} s): {:#}", shape.name, report["locks"]));
+    let locks = report["locks"].as_array().unwrap();
+    let Some(lock) = locks.iter().max_by(|a, b| waited(a).total_cmp(&waited(b))) else { return wrong("no lock") };
+    if lock["kind"] != shape.kinds[0] || !lock["type"].to_string().contains(shape.type_name) {
+        return wrong("another lock");
+    }
+    assert_eq!(lock["estimated"], true, "{lock:#}");
+    if own < 0.3 || (waited(lock) - own).abs() > 0.15 * own {
+        return wrong("another time");
+    }
+    let of_holder = |by: &&Value| by["thread"] == "holder" && by["stack"].to_string().contains(shape.holder);
+    let holders = lock["holders"].as_array().unwrap();
+    let (all, by_holder): (f64, f64) = (
+        holders.iter().map(|by| number(&by["seconds"])).sum(),
+        holders.iter().filter(of_holder).map(|by| number(&by["seconds"])).sum(),
+    );
+    match by_holder > 0.9 * all && by_holder > 0.2 * own {
+        true => Ok(()),
+        false => wrong("another holder"),
+    }
+}
+
+on_every_python! {
+    fn in_memory_mode_that_is_estimated(python) {
+        let tells = |shape: &&Shape| match shape.name {
+            "shared_list" | "lru_cache" => python.is_free_threaded(),
+            name => name == "rlock",
+        };
+        SHAPES.iter().filter(tells).for_each(|shape| thrice(|| estimated(python, shape)));
+    }
+}
+
+/// Stops of all threads are told of with who has stopped them, and for how long each stood still.
+#[test]
+fn who_stops_all_threads_is_told() {
+    let times = 40;
+    for python in Python::free_threaded() {
+        thrice(|| {
+            let folder = folder();
+            let out = folder.path().join("out.report.json");
+            let program = python.script("pauses.py", &[&times.to_string()]);
+            let done = run(support::recording(&out, &["--mode", "kernel"], &program));
+            done.ok();
+            let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+            let own = done.stdout.lines().find_map(|line| line.strip_prefix("STALLED ")).expect("its own account");
+            let own: f64 = own.parse().unwrap();
+            let threads = report["threads"].as_array().unwrap();
+            let victim = threads.iter().find(|thread| thread["name"] == "victim").unwrap();
+            let state = |name: &str| number(&victim["states"][name]);
+            let pauses = &report["pauses"];
+            let by = &pauses["requesters"][0];
+            let count = number(&pauses["count"]);
+            // It may also have stood still because there was no CPU.
+            let right = by["thread"] == "collector"
+                && by["stack"].to_string().contains("collector (pauses.py:")
+                && (f64::from(times) * 0.9..f64::from(times) * 2.5).contains(&count)
+                && state("paused_s") > 0.1
+                && state("paused_s") < own * 1.1 + 0.05
+                && state("paused_s") + state("runnable_s") > 0.8 * own;
+            if right { Ok(()) } else { Err(format!("{own} s: {pauses:#} {victim:#}")) }
+        });
     }
 }

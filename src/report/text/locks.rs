@@ -12,6 +12,8 @@ use super::{Text, WIDTH};
 /// So many locks are in the table, and so many are told of in full.
 const MOST_LOCKS: usize = 15;
 const MOST_DETAILS: usize = 3;
+/// A lock is told of in full if threads waited for it for this part of the recording, together.
+const WORTH_DETAILS: f64 = 0.001;
 /// So many stacks and frames say where.
 const MOST_STACKS: usize = 3;
 const MOST_FRAMES: usize = 3;
@@ -22,7 +24,8 @@ const MOST_IDLE: usize = 8;
 pub(super) fn sections(report: &Report, blame: Blame, text: &mut Text) {
     if !report.locks.is_empty() {
         table(report, text);
-        for lock in report.locks.iter().take(MOST_DETAILS) {
+        let least = WORTH_DETAILS * report.session.duration_s;
+        for lock in report.locks.iter().take(MOST_DETAILS).filter(|lock| lock.wait.total_s >= least) {
             details(lock, blame, text);
         }
     }
@@ -140,6 +143,16 @@ fn pauses(report: &Report, text: &mut Text) {
         duration(wait.max_s)
     ));
     blamed("  stopped by", &pauses.requesters, wait.total_s, text);
+    let stop = &pauses.time_to_stop;
+    if stop.count > 0 {
+        text.line(format!(
+            "  until all had stopped: {} in all, p99 {}, at most {}",
+            duration(stop.total_s),
+            duration(stop.p99_s),
+            duration(stop.max_s)
+        ));
+        blamed("  last to stop", &pauses.last_to_stop, stop.total_s, text);
+    }
 }
 
 /// Nobody is to blame for that, but people want to know where threads are all day.
