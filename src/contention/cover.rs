@@ -1,4 +1,4 @@
-//! For how long at least one thread waited: the length of the union of all waits. The GIL's [`crate::gil`] and each lock's are kept by this.
+//! For how long at least one thread waited: the length of the union of all waits. One for each GIL and each lock.
 
 use std::collections::VecDeque;
 

@@ -90,12 +90,6 @@ pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
     Some(found)
 }
 
-/// The innermost frame that is not the standard library's part of waiting.
-pub fn own_frame(stacks: &Interner, stack: StackId) -> Option<FrameId> {
-    let frames = || stacks.frames(stack);
-    frames().find(|&frame| library(stacks, frame).is_none()).or_else(|| frames().next())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,16 +132,5 @@ mod tests {
             let id = stack(&mut stacks, frames);
             assert_eq!(work(&stacks, id), expected, "{frames:?}");
         }
-    }
-
-    #[test]
-    fn the_own_frame_is_the_first_outside_the_library() {
-        let mut stacks = Interner::default();
-        let id = stack(&mut stacks, &[("main", "app.py"), ("get", "/lib/queue.py"), ("wait", "/lib/threading.py")]);
-        let frame = own_frame(&stacks, id).unwrap();
-        assert_eq!(stacks.text(stacks.get_frame(frame).function), "main");
-        let alone = stack(&mut stacks, &[("wait", "/lib/threading.py")]);
-        assert!(own_frame(&stacks, alone).is_some());
-        assert_eq!(own_frame(&stacks, StackId::EMPTY), None);
     }
 }

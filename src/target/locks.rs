@@ -1,5 +1,6 @@
 //! What a thread waits for that sleeps in the interpreter's parking lot or at a semaphore: the lock in an object, a
-//! `threading.Lock`, a lock of the interpreter by its name. Called by kernel mode for addresses it has not met before.
+//! `threading.Lock`, a lock of the interpreter by its name. Called by `sampler/locks.rs` for addresses
+//! it has not met before, and by `dump`.
 
 use super::layout::Layout;
 use super::memory::Memory;
@@ -36,6 +37,8 @@ const ALIGNMENT: u64 = 16;
 /// No interpreter's state is larger.
 const MOST_STATE: u64 = 8 << 20;
 
+/// What the runtime's state is called.
+const RUNTIME_NAME: &str = "_PyRuntime";
 /// Where `_Py_DebugOffsets` (3.13 and later) has the sizes of the runtime's and the interpreters' states.
 const RUNTIME_SIZE: u64 = 24;
 const INTERPRETER_SIZE: u64 = 48;
@@ -131,8 +134,8 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
     };
     let found = |fields: &[Field], offset: u64, owner: &str| {
         // The offsets are those of free-threaded builds.
-        let known =
-            fields.iter().find(|(_, at)| layout.free_threaded && offset != 0 && is_at(layout, at[index], offset));
+        let at = |field: u64| field != 0 && (field == offset || (moved(layout, owner) && field == offset + 24));
+        let known = fields.iter().find(|(_, fields)| layout.free_threaded && at(fields[index]));
         match known {
             Some((name, _)) => none(kind(name), Some((*name).to_owned())),
             None => none(kind(""), Some(table(layout, index, offset).unwrap_or(format!("{owner}+{offset}")))),
@@ -145,7 +148,7 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
         }
     }
     if let Some(offset) = within(place.runtime, RUNTIME_SIZE) {
-        return found(&RUNTIME, offset, "_PyRuntime");
+        return found(&RUNTIME, offset, RUNTIME_NAME);
     }
     none(if mutex { LockKind::Mutex } else { LockKind::Event }, None)
 }
@@ -232,10 +235,10 @@ pub fn in_critical_section(memory: &impl Memory, layout: &Layout, tstate: u64, m
     false
 }
 
-/// Whether a field of 3.13 and later is at `offset`. The later patch releases of 3.13 have 24 bytes more in front of most
-/// of the runtime's.
-fn is_at(layout: &Layout, field: u64, offset: u64) -> bool {
-    field == offset || (layout.version.minor == 13 && field == offset + 24)
+/// Whether fields can be 24 bytes further in front: the later patch releases of 3.13 have more in front of most of the
+/// runtime's.
+fn moved(layout: &Layout, owner: &str) -> bool {
+    layout.version.minor == 13 && owner == RUNTIME_NAME
 }
 
 fn table(layout: &Layout, index: usize, offset: u64) -> Option<String> {
