@@ -83,7 +83,7 @@ pub enum ThreadState {
     GilWait,
     /// Blocked until a lock is free, without the GIL.
     LockWait(LockId),
-    /// Stopped by the interpreter, for a collection for example (free-threaded builds). Told apart only in kernel mode.
+    /// Stopped by the interpreter, for a collection for example (free-threaded builds).
     Paused(LockId),
     /// Runs attached to an interpreter that has no GIL (free-threaded builds).
     Running,

@@ -6,6 +6,9 @@ use std::collections::BinaryHeap;
 
 use crate::event::Nanos;
 
+/// What the kernel reports is not more out of order than this, in nanoseconds.
+pub const DISORDER_NS: u64 = 2_000_000;
+
 /// Something that has a place in time.
 pub trait Timed {
     /// When; and what goes first of things at the same moment.

@@ -164,6 +164,11 @@ impl Ledger {
         *self.held_off_cpu.entry((call, thread, stack)).or_default() += time;
     }
 
+    /// All waiting, as long as it is.
+    pub fn total(&self) -> u64 {
+        self.waits.total
+    }
+
     /// All waits.
     pub fn waits(&self, unit: u64) -> WaitStats {
         self.waits.stats(unit)

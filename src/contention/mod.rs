@@ -12,6 +12,10 @@ pub mod ledger;
 use crate::event::{Nanos, ThreadId};
 use crate::intern::StackId;
 
+/// A thread that was on the CPU for less, in nanoseconds, cannot have done more than look at what it waits for and sleep
+/// again.
+pub const A_LOOK_NS: u64 = 20_000;
+
 /// How many waits there were and how long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WaitStats {

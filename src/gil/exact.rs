@@ -11,14 +11,11 @@ use super::holders::Holders;
 use super::waits::{Slice, Wait, WaitsByThread, woken_by_taker};
 use crate::contention::cover::Cover;
 use crate::contention::evidence::{Evidence, Held};
-use crate::contention::in_order::{InOrder, Timed};
+use crate::contention::in_order::{DISORDER_NS, InOrder, Timed};
 use crate::contention::ledger::Ledger;
 use crate::contention::{Handoff, Part, Timeline, count};
 use crate::event::{GilGlimpse, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
-
-/// Events are not more out of order than this.
-const DISORDER_NS: u64 = 2_000_000;
 
 /// For how long facts are waited for. A thread that waits tells what it saw after the switch interval at the latest
 /// (and when it then gets a CPU); a thread that sleeps for something else may tell too late.

@@ -4,12 +4,10 @@
 //! a wait is seen as one or more *slices*, between which the thread is on the CPU for a few microseconds: it asks the
 //! holder to let go, or finds that another thread was faster, and sleeps again.
 
+use crate::contention::A_LOOK_NS;
 use crate::contention::by_thread::ByThread;
 use crate::event::{GilGlimpse, Nanos, OffCpu, ThreadId};
 use crate::intern::StackId;
-
-/// A thread that was on the CPU for less cannot have done more than look at the GIL and sleep again.
-const A_LOOK_NS: u64 = 20_000;
 
 /// A release of the GIL, as told by the thread it woke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,18 +11,14 @@ use super::summary::{LockShare, LockSummary};
 use crate::contention::by_thread::ByThread;
 use crate::contention::cover::Cover;
 use crate::contention::evidence::Evidence;
-use crate::contention::in_order::InOrder;
+use crate::contention::in_order::{DISORDER_NS, InOrder};
 use crate::contention::ledger::Ledger;
-use crate::contention::{Blame, Handoff, Hold, Part, Timeline, count};
+use crate::contention::{A_LOOK_NS, Blame, Handoff, Hold, Part, Timeline, count};
 use crate::event::{LockId, LockInfo, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
 
-/// Events are not more out of order than this.
-const DISORDER_NS: u64 = 2_000_000;
 /// A release is known only when the thread it woke is back on a CPU. So long is waited for that.
 const SETTLING_NS: u64 = 20_000_000;
-/// A thread that was on the CPU for less has only found that another was faster, and sleeps again.
-const A_LOOK_NS: u64 = 20_000;
 
 /// All locks.
 #[derive(Debug, Default)]
@@ -91,7 +87,7 @@ impl Locks {
     /// What happened when at locks that were waited for at least so long, the most costly first. Complete after
     /// [`Locks::finish`].
     pub fn timelines(&self, least_ns: u64) -> Vec<(LockId, &Timeline)> {
-        let waited = |lock: &Lock| lock.ledger.waits(1).total_ns;
+        let waited = |lock: &Lock| lock.ledger.total();
         let mut found: Vec<_> =
             (0..).map(LockId).zip(&self.locks).filter(|(_, lock)| waited(lock) >= least_ns).collect();
         found.sort_by_key(|(_, lock)| Reverse(waited(lock)));

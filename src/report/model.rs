@@ -131,7 +131,7 @@ pub struct States {
     pub lock_wait_s: f64,
     /// Ran without the GIL.
     pub native_s: f64,
-    /// Stopped by the interpreter. In memory mode not told apart from `blocked_s`.
+    /// Stopped by the interpreter.
     pub paused_s: f64,
     /// Blocked in a system call, without the GIL.
     pub blocked_s: f64,

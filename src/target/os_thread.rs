@@ -125,7 +125,7 @@ impl OsThread {
     /// The futex at which the thread sleeps; none if it does not.
     pub fn futex(&self) -> Option<Futex> {
         let mut buffer = [0; 256];
-        let text = self.read(&File::Closed("syscall"), &mut buffer).ok()??;
+        let text = self.read(&self.syscall, &mut buffer).ok()??;
         let mut words = text.split(|byte| byte.is_ascii_whitespace());
         let call = Syscall(decimal(words.next().filter(|word| word.iter().all(u8::is_ascii_digit))?) as i16);
         let [address, operation, value, _, _, _, stack] =

@@ -1,5 +1,5 @@
-//! Which variable leads to an object: `app.inventory`, `logging.root.handlers[0].lock`. Called by kernel mode, now and
-//! then, for locks that have no name yet.
+//! Which variable leads to an object: `app.inventory`, `logging.root.handlers[0].lock`. Called for locks that
+//! have no name yet, by `sampler/locks.rs` now and then, and by `dump`.
 //!
 //! The search starts at the variables of all modules and of the functions that run, and goes on through the attributes
 //! of instances and classes and through lists, tuples and dicts, in breadth: the shortest way is found first. It is
@@ -130,7 +130,6 @@ pub fn find(
             }
         }
         let values = search.values(object).unwrap_or_default();
-        // A module is no step: its name and the variable's are one.
         search.add(next, depth, values);
         next += 1;
     }

@@ -1,17 +1,13 @@
 //! What happened at one GIL. Called by [`super::text`].
 
-use crate::export::label::one_line;
-
 use super::super::model::{Blame, Blamed, Gil, Report, Wait};
 use super::table::{Column, Table};
-use super::units::{cut, duration, percent, short_label, wrap};
+use super::units::{duration, percent, short_label, wrap};
 use super::{Text, WIDTH};
 
 /// So many threads and so many stacks are shown.
 const MOST_WAITERS: usize = 10;
 const MOST_STACKS: usize = 5;
-/// So many frames say where.
-const MOST_FRAMES: usize = 3;
 
 /// `GIL`, and which if there are several.
 pub(super) fn name(report: &Report, gil: &Gil) -> String {
@@ -118,12 +114,7 @@ fn blamed(heading: &str, all: &[Blamed], gil: &Gil, text: &mut Text) {
         let part = if gil.wait.total_s > 0.0 { blamed.seconds / gil.wait.total_s } else { 0.0 };
         let label = short_label(&blamed.thread, blamed.tid, WIDTH - 18);
         text.line(format!("{:>9} {:>6}  {label}", duration(blamed.seconds), percent(part)));
-        for frame in blamed.stack.iter().take(MOST_FRAMES) {
-            text.line(format!("{:19}{}", "", cut(&one_line(frame), WIDTH - 19)));
-        }
-        if blamed.stack.is_empty() {
-            text.line(format!("{:19}(no Python frame)", ""));
-        }
+        text.frames(blamed, 19);
     }
     if all.len() > MOST_STACKS {
         let rest: f64 = all[MOST_STACKS..].iter().map(|blamed| blamed.seconds).sum();

@@ -14,10 +14,9 @@ const MOST_LOCKS: usize = 15;
 const MOST_DETAILS: usize = 3;
 /// A lock is told of in full if threads waited for it for this part of the recording, together.
 const WORTH_DETAILS: f64 = 0.001;
-/// So many stacks and frames say where.
+/// So many stacks say where.
 const MOST_STACKS: usize = 3;
-const MOST_FRAMES: usize = 3;
-/// Waiting for work is told of from this part of a thread's time on.
+/// So many places are told of where threads wait for work.
 const MOST_IDLE: usize = 8;
 
 /// All sections about locks.
@@ -99,7 +98,7 @@ fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut Text) {
         };
         let label = short_label(&by[0].thread, by[0].tid, WIDTH - 20 - others.len());
         text.line(format!("  {:>9} {:>6}  {label}{others}", duration(*seconds), percent(part)));
-        frames(by[0], text);
+        text.frames(by[0], 21);
     }
     if places.len() > MOST_STACKS {
         let rest: f64 = places[MOST_STACKS..].iter().map(|(seconds, _)| seconds).sum();
@@ -117,15 +116,6 @@ fn by_stack(all: &[Blamed]) -> Vec<(f64, Vec<&Blamed>)> {
     let mut places: Vec<_> = places.into_values().map(|by| (sum(&by), by)).collect();
     places.sort_by(|a, b| b.0.total_cmp(&a.0));
     places
-}
-
-fn frames(blamed: &Blamed, text: &mut Text) {
-    for frame in blamed.stack.iter().take(MOST_FRAMES) {
-        text.line(format!("{:21}{}", "", cut(&one_line(frame), WIDTH - 21)));
-    }
-    if blamed.stack.is_empty() {
-        text.line(format!("{:21}(no Python frame)", ""));
-    }
 }
 
 fn pauses(report: &Report, text: &mut Text) {

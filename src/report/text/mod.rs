@@ -13,12 +13,14 @@ use crate::profile::Mode;
 
 use self::table::{Column, Table};
 use self::units::{duration, percent, short_label, wrap};
-use super::model::{Blame, Gil, Report, Severity, States, Thread};
+use super::model::{Blame, Blamed, Gil, Report, Severity, States, Thread};
 
 /// Everything fits in so many columns.
 const WIDTH: usize = 80;
 /// Locks are worth a line if so many threads wait for them on average.
 const LEAST_WAITERS: f64 = 0.05;
+/// So many frames say where.
+const MOST_FRAMES: usize = 3;
 /// So many threads are shown; the rest is only counted.
 const MOST_THREADS: usize = 20;
 
@@ -32,6 +34,17 @@ impl Text {
     fn line(&mut self, text: impl AsRef<str>) {
         self.out.push_str(text.as_ref().trim_end());
         self.out.push('\n');
+    }
+
+    /// The innermost frames of a stack, so far to the right.
+    fn frames(&mut self, blamed: &Blamed, indent: usize) {
+        for frame in blamed.stack.iter().take(MOST_FRAMES) {
+            let frame = crate::export::label::one_line(frame);
+            self.line(format!("{:indent$}{}", "", units::cut(&frame, WIDTH - indent)));
+        }
+        if blamed.stack.is_empty() {
+            self.line(format!("{:indent$}(no Python frame)", ""));
+        }
     }
 
     /// A line that stands out, after an empty one.
