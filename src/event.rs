@@ -55,6 +55,8 @@ pub struct Syscall(pub i16);
 impl Syscall {
     /// `futex`: the call in which threads wait for the GIL, and for most locks.
     pub const FUTEX: Syscall = Syscall(syscalls::Sysno::futex as i16);
+    /// `sched_yield`: what a thread calls that spins before it sleeps for a lock of a free-threaded build.
+    pub const SCHED_YIELD: Syscall = Syscall(syscalls::Sysno::sched_yield as i16);
 }
 
 impl fmt::Display for Syscall {
@@ -66,6 +68,10 @@ impl fmt::Display for Syscall {
         }
     }
 }
+
+/// An object whose reference count was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId(pub u32);
 
 /// What a thread was doing at one moment. The states are exclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -250,6 +256,36 @@ pub enum Event {
         at: Nanos,
         /// How many.
         count: u64,
+    },
+    /// An object was met whose reference count threads access, or more is known of it (free-threaded builds).
+    Object {
+        /// Its handle, given out in ascending order.
+        object: ObjectId,
+        /// What is known of it.
+        info: Arc<ObjectInfo>,
+    },
+    /// What memory a thread was held up by that was found on a CPU (free-threaded builds). There is one for each sample
+    /// that was looked at in this way: together they are the CPU time.
+    Access {
+        /// When.
+        at: Nanos,
+        /// Who.
+        thread: ThreadId,
+        /// Where.
+        stack: StackId,
+        /// What it accessed.
+        accessed: Accessed,
+    },
+    /// A sample found a thread spinning before it sleeps for a lock (free-threaded builds). Comes after that sample.
+    Spin {
+        /// When.
+        at: Nanos,
+        /// Who.
+        thread: ThreadId,
+        /// Where.
+        stack: StackId,
+        /// For which, if that can be told.
+        lock: Option<LockId>,
     },
     /// What the kernel accounts to a thread so far: exact, also where single records were not asked for or lost.
     Account {
@@ -460,6 +496,123 @@ impl LockInfo {
         match &self.name {
             Some(name) => format!("{kind} ({name})"),
             None => format!("{kind} at {:#x}", self.address),
+        }
+    }
+}
+
+/// What an access to a reference count is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CountOp {
+    /// A new reference.
+    Incref,
+    /// The end of one.
+    Decref,
+    /// A new reference, unless the object is going away: of what was found in a container without taking its lock.
+    TryIncref,
+    /// Cannot be told.
+    Unknown,
+}
+
+impl CountOp {
+    /// As in the report's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Incref => "incref",
+            Self::Decref => "decref",
+            Self::TryIncref => "try-incref",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Memory that a thread was held up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accessed {
+    /// An object's reference count: its owner, its local or its shared half.
+    Count {
+        /// Of this object.
+        object: ObjectId,
+        /// What for.
+        op: CountOp,
+        /// By an atomic operation.
+        atomic: bool,
+    },
+    /// Something else in an object's header, in the cache line of its count.
+    Header {
+        /// Of this object.
+        object: ObjectId,
+        /// Which part.
+        part: HeaderPart,
+    },
+    /// By an atomic operation, something in the interpreter's own data.
+    Interpreter,
+    /// By an atomic operation, other memory.
+    Memory,
+    /// It cannot be told which: the instruction overwrote its own address.
+    Unknown,
+    /// None that tells something: it was computing, in the kernel, or at memory without atomic operations.
+    Nothing,
+}
+
+/// A part of an object's header that is not its reference count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HeaderPart {
+    /// `ob_mutex`: the lock that critical sections take.
+    Mutex,
+    /// `ob_type`, `ob_gc_bits`, `ob_flags`.
+    Other,
+}
+
+/// How an object's references are counted (free-threaded builds).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Counting {
+    /// Those of the owner without, those of others with atomic operations.
+    Biased,
+    /// All with atomic operations: its owner let go of it, or has ended.
+    Merged,
+    /// Not those of the interpreter's own stack.
+    Deferred,
+    /// Not at all.
+    Immortal,
+}
+
+impl Counting {
+    /// As in the report's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Biased => "biased",
+            Self::Merged => "merged",
+            Self::Deferred => "deferred",
+            Self::Immortal => "immortal",
+        }
+    }
+}
+
+/// Facts about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// The process it is in.
+    pub process: ProcessId,
+    /// Its address.
+    pub address: u64,
+    /// Its type.
+    pub type_name: Arc<str>,
+    /// Its own name or value, or a variable or attribute that holds it.
+    pub name: Option<Arc<str>>,
+    /// How many items it has, if it is a container.
+    pub len: Option<u64>,
+    /// How its references are counted.
+    pub counting: Counting,
+    /// The thread that counts without atomic operations.
+    pub owner: Option<ThreadId>,
+}
+
+impl ObjectInfo {
+    /// What to call it: `list (app.inventory)`.
+    pub fn label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} ({name})", self.type_name),
+            None => format!("{} at {:#x}", self.type_name, self.address),
         }
     }
 }

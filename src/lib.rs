@@ -21,6 +21,7 @@ pub mod lockstats;
 pub mod output;
 pub mod profile;
 pub mod record;
+pub mod refcount;
 pub mod report;
 pub mod report_command;
 pub mod sampler;

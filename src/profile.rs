@@ -9,6 +9,7 @@ use crate::event::{Account, Event, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, T
 use crate::gil::analysis::GilAnalysis;
 use crate::intern::{Interner, StackId};
 use crate::lockstats::Locks;
+use crate::refcount::Refcounts;
 use crate::sampler::tree::{Key, Tree, Weight};
 
 /// What is known of one thread.
@@ -116,6 +117,8 @@ pub struct Profile {
     pub gils: Vec<GilAnalysis>,
     /// What happened at locks.
     pub locks: Locks,
+    /// What happened at reference counts.
+    pub refcounts: Refcounts,
     /// Per thread, what it did when; filled only after [`Profile::keep_timeline`].
     pub timeline: Option<Vec<Vec<Span>>>,
     /// How the recording went.
@@ -184,6 +187,9 @@ impl Profile {
                 self.locks.off_cpu(off);
                 self.off_cpu(off);
             }
+            Event::Object { object, ref info } => self.refcounts.found(object, info),
+            Event::Access { thread, stack, accessed, .. } => self.refcounts.access(thread, stack, accessed),
+            Event::Spin { lock, .. } => self.locks.spin(lock),
             Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
             Event::Lock { lock, ref info } => self.locks.found(lock, info),
             Event::Account { thread, account } => self.threads[thread.0 as usize].account = Some(account),

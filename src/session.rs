@@ -240,6 +240,7 @@ impl Session<'_> {
             None => {
                 let mut sampler = Sampler::new(&process, self.options.stopping);
                 sampler.watch_locks(&process);
+                sampler.watch_accesses(&process, self.options.rate);
                 Some(sampler)
             }
         };
@@ -280,6 +281,13 @@ impl Session<'_> {
         let Session { profile, events, ids, totals, kernel, .. } = &mut self;
         let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
         for mut sampler in observed.into_iter().filter_map(|observed| observed.sampler) {
+            if let Some(refused) = sampler.registers_refused() {
+                profile.session.degraded.push(format!(
+                    "what reference counts cost cannot be told: perf events of the target's threads cannot be had \
+                     ({refused}). Set /proc/sys/kernel/perf_event_paranoid to 2 or less, or run gilscope as root or \
+                     with CAP_PERFMON"
+                ));
+            }
             sampler.finish(at, &mut sink);
             totals.add(&sampler.stats);
         }

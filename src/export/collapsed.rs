@@ -30,23 +30,16 @@ pub(super) fn fold<'a>(profile: &'a Profile, options: &Options) -> Folded<'a> {
     // Parallel to the table: a name is escaped once, not once per stack it is in.
     let mut names: Vec<String> = Vec::new();
     let mut stack = Vec::new();
-    for (key, weight) in profile.tree.sorted() {
-        if !options.shows(key.state) {
-            continue;
-        }
-        let amount = options.amount(profile, weight);
-        if amount == 0 {
-            continue;
-        }
+    for item in options.items(profile) {
         stack.clear();
         if profile.processes.len() > 1 {
-            let process = profile.threads[key.thread.0 as usize].process;
+            let process = profile.threads[item.thread.0 as usize].process;
             stack.push(frames.pseudo(&profile.process_label(process)));
         }
         if options.threads {
-            stack.push(frames.pseudo(&profile.thread_label(key.thread)));
+            stack.push(frames.pseudo(&profile.thread_label(item.thread)));
         }
-        frames.push_sample(key.state, key.stack, key.lost, &mut stack);
+        frames.push_item(&item, &mut stack);
         names.extend(frames.entries()[names.len()..].iter().map(|entry| folded_name(&entry.name)));
         let mut line = String::new();
         for &frame in &stack {
@@ -55,7 +48,7 @@ pub(super) fn fold<'a>(profile: &'a Profile, options: &Options) -> Folded<'a> {
             }
             line.push_str(&names[frame as usize]);
         }
-        *lines.entry(line).or_insert(0) += amount;
+        *lines.entry(line).or_insert(0) += item.amount;
     }
     Folded { lines, frames }
 }

@@ -44,6 +44,7 @@ pub(super) fn write(profile: &Profile, options: &Options, summary: Summary, out:
         View::Cpu => BackgroundColor::Yellow,
         View::Wall | View::OffCpu | View::GilWait | View::LockWait => BackgroundColor::Blue,
         View::GilHold => BackgroundColor::Green,
+        View::Refcount => BackgroundColor::Grey,
     });
     drawing.deterministic = true;
     drawing.palette_map = Some(&mut palette);
@@ -80,6 +81,7 @@ fn view_title(options: &Options) -> &'static str {
         View::GilWait => "Waiting for the GIL",
         View::LockWait => "Waiting for locks",
         View::OffCpu => "Off CPU",
+        View::Refcount => "Held up by reference counts",
     }
 }
 

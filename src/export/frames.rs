@@ -10,7 +10,7 @@ use crate::profile::Profile;
 
 use super::Options;
 use super::label::frame_label;
-use super::view::{NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
+use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
 
 /// One frame, as speedscope wants it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -66,13 +66,22 @@ impl<'a> FrameTable<'a> {
     ///
     /// A lost sample has that leaf too: its state was read, only its stack was not.
     pub fn push_sample(&mut self, state: ThreadState, stack: StackId, lost: bool, into: &mut Vec<u32>) {
+        self.push(stack, lost, leaf(self.profile, state).as_deref(), into);
+    }
+
+    /// Appends what a view shows.
+    pub fn push_item(&mut self, item: &Item, into: &mut Vec<u32>) {
+        self.push(item.stack, item.lost, item.leaf.as_deref(), into);
+    }
+
+    fn push(&mut self, stack: StackId, lost: bool, leaf: Option<&str>, into: &mut Vec<u32>) {
         if stack == StackId::EMPTY {
             into.push(self.pseudo(if lost { STACK_UNREADABLE } else { NO_PYTHON_FRAME }));
         } else {
             self.push_stack(stack, into);
         }
-        if let Some(leaf) = leaf(self.profile, state) {
-            into.push(self.pseudo(&leaf));
+        if let Some(leaf) = leaf {
+            into.push(self.pseudo(leaf));
         }
     }
 

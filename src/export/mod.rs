@@ -92,12 +92,9 @@ pub struct Summary {
 impl Summary {
     fn of(profile: &Profile, options: &Options) -> Summary {
         let mut summary = Summary::default();
-        for (key, weight) in profile.tree.sorted() {
-            if options.shows(key.state) {
-                let amount = options.amount(profile, weight);
-                summary.amount += amount;
-                summary.lost += if key.lost { amount } else { 0 };
-            }
+        for item in options.items(profile) {
+            summary.amount += item.amount;
+            summary.lost += if item.lost { item.amount } else { 0 };
         }
         summary
     }

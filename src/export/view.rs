@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use clap::ValueEnum;
 
-use crate::event::ThreadState;
+use crate::event::{ThreadId, ThreadState};
+use crate::intern::StackId;
 use crate::profile::{Mode, Profile};
 use crate::sampler::tree::Weight;
 
@@ -25,9 +26,26 @@ pub enum View {
     GilWait,
     /// Threads that wait for locks, and for which
     LockWait,
+    /// Threads that are held up by reference counts of objects that others use (free-threaded builds)
+    Refcount,
     /// Threads that are off the CPU for whatever reason
     #[value(name = "offcpu")]
     OffCpu,
+}
+
+/// Something that a view shows.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    /// Whose.
+    pub thread: ThreadId,
+    /// Where.
+    pub stack: StackId,
+    /// The stack could not be read.
+    pub lost: bool,
+    /// A pseudo-frame on top of the stack.
+    pub leaf: Option<Cow<'static, str>>,
+    /// How much.
+    pub amount: u64,
 }
 
 /// What the numbers of a view count.
@@ -59,12 +77,40 @@ impl Options {
             View::GilWait => state == ThreadState::GilWait,
             View::LockWait => matches!(state, ThreadState::LockWait(_) | ThreadState::Paused(_)),
             View::OffCpu => !state.on_cpu(),
+            // These samples say why a thread was where it was on the CPU.
+            View::Refcount => false,
         }
+    }
+
+    /// What is in the view, in its unit: in a stable order.
+    pub(super) fn items(&self, profile: &Profile) -> Vec<Item> {
+        if self.view == View::Refcount {
+            let stacks = profile.refcounts.stacks().into_iter();
+            return stacks
+                .map(|(thread, stack, object, amount)| Item {
+                    thread,
+                    stack,
+                    lost: false,
+                    leaf: Some(format!("[reference count of {}]", object.label()).into()),
+                    amount,
+                })
+                .collect();
+        }
+        let shown = profile.tree.sorted().into_iter().filter(|(key, _)| self.shows(key.state));
+        let items = shown.map(|(key, weight)| Item {
+            thread: key.thread,
+            stack: key.stack,
+            lost: key.lost,
+            leaf: leaf(profile, key.state),
+            amount: self.amount(profile, weight),
+        });
+        items.filter(|item| item.amount > 0).collect()
     }
 
     /// What the numbers of the view count. Where time off the CPU was measured, it is not sampled.
     pub fn unit(&self, profile: &Profile) -> Unit {
         match (profile.session.mode, self.view) {
+            (_, View::Refcount) => Unit::Samples,
             (Mode::Kernel, View::Cpu) if !self.idle => Unit::Samples,
             (Mode::Kernel, _) => Unit::Micros,
             (Mode::Memory, _) => Unit::Samples,

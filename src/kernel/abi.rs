@@ -2,6 +2,7 @@
 //! state of a thread, and the records that come out of the ring. Pure; called by the rest of `kernel/`.
 
 use crate::event::{Account, Nanos, Syscall, Tid};
+use crate::refcount::access::Registers;
 use crate::sampler::code::CodeWords;
 use crate::sampler::frames::RawFrame;
 use crate::target::layout::{FrameHead, GilPlace, Layout, Position, WAIT_SIZE};
@@ -144,6 +145,8 @@ pub mod flag {
     pub const WAKER: u8 = 16;
     /// Whose GIL was read then.
     pub const WAKER_GIL: u8 = 32;
+    /// Of a sample: the thread ran its own code, not the kernel's.
+    pub const IN_USER: u8 = 8;
     /// Off the CPU since before it was observed.
     pub const OPEN: u8 = 64;
     /// Runs code that is neither the interpreter's nor the C library's.
@@ -236,12 +239,16 @@ pub struct Sample {
     pub tid: Tid,
     /// Bits of [`flag`].
     pub flags: u8,
+    /// The system call it was in; -1 if it ran its own code.
+    pub syscall: i16,
     /// When.
     pub at: Nanos,
     /// Its stack; 0 if it has none.
     pub stack: u64,
     /// The GIL's address.
     pub gil: u64,
+    /// What its registers held, of free-threaded builds.
+    pub registers: Option<Registers>,
 }
 
 /// A record.
@@ -290,9 +297,11 @@ pub fn decode(bytes: &[u8]) -> Option<(u32, Record)> {
         RECORD_SAMPLE => Record::Sample(Sample {
             tid,
             flags: (header >> 8) as u8,
+            syscall: (header >> 16) as i16,
             at: Nanos(word(bytes, 2)?),
             stack: word(bytes, 3)?,
             gil: word(bytes, 4)?,
+            registers: registers(bytes),
         }),
         RECORD_EXIT => {
             let at = Nanos(word(bytes, 2)?);
@@ -371,6 +380,15 @@ fn account(at: Nanos, word: impl Fn(usize) -> Option<u64>) -> Option<Account> {
         gil_waits: word(8)?,
         blocks: word(9)?,
     })
+}
+
+/// The end of `struct sample_record`.
+fn registers(bytes: &[u8]) -> Option<Registers> {
+    let mut general = [0; 16];
+    for (index, register) in general.iter_mut().enumerate() {
+        *register = word(bytes, 6 + index)?;
+    }
+    Some(Registers { ip: word(bytes, 5)?, general })
 }
 
 fn word(bytes: &[u8], index: usize) -> Option<u64> {

@@ -8,6 +8,7 @@ use super::stacks::Stacks;
 use crate::event::{Event, GilGlimpse, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake};
 use crate::intern::StackId;
 use crate::sampler::Process;
+use crate::sampler::accesses::{self, Accesses};
 use crate::sampler::gils::Gils;
 use crate::sampler::locks::{At, KnownLocks};
 use crate::sampler::naming::Naming;
@@ -16,6 +17,8 @@ use crate::target::layout::Layout;
 use crate::target::locks::How;
 use crate::target::memory::{Live, ReadError};
 
+/// The registers that a function leaves as they were (x86_64 System V): rbx, rbp, r12 to r15.
+const KEPT: [usize; 6] = [3, 5, 12, 13, 14, 15];
 /// How often lists of threads are walked although nothing seems to have changed, in nanoseconds.
 const SCAN_EVERY: u64 = 250_000_000;
 
@@ -43,6 +46,7 @@ pub struct Traced {
     by_tstate: FxHashMap<u64, ThreadId>,
     gils: Gils,
     locks: KnownLocks,
+    accesses: Accesses,
     seeds: FxHashMap<Tid, Seed>,
     /// When all lists were last walked although nothing seemed to have changed.
     scanned: Nanos,
@@ -73,6 +77,7 @@ impl Traced {
             by_tstate: FxHashMap::default(),
             gils: Gils::default(),
             locks: KnownLocks::new(process.id, process.runtime),
+            accesses: Accesses::new(process.pid, process.id, process.runtime),
             seeds: FxHashMap::default(),
             scanned: Nanos(0),
             records: Vec::new(),
@@ -158,7 +163,9 @@ impl Traced {
             }
         }
         self.records = records;
-        self.locks.name(&self.memory, &self.layout, &self.registry, now, sink);
+        let Traced { locks, accesses, memory, layout, registry, .. } = self;
+        locks.name(memory, layout, registry, now, sink);
+        accesses.name(memory, layout, registry, now, sink);
     }
 
     fn thread(&mut self, tid: Tid, at: Nanos, sink: &mut Sink<'_>) -> ThreadId {
@@ -251,10 +258,22 @@ impl Traced {
         };
         let gil = self.gils.get(sample.gil).filter(|_| has(flag::HAS_GIL));
         let (at, periods) = (sample.at, 1);
-        sink.events.push(match self.stacks.get(sample.stack, sample.at) {
+        let stack = self.stacks.get(sample.stack, sample.at);
+        sink.events.push(match stack {
             Some(stack) => Event::Sample { at, periods, thread, state, stack, gil },
             None => Event::Lost { at, periods, thread, state, gil, loss: Loss::Unreadable },
         });
+        let Some(registers) = &sample.registers else { return };
+        let stack = stack.unwrap_or(StackId::EMPTY);
+        if sample.syscall == Syscall::SCHED_YIELD.0 {
+            // The function that calls it keeps the lock's address in a register that calls leave as it is.
+            let lock = KEPT.into_iter().find_map(|number| self.locks.at(registers.general[number]));
+            sink.events.push(Event::Spin { at, thread, stack, lock });
+        }
+        let registers = Some(registers).filter(|_| has(flag::IN_USER));
+        let Traced { accesses, memory, layout, registry, .. } = self;
+        let at = accesses::At { at, thread, stack };
+        accesses.sample(memory, layout, registry, at, registers, sink);
     }
 
     fn exit(&mut self, tid: Tid, account: crate::event::Account, sink: &mut Sink<'_>) {

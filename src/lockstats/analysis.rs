@@ -35,6 +35,8 @@ pub struct Locks {
     /// Where each thread was last seen to wait, and for how many periods it has (memory mode).
     sampled: ByThread<Option<(LockId, StackId, u64)>>,
     keep_timeline: bool,
+    /// Samples of threads that spun for a lock that could not be told.
+    spun_unknown: u64,
 }
 
 /// A part of a wait, up to the end of one of its sleeps, for which it is to be decided who held the lock.
@@ -50,6 +52,8 @@ struct Segment {
 struct Lock {
     ledger: Ledger,
     parks: u64,
+    /// Samples of threads that spun for it.
+    spun: u64,
     contended: Cover,
     releases: Releases,
     waits: ByThread<Option<Wait>>,
@@ -105,6 +109,19 @@ impl Locks {
                 self.locks.push(Lock { timeline, ..Lock::default() });
             }
         }
+    }
+
+    /// A thread was found spinning for a lock.
+    pub fn spin(&mut self, lock: Option<LockId>) {
+        match lock {
+            Some(lock) => self.locks[lock.0 as usize].spun += 1,
+            None => self.spun_unknown += 1,
+        }
+    }
+
+    /// Samples of threads that spun for a lock that could not be told.
+    pub fn spun_unknown(&self) -> u64 {
+        self.spun_unknown
     }
 
     /// What is known of a lock.
@@ -300,6 +317,7 @@ impl Lock {
             estimated: self.estimated,
             waits: ledger.waits(unit),
             parks: self.parks,
+            spun: self.spun,
             contended_ns: contended * unit,
             owner_changes: self.releases.changes,
             releases: self.releases.times,

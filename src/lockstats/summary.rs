@@ -16,6 +16,8 @@ pub struct LockSummary {
     pub waits: WaitStats,
     /// How often a thread went to sleep for it: more than once in a wait if another was faster.
     pub parks: u64,
+    /// Samples of threads that spun for it before they slept (free-threaded builds, kernel mode).
+    pub spun: u64,
     /// For how long at least one thread waited.
     pub contended_ns: u64,
     /// How often it was let go of while others waited, by another thread than the time before.

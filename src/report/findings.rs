@@ -23,6 +23,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(report.locks.iter().filter_map(|lock| hot_lock(report, lock)));
     found.extend(report.locks.iter().filter_map(|lock| held_off_cpu(report, lock)));
     found.extend(pauses(report));
+    found.extend(refcounts(report));
     found.extend(records_lost(report));
     found.sort_by_key(|finding| finding.severity);
     found
@@ -355,6 +356,39 @@ fn pauses(report: &Report) -> Option<Finding> {
             ],
         )
     })
+}
+
+/// Reference counts matter from this part of the CPU time on.
+const COUNTING_PART: f64 = 0.05;
+
+/// Threads fight for the reference counts of objects that they share.
+fn refcounts(report: &Report) -> Option<Finding> {
+    let refcounts = &report.refcounts;
+    let certain = refcounts.cpu_fraction - refcounts.margin;
+    let top = refcounts.objects.first().filter(|_| certain >= COUNTING_PART)?;
+    let place = refcounts.lines.first().map_or_else(String::new, |line| format!(", most of it in {}", line.line));
+    let advice = top.advice.as_ref().map_or_else(String::new, |advice| format!(" {advice}."));
+    let message = format!(
+        "{} of the CPU time is lost to the reference counts of objects that threads share{place}. The count of {} \
+         costs {} (used by {} threads).{advice}",
+        percent(refcounts.cpu_fraction),
+        top.label,
+        percent(top.cpu_fraction),
+        top.threads,
+    );
+    Some(finding(
+        "refcount-hot",
+        severity(refcounts.cpu_fraction),
+        message,
+        [
+            ("cpu_fraction", json!(refcounts.cpu_fraction)),
+            ("margin", json!(refcounts.margin)),
+            ("cpu_fraction_threshold", json!(COUNTING_PART)),
+            ("object", json!(top.label)),
+            ("address", json!(top.address)),
+            ("object_cpu_fraction", json!(top.cpu_fraction)),
+        ],
+    ))
 }
 
 /// Lost records are one too many from the first on: what is missing is not known.

@@ -3,6 +3,7 @@
 use crate::contention::{self, WaitStats};
 use crate::export::label::frame_label;
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
+use crate::intern::StackId;
 use crate::profile::Profile;
 
 use super::model::{Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
@@ -47,13 +48,18 @@ fn held_off_cpu(profile: &Profile, gil: &GilSummary) -> Vec<BlockedHolder> {
 }
 
 pub(super) fn blamed(profile: &Profile, blame: &contention::Blame) -> Blamed {
-    let stacks = &profile.stacks;
     Blamed {
         tid: profile.threads[blame.thread.0 as usize].tid,
         thread: thread_name(profile, blame.thread),
         seconds: seconds(blame.ns),
-        stack: stacks.frames(blame.stack).map(|frame| frame_label(stacks, frame, false)).collect(),
+        stack: stack(profile, blame.stack),
     }
+}
+
+/// A stack in words, innermost first.
+pub(super) fn stack(profile: &Profile, stack: StackId) -> Vec<String> {
+    let stacks = &profile.stacks;
+    stacks.frames(stack).map(|frame| frame_label(stacks, frame, false)).collect()
 }
 
 fn thread(profile: &Profile, share: &ThreadShare, threads: &[Thread]) -> GilThread {

@@ -43,6 +43,7 @@ fn lock(profile: &Profile, lock: &LockSummary) -> Lock {
         contended_fraction: fraction(lock.contended_ns, profile.session.end.since(profile.session.start)),
         owner_changes: lock.owner_changes,
         wait: wait(lock.waits),
+        spin_s: lock.spun as f64 * profile.session.period_ns() / 1e9,
         caused_s: seconds(lock.caused_ns),
         gap_s: seconds(lock.gap_ns),
         unknown_s: seconds(lock.unknown_ns),

@@ -13,6 +13,7 @@ mod locks;
 #[cfg(test)]
 mod locks_tests;
 pub mod model;
+mod refcounts;
 mod saved;
 pub mod text;
 
@@ -49,6 +50,7 @@ impl Report {
             threads,
             locks: locks::locks(profile, locks),
             pauses: locks::pauses(profile, locks),
+            refcounts: refcounts::refcounts(profile),
             waiting_for_work: locks::waiting_for_work(profile),
             findings: Vec::new(),
             blame,

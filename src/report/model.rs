@@ -37,6 +37,9 @@ pub struct Report {
     /// Stops of all threads by the interpreter (free-threaded builds), as far as somebody was held up by them.
     #[serde(default)]
     pub pauses: Pauses,
+    /// Objects whose reference counts threads fight for (free-threaded builds).
+    #[serde(default)]
+    pub refcounts: Refcounts,
     /// Who waited for something to do, for what, and where: a queue, an event, the end of a thread. The longest first.
     #[serde(default)]
     pub waiting_for_work: Vec<Idle>,
@@ -309,6 +312,9 @@ pub struct Lock {
     pub owner_changes: u64,
     /// All waits.
     pub wait: Wait,
+    /// CPU time for which threads spun for it before they slept (free-threaded builds, kernel mode): an estimate.
+    #[serde(default)]
+    pub spin_s: f64,
     /// The part of `wait.total_s` in which a known thread held it. With the next two it adds up to that, to the
     /// nanosecond.
     pub caused_s: f64,
@@ -368,6 +374,122 @@ pub struct Pauses {
     pub last_to_stop: Vec<Blamed>,
     /// Who stopped the others, where.
     pub requesters: Vec<Blamed>,
+}
+
+/// Reference counts that hold threads up: an estimate, from samples of threads on a CPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Refcounts {
+    /// Why nothing could be measured, if that is so.
+    pub unavailable: Option<String>,
+    /// Samples that were looked at.
+    pub samples: u64,
+    /// The part of the CPU time in which threads were held up by the counts of objects that others use.
+    pub cpu_fraction: f64,
+    /// With 95 % confidence it is not further from the truth than this, because of the number of samples.
+    pub margin: f64,
+    /// Those objects, the most costly first.
+    pub objects: Vec<CountedObject>,
+    /// The same by type.
+    pub types: Vec<CountedType>,
+    /// The same by line.
+    pub lines: Vec<CountedLine>,
+    /// What is not a reference count, but holds threads up in the same way.
+    pub elsewhere: Elsewhere,
+}
+
+/// An object whose reference count threads fight for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CountedObject {
+    /// The process it is in.
+    pub pid: Pid,
+    /// Where it is.
+    pub address: u64,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// Its own name or value, or a variable that holds it.
+    pub name: Option<String>,
+    /// What to call it.
+    pub label: String,
+    /// How many items it has, if it is a container.
+    pub length: Option<u64>,
+    /// The part of the CPU time that its count takes.
+    pub cpu_fraction: f64,
+    /// The samples that this is.
+    pub samples: u64,
+    /// Samples at an atomic operation; the others wait for the cache line that one of those has.
+    pub atomic: u64,
+    /// Samples by operation: `incref`, `decref`, `try-incref`, `unknown`.
+    pub operations: BTreeMap<String, u64>,
+    /// How many threads were found at it.
+    pub threads: usize,
+    /// The thread that counts without atomic operations, if it has one.
+    pub owner: Option<String>,
+    /// `biased`, `merged`, `deferred`, `immortal`.
+    pub counting: String,
+    /// It is not counted at all.
+    pub immortal: bool,
+    /// It is counted only in part.
+    pub deferred: bool,
+    /// What would help.
+    pub advice: Option<String>,
+    /// Who was where, the most first; at most [`super::MOST_BLAMED`].
+    pub stacks: Vec<Sampled>,
+}
+
+/// Samples put down to a thread's stack.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sampled {
+    /// Whose.
+    pub tid: Tid,
+    /// That thread's name.
+    pub thread: String,
+    /// How many.
+    pub samples: u64,
+    /// Where, `func (file.py:LINE)`, innermost first.
+    pub stack: Vec<String>,
+}
+
+/// Objects of one type, as [`CountedObject`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CountedType {
+    /// Which.
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// The part of the CPU time that their counts take.
+    pub cpu_fraction: f64,
+    /// The samples that this is.
+    pub samples: u64,
+    /// How many objects.
+    pub objects: usize,
+}
+
+/// A line of the program at which threads are held up by reference counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CountedLine {
+    /// `func (file.py:LINE)`
+    pub line: String,
+    /// The part of the CPU time that is lost there.
+    pub cpu_fraction: f64,
+    /// The samples that this is.
+    pub samples: u64,
+    /// By the counts of these objects, the most costly first.
+    pub objects: Vec<String>,
+}
+
+/// Parts of the CPU time in which threads were held up by other memory that they share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// By the locks in objects that critical sections take.
+    pub object_mutex: f64,
+    /// By the rest of the headers of objects whose counts are fought for.
+    pub header: f64,
+    /// By atomic operations on the interpreter's own data.
+    pub interpreter: f64,
+    /// By other atomic operations.
+    pub memory: f64,
+    /// By an access of which it cannot be told which memory it was to.
+    pub unknown: f64,
 }
 
 /// Time a thread had nothing to do.

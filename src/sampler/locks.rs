@@ -1,12 +1,11 @@
 //! The locks of one process: which address is which, and what they are called. Owned by the collectors.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
 use super::registry::{Registry, Sink};
-use super::stack::{Scratch, StackReader};
+use super::search::{MOST_SEARCHES, Search};
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadState};
 use crate::intern::StackId;
 use crate::lockstats::work::work;
@@ -15,18 +14,12 @@ use crate::target::locks::{How, Place, identify, lock_kind};
 use crate::target::memory::Memory;
 use crate::target::objects::Objects;
 use crate::target::os_thread::Futex;
-use crate::target::variables::{FrameAddr, Wanted, find};
+use crate::target::variables::Wanted;
 
 /// Conditions make a new lock for each wait: of so many addresses, those that no wait for a lock was at are forgotten.
 const MOST_KNOWN: usize = 1 << 16;
 /// After so long an address is looked at again: the object may have been freed, and another be there.
 const CHECK_AFTER: u64 = 100_000_000;
-/// Variables that hold new locks are looked for so soon, and the more seldom the more often that was done: in the end not
-/// for more than a hundredth of the time.
-const NAMES_AFTER: Duration = Duration::from_millis(50);
-const NAMES_PART: u32 = 100;
-/// In vain so often at most: a variable can be out of sight just when it is looked for.
-const MOST_SEARCHES: u8 = 4;
 
 /// A thread's sleep in `futex`.
 #[derive(Clone, Copy, Debug)]
@@ -66,24 +59,13 @@ pub struct KnownLocks {
     known: FxHashMap<u64, Known>,
     /// Stops of all threads: each thread waits at an address of its own.
     pause: Option<LockId>,
-    /// There are locks for which no variable has been looked for.
-    unnamed: bool,
-    names_at: Nanos,
-    searches: u32,
+    search: Search,
 }
 
 impl KnownLocks {
     /// None yet.
     pub fn new(process: ProcessId, runtime: u64) -> KnownLocks {
-        KnownLocks {
-            process,
-            runtime,
-            known: FxHashMap::default(),
-            pause: None,
-            unnamed: false,
-            names_at: Nanos(0),
-            searches: 0,
-        }
+        KnownLocks { process, runtime, known: FxHashMap::default(), pause: None, search: Search::default() }
     }
 
     /// What a thread waits for that sleeps in `futex`, not for the GIL; none if that is work, or cannot be told. `stack` is
@@ -130,11 +112,15 @@ impl KnownLocks {
         if is_pause {
             self.pause = Some(id);
         }
-        if known.searches == 0 && may_have_variable(&known.info) && !self.unnamed {
-            self.unnamed = true;
-            self.names_at = self.names_at.max(Nanos(at.now.0 + NAMES_AFTER.as_nanos() as u64));
+        if known.searches == 0 && may_have_variable(&known.info) {
+            self.search.want(at.now);
         }
         Some(state(id))
+    }
+
+    /// The lock at an address at which threads were seen to wait.
+    pub fn at(&self, address: u64) -> Option<LockId> {
+        self.known.get(&address)?.id
     }
 
     /// What is at an address at which threads wait.
@@ -166,10 +152,9 @@ impl KnownLocks {
         now: Nanos,
         sink: &mut Sink<'_>,
     ) {
-        if !self.unnamed || now < self.names_at {
+        if !self.search.is_due(now) {
             return;
         }
-        self.unnamed = false;
         let mut wanted = Wanted::default();
         let nameless =
             |known: &Known| known.id.is_some() && known.searches < MOST_SEARCHES && may_have_variable(&known.info);
@@ -179,35 +164,27 @@ impl KnownLocks {
                 _ => wanted.objects.insert(known.info.address),
             };
             known.searches += 1;
-            self.unnamed = true;
         }
-        if !self.unnamed {
+        if wanted.is_empty() {
             return;
         }
-        let started = Instant::now();
-        let frames = frames(memory, layout, registry);
-        for interpreter in &registry.interpreters {
-            // While modules are being imported it may fail; the next lock gives another chance.
-            let Ok(found) = find(memory, layout, interpreter.addr, &frames, &wanted) else { continue };
-            for (&address, known) in &mut self.known {
-                let key = if known.info.kind == LockKind::Semaphore { address } else { known.info.address };
-                let Some(found) = found.get(&key).filter(|_| known.info.name.is_none()) else { continue };
-                let info = LockInfo {
-                    address: found.object,
-                    kind: lock_kind(&found.type_name).unwrap_or(known.info.kind),
-                    type_name: Some(found.type_name.as_str().into()),
-                    name: Some(found.name.as_str().into()),
-                    ..*known.info
-                };
-                known.info = Arc::new(info);
-                if let Some(lock) = known.id {
-                    sink.events.push(Event::Lock { lock, info: known.info.clone() });
-                }
+        let found = self.search.run(memory, layout, registry, now, &wanted);
+        for (&address, known) in &mut self.known {
+            let key = if known.info.kind == LockKind::Semaphore { address } else { known.info.address };
+            let Some(found) = found.get(&key).filter(|_| known.info.name.is_none()) else { continue };
+            let info = LockInfo {
+                address: found.object,
+                kind: lock_kind(&found.type_name).unwrap_or(known.info.kind),
+                type_name: Some(found.type_name.as_str().into()),
+                name: Some(found.name.as_str().into()),
+                ..*known.info
+            };
+            known.info = Arc::new(info);
+            if let Some(lock) = known.id {
+                sink.events.push(Event::Lock { lock, info: known.info.clone() });
             }
         }
-        self.searches += 1;
-        let after = NAMES_AFTER.max(started.elapsed() * (4 * self.searches).min(NAMES_PART));
-        self.names_at = Nanos(now.0 + after.as_nanos() as u64);
+        self.search.want(now);
     }
 }
 
@@ -237,18 +214,4 @@ fn may_have_variable(info: &LockInfo) -> bool {
     let in_object =
         matches!(info.kind, LockKind::CriticalSection | LockKind::Lock | LockKind::RLock | LockKind::Semaphore);
     in_object && info.name.is_none()
-}
-
-/// The frames of all threads. They may change meanwhile: what is found in them is believed only if it is a lock that was
-/// waited for.
-fn frames(memory: &impl Memory, layout: &Layout, registry: &Registry) -> Vec<FrameAddr> {
-    let mut scratch = Scratch::default();
-    let mut frames = Vec::new();
-    for slot in registry.threads.iter().flat_map(|thread| &thread.slots) {
-        let mut reader = StackReader::new(slot.reader.tstate());
-        if reader.follow(memory, layout, true, &mut scratch).is_ok() {
-            frames.extend(reader.frames().iter().map(|frame| (frame.addr, frame.code)));
-        }
-    }
-    frames
 }

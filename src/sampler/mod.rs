@@ -11,6 +11,7 @@
 //!
 //! A stack that moves faster than it can be read is read with its thread stopped ([`thread::Pace`]).
 
+pub mod accesses;
 pub mod code;
 pub mod frames;
 pub mod gils;
@@ -18,16 +19,20 @@ pub mod linetable;
 pub mod locks;
 pub mod naming;
 mod quiet;
+mod registers;
 pub mod registry;
+mod search;
 pub mod stack;
 pub mod thread;
 pub mod tree;
 
+use self::accesses::Accesses;
 use self::code::CodeCache;
 use self::gils::Gils;
 use self::locks::{At, KnownLocks};
 use self::naming::Naming;
 use self::quiet::Reads;
+use self::registers::RegisterClock;
 use self::registry::{Registry, Sink};
 use self::stack::{Reading, Scratch};
 use self::thread::{Progress, Slot, Thread, Turn};
@@ -85,6 +90,9 @@ pub struct Sampler {
     gils: Gils,
     /// None as long as nobody wants to know which locks threads wait for.
     locks: Option<KnownLocks>,
+    /// None as long as nobody wants to know what memory threads are held up by.
+    accesses: Option<(RegisterClock, Accesses)>,
+    register_samples: Vec<registers::Sample>,
     stopping: Stopping,
     /// The kernel's clock ticks on every CPU that runs something.
     ticked: bool,
@@ -122,6 +130,8 @@ impl Sampler {
             process: process.id,
             gils: Gils::default(),
             locks: None,
+            accesses: None,
+            register_samples: Vec::new(),
             stopping,
             ticked: every_cpu_ticks(),
             stopper: Stopper::default(),
@@ -134,6 +144,18 @@ impl Sampler {
     /// From now on says which locks threads wait for.
     pub fn watch_locks(&mut self, process: &Process) {
         self.locks = Some(KnownLocks::new(process.id, process.runtime));
+    }
+
+    /// From now on says what memory threads are held up by, if it is a free-threaded build: by samples of their registers
+    /// at this rate a second.
+    pub fn watch_accesses(&mut self, process: &Process, rate: f64) {
+        let accesses = || Accesses::new(process.pid, process.id, process.runtime);
+        self.accesses = process.layout.free_threaded.then(|| (RegisterClock::new(rate), accesses()));
+    }
+
+    /// Why samples of registers are not permitted, if they were wanted.
+    pub fn registers_refused(&self) -> Option<&std::io::Error> {
+        self.accesses.as_ref()?.0.refused()
     }
 
     /// The threads as last seen.
@@ -181,6 +203,7 @@ impl Sampler {
             }
         }
         self.report(now, periods, sink)?;
+        self.find_accesses(now, sink);
         self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
         Ok(())
     }
@@ -350,6 +373,23 @@ impl Sampler {
 }
 
 impl Sampler {
+    /// Finds out what memory threads have been held up by since the last tick. Where each was at the time is not known, but
+    /// where it is now.
+    fn find_accesses(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+        let Sampler { memory, layout, registry, register_samples, accesses: Some((clock, accesses)), .. } = self
+        else {
+            return;
+        };
+        clock.cover(registry.threads.iter().map(|thread| thread.os.tid()));
+        clock.drain(register_samples);
+        for sample in register_samples.drain(..) {
+            let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == sample.tid) else { continue };
+            let at = accesses::At { at: sample.at, thread: thread.id, stack: thread.stack };
+            accesses.sample(memory, layout, registry, at, sample.registers.as_ref(), sink);
+        }
+        accesses.name(memory, layout, registry, now, sink);
+    }
+
     /// Finds out for which locks threads wait, and who holds those that tell it.
     fn find_locks(&mut self, now: Nanos, sink: &mut Sink<'_>) {
         let Sampler { memory, layout, registry, locks: Some(locks), .. } = self else { return };

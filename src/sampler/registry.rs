@@ -6,7 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::frames::ThreadStateView;
 use super::stack::StackReader;
 use super::thread::{Slot, Thread};
-use crate::event::{Event, GilId, LockId, Nanos, Pid, ProcessId, ThreadId, Tid};
+use crate::event::{Event, GilId, LockId, Nanos, ObjectId, Pid, ProcessId, ThreadId, Tid};
 use crate::gil::Gil;
 use crate::intern::Interner;
 use crate::target::debug_offsets::MAX_STRUCT;
@@ -43,6 +43,7 @@ pub struct Ids {
     threads: u32,
     gils: u32,
     locks: u32,
+    objects: u32,
 }
 
 impl Ids {
@@ -56,6 +57,12 @@ impl Ids {
     pub fn lock(&mut self) -> LockId {
         self.locks += 1;
         LockId(self.locks - 1)
+    }
+
+    /// The next object's.
+    pub fn object(&mut self) -> ObjectId {
+        self.objects += 1;
+        ObjectId(self.objects - 1)
     }
 
     fn thread(&mut self) -> ThreadId {

@@ -5,7 +5,9 @@
 use std::fs::File;
 use std::ops::Range;
 
-use object::elf::{EM_X86_64, FileHeader64, PF_W, PF_X, PT_LOAD, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionType};
+use object::elf::{
+    EM_X86_64, FileHeader64, PF_W, PF_X, PT_GNU_EH_FRAME, PT_LOAD, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionType,
+};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{LittleEndian as LE, ReadCache, ReadRef};
 
@@ -88,6 +90,16 @@ impl Elf {
         let sections = self.header()?.sections(LE, &self.data)?;
         let found = sections.section_by_name(LE, name.as_bytes());
         Ok(found.map(|(_, section)| section.sh_addr(LE)..section.sh_addr(LE).saturating_add(section.sh_size(LE))))
+    }
+
+    /// The address, before loading, of the table of functions for unwinding (`.eh_frame_hdr`).
+    ///
+    /// # Errors
+    /// [`ElfError`] when the file is damaged.
+    pub fn unwind_table(&self) -> Result<Option<Range<u64>>, ElfError> {
+        let mut segments = self.header()?.program_headers(LE, &self.data)?.iter();
+        let table = segments.find(|segment| segment.p_type(LE) == PT_GNU_EH_FRAME);
+        Ok(table.map(|table| table.p_vaddr(LE)..table.p_vaddr(LE).saturating_add(table.p_memsz(LE))))
     }
 
     /// The addresses, before loading, of the writable data: `.data` and `.bss` among them.

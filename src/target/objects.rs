@@ -106,16 +106,19 @@ impl<M: Memory> Objects<'_, M> {
     /// `tp_name` of a type object.
     pub fn type_name(&self, type_addr: u64) -> Result<String, ObjectError> {
         let name = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_name))?;
+        self.text(name).ok_or(ObjectError::Invalid { what: "type", addr: type_addr })
+    }
+
+    /// A name of C, of up to 64 bytes; none if there is no text.
+    pub fn text(&self, addr: u64) -> Option<String> {
         let mut text = [0; 64];
-        // The name may end just before an unmapped page: read what there is.
-        let to_page_end = 4096 - (name % 4096) as usize;
+        // It may end just before an unmapped page: read what there is.
+        let to_page_end = 4096 - (addr % 4096) as usize;
         let len = text.len().min(to_page_end);
-        self.memory.read(name, &mut text[..len])?;
+        self.memory.read(addr, &mut text[..len]).ok()?;
         let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
-        match std::str::from_utf8(&text[..end]) {
-            Ok(name) if !name.is_empty() => Ok(name.to_owned()),
-            _ => Err(ObjectError::Invalid { what: "type", addr: type_addr }),
-        }
+        let text = std::str::from_utf8(&text[..end]).ok()?;
+        (!text.is_empty()).then(|| text.to_owned())
     }
 
     /// The name of an object's type, if there is an object at `addr`: it has a type, and that has a type that is one.

@@ -1,5 +1,5 @@
-//! Which variable leads to an object: `app.inventory`, `logging.root.handlers[0].lock`. Called for locks that
-//! have no name yet, by `sampler/locks.rs` now and then, and by `dump`.
+//! Which variable leads to an object: `app.inventory`, `logging.root.handlers[0].lock`. Called for locks and shared
+//! objects that have no name yet, by `sampler/search.rs` now and then, and by `dump`.
 //!
 //! The search starts at the variables of all modules and of the functions that run, and goes on through the attributes
 //! of instances and classes and through lists, tuples and dicts, in breadth: the shortest way is found first. It is
@@ -26,6 +26,13 @@ pub struct Wanted {
     pub objects: FxHashSet<u64>,
     /// Semaphores.
     pub semaphores: FxHashSet<u64>,
+}
+
+impl Wanted {
+    /// Nothing is.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.semaphores.is_empty()
+    }
 }
 
 /// A variable that leads to something wanted.

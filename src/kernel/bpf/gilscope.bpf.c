@@ -19,6 +19,7 @@
 #include <linux/types.h>
 
 #include <stdbool.h>
+#include <stddef.h>
 
 typedef __u8 u8;
 typedef __s16 s16;
@@ -49,8 +50,14 @@ struct task_struct {
 } CORE;
 // Of x86_64.
 struct pt_regs {
-    unsigned long dx, si, di, orig_ax, ip, sp;
+    unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, sp;
 } CORE;
+
+// The beginning of struct bpf_perf_event_data: the registers at the tick, in the order of struct pt_regs.
+struct clock_tick {
+    u64 before_cs[17];
+    volatile u64 cs;
+};
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -146,8 +153,9 @@ enum flag {
     OPEN = 64,      // off the CPU since before it was observed
     NATIVE = 128,   // runs code that is neither the interpreter's nor the C library's
 };
-// Of samples, where threads have no GIL.
+// Of samples: where threads have no GIL, and of a thread that ran its own code, not the kernel's.
 #define ATTACHED 2
+#define IN_USER 8
 
 enum record_kind { REC_STACK = 1, REC_OFF, REC_SAMPLE, REC_EXIT };
 
@@ -184,11 +192,14 @@ struct off_record {
     u64 lock;               // the futex; of a parked thread what it is parked for; 0 in other calls
 };
 
+// The registers are sent only of free-threaded builds.
 struct sample_record {
     struct header header;
     u64 at;
     u64 stack;
     u64 gil;
+    u64 ip;
+    u64 registers[16];      // in the order in which the processor numbers them
 };
 
 struct thread {
@@ -812,7 +823,7 @@ int on_waking(u64 *ctx)
 }
 
 SEC("perf_event")
-int on_cpu_clock(void *ctx)
+int on_cpu_clock(struct clock_tick *ctx)
 {
     struct task_struct *task = bpf_get_current_task_btf();
     u32 tgid = tgid_of(task);
@@ -836,12 +847,36 @@ int on_cpu_clock(void *ctx)
     for (int i = 0; i < MAX_TEXTS; i++)
         if (regs->ip >= t->text[i][0] && regs->ip < t->text[i][1])
             flags &= ~NATIVE;
+    // The lowest two bits of the code segment's number are the privilege.
+    bool in_user = ctx->cs & 3;
     struct sample_record record = {
-        .header = {.kind = REC_SAMPLE, .flags = flags, .syscall = -1, .tid = tid, .tgid = tgid},
+        .header = {.kind = REC_SAMPLE, .flags = flags | (in_user ? IN_USER : 0), .tid = tid, .tgid = tgid},
         .at = now,
         .stack = take_stack(t, s, states, tgid, tid),
         .gil = gil.gil,
     };
+    record.header.syscall = in_user ? -1 : regs->orig_ax;
+    if (t->gil_enabled == NONE) {
+        send(&record, offsetof(struct sample_record, ip), false);
+        return 0;
+    }
+    record.ip = regs->ip;
+    record.registers[0] = regs->ax;
+    record.registers[1] = regs->cx;
+    record.registers[2] = regs->dx;
+    record.registers[3] = regs->bx;
+    record.registers[4] = regs->sp;
+    record.registers[5] = regs->bp;
+    record.registers[6] = regs->si;
+    record.registers[7] = regs->di;
+    record.registers[8] = regs->r8;
+    record.registers[9] = regs->r9;
+    record.registers[10] = regs->r10;
+    record.registers[11] = regs->r11;
+    record.registers[12] = regs->r12;
+    record.registers[13] = regs->r13;
+    record.registers[14] = regs->r14;
+    record.registers[15] = regs->r15;
     send(&record, sizeof record, false);
     return 0;
 }

@@ -114,7 +114,7 @@ fn blamed(heading: &str, all: &[Blamed], gil: &Gil, text: &mut Text) {
         let part = if gil.wait.total_s > 0.0 { blamed.seconds / gil.wait.total_s } else { 0.0 };
         let label = short_label(&blamed.thread, blamed.tid, WIDTH - 18);
         text.line(format!("{:>9} {:>6}  {label}", duration(blamed.seconds), percent(part)));
-        text.frames(blamed, 19);
+        text.frames(&blamed.stack, 19);
     }
     if all.len() > MOST_STACKS {
         let rest: f64 = all[MOST_STACKS..].iter().map(|blamed| blamed.seconds).sum();

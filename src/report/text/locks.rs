@@ -98,7 +98,7 @@ fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut Text) {
         };
         let label = short_label(&by[0].thread, by[0].tid, WIDTH - 20 - others.len());
         text.line(format!("  {:>9} {:>6}  {label}{others}", duration(*seconds), percent(part)));
-        text.frames(by[0], 21);
+        text.frames(&by[0].stack, 21);
     }
     if places.len() > MOST_STACKS {
         let rest: f64 = places[MOST_STACKS..].iter().map(|(seconds, _)| seconds).sum();

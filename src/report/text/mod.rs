@@ -4,6 +4,7 @@
 
 mod gil;
 mod locks;
+mod refcounts;
 mod table;
 pub mod units;
 
@@ -13,12 +14,14 @@ use crate::profile::Mode;
 
 use self::table::{Column, Table};
 use self::units::{duration, percent, short_label, wrap};
-use super::model::{Blame, Blamed, Gil, Report, Severity, States, Thread};
+use super::model::{Blame, Gil, Report, Severity, States, Thread};
 
 /// Everything fits in so many columns.
 const WIDTH: usize = 80;
 /// Locks are worth a line if so many threads wait for them on average.
 const LEAST_WAITERS: f64 = 0.05;
+/// Reference counts are worth a line from this part of the CPU time on.
+const LEAST_COUNTING: f64 = 0.02;
 /// So many frames say where.
 const MOST_FRAMES: usize = 3;
 /// So many threads are shown; the rest is only counted.
@@ -37,12 +40,12 @@ impl Text {
     }
 
     /// The innermost frames of a stack, so far to the right.
-    fn frames(&mut self, blamed: &Blamed, indent: usize) {
-        for frame in blamed.stack.iter().take(MOST_FRAMES) {
+    fn frames(&mut self, stack: &[String], indent: usize) {
+        for frame in stack.iter().take(MOST_FRAMES) {
             let frame = crate::export::label::one_line(frame);
             self.line(format!("{:indent$}{}", "", units::cut(&frame, WIDTH - indent)));
         }
-        if blamed.stack.is_empty() {
+        if stack.is_empty() {
             self.line(format!("{:indent$}(no Python frame)", ""));
         }
     }
@@ -82,6 +85,7 @@ pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
         gil::section(report, gil, blame, &mut text);
     }
     locks::sections(report, blame, &mut text);
+    refcounts::section(report, &mut text);
     text.out
 }
 
@@ -108,7 +112,7 @@ pub fn subject(report: &Report) -> String {
 
 /// There is something to say of it.
 fn is_used(gil: &Gil) -> bool {
-    gil.enabled || gil.wait.count > 0 || gil.held.total_s() > 0.0
+    gil.enabled || gil.wait.count > 0 || gil.switched_on.is_some()
 }
 
 /// `GIL: 98 % held, 3.4 threads wait on average, worst waiter T-7 p99 41 ms`, for each GIL there is.
@@ -125,6 +129,13 @@ fn verdicts(report: &Report) -> Vec<String> {
         let mean = waited / report.session.duration_s;
         let label = crate::export::label::one_line(&worst.label);
         let line = format!("Locks: {mean:.1} threads wait on average, most for {label}");
+        lines.push(units::cut(&line, WIDTH).into_owned());
+    }
+    let refcounts = &report.refcounts;
+    if let Some(worst) = refcounts.objects.first().filter(|_| refcounts.cpu_fraction >= LEAST_COUNTING) {
+        let label = crate::export::label::one_line(&worst.label);
+        let part = percent(refcounts.cpu_fraction);
+        let line = format!("Reference counts: {part} of the CPU time, most for {label}");
         lines.push(units::cut(&line, WIDTH).into_owned());
     }
     lines

@@ -1,0 +1,114 @@
+//! Reference counts that threads fight for. Called by [`super::text`].
+
+use crate::export::label::one_line;
+
+use super::super::model::{CountedObject, Refcounts, Report};
+use super::table::{Column, Table};
+use super::units::{cut, percent, short_label, wrap};
+use super::{Text, WIDTH};
+
+/// So many objects are in the table, and so many are told of in full.
+const MOST_OBJECTS: usize = 12;
+const MOST_DETAILS: usize = 3;
+/// An object is told of in full from this part of the CPU time on; less than that is hardly worth a change.
+const WORTH_DETAILS: f64 = 0.01;
+/// Nothing is said of less than this part.
+const WORTH_A_TABLE: f64 = 0.002;
+/// So many stacks say where.
+const MOST_STACKS: usize = 3;
+
+/// The section, if there is something to say.
+pub(super) fn section(report: &Report, text: &mut Text) {
+    let refcounts = &report.refcounts;
+    if refcounts.cpu_fraction >= WORTH_A_TABLE {
+        table(refcounts, text);
+        for object in refcounts.objects.iter().take(MOST_DETAILS) {
+            if object.cpu_fraction >= WORTH_DETAILS {
+                details(object, text);
+            }
+        }
+    }
+    elsewhere(refcounts, text);
+}
+
+fn table(refcounts: &Refcounts, text: &mut Text) {
+    let (part, margin) = (percent(refcounts.cpu_fraction), percent(refcounts.margin));
+    text.heading(&format!("Reference counts: {part} of the CPU time (+/- {margin}, estimated from samples)"));
+    let mut columns = vec![Column::label(["object", ""])];
+    columns.extend(
+        [
+            (["of", "CPU"], 7),
+            (["", "samples"], 9),
+            (["", "threads"], 8),
+            (["by in-", "cref"], 7),
+            (["atomic", "ops"], 7),
+        ]
+        .map(|(heading, width)| Column::number(heading, width)),
+    );
+    let mut table = Table::new(columns, WIDTH);
+    for object in refcounts.objects.iter().take(MOST_OBJECTS) {
+        let all: u64 = object.operations.values().sum();
+        let of_all = |part: u64| percent(if all > 0 { part as f64 / all as f64 } else { 0.0 });
+        let up = object.operations.iter().filter(|(name, _)| name.ends_with("incref")).map(|(_, samples)| samples);
+        let cells = [
+            percent(object.cpu_fraction),
+            object.samples.to_string(),
+            object.threads.to_string(),
+            of_all(up.sum()),
+            of_all(object.atomic),
+        ];
+        // The name before the type: if one is cut, it is the type.
+        let label = match &object.name {
+            Some(name) => format!("{name}: {}", object.type_name),
+            None => object.label.clone(),
+        };
+        table.row(&one_line(&label), &cells);
+    }
+    text.line(table.to_string());
+    if refcounts.objects.len() > MOST_OBJECTS {
+        let rest: f64 = refcounts.objects[MOST_OBJECTS..].iter().map(|object| object.cpu_fraction).sum();
+        text.line(format!("... and {} more, {} in all", refcounts.objects.len() - MOST_OBJECTS, percent(rest)));
+    }
+}
+
+fn details(object: &CountedObject, text: &mut Text) {
+    text.heading(&cut(&one_line(&object.label), WIDTH));
+    let owner = match &object.owner {
+        Some(owner) => format!("owned by {}", one_line(owner)),
+        None => "without an owner".to_owned(),
+    };
+    let length = object.length.map_or_else(String::new, |length| format!(", {length} items"));
+    text.line(wrap(&format!("at {:#x}{length}, {owner}, counted: {}", object.address, object.counting), "  ", WIDTH));
+    let all: u64 = object.stacks.iter().map(|sampled| sampled.samples).sum();
+    for sampled in object.stacks.iter().take(MOST_STACKS) {
+        let part = percent(if all > 0 { sampled.samples as f64 / all as f64 } else { 0.0 });
+        text.line(format!("  {part:>6}  {}", short_label(&sampled.thread, sampled.tid, WIDTH - 10)));
+        text.frames(&sampled.stack, 11);
+    }
+    if object.stacks.len() > MOST_STACKS {
+        text.line(format!("          {} more stacks", object.stacks.len() - MOST_STACKS));
+    }
+    if let Some(advice) = &object.advice {
+        text.line(wrap(&format!("{advice}."), "  ", WIDTH));
+    }
+}
+
+/// What else holds threads up in the same way.
+fn elsewhere(refcounts: &Refcounts, text: &mut Text) {
+    let elsewhere = &refcounts.elsewhere;
+    let parts = [
+        ("objects' own locks", elsewhere.object_mutex),
+        ("the rest of those objects' headers", elsewhere.header),
+        ("the interpreter's own data", elsewhere.interpreter),
+        ("other memory", elsewhere.memory),
+    ];
+    let parts: Vec<String> = parts
+        .iter()
+        .filter(|(_, part)| *part >= WORTH_A_TABLE)
+        .map(|(name, part)| format!("{name} {}", percent(*part)))
+        .collect();
+    if !parts.is_empty() {
+        text.heading("Other memory that threads share, in % of the CPU time (atomic operations)");
+        text.line(wrap(&parts.join("; "), "  ", WIDTH));
+    }
+}

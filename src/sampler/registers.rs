@@ -1,0 +1,243 @@
+//! The registers of threads on a CPU, in memory mode: a cpu-clock perf event for each thread, which the kernel
+//! allows for one's own processes. Owned by [`super::Sampler`] for free-threaded builds.
+//!
+//! Each event counts its thread's CPU time and writes a record after each period of it, into a ring of its own: a page
+//! holds some 20 records, and it is emptied at every tick.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use perf_event::events::Software;
+use perf_event::{Builder, Counter};
+use perf_event_open_sys::bindings as sys;
+use rustc_hash::FxHashMap;
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::event::{Nanos, Tid};
+use crate::refcount::access::Registers;
+
+/// A page for the head and the tail of the ring, and one for its records.
+const PAGE: usize = 4096;
+const LEN: usize = 2 * PAGE;
+/// The registers to be sent: ax, bx, cx, dx, si, di, bp, sp, ip, and r8 to r15, in the order of `enum perf_event_x86_regs`.
+const MASK: u64 = 0x1ff | 0xff << 16;
+/// Where each of them, but for the ninth, is in the order in which the processor numbers them.
+const NUMBERS: [usize; 17] = [0, 3, 1, 2, 6, 7, 5, 4, 16, 8, 9, 10, 11, 12, 13, 14, 15];
+/// `PERF_RECORD_MISC_CPUMODE_MASK`
+const CPU_MODE: u16 = 7;
+/// A record of a sample: its header, the process and the thread, the time, the kind of registers, and those.
+const RECORD: usize = 8 + 8 + 8 + 8 + 17 * 8;
+
+/// What a thread's registers were.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Whose.
+    pub tid: Tid,
+    /// When.
+    pub at: Nanos,
+    /// Those of its own code; none if it was in the kernel.
+    pub registers: Option<Registers>,
+}
+
+/// The events of one process.
+#[derive(Debug)]
+pub struct RegisterClock {
+    period: u64,
+    /// Time in the kernel counts, too: allowed to the privileged, or where `perf_event_paranoid` is 1 or less.
+    with_kernel: bool,
+    rings: FxHashMap<Tid, Ring>,
+    /// What the kernel said when it refused; it is not asked again.
+    refused: Option<io::Error>,
+}
+
+impl RegisterClock {
+    /// Records after each period of CPU time of a thread, at this rate a second.
+    pub fn new(rate: f64) -> RegisterClock {
+        RegisterClock { period: (1e9 / rate) as u64, with_kernel: true, rings: FxHashMap::default(), refused: None }
+    }
+
+    /// Why the kernel refused, if it did.
+    pub fn refused(&self) -> Option<&io::Error> {
+        self.refused.as_ref()
+    }
+
+    /// Covers exactly these threads.
+    pub fn cover(&mut self, tids: impl Iterator<Item = Tid>) {
+        let mut gone = std::mem::take(&mut self.rings);
+        for tid in tids {
+            if let Some(ring) = gone.remove(&tid).or_else(|| self.open(tid)) {
+                self.rings.insert(tid, ring);
+            }
+        }
+    }
+
+    fn open(&mut self, tid: Tid) -> Option<Ring> {
+        if self.refused.is_some() {
+            return None;
+        }
+        let mut opened = Ring::open(tid, self.period, self.with_kernel);
+        if self.with_kernel && matches!(&opened, Err(error) if error.kind() == io::ErrorKind::PermissionDenied) {
+            self.with_kernel = false;
+            opened = Ring::open(tid, self.period, false);
+        }
+        match opened {
+            Ok(ring) => Some(ring),
+            // The thread has ended.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
+            Err(error) => {
+                self.refused = Some(error);
+                None
+            }
+        }
+    }
+
+    /// Takes out what has been recorded.
+    pub fn drain(&mut self, samples: &mut Vec<Sample>) {
+        for ring in self.rings.values_mut() {
+            ring.drain(samples);
+        }
+    }
+}
+
+/// The event of one thread, with its ring.
+#[derive(Debug)]
+struct Ring {
+    pages: NonNull<u8>,
+    counter: Counter,
+}
+
+impl Ring {
+    fn open(tid: Tid, period: u64, with_kernel: bool) -> io::Result<Ring> {
+        let mut builder = Builder::new().kind(Software::CPU_CLOCK).observe_pid(tid).any_cpu();
+        builder.sample_period(period);
+        if with_kernel {
+            builder.include_kernel();
+        }
+        let attrs = builder.attrs_mut();
+        attrs.sample_type = (sys::PERF_SAMPLE_TID | sys::PERF_SAMPLE_TIME | sys::PERF_SAMPLE_REGS_USER).into();
+        attrs.sample_regs_user = MASK;
+        attrs.set_use_clockid(1);
+        attrs.clockid = libc::CLOCK_MONOTONIC;
+        let counter = builder.build()?;
+        // SAFETY: the descriptor belongs to `counter`, which outlives the borrow.
+        let fd = unsafe { BorrowedFd::borrow_raw(counter.as_raw_fd()) };
+        fcntl_setfd(fd, FdFlags::CLOEXEC)?;
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let pages = unsafe { mmap(null_mut(), LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)? };
+        let pages = NonNull::new(pages.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let mut ring = Ring { pages, counter };
+        ring.counter.enable()?;
+        Ok(ring)
+    }
+
+    fn drain(&mut self, samples: &mut Vec<Sample>) {
+        // SAFETY: both are in the first page of the mapping, aligned, and shared with the kernel only through atomic
+        // operations.
+        let (head, tail) = unsafe {
+            let page = self.pages.as_ptr();
+            let at = |offset: usize| &*page.add(offset).cast::<AtomicU64>();
+            (
+                at(std::mem::offset_of!(sys::perf_event_mmap_page, data_head)),
+                at(std::mem::offset_of!(sys::perf_event_mmap_page, data_tail)),
+            )
+        };
+        let (to, mut from) = (head.load(Ordering::Acquire), tail.load(Ordering::Relaxed));
+        while to.wrapping_sub(from) >= 8 {
+            let mut record = [0; RECORD];
+            self.copy(from, &mut record[..8]);
+            let size = usize::from(u16::from_le_bytes([record[6], record[7]]));
+            if size < 8 {
+                break;
+            }
+            if size == RECORD {
+                self.copy(from, &mut record);
+                samples.extend(decode(&record));
+            }
+            from += size as u64;
+        }
+        tail.store(to, Ordering::Release);
+    }
+
+    /// Copies from the ring, around its end.
+    fn copy(&self, from: u64, into: &mut [u8]) {
+        for (offset, byte) in into.iter_mut().enumerate() {
+            let place = (from as usize + offset) % PAGE;
+            // SAFETY: within the second page of the mapping, in a part that the kernel leaves alone until the tail is
+            // moved past it.
+            *byte = unsafe { self.pages.as_ptr().add(PAGE + place).read() };
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `open`, and nobody refers to it any more.
+        let _ = unsafe { munmap(self.pages.as_ptr().cast(), LEN) };
+    }
+}
+
+/// Decodes a `PERF_RECORD_SAMPLE`; none if it is another record.
+fn decode(record: &[u8; RECORD]) -> Option<Sample> {
+    let word = |index: usize| u64::from_le_bytes(record[8 * index..][..8].try_into().expect("eight bytes"));
+    let (header, ids) = (word(0), word(1));
+    if header as u32 != sys::PERF_RECORD_SAMPLE {
+        return None;
+    }
+    let mode = (header >> 32) as u16 & CPU_MODE;
+    let in_user = u32::from(mode) == sys::PERF_RECORD_MISC_USER && u64::from(sys::PERF_SAMPLE_REGS_ABI_64) == word(3);
+    let mut all = [0; 17];
+    for (index, &number) in NUMBERS.iter().enumerate() {
+        all[number] = word(4 + index);
+    }
+    let mut general = [0; 16];
+    general.copy_from_slice(&all[..16]);
+    let registers = in_user.then_some(Registers { ip: all[16], general });
+    Some(Sample { tid: (ids >> 32) as Tid, at: Nanos(word(2)), registers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_decoded() {
+        let mut words = vec![u64::from(sys::PERF_RECORD_SAMPLE) | 2 << 32 | (RECORD as u64) << 48];
+        words.extend([7 | 9 << 32, 1000, 2]);
+        words.extend(100..117);
+        let record: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let sample = decode(&record.try_into().unwrap()).unwrap();
+        assert_eq!((sample.tid, sample.at), (9, Nanos(1000)));
+        let registers = sample.registers.unwrap();
+        assert_eq!(registers.ip, 108);
+        // ax, cx, dx, bx, sp, bp, si, di, r8 ...
+        assert_eq!(registers.general[..9], [100, 102, 103, 101, 107, 106, 104, 105, 109]);
+        assert_eq!(registers.general[15], 116);
+    }
+
+    #[test]
+    fn this_very_thread_is_seen() {
+        let mut clock = RegisterClock::new(1000.0);
+        let own = rustix::thread::gettid().as_raw_nonzero().get();
+        clock.cover([own].into_iter());
+        if let Some(refused) = clock.refused() {
+            assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+            eprintln!("perf events are not permitted here: not tested");
+            return;
+        }
+        let mut samples = Vec::new();
+        let mut number = 1u64;
+        while samples.len() < 5 {
+            (0..10_000).for_each(|_| number = std::hint::black_box(number.wrapping_mul(5)));
+            clock.drain(&mut samples);
+        }
+        assert!(samples.iter().all(|sample: &Sample| sample.tid == own));
+        assert!(samples.iter().any(|sample| sample.registers.is_some()));
+        assert!(samples.windows(2).all(|two| two[0].at < two[1].at));
+        clock.cover([].into_iter());
+        assert!(clock.rings.is_empty());
+    }
+}

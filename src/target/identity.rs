@@ -1,0 +1,150 @@
+//! What an object is: how its references are counted, what it is called, how much is in it. Called by
+//! `sampler/accesses.rs` for objects whose reference counts threads access (free-threaded builds: 3.13 and later).
+
+use super::memory::Memory;
+use super::objects::Objects;
+use crate::event::Counting;
+
+/// The offsets of an object's header in free-threaded builds (`struct _object`).
+pub mod header {
+    /// `ob_tid`, of 8 bytes: `threading.get_ident()` of the owner.
+    pub const TID: u64 = 0;
+    /// `ob_mutex`, of 1 byte.
+    pub const MUTEX: u64 = 10;
+    /// `ob_gc_bits`, of 1 byte.
+    pub const GC_BITS: u64 = 11;
+    /// `ob_ref_local`, of 4 bytes.
+    pub const LOCAL: u64 = 12;
+    /// `ob_ref_shared`, of 8 bytes: four times the count, and two flags.
+    pub const SHARED: u64 = 16;
+    /// `ob_type`, of 8 bytes.
+    pub const TYPE: u64 = 24;
+}
+/// `_Py_REF_MERGED`: both flags of `ob_ref_shared`.
+const MERGED: u64 = 3;
+/// `_PyGC_BITS_DEFERRED`.
+const DEFERRED: u8 = 64;
+/// Longer texts are cut, in characters.
+const MOST_TEXT: usize = 40;
+
+/// An object's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// `threading.get_ident()` of its owner; 0 if it has none.
+    pub owner: u64,
+    /// How its references are counted.
+    pub counting: Counting,
+    /// The address of its type.
+    pub type_addr: u64,
+}
+
+impl Header {
+    /// The header of what is at `addr`, which need not be an object.
+    pub fn read(memory: &impl Memory, addr: u64) -> Option<Header> {
+        let mut bytes = [0; 32];
+        memory.read(addr, &mut bytes).ok()?;
+        let word = |at: u64| u64::from_le_bytes(bytes[at as usize..][..8].try_into().expect("eight bytes"));
+        let local = (word(header::LOCAL - 4) >> 32) as u32;
+        let counting = if local == u32::MAX {
+            Counting::Immortal
+        } else if bytes[header::GC_BITS as usize] & DEFERRED != 0 {
+            Counting::Deferred
+        } else if word(header::SHARED) & MERGED == MERGED {
+            Counting::Merged
+        } else {
+            Counting::Biased
+        };
+        Some(Header { owner: word(header::TID), counting, type_addr: word(header::TYPE) })
+    }
+}
+
+impl<M: Memory> Objects<'_, M> {
+    /// What an object calls itself, or its value: of functions, classes, modules, code objects, strings and numbers.
+    pub fn own_name(&self, addr: u64, type_name: &str) -> Option<String> {
+        let fields = self.layout.object.header();
+        let word = |offset: u64| self.memory.u64(addr.wrapping_add(offset)).ok();
+        match type_name {
+            // func_globals, func_builtins, func_name, func_qualname
+            "function" => self.string(word(fields + 24)?).ok(),
+            "method" => {
+                let function = word(fields)?;
+                self.own_name(function, &self.type_name_of(function)?)
+            }
+            // m_ml, whose first field is ml_name
+            "builtin_function_or_method" => self.text(self.memory.u64(word(fields)?).ok()?),
+            "code" => self.string(word(self.layout.code.qualname?)?).ok(),
+            "module" => self.string(self.module_variable(addr, "__name__").ok()??).ok(),
+            "type" => self.type_name(addr).ok(),
+            "str" => {
+                let text = self.string(addr).ok()?;
+                let short: String = text.chars().take(MOST_TEXT).collect();
+                Some(if short == text { format!("{short:?}") } else { format!("{short:?}...") })
+            }
+            "int" => integer(word(fields)?, word(fields + 8)?).map(|value| value.to_string()),
+            "float" => word(fields).map(|bits| f64::from_bits(bits).to_string()),
+            _ => None,
+        }
+    }
+
+    /// How many items are in a container; none if it is none.
+    pub fn len(&self, addr: u64, type_name: &str) -> Option<u64> {
+        let o = &self.layout.object;
+        let at = match type_name {
+            "list" | "tuple" | "bytes" | "bytearray" | "collections.deque" => o.ob_size,
+            // ma_used
+            "dict" | "collections.OrderedDict" | "collections.defaultdict" => o.header(),
+            // fill, used
+            "set" | "frozenset" => o.header() + 8,
+            _ => return None,
+        };
+        self.memory.u64(addr.wrapping_add(at)).ok()
+    }
+}
+
+/// The value of a small `int`. Mirrors `_PyLongValue` (3.12 and later): the number of digits of 30 bits times 8, with the
+/// sign in the lowest two bits, then the digits.
+fn integer(tag: u64, digits: u64) -> Option<i64> {
+    let (low, high) = ((digits & 0x3fff_ffff) as i64, (digits >> 32 & 0x3fff_ffff) as i64);
+    let value = match tag >> 3 {
+        0 | 1 => low,
+        2 => low | high << 30,
+        _ => return None,
+    };
+    match tag & 3 {
+        0 => Some(value),
+        1 => Some(0),
+        2 => Some(-value),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::memory::Image;
+
+    #[test]
+    fn how_references_are_counted() {
+        let counting = |local: u64, bits: u64, shared: u64| {
+            let words = [0x7f00, local << 32 | bits << 24, shared, 0x2000];
+            let mut memory = Image::default();
+            memory.insert(0x1000, words.iter().flat_map(|word| word.to_le_bytes()).collect());
+            let header = Header::read(&memory, 0x1000).unwrap();
+            assert_eq!((header.owner, header.type_addr), (0x7f00, 0x2000));
+            header.counting
+        };
+        assert_eq!(counting(1, 1, 0), Counting::Biased);
+        assert_eq!(counting(0, 1, 4 << 2 | 3), Counting::Merged);
+        assert_eq!(counting(2, 65, 0), Counting::Deferred);
+        assert_eq!(counting(0xffff_ffff, 64, 0), Counting::Immortal);
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(integer(8, 1000), Some(1000));
+        assert_eq!(integer(8 | 2, 1000), Some(-1000));
+        assert_eq!(integer(1, 0), Some(0));
+        assert_eq!(integer(16, 1 << 32 | 5), Some(1_073_741_829));
+        assert_eq!(integer(80, 5), None);
+    }
+}
