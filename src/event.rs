@@ -495,6 +495,8 @@ impl LockInfo {
         };
         match &self.name {
             Some(name) => format!("{kind} ({name})"),
+            // Each thread stands still at an address of its own.
+            None if self.kind == LockKind::Pause => kind.to_owned(),
             None => format!("{kind} at {:#x}", self.address),
         }
     }

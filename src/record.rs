@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cli::{self, RecordArgs};
-use crate::export::{self, Format, Summary, Unit};
+use crate::export::{self, Format, Summary, Unit, View};
 use crate::output::Output;
 use crate::profile::{Mode, Profile};
 use crate::report::Report;
@@ -192,6 +192,12 @@ fn report(
     } else if summary.amount == 0 {
         line(match profile.samples() {
             0 => "no samples: the program ended too soon. A higher rate (-r 1000) may help".to_owned(),
+            _ if args.view == View::Refcount => {
+                let why = crate::report::unavailable(profile);
+                why.unwrap_or_else(|| {
+                    "no thread was held up by the reference count of an object that others use".to_owned()
+                })
+            }
             _ => "no samples in this view: no thread was seen in it. Try --view wall".to_owned(),
         });
     } else {

@@ -107,6 +107,8 @@ fn subtitle(profile: &Profile, options: &Options, summary: Summary) -> String {
 /// Inferno draws an error for no input. Only numbers and constants go in, so nothing needs escaping.
 fn write_empty(profile: &Profile, options: &Options, out: &mut impl Write) -> io::Result<()> {
     let (view, all) = (view_title(options), profile.samples());
+    let why = crate::report::unavailable(profile).filter(|_| options.view == View::Refcount);
+    let why = why.unwrap_or_else(|| format!("The recording has {all} samples in all."));
     writeln!(
         out,
         r##"<?xml version="1.0" standalone="no"?>
@@ -114,7 +116,7 @@ fn write_empty(profile: &Profile, options: &Options, out: &mut impl Write) -> io
 <rect width="100%" height="100%" fill="#f8f8f8"/>
 <g font-family="monospace" text-anchor="middle">
 <text x="600" y="36" font-size="17">{view}: no samples in this view</text>
-<text x="600" y="64" font-size="12">The recording has {all} samples in all.</text>
+<text x="600" y="64" font-size="12">{why}</text>
 </g>
 </svg>"##
     )

@@ -241,7 +241,8 @@ impl Traced {
         if off.syscall != Syscall::FUTEX.0 || off.lock == 0 {
             return None;
         }
-        let at = At { how, address: off.lock, now: off.end };
+        let collecting = off.flags & flag::COLLECTING != 0;
+        let at = At { how, address: off.lock, now: off.end, collecting };
         self.locks.wait(&self.memory, &self.layout, &self.registry, &at, stack?, sink)
     }
 
@@ -263,7 +264,8 @@ impl Traced {
             Some(stack) => Event::Sample { at, periods, thread, state, stack, gil },
             None => Event::Lost { at, periods, thread, state, gil, loss: Loss::Unreadable },
         });
-        let Some(registers) = &sample.registers else { return };
+        // Before the interpreter was known, they were sent of any.
+        let Some(registers) = sample.registers.as_ref().filter(|_| self.layout.free_threaded) else { return };
         let stack = stack.unwrap_or(StackId::EMPTY);
         if sample.syscall == Syscall::SCHED_YIELD.0 {
             // The function that calls it keeps the lock's address in a register that calls leave as it is.

@@ -111,6 +111,11 @@ impl Refcounts {
         }
     }
 
+    /// Samples of threads on a CPU that were looked at.
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
     /// Samples that found a thread held up by the count of an object: by whom, where, and which. In a stable order.
     pub fn stacks(&self) -> Vec<(ThreadId, StackId, &ObjectInfo, u64)> {
         let mut stacks = Vec::new();

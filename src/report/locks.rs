@@ -80,6 +80,9 @@ pub(super) fn pauses(profile: &Profile, locks: &[LockSummary]) -> Pauses {
     let of = |kind| locks.iter().filter(move |lock: &&LockSummary| lock.info.kind == kind);
     for lock in of(LockKind::Pause) {
         pauses.count += lock.releases;
+        // A collection is the only reason that has a name.
+        let reason = if lock.info.name.is_some() { "gc" } else { "other" };
+        *pauses.reasons.entry(reason.to_owned()).or_default() += lock.releases;
         pauses.requesters.extend(all_blamed(profile, &lock.by_releaser));
         pauses.wait = longer(pauses.wait, wait(lock.waits));
     }

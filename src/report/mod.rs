@@ -26,6 +26,7 @@ use crate::profile::Profile;
 use self::model::{SCHEMA, Session, Target, VERSION};
 
 pub use self::model::{Blame, Report};
+pub use self::refcounts::unavailable;
 pub use self::saved::read;
 
 /// The most stacks that waiting is put down to in one list: a program has more of them than anybody reads.

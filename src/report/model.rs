@@ -364,6 +364,9 @@ pub struct LockThread {
 pub struct Pauses {
     /// How often they held somebody up.
     pub count: u64,
+    /// The same by reason: `gc` for a collection, `other`.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, u64>,
     /// For how long threads were held up.
     pub wait: Wait,
     /// For how long who stopped the others had to wait until they had stopped.

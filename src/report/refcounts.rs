@@ -28,7 +28,7 @@ pub(super) fn refcounts(profile: &Profile) -> Refcounts {
         samples => DEVIATIONS * (cpu_fraction * (1.0 - cpu_fraction) / samples as f64).sqrt(),
     };
     Refcounts {
-        unavailable: unavailable(profile, &summary),
+        unavailable: unavailable(profile),
         samples: summary.samples,
         cpu_fraction,
         margin: (spread * 1e6).round() / 1e6,
@@ -45,12 +45,9 @@ pub(super) fn refcounts(profile: &Profile) -> Refcounts {
     }
 }
 
-/// Why there is nothing to see.
-fn unavailable(profile: &Profile, summary: &Summary) -> Option<String> {
-    if summary.samples > 0 || profile.processes.is_empty() {
-        return None;
-    }
-    let info = &profile.processes[0];
+/// Why nothing is known of reference counts, if that is so.
+pub fn unavailable(profile: &Profile) -> Option<String> {
+    let info = profile.processes.first().filter(|_| profile.refcounts.samples() == 0)?;
     Some(if !profile.processes.iter().any(|info| info.free_threaded) {
         format!(
             "Python {} has a GIL: one thread at a time changes reference counts, without atomic operations. Only \

@@ -21,6 +21,9 @@ const MOST_KNOWN: usize = 1 << 16;
 /// After so long an address is looked at again: the object may have been freed, and another be there.
 const CHECK_AFTER: u64 = 100_000_000;
 
+/// The name of stops of all threads that are made to collect garbage.
+const COLLECTION: &str = "garbage collection";
+
 /// A thread's sleep in `futex`.
 #[derive(Clone, Copy, Debug)]
 pub struct At {
@@ -30,13 +33,16 @@ pub struct At {
     pub address: u64,
     /// When it was seen.
     pub now: Nanos,
+    /// The interpreter was collecting garbage then.
+    pub collecting: bool,
 }
 
 impl At {
-    /// A thread that sleeps at a futex now.
-    pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex, now: Nanos) -> At {
+    /// A thread of the interpreter at `interp` that sleeps at a futex now.
+    pub fn of(memory: &impl Memory, layout: &Layout, interp: u64, futex: &Futex, now: Nanos) -> At {
         let (how, address) = How::of(memory, layout, futex);
-        At { how, address, now }
+        let collecting = |offset: u64| memory.i32(interp.wrapping_add(offset)).is_ok_and(|flag| flag == 1);
+        At { how, address, now, collecting: layout.interp_collecting.is_some_and(collecting) }
     }
 }
 
@@ -57,15 +63,15 @@ pub struct KnownLocks {
     process: ProcessId,
     runtime: u64,
     known: FxHashMap<u64, Known>,
-    /// Stops of all threads: each thread waits at an address of its own.
-    pause: Option<LockId>,
+    /// Stops of all threads, for other reasons and for collections: each thread waits at an address of its own.
+    pauses: [Option<LockId>; 2],
     search: Search,
 }
 
 impl KnownLocks {
     /// None yet.
     pub fn new(process: ProcessId, runtime: u64) -> KnownLocks {
-        KnownLocks { process, runtime, known: FxHashMap::default(), pause: None, search: Search::default() }
+        KnownLocks { process, runtime, known: FxHashMap::default(), pauses: [None; 2], search: Search::default() }
     }
 
     /// What a thread waits for that sleeps in `futex`, not for the GIL; none if that is work, or cannot be told. `stack` is
@@ -100,18 +106,16 @@ impl KnownLocks {
         }
         let known = self.known.get_mut(&at.address)?;
         let state = state(&known.info, waits_for_work)?;
-        let is_pause = known.info.kind == LockKind::Pause;
-        let shared = self.pause.filter(|_| is_pause);
-        let id = *known.id.get_or_insert_with(|| {
-            shared.unwrap_or_else(|| {
-                let lock = sink.ids.lock();
-                sink.events.push(Event::Lock { lock, info: known.info.clone() });
-                lock
-            })
-        });
-        if is_pause {
-            self.pause = Some(id);
+        if known.info.kind == LockKind::Pause {
+            let process = self.process;
+            let id = self.pauses[usize::from(at.collecting)].get_or_insert_with(|| {
+                let name = at.collecting.then(|| COLLECTION.into());
+                let info = LockInfo { process, address: 0, kind: LockKind::Pause, type_name: None, name };
+                announce(Arc::new(info), sink)
+            });
+            return Some(state(*id));
         }
+        let id = *known.id.get_or_insert_with(|| announce(known.info.clone(), sink));
         if known.searches == 0 && may_have_variable(&known.info) {
             self.search.want(at.now);
         }
@@ -186,6 +190,13 @@ impl KnownLocks {
         }
         self.search.want(now);
     }
+}
+
+/// Gives a lock its id.
+fn announce(info: Arc<LockInfo>, sink: &mut Sink<'_>) -> LockId {
+    let lock = sink.ids.lock();
+    sink.events.push(Event::Lock { lock, info });
+    lock
 }
 
 /// What a thread does that waits for this; none if nobody keeps it from going on.

@@ -400,8 +400,9 @@ impl Sampler {
             }
             let asleep = thread.state() == ThreadState::Blocked(Syscall::FUTEX) && thread.loss.is_none();
             let futex = asleep.then(|| thread.os.futex()).flatten();
-            let waits = futex.and_then(|futex| {
-                let at = At::of(memory, layout, &futex, now);
+            let interp = thread.slots.first().map(|slot| registry.interpreters[slot.interpreter].addr);
+            let waits = futex.zip(interp).and_then(|(futex, interp)| {
+                let at = At::of(memory, layout, interp, &futex, now);
                 let state = locks.wait(memory, layout, registry, &at, thread.stack, sink)?;
                 Some((state, at.address))
             });

@@ -56,6 +56,8 @@ table! {
         interp_next: [64, 64, 64],
         /// `PyInterpreterState.threads.head`
         interp_threads_head: [72, 72, 72],
+        /// `PyInterpreterState.gc`
+        interp_gc: [80, 88, 88],
         /// `PyInterpreterState.imports.modules`
         interp_modules: [88, 96, 96],
         /// `PyInterpreterState.ceval.gil`
@@ -114,6 +116,8 @@ table! {
         bytes_ob_size: [520, 600, 696],
         /// `PyBytesObject.ob_sval`
         bytes_sval: [528, 608, 704],
+        /// `_gc_runtime_state.collecting`
+        gc_collecting: [576, 656, 760],
         /// `PyASCIIObject.state`
         unicode_state: [544, 624, 720],
         /// `PyASCIIObject.length`

@@ -233,6 +233,8 @@ pub struct Layout {
     pub interp_threads: u64,
     /// `sys.modules`.
     pub interp_modules: u64,
+    /// `gc.collecting`, int: 1 while garbage is being collected (3.13 and later).
+    pub interp_collecting: Option<u64>,
     /// Where the GIL is.
     pub gil_place: GilPlace,
     /// What it looks like.
@@ -348,6 +350,7 @@ impl Layout {
             interp_id: by([16, 24, 24, 48, 8]),
             interp_threads: by([8, 8, 8, 16, 72]),
             interp_modules: by([56, 856, 856, 888, 944]),
+            interp_collecting: None,
             gil_place: match minor {
                 12 => GilPlace::Interpreter(384),
                 _ => GilPlace::Runtime(by([1152, 352, 352, 360, 0])),
@@ -472,6 +475,7 @@ impl Layout {
             interp_id: d.interp_id,
             interp_threads: d.interp_threads_head,
             interp_modules: d.interp_modules,
+            interp_collecting: Some(d.interp_gc + d.gc_collecting),
             gil_place: GilPlace::Interpreter(d.interp_ceval_gil),
             gil,
             thread,

@@ -171,6 +171,33 @@ on_every_python! {
     }
 }
 
+/// Threads that take a lock again and again spin for it before they sleep: that is CPU time of that lock, and nobody
+/// spins where each thread has its own.
+#[test]
+fn spinning_is_put_down_to_its_lock() {
+    for python in Python::all("3.13t") {
+        thrice(|| {
+            let spun = |arguments: &[&str]| -> (f64, f64) {
+                let folder = folder();
+                let out = folder.path().join("out.report.json");
+                let program = python.script("spin.py", arguments);
+                run(support::recording(&out, &["--mode", "kernel", "-r", "2000"], &program)).ok();
+                let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+                let locks = report["locks"].as_array().unwrap();
+                let spin = |lock: &Value| number(&lock["spin_s"]);
+                let shared = |lock: &&Value| lock["name"].as_str().is_some_and(|name| name.ends_with("shared"));
+                (locks.iter().filter(shared).map(spin).sum(), locks.iter().map(spin).sum())
+            };
+            let (of_lock, all) = spun(&["1.5"]);
+            let (_, own) = spun(&["1.5", "own"]);
+            match of_lock > 0.01 && of_lock > 0.9 * all && own < 0.2 * all {
+                true => Ok(()),
+                false => Err(format!("{of_lock} of {all} s, {own} s without a shared lock")),
+            }
+        });
+    }
+}
+
 /// Stops of all threads are told of with who has stopped them, and for how long each stood still.
 #[test]
 fn who_stops_all_threads_is_told() {
@@ -193,6 +220,7 @@ fn who_stops_all_threads_is_told() {
             let count = number(&pauses["count"]);
             // It may also have stood still because there was no CPU.
             let right = by["thread"] == "collector"
+                && number(&pauses["reasons"]["gc"]) >= 0.9 * count
                 && by["stack"].to_string().contains("collector (pauses.py:")
                 && (f64::from(times) * 0.9..f64::from(times) * 2.5).contains(&count)
                 && state("paused_s") > 0.1

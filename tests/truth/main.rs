@@ -6,6 +6,7 @@
 mod support;
 
 mod chains;
+mod counts;
 mod gil;
 mod locks;
 mod split;

@@ -122,6 +122,7 @@ struct target {
     u32 frame_previous, frame_code, frame_instr, frame_owner, frame_tlbc, frame_len;
     u32 instr_shift;        // 32 where the instruction is an int, else 0
     u32 code_name, code_filename, code_line_table, code_first_line;
+    u32 interp_collecting;
 };
 
 // The thread states of a thread, in the order they were entered.
@@ -153,6 +154,8 @@ enum flag {
     OPEN = 64,      // off the CPU since before it was observed
     NATIVE = 128,   // runs code that is neither the interpreter's nor the C library's
 };
+// Of times in the parking lot: the interpreter is collecting garbage.
+#define COLLECTING 128
 // Of samples: where threads have no GIL, and of a thread that ran its own code, not the kernel's.
 #define ATTACHED 2
 #define IN_USER 8
@@ -688,6 +691,9 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
     u8 flags = look_at_gil(t, s, states, waits_for, off);
     if (waits_for && flags & HAS_GIL)
         kind = OFF_GIL_WAIT;
+    if (kind == OFF_PARKED && states && t->interp_collecting != NONE &&
+        read_u32(states->interp[0] + t->interp_collecting) == 1)
+        flags |= COLLECTING;
     off->header.flags = flags;
     off->header.off_kind = kind;
     off->stack = take_stack(t, s, states, tgid, tid);

@@ -35,9 +35,12 @@ pub(super) fn sections(report: &Report, blame: Blame, text: &mut Text) {
 fn table(report: &Report, text: &mut Text) {
     let estimated = if report.locks.iter().any(|lock| lock.estimated) { ", estimated from samples" } else { "" };
     text.heading(&format!("Locks: which were waited for{estimated}"));
+    // Threads spin only where there is no GIL, and that is known only in kernel mode.
+    let spins = report.locks.iter().any(|lock| lock.spin_s > 0.0);
+    let last = if spins { ("spin", 9) } else { ("holders", 8) };
     let mut columns = vec![Column::label(["lock", ""])];
     columns.extend(
-        [("waits", 8), ("total", 9), ("mean", 9), ("p99", 9), ("max", 9), ("holders", 8)]
+        [("waits", 8), ("total", 9), ("mean", 9), ("p99", 9), ("max", 9), last]
             .map(|(heading, width)| Column::number([heading, ""], width)),
     );
     let mut table = Table::new(columns, WIDTH);
@@ -45,7 +48,8 @@ fn table(report: &Report, text: &mut Text) {
         let wait = &lock.wait;
         let times = [wait.total_s, wait.mean_s, wait.p99_s, wait.max_s].map(duration);
         let holders = lock.threads.iter().filter(|thread| thread.caused_s > 0.0).count();
-        let cells = [vec![wait.count.to_string()], times.to_vec(), vec![holders.to_string()]].concat();
+        let last = if spins { duration(lock.spin_s) } else { holders.to_string() };
+        let cells = [vec![wait.count.to_string()], times.to_vec(), vec![last]].concat();
         // The name before the kind: if one is cut, it is the kind.
         let label = match &lock.name {
             Some(name) => format!("{name}: {}", lock.type_name.as_ref().unwrap_or(&lock.kind)),
@@ -57,6 +61,9 @@ fn table(report: &Report, text: &mut Text) {
     if report.locks.len() > MOST_LOCKS {
         let rest: f64 = report.locks[MOST_LOCKS..].iter().map(|lock| lock.wait.total_s).sum();
         text.line(format!("... and {} more, {} in all", report.locks.len() - MOST_LOCKS, duration(rest)));
+    }
+    if spins {
+        text.line("(spin: CPU time that threads spun before they slept, estimated from samples)");
     }
 }
 
@@ -125,9 +132,10 @@ fn pauses(report: &Report, text: &mut Text) {
     }
     text.heading("Stops of all threads by the interpreter");
     let wait = &pauses.wait;
+    let collections = pauses.reasons.get("gc").copied().unwrap_or(0);
+    text.line(format!("  {} times, {collections} of them to collect garbage", pauses.count));
     text.line(format!(
-        "  {} times; threads were held up for {} in all, p99 {}, at most {}",
-        pauses.count,
+        "  threads were held up for {} in all, p99 {}, at most {}",
         duration(wait.total_s),
         duration(wait.p99_s),
         duration(wait.max_s)
