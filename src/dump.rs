@@ -87,11 +87,35 @@ struct FrameDump {
     label: String,
 }
 
+/// One of the threads that wait for each other: for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// The thread.
+    pub tid: Tid,
+    /// `threading.RLock (app.lock)`
+    pub waits_for: String,
+}
+
+/// Threads of a process that wait for each other in circles: each for the next, the last for the first.
+///
+/// # Errors
+/// It cannot be read, or is no supported Python.
+pub fn deadlocks(pid: Pid) -> Result<Vec<Vec<Stuck>>> {
+    let dump = look(pid, Stopping::Never)?;
+    let waits_for = |tid: Tid| dump.threads.iter().find(|thread| thread.tid == tid)?.waits_for.as_ref();
+    let stuck = |&tid: &Tid| Some(Stuck { tid, waits_for: one_line(&waits_for(tid)?.label()) });
+    Ok(dump.deadlocks.iter().map(|circle| circle.iter().filter_map(stuck).collect()).collect())
+}
+
 /// Takes a dump of a process.
 ///
 /// # Errors
 /// It cannot be read, or is no supported Python.
 pub fn dump(pid: Pid) -> Result<Dump> {
+    look(pid, Stopping::WhenNeeded)
+}
+
+fn look(pid: Pid, stopping: Stopping) -> Result<Dump> {
     let target = attach(pid)?;
     let process = Process {
         pid,
@@ -100,7 +124,7 @@ pub fn dump(pid: Pid) -> Result<Dump> {
         layout: target.layout,
         foreign_tids: target.foreign_tids,
     };
-    let mut sampler = Sampler::new(&process, Stopping::WhenNeeded);
+    let mut sampler = Sampler::new(&process, stopping);
     let (mut stacks, mut events, mut ids) = (Interner::default(), Vec::new(), Ids::default());
     for look in 0..LOOKS {
         events.clear();

@@ -287,6 +287,13 @@ pub enum Event {
         /// For which, if that can be told.
         lock: Option<LockId>,
     },
+    /// Threads wait for each other in a circle: each for what the next one has, the last for what the first one has.
+    Deadlock {
+        /// When that was seen.
+        at: Nanos,
+        /// The threads, and what each waits for, in words.
+        threads: Vec<(ThreadId, Arc<str>)>,
+    },
     /// What the kernel accounts to a thread so far: exact, also where single records were not asked for or lost.
     Account {
         /// Whose.

@@ -119,6 +119,8 @@ pub struct Profile {
     pub locks: Locks,
     /// What happened at reference counts.
     pub refcounts: Refcounts,
+    /// Threads that wait for each other, with what each waits for.
+    pub deadlocks: Vec<Vec<(ThreadId, Arc<str>)>>,
     /// Per thread, what it did when; filled only after [`Profile::keep_timeline`].
     pub timeline: Option<Vec<Vec<Span>>>,
     /// How the recording went.
@@ -189,6 +191,7 @@ impl Profile {
             }
             Event::Object { object, ref info } => self.refcounts.found(object, info),
             Event::Access { thread, stack, accessed, .. } => self.refcounts.access(thread, stack, accessed),
+            Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
             Event::Spin { lock, .. } => self.locks.spin(lock),
             Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
             Event::Lock { lock, ref info } => self.locks.found(lock, info),

@@ -18,9 +18,9 @@ use self::follow::Follower;
 use self::launch::Child;
 use self::progress::Progress;
 use self::signals::{Received, Signals};
-use crate::event::{Event, Nanos, Pid, ProcessId};
+use crate::event::{Event, Nanos, Pid, ProcessId, ThreadId};
 use crate::kernel::{self, Kernel, KernelError};
-use crate::profile::{Mode, Profile};
+use crate::profile::{Mode, Profile, ThreadInfo};
 use crate::sampler::registry::{Ids, Sink};
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::target::attach::{Target, attach};
@@ -134,6 +134,9 @@ pub fn record(
     }
     session.profile.session.mode = if session.kernel.is_some() { Mode::Kernel } else { Mode::Memory };
     let end = session.run(root, child, signals)?;
+    if end != End::TargetExited {
+        session.find_deadlocks();
+    }
     Ok((session.close(), end))
 }
 
@@ -271,6 +274,27 @@ impl Session<'_> {
         });
         for event in events.drain(..) {
             profile.push(&event);
+        }
+    }
+
+    /// Looks for threads that wait for each other: they will be there still when the recording ends.
+    fn find_deadlocks(&mut self) {
+        let at = now();
+        for observed in &self.observed {
+            let circles = crate::dump::deadlocks(observed.pid).unwrap_or_else(|error| {
+                log::debug!("process {}: {error:#}", observed.pid);
+                Vec::new()
+            });
+            for circle in circles {
+                let Profile { threads, processes, .. } = &self.profile;
+                // The last incarnation of a tid is the one that is there.
+                let id = |tid| {
+                    let of = |info: &ThreadInfo| processes[info.process.0 as usize].pid == observed.pid;
+                    threads.iter().rposition(|info| info.tid == tid && of(info)).map(|index| ThreadId(index as u32))
+                };
+                let stuck = circle.into_iter().filter_map(|stuck| Some((id(stuck.tid)?, stuck.waits_for.into())));
+                self.events.push(Event::Deadlock { at, threads: stuck.collect() });
+            }
         }
     }
 

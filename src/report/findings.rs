@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::model::{BlockedHolder, Finding, Gil, GilThread, Lock, Report, Severity};
+use super::model::{BlockedHolder, Finding, Gil, GilThread, Lock, Report, Severity, Stuck};
 use super::text::units::{duration, label, percent};
+use crate::event::Tid;
 
 /// All findings, the worst first.
 pub(super) fn findings(report: &Report) -> Vec<Finding> {
-    let mut found = Vec::new();
+    let mut found: Vec<Finding> = report.deadlocks.iter().map(|circle| deadlock(circle)).collect();
     for gil in &report.gils {
         found.extend(switched_on(report, gil));
         found.extend(saturated(gil));
@@ -37,6 +38,22 @@ fn finding<const N: usize>(id: &str, severity: Severity, message: String, eviden
 /// Without the digits that arithmetic added: they would not come back from JSON as they went in.
 fn nanos(seconds: f64) -> f64 {
     (seconds * 1e9).round() / 1e9
+}
+
+/// Threads wait for each other, for ever.
+fn deadlock(circle: &[Stuck]) -> Finding {
+    let next = circle.iter().cycle().skip(1);
+    let edges: Vec<String> = circle
+        .iter()
+        .zip(next)
+        .map(|(stuck, next)| {
+            let [who, whom] = [stuck, next].map(|stuck| label(&stuck.thread, stuck.tid));
+            format!("{who} waits for {} of {whom}", stuck.waits_for)
+        })
+        .collect();
+    let tids: Vec<Tid> = circle.iter().map(|stuck| stuck.tid).collect();
+    let message = format!("DEADLOCK: {} threads wait for each other: {}.", circle.len(), edges.join("; "));
+    finding("deadlock", Severity::High, message, [("tids", json!(tids))])
 }
 
 /// A part of a thread's time from which on what takes it is severe.

@@ -17,13 +17,15 @@ mod refcounts;
 mod saved;
 pub mod text;
 
+use std::sync::Arc;
+
 use crate::event::ThreadId;
 use crate::export::label::one_line;
 use crate::gil::summary::GilSummary;
 use crate::lockstats::summary::LockSummary;
 use crate::profile::Profile;
 
-use self::model::{SCHEMA, Session, Target, VERSION};
+use self::model::{SCHEMA, Session, Stuck, Target, VERSION};
 
 pub use self::model::{Blame, Report};
 pub use self::refcounts::unavailable;
@@ -51,6 +53,7 @@ impl Report {
             threads,
             locks: locks::locks(profile, locks),
             pauses: locks::pauses(profile, locks),
+            deadlocks: deadlocks(profile),
             refcounts: refcounts::refcounts(profile),
             waiting_for_work: locks::waiting_for_work(profile),
             findings: Vec::new(),
@@ -85,6 +88,15 @@ fn session(profile: &Profile) -> Session {
         profiler_cpu_s: seconds(session.profiler_cpu_ns),
         degraded: session.degraded.clone(),
     }
+}
+
+fn deadlocks(profile: &Profile) -> Vec<Vec<Stuck>> {
+    let stuck = |&(thread, ref waits_for): &(ThreadId, Arc<str>)| Stuck {
+        tid: profile.threads[thread.0 as usize].tid,
+        thread: thread_name(profile, thread),
+        waits_for: waits_for.to_string(),
+    };
+    profile.deadlocks.iter().map(|circle| circle.iter().map(stuck).collect()).collect()
 }
 
 /// What to call a thread where its tid stands beside it.

@@ -37,6 +37,9 @@ pub struct Report {
     /// Stops of all threads by the interpreter (free-threaded builds), as far as somebody was held up by them.
     #[serde(default)]
     pub pauses: Pauses,
+    /// Threads that wait for each other in a circle: each for what the next one has, the last for what the first one has.
+    #[serde(default)]
+    pub deadlocks: Vec<Vec<Stuck>>,
     /// Objects whose reference counts threads fight for (free-threaded builds).
     #[serde(default)]
     pub refcounts: Refcounts,
@@ -493,6 +496,17 @@ pub struct Elsewhere {
     pub memory: f64,
     /// By an access of which it cannot be told which memory it was to.
     pub unknown: f64,
+}
+
+/// A thread that waits for ever.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stuck {
+    /// Who.
+    pub tid: Tid,
+    /// Its name.
+    pub thread: String,
+    /// For what, in words.
+    pub waits_for: String,
 }
 
 /// Time a thread had nothing to do.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Python, dump, gilscope, on_every_python, run, thread};
+use crate::support::{Python, dump, folder, gilscope, on_every_python, run, thread};
 
 /// The tids of threads, by name.
 fn tids(dump: &Value, names: &[&str]) -> Vec<Value> {
@@ -36,6 +36,7 @@ on_every_python! {
 
 fn locks(python: &Python) {
     let target = python.start("deadlock.py", &["rlocks"]);
+    recorded(target.pid());
     let dump = dump(target.pid());
     let takers = tids(&dump, &["taker-0", "taker-1", "taker-2"]);
     let circles = dump["deadlocks"].as_array().unwrap();
@@ -52,6 +53,19 @@ fn locks(python: &Python) {
     let text = done.ok();
     assert!(text.contains("DEADLOCK: 3 threads wait for each other"), "{text}");
     assert!(text.contains("deadlock.locks[2]), held by"), "{text}");
+}
+
+/// A recording of it says so, too.
+fn recorded(pid: i32) {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let pid = pid.to_string();
+    run(gilscope(["record", "-d", "0.3", "--pid", &pid, "-o", out.to_str().unwrap()])).ok();
+    let report: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    assert_eq!(report["deadlocks"][0].as_array().map(Vec::len), Some(3), "{report:#}");
+    assert_eq!(report["findings"][0]["id"], "deadlock");
+    let message = report["findings"][0]["message"].as_str().unwrap();
+    assert!(message.contains("waits for threading.RLock (") && message.contains("of taker-1"), "{message}");
 }
 
 fn join(python: &Python) {
