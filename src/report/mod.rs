@@ -14,6 +14,8 @@ mod locks;
 mod locks_tests;
 pub mod model;
 mod refcounts;
+#[cfg(test)]
+mod refcounts_tests;
 mod saved;
 pub mod text;
 

@@ -104,7 +104,8 @@ fn advice(profile: &Profile, of: &ObjectSummary) -> Option<String> {
             "It is made while threads run, by a def or lambda inside of a function: one at module level, made before \
              the threads start, is not counted"
         }
-        "method" | "builtin_function_or_method" => {
+        "type" if minor <= 13 => "Every instance counts its class; 3.14 does so for each thread on its own",
+        "method" | "builtin_function_or_method" | "builtin_method" => {
             "It is a bound method that threads share: let each thread bind its own from an object of its own"
         }
         "cell" => "Threads share a variable of an enclosing function: pass its value as an argument instead",

@@ -71,7 +71,7 @@ impl<M: Memory> Objects<'_, M> {
                 self.own_name(function, &self.type_name_of(function)?)
             }
             // m_ml, whose first field is ml_name
-            "builtin_function_or_method" => self.text(self.memory.u64(word(fields)?).ok()?),
+            "builtin_function_or_method" | "builtin_method" => self.text(self.memory.u64(word(fields)?).ok()?),
             "code" => self.string(word(self.layout.code.qualname?)?).ok(),
             "module" => self.string(self.module_variable(addr, "__name__").ok()??).ok(),
             "type" => self.type_name(addr).ok(),

@@ -1,13 +1,11 @@
 //! What happened at locks, and who had nothing to do. Called by [`super::text`].
 
-use std::collections::BTreeMap;
-
 use crate::export::label::one_line;
 
 use super::super::model::{Blame, Blamed, Lock, Report};
 use super::table::{Column, Table};
 use super::units::{cut, duration, percent, short_label, wrap};
-use super::{Text, WIDTH};
+use super::{Text, WIDTH, by_stack};
 
 /// So many locks are in the table, and so many are told of in full.
 const MOST_LOCKS: usize = 15;
@@ -96,7 +94,7 @@ fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut Text) {
         return;
     }
     text.line(heading);
-    let places = by_stack(all);
+    let places = by_stack(all, |blamed| &blamed.stack, |blamed| blamed.seconds);
     for (seconds, by) in places.iter().take(MOST_STACKS) {
         let part = if whole > 0.0 { seconds / whole } else { 0.0 };
         let others = match by.len() {
@@ -111,18 +109,6 @@ fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut Text) {
         let rest: f64 = places[MOST_STACKS..].iter().map(|(seconds, _)| seconds).sum();
         text.line(format!("  {:>9}         {} more stacks", duration(rest), places.len() - MOST_STACKS));
     }
-}
-
-/// Threads that do the same are one line: those of a pool are like each other.
-fn by_stack(all: &[Blamed]) -> Vec<(f64, Vec<&Blamed>)> {
-    let mut places: BTreeMap<&[String], Vec<&Blamed>> = BTreeMap::new();
-    for blamed in all {
-        places.entry(&blamed.stack).or_default().push(blamed);
-    }
-    let sum = |by: &[&Blamed]| by.iter().map(|blamed| blamed.seconds).sum::<f64>();
-    let mut places: Vec<_> = places.into_values().map(|by| (sum(&by), by)).collect();
-    places.sort_by(|a, b| b.0.total_cmp(&a.0));
-    places
 }
 
 fn pauses(report: &Report, text: &mut Text) {

@@ -8,6 +8,7 @@ mod refcounts;
 mod table;
 pub mod units;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::profile::Mode;
@@ -58,6 +59,23 @@ impl Text {
         let (on, off) = if self.bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
         let _ = writeln!(self.out, "{on}{text}{off}");
     }
+}
+
+/// What is put down to stacks, with the amount of each stack, the largest first. Threads that do the same are together:
+/// those of a pool are like each other.
+fn by_stack<'a, T>(
+    all: &'a [T],
+    stack: impl Fn(&'a T) -> &'a [String],
+    amount: impl Fn(&T) -> f64,
+) -> Vec<(f64, Vec<&'a T>)> {
+    let mut places: BTreeMap<&[String], Vec<&T>> = BTreeMap::new();
+    for item in all {
+        places.entry(stack(item)).or_default().push(item);
+    }
+    let sum = |by: &[&T]| by.iter().map(|item| amount(item)).sum::<f64>();
+    let mut places: Vec<_> = places.into_values().map(|by| (sum(&by), by)).collect();
+    places.sort_by(|a, b| b.0.total_cmp(&a.0));
+    places
 }
 
 /// The verdict, the findings and the tables. `bold` headings need a terminal.

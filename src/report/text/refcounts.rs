@@ -5,7 +5,7 @@ use crate::export::label::one_line;
 use super::super::model::{CountedObject, Refcounts, Report};
 use super::table::{Column, Table};
 use super::units::{cut, percent, short_label, wrap};
-use super::{Text, WIDTH};
+use super::{Text, WIDTH, by_stack};
 
 /// So many objects are in the table, and so many are told of in full.
 const MOST_OBJECTS: usize = 12;
@@ -80,13 +80,19 @@ fn details(object: &CountedObject, text: &mut Text) {
     let length = object.length.map_or_else(String::new, |length| format!(", {length} items"));
     text.line(wrap(&format!("at {:#x}{length}, {owner}, counted: {}", object.address, object.counting), "  ", WIDTH));
     let all: u64 = object.stacks.iter().map(|sampled| sampled.samples).sum();
-    for sampled in object.stacks.iter().take(MOST_STACKS) {
-        let part = percent(if all > 0 { sampled.samples as f64 / all as f64 } else { 0.0 });
-        text.line(format!("  {part:>6}  {}", short_label(&sampled.thread, sampled.tid, WIDTH - 10)));
-        text.frames(&sampled.stack, 11);
+    let places = by_stack(&object.stacks, |sampled| &sampled.stack, |sampled| sampled.samples as f64);
+    for (samples, by) in places.iter().take(MOST_STACKS) {
+        let part = percent(if all > 0 { samples / all as f64 } else { 0.0 });
+        let others = match by.len() {
+            1 => String::new(),
+            many => format!(" and {} more", many - 1),
+        };
+        let label = short_label(&by[0].thread, by[0].tid, WIDTH - 10 - others.len());
+        text.line(format!("  {part:>6}  {label}{others}"));
+        text.frames(&by[0].stack, 11);
     }
-    if object.stacks.len() > MOST_STACKS {
-        text.line(format!("          {} more stacks", object.stacks.len() - MOST_STACKS));
+    if places.len() > MOST_STACKS {
+        text.line(format!("          {} more stacks", places.len() - MOST_STACKS));
     }
     if let Some(advice) = &object.advice {
         text.line(wrap(&format!("{advice}."), "  ", WIDTH));
