@@ -553,14 +553,25 @@ pub enum Accessed {
         /// Which part.
         part: HeaderPart,
     },
-    /// By an atomic operation, something in the interpreter's own data.
-    Interpreter,
-    /// By an atomic operation, other memory.
-    Memory,
+    /// By an atomic operation, something else.
+    Elsewhere(Place),
     /// It cannot be told which: the instruction overwrote its own address.
     Unknown,
     /// None that tells something: it was computing, in the kernel, or at memory without atomic operations.
     Nothing,
+}
+
+/// Memory that is not an object's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The data of the runtime, an interpreter or a thread: the cache of methods, queues, states.
+    Interpreter,
+    /// The keys of a dict, which all instances of a class share: their count or their lock.
+    DictKeys,
+    /// An object, behind its header.
+    Content,
+    /// Any other.
+    Memory,
 }
 
 /// A part of an object's header that is not its reference count.

@@ -39,6 +39,11 @@ pub struct Operand {
 }
 
 impl Operand {
+    /// What the register has in it that it is relative to, if there is one.
+    pub fn base(&self, registers: &Registers) -> Option<u64> {
+        self.base.filter(|_| !self.overwritten).map(|number| registers.general[usize::from(number)])
+    }
+
     /// Its address; none if that cannot be computed any more.
     pub fn address(&self, registers: &Registers) -> Option<u64> {
         let of = |number: Option<u8>| number.map_or(0, |number| registers.general[usize::from(number)]);

@@ -6,11 +6,12 @@
 //! them each time.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Accessed, CountOp, Counting, HeaderPart, ObjectId, ObjectInfo, ThreadId};
+use crate::event::{Accessed, CountOp, Counting, HeaderPart, ObjectId, ObjectInfo, Place, ThreadId};
 use crate::intern::StackId;
 
 /// Of the thread that is found most often at a count, at most so many times the samples of all others are believed to be
@@ -22,8 +23,7 @@ const MOST_OF_ONE: u64 = 3;
 pub struct Refcounts {
     objects: Vec<Object>,
     samples: u64,
-    interpreter: u64,
-    memory: u64,
+    elsewhere: BTreeMap<Place, u64>,
     unknown: u64,
 }
 
@@ -55,10 +55,8 @@ pub struct Summary {
     pub mutex: u64,
     /// By something else in the header of an object whose count is fought for.
     pub header: u64,
-    /// By an atomic operation on the interpreter's own data.
-    pub interpreter: u64,
-    /// By another atomic operation.
-    pub memory: u64,
+    /// By an atomic operation on something else.
+    pub elsewhere: BTreeMap<Place, u64>,
     /// By an access of which it cannot be told which memory it was to.
     pub unknown: u64,
     /// Objects whose counts are fought for, the most costly first.
@@ -104,8 +102,7 @@ impl Refcounts {
             }
             Accessed::Header { object, part: HeaderPart::Mutex } => self.objects[object.0 as usize].mutex += 1,
             Accessed::Header { object, part: HeaderPart::Other } => self.objects[object.0 as usize].rest += 1,
-            Accessed::Interpreter => self.interpreter += 1,
-            Accessed::Memory => self.memory += 1,
+            Accessed::Elsewhere(place) => *self.elsewhere.entry(place).or_default() += 1,
             Accessed::Unknown => self.unknown += 1,
             Accessed::Nothing => {}
         }
@@ -147,8 +144,7 @@ impl Refcounts {
             held_up: objects.iter().map(|object| object.samples).sum(),
             mutex,
             header,
-            interpreter: self.interpreter,
-            memory: self.memory,
+            elsewhere: self.elsewhere.clone(),
             unknown: self.unknown,
             objects,
         }

@@ -483,15 +483,19 @@ pub struct CountedLine {
     pub objects: Vec<String>,
 }
 
-/// Parts of the CPU time in which threads were held up by other memory that they share.
+/// Parts of the CPU time that other atomic operations take. Whether others use that memory, too, is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Elsewhere {
     /// By the locks in objects that critical sections take.
     pub object_mutex: f64,
     /// By the rest of the headers of objects whose counts are fought for.
     pub header: f64,
-    /// By atomic operations on the interpreter's own data.
+    /// By atomic operations on the interpreter's own data: its cache of methods, its queues, states of threads.
     pub interpreter: f64,
+    /// By atomic operations on the keys of dicts, which instances of a class share.
+    pub dict_keys: f64,
+    /// By atomic operations on objects, behind their headers.
+    pub content: f64,
     /// By other atomic operations.
     pub memory: f64,
     /// By an access of which it cannot be told which memory it was to.

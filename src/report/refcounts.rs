@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::event::Counting;
+use crate::event::{Counting, Place};
 use crate::export::label::frame_label;
 use crate::intern::StackId;
 use crate::profile::{Mode, Profile};
@@ -22,6 +22,7 @@ const DEVIATIONS: f64 = 1.96;
 pub(super) fn refcounts(profile: &Profile) -> Refcounts {
     let summary = profile.refcounts.summary();
     let fraction = |samples: u64| ratio(samples, summary.samples);
+    let elsewhere = |place| fraction(summary.elsewhere.get(&place).copied().unwrap_or(0));
     let cpu_fraction = fraction(summary.held_up);
     let spread = match summary.samples {
         0 => 0.0,
@@ -38,8 +39,10 @@ pub(super) fn refcounts(profile: &Profile) -> Refcounts {
         elsewhere: Elsewhere {
             object_mutex: fraction(summary.mutex),
             header: fraction(summary.header),
-            interpreter: fraction(summary.interpreter),
-            memory: fraction(summary.memory),
+            interpreter: elsewhere(Place::Interpreter),
+            dict_keys: elsewhere(Place::DictKeys),
+            content: elsewhere(Place::Content),
+            memory: elsewhere(Place::Memory),
             unknown: fraction(summary.unknown),
         },
     }

@@ -93,7 +93,7 @@ fn the_text_says_whose_count_it_is() {
     Give each thread an object of its own; 3.14 counts fewer uses of local
       variables.
 
-    Other memory that threads share, in % of the CPU time (atomic operations)
+    Other atomic operations, in % of the CPU time, whether shared or not
     objects' own locks 2.0 %
     ");
 }

@@ -7,7 +7,9 @@ use rustc_hash::FxHashMap;
 
 use super::registry::{Registry, Sink};
 use super::search::{MOST_SEARCHES, Search};
-use crate::event::{Accessed, Counting, Event, HeaderPart, Nanos, ObjectId, ObjectInfo, Pid, ProcessId, ThreadId};
+use crate::event::{
+    Accessed, Counting, Event, HeaderPart, Nanos, ObjectId, ObjectInfo, Pid, Place, ProcessId, ThreadId,
+};
 use crate::intern::StackId;
 use crate::refcount::access::{Function, Operand, Registers};
 use crate::target::functions::Functions;
@@ -27,8 +29,10 @@ const MOST_FUNCTIONS: usize = 1 << 12;
 const WORTH_A_NAME: u32 = 3;
 /// Objects begin at multiples of this.
 const ALIGNMENT: u64 = 16;
-/// No state of a runtime or an interpreter is larger.
+/// No state of a runtime or an interpreter is larger, no state of a thread, and no object with fields of its own.
 const MOST_STATE: u64 = 1 << 20;
+const MOST_THREAD_STATE: u64 = 4096;
+const MOST_CONTENT: u64 = 1024;
 
 /// A sample's registers, and whose they are.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +110,7 @@ impl Accesses {
                 self.header(memory, layout, registry, address, operand, at, sink)
             });
             header.unwrap_or_else(|| match operands.first() {
-                Some(operand) => self.elsewhere(registry, operand, registers),
+                Some(operand) => self.elsewhere(memory, layout, registry, operand, registers),
                 None => Accessed::Nothing,
             })
         });
@@ -114,17 +118,37 @@ impl Accesses {
     }
 
     /// What an access is that is not one to the header of an object.
-    fn elsewhere(&self, registry: &Registry, operand: &Operand, registers: &Registers) -> Accessed {
+    fn elsewhere(
+        &self,
+        memory: &impl Memory,
+        layout: &Layout,
+        registry: &Registry,
+        operand: &Operand,
+        registers: &Registers,
+    ) -> Accessed {
         let Some(address) = operand.address(registers) else { return Accessed::Unknown };
         if !operand.atomic {
             return Accessed::Nothing;
         }
-        let interpreters = registry.interpreters.iter().map(|interpreter| interpreter.addr);
-        let within = |start: u64| address.wrapping_sub(start) < MOST_STATE;
-        match interpreters.chain([self.runtime]).any(within) {
-            true => Accessed::Interpreter,
-            false => Accessed::Memory,
-        }
+        let objects = Objects { memory, layout };
+        let slots = registry.threads.iter().flat_map(|thread| &thread.slots);
+        let mut states = registry.interpreters.iter().map(|interpreter| interpreter.addr).chain([self.runtime]);
+        let within = |start: u64, len: u64| address.wrapping_sub(start) < len;
+        let keys = if operand.size == 1 { address.wrapping_sub(header::GC_BITS) } else { address };
+        let is_object = |base: u64| within(base, MOST_CONTENT) && objects.type_name_of(base).is_some();
+        Accessed::Elsewhere(
+            if states.any(|start| within(start, MOST_STATE))
+                || slots.map(|slot| slot.reader.tstate()).any(|start| within(start, MOST_THREAD_STATE))
+            {
+                Place::Interpreter
+            } else if keys.is_multiple_of(ALIGNMENT) && objects.is_dict_keys(keys) {
+                Place::DictKeys
+            } else if operand.base(registers).is_some_and(is_object) {
+                Place::Content
+            } else {
+                Place::Memory
+            },
+        )
     }
 
     /// What the instructions access that may have been the last before `ip`.

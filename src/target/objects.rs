@@ -187,6 +187,17 @@ impl<M: Memory> Objects<'_, M> {
         Ok(found.filter(|entry| entry.key != 0 && entry.value != 0).collect())
     }
 
+    /// Whether there is a table of keys at `addr` (3.11 and later). Mirrors `PyDictKeysObject`: dk_refcnt, dk_log2_size @8,
+    /// dk_log2_index_bytes @9, dk_kind @10, dk_usable @16, dk_nentries @24.
+    pub fn is_dict_keys(&self, addr: u64) -> bool {
+        let mut header = [0; 32];
+        if self.memory.read(addr, &mut header).is_err() || !(3..=24).contains(&header[8]) || header[10] > 2 {
+            return false;
+        }
+        let (usable, entries) = (u64_at(&header, 16), u64_at(&header, 24));
+        header[9] >= header[8] && usable.saturating_add(entries) <= 1 << header[8]
+    }
+
     /// The value under a string key. All keys are compared by one batch of reads.
     pub fn lookup(&self, entries: &[DictEntry], name: &str) -> Result<Option<u64>, ObjectError> {
         let o = &self.layout.object;

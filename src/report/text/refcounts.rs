@@ -106,6 +106,8 @@ fn elsewhere(refcounts: &Refcounts, text: &mut Text) {
         ("objects' own locks", elsewhere.object_mutex),
         ("the rest of those objects' headers", elsewhere.header),
         ("the interpreter's own data", elsewhere.interpreter),
+        ("keys of dicts", elsewhere.dict_keys),
+        ("objects behind their headers", elsewhere.content),
         ("other memory", elsewhere.memory),
     ];
     let parts: Vec<String> = parts
@@ -114,7 +116,7 @@ fn elsewhere(refcounts: &Refcounts, text: &mut Text) {
         .map(|(name, part)| format!("{name} {}", percent(*part)))
         .collect();
     if !parts.is_empty() {
-        text.heading("Other memory that threads share, in % of the CPU time (atomic operations)");
+        text.heading("Other atomic operations, in % of the CPU time, whether shared or not");
         text.line(wrap(&parts.join("; "), "  ", WIDTH));
     }
 }
