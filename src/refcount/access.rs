@@ -290,6 +290,19 @@ mod tests {
         assert_eq!(operands[3].len(), 1, "a return does not go on there");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_can_be_decoded(code in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let len = code.len() as u64;
+            let function = Function::decode(START, code);
+            for ip in START..START + len + 1 {
+                for operand in function.before(ip) {
+                    operand.address(&registers(&[]));
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_access_and_what_is_nobody_elses() {
         // lea 0x10(%rax), %rcx; nopw 0(%rax,%rax); mov %fs:0x10(%rax), %rdx; call *0x10(%rax)

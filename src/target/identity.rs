@@ -67,8 +67,10 @@ impl<M: Memory> Objects<'_, M> {
             // func_globals, func_builtins, func_name, func_qualname
             "function" => self.string(word(fields + 24)?).ok(),
             "method" => {
+                // Of a method only of a function: what is read may be a circle.
                 let function = word(fields)?;
-                self.own_name(function, &self.type_name_of(function)?)
+                self.type_name_of(function).filter(|name| name == "function")?;
+                self.own_name(function, "function")
             }
             // m_ml, whose first field is ml_name
             "builtin_function_or_method" | "builtin_method" => self.text(self.memory.u64(word(fields)?).ok()?),

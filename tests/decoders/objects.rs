@@ -1,5 +1,6 @@
 //! Single objects: strings, bytes, dicts and attributes, whole and as any bytes whatsoever.
 
+use gilscope::target::identity::Header;
 use gilscope::target::memory::{Image, Memory};
 use gilscope::target::objects::Objects;
 use proptest::prelude::*;
@@ -17,6 +18,13 @@ pub fn look_at(memory: &impl Memory, kind: Kind, layout: &gilscope::target::layo
     let _ = objects.type_name(addr);
     let _ = objects.module_variable(addr, "_active");
     let _ = objects.attribute(addr, "_name");
+    let _ = Header::read(memory, addr);
+    let _ = objects.is_dict_keys(addr);
+    for type_name in ["function", "method", "builtin_method", "code", "module", "type", "str", "int", "float", "set"]
+    {
+        let _ = objects.own_name(addr, type_name);
+        let _ = objects.len(addr, type_name);
+    }
     if let Ok(entries) = objects.dict(addr) {
         assert!(entries.len() <= 1 << 17, "{kind:?}");
         let _ = objects.lookup(&entries, "threading");
