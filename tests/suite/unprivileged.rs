@@ -20,10 +20,14 @@ struct Place {
     home: Option<PathBuf>,
 }
 
-/// Made once; `None` (and a word) where it cannot be.
+/// With an interpreter that has a GIL. Made once; `None` (and a word) where it cannot be.
 fn place() -> Option<&'static Place> {
     static PLACE: OnceLock<Option<Place>> = OnceLock::new();
-    let make = || {
+    PLACE.get_or_init(|| Place::make(&["3.11", "3.12", "3.13", "3.10", "3.9", "3.8"])).as_ref()
+}
+
+impl Place {
+    fn make(labels: &[&str]) -> Option<Place> {
         if !is_root("being an ordinary user") {
             return None;
         }
@@ -43,20 +47,18 @@ fn place() -> Option<&'static Place> {
             let works = nobody().arg("env").arg(python).args(["-c", "0"]).output();
             works.is_ok_and(|output| output.status.success())
         };
-        let labels = ["3.11", "3.12", "3.13", "3.10", "3.9", "3.8"];
-        if let Some(python) = labels.into_iter().flat_map(Python::all).find(readable) {
+        if let Some(python) = labels.iter().copied().flat_map(Python::all).find(readable) {
             return Some(Place { folder, python: python.exe().unwrap().to_owned(), home: None });
         }
         // Below a home folder: a copy will do.
-        let python = labels.into_iter().flat_map(Python::all).find_map(Python::exe)?;
+        let python = labels.iter().copied().flat_map(Python::all).find_map(Python::exe)?;
         let home = python.parent()?.parent()?;
         let copy = folder.path().join("python");
         let mut command = Command::new("cp");
         command.arg("-a").arg(home).arg(&copy);
         run(command).ok();
         Some(Place { python: copy.join("bin").join(python.file_name()?), home: Some(copy), folder })
-    };
-    PLACE.get_or_init(make).as_ref()
+    }
 }
 
 /// A command as `nobody`.
@@ -143,6 +145,27 @@ fn without_privilege_it_is_memory_mode_and_kernel_mode_says_what_it_needs() {
     assert_denied(&done, &["kernel mode needs", "CAP_BPF", "CAP_PERFMON", "as root", "setcap cap_bpf,cap_perfmon"]);
     assert!(!done.stdout.contains("READY"), "the program was started: {}", done.stdout);
     assert!(!out.exists());
+}
+
+/// The kernel allows perf events of one's own threads, or says that it does not.
+#[test]
+fn reference_counts_need_no_privilege() {
+    let Some(place) = Place::make(&["3.13t"]) else { return };
+    let out = place.out("counts.report.json");
+    let mut command = place.gilscope();
+    command.env_remove("GILSCOPE_MODE").args(["record", "-r", "500", "-o"]).arg(&out).arg("--");
+    command.arg(&place.python).arg(place.script("counts.py")).args(["method", "1.5"]);
+    run(command).ok();
+    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    assert_eq!(report["session"]["mode"], "memory");
+    let counts = &report["refcounts"];
+    let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
+    if paranoid.trim().parse().unwrap_or(4) > 2 {
+        assert!(counts["unavailable"].as_str().unwrap().contains("perf_event_paranoid"), "{counts:#}");
+        assert!(report["session"]["degraded"].to_string().contains("what reference counts cost"), "{report:#}");
+        return;
+    }
+    assert!(counts["samples"].as_u64().unwrap() > 50 && counts["objects"][0]["type"] == "Shared", "{counts:#}");
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn spinning_is_put_down_to_its_lock() {
             let spun = |arguments: &[&str]| -> (f64, f64) {
                 let folder = folder();
                 let out = folder.path().join("out.report.json");
-                let program = python.script("spin.py", arguments);
+                let program = python.script("contend.py", arguments);
                 run(support::recording(&out, &["--mode", "kernel", "-r", "2000"], &program)).ok();
                 let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
                 let locks = report["locks"].as_array().unwrap();
