@@ -257,7 +257,7 @@ pub enum Event {
         /// How many.
         count: u64,
     },
-    /// An object was met whose reference count threads access, or more is known of it (free-threaded builds).
+    /// An object was met whose reference count several threads access, or more is known of it (free-threaded builds).
     Object {
         /// Its handle, given out in ascending order.
         object: ObjectId,
@@ -265,7 +265,8 @@ pub enum Event {
         info: Arc<ObjectInfo>,
     },
     /// What memory a thread was held up by that was found on a CPU (free-threaded builds). There is one for each sample
-    /// that was looked at in this way: together they are the CPU time.
+    /// that was looked at in this way: together they are the CPU time. It may come late: that a count is shared shows
+    /// when a second thread is found at it.
     Access {
         /// When.
         at: Nanos,
@@ -550,8 +551,6 @@ pub enum Accessed {
     Header {
         /// Of this object.
         object: ObjectId,
-        /// Which part.
-        part: HeaderPart,
     },
     /// By an atomic operation, something else.
     Elsewhere(Place),
@@ -561,9 +560,11 @@ pub enum Accessed {
     Nothing,
 }
 
-/// Memory that is not an object's header.
+/// Memory that is no reference count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
+    /// The lock of an object that critical sections take.
+    ObjectMutex,
     /// The data of the runtime, an interpreter or a thread: the cache of methods, queues, states.
     Interpreter,
     /// The keys of a dict, which all instances of a class share: their count or their lock.
@@ -572,15 +573,6 @@ pub enum Place {
     Content,
     /// Any other.
     Memory,
-}
-
-/// A part of an object's header that is not its reference count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HeaderPart {
-    /// `ob_mutex`: the lock that critical sections take.
-    Mutex,
-    /// `ob_type`, `ob_gc_bits`, `ob_flags`.
-    Other,
 }
 
 /// How an object's references are counted (free-threaded builds).

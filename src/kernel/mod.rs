@@ -206,6 +206,7 @@ impl Kernel {
             tids.into_iter().filter_map(|tid| Some((tid, self.threads.get(&(tid as u32), 0).ok()?))).collect();
         states.iter().for_each(|(_, state)| traced.touch(state, now));
         traced.look(now, sink, &mut self.forget);
+        traced.finish(sink);
         for (tid, state) in &states {
             traced.close(*tid, state, now, sink);
             let _ = self.threads.remove(&(*tid as u32));

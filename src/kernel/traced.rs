@@ -8,7 +8,7 @@ use super::stacks::Stacks;
 use crate::event::{Event, GilGlimpse, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake};
 use crate::intern::StackId;
 use crate::sampler::Process;
-use crate::sampler::accesses::{self, Accesses};
+use crate::sampler::accesses::{self, Accesses, Eyes};
 use crate::sampler::gils::Gils;
 use crate::sampler::locks::{At, KnownLocks};
 use crate::sampler::naming::Naming;
@@ -165,7 +165,7 @@ impl Traced {
         self.records = records;
         let Traced { locks, accesses, memory, layout, registry, .. } = self;
         locks.name(memory, layout, registry, now, sink);
-        accesses.name(memory, layout, registry, now, sink);
+        accesses.name(Eyes { memory, layout, registry }, now, sink);
     }
 
     fn thread(&mut self, tid: Tid, at: Nanos, sink: &mut Sink<'_>) -> ThreadId {
@@ -275,7 +275,7 @@ impl Traced {
         let registers = Some(registers).filter(|_| has(flag::IN_USER));
         let Traced { accesses, memory, layout, registry, .. } = self;
         let at = accesses::At { at, thread, stack };
-        accesses.sample(memory, layout, registry, at, registers, sink);
+        accesses.sample(Eyes { memory, layout, registry }, at, registers, sink);
     }
 
     fn exit(&mut self, tid: Tid, account: crate::event::Account, sink: &mut Sink<'_>) {
@@ -300,6 +300,11 @@ impl Traced {
         let thread = self.thread(tid, now, sink);
         sink.events.push(Event::Account { thread, account });
         sink.events.push(Event::ThreadExited { at: now, thread, cpu_ns: account.on_cpu_ns });
+    }
+
+    /// No more records come.
+    pub fn finish(&mut self, sink: &mut Sink<'_>) {
+        self.accesses.finish(sink);
     }
 
     /// Makes sure that the stack under way of a thread can be named.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Accessed, CountOp, Counting, HeaderPart, ObjectId, ObjectInfo, Place, ThreadId};
+use crate::event::{Accessed, CountOp, Counting, ObjectId, ObjectInfo, Place, ThreadId};
 use crate::intern::StackId;
 
 /// Of the thread that is found most often at a count, at most so many times the samples of all others are believed to be
@@ -31,7 +31,7 @@ pub struct Refcounts {
 struct Object {
     info: Arc<ObjectInfo>,
     counts: FxHashMap<Use, u64>,
-    mutex: u64,
+    /// Samples at the rest of its header.
     rest: u64,
 }
 
@@ -51,8 +51,6 @@ pub struct Summary {
     pub samples: u64,
     /// Those of them that found a thread held up by a reference count that others use.
     pub held_up: u64,
-    /// Held up by an object's own lock.
-    pub mutex: u64,
     /// By something else in the header of an object whose count is fought for.
     pub header: u64,
     /// By an atomic operation on something else.
@@ -87,7 +85,7 @@ impl Refcounts {
             Some(known) => known.info = info.clone(),
             None => {
                 debug_assert_eq!(object.0 as usize, self.objects.len());
-                self.objects.push(Object { info: info.clone(), counts: FxHashMap::default(), mutex: 0, rest: 0 });
+                self.objects.push(Object { info: info.clone(), counts: FxHashMap::default(), rest: 0 });
             }
         }
     }
@@ -100,8 +98,7 @@ impl Refcounts {
                 let used = Use { thread, stack, op, atomic };
                 *self.objects[object.0 as usize].counts.entry(used).or_default() += 1;
             }
-            Accessed::Header { object, part: HeaderPart::Mutex } => self.objects[object.0 as usize].mutex += 1,
-            Accessed::Header { object, part: HeaderPart::Other } => self.objects[object.0 as usize].rest += 1,
+            Accessed::Header { object } => self.objects[object.0 as usize].rest += 1,
             Accessed::Elsewhere(place) => *self.elsewhere.entry(place).or_default() += 1,
             Accessed::Unknown => self.unknown += 1,
             Accessed::Nothing => {}
@@ -130,9 +127,8 @@ impl Refcounts {
     /// What all of it amounts to.
     pub fn summary(&self) -> Summary {
         let mut objects = Vec::new();
-        let (mut mutex, mut header) = (0, 0);
+        let mut header = 0;
         for object in &self.objects {
-            mutex += object.mutex;
             if let Some(summary) = object.summary() {
                 header += object.rest;
                 objects.push(summary);
@@ -142,7 +138,6 @@ impl Refcounts {
         Summary {
             samples: self.samples,
             held_up: objects.iter().map(|object| object.samples).sum(),
-            mutex,
             header,
             elsewhere: self.elsewhere.clone(),
             unknown: self.unknown,

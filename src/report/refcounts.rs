@@ -37,7 +37,7 @@ pub(super) fn refcounts(profile: &Profile) -> Refcounts {
         types: types(&summary),
         lines: lines(profile, &summary),
         elsewhere: Elsewhere {
-            object_mutex: fraction(summary.mutex),
+            object_mutex: elsewhere(Place::ObjectMutex),
             header: fraction(summary.header),
             interpreter: elsewhere(Place::Interpreter),
             dict_keys: elsewhere(Place::DictKeys),

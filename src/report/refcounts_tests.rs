@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fixture;
 use super::*;
-use crate::event::{Accessed, CountOp, Counting, Event, HeaderPart, Nanos, ObjectId, ObjectInfo, ProcessId};
+use crate::event::{Accessed, CountOp, Counting, Event, Nanos, ObjectId, ObjectInfo, Place, ProcessId};
 use crate::export::{Format, Options, View, write};
 use crate::profile::Mode;
 
@@ -35,7 +35,7 @@ fn shared() -> Profile {
     profile.push(&object(SETTINGS, "dict", Some("app.settings"), Counting::Biased));
     let at = Nanos(5_000 * fixture::MS);
     let count = |object, op, atomic| Accessed::Count { object, op, atomic };
-    let header = Accessed::Header { object: SETTINGS, part: HeaderPart::Mutex };
+    let mutex = Accessed::Elsewhere(Place::ObjectMutex);
     for (thread, accessed, times) in [
         (1, count(SETTINGS, CountOp::Incref, true), 100),
         (2, count(SETTINGS, CountOp::Decref, true), 120),
@@ -43,7 +43,7 @@ fn shared() -> Profile {
         (1, count(NONE, CountOp::Incref, false), 50),
         (2, count(NONE, CountOp::Incref, false), 50),
         (1, count(OWN, CountOp::Incref, false), 50),
-        (2, header, 20),
+        (2, mutex, 20),
         (1, Accessed::Nothing, 530),
     ] {
         for _ in 0..times {

@@ -22,11 +22,12 @@ mod quiet;
 mod registers;
 pub mod registry;
 mod search;
+mod shared;
 pub mod stack;
 pub mod thread;
 pub mod tree;
 
-use self::accesses::Accesses;
+use self::accesses::{Accesses, Eyes};
 use self::code::CodeCache;
 use self::gils::Gils;
 use self::locks::{At, KnownLocks};
@@ -211,6 +212,9 @@ impl Sampler {
     /// Announces the end of all threads: the process has ended, or recording stops.
     pub fn finish(&mut self, now: Nanos, sink: &mut Sink<'_>) {
         self.stopper.release();
+        if let Some((_, accesses)) = &mut self.accesses {
+            accesses.finish(sink);
+        }
         for thread in self.registry.threads.drain(..) {
             sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
         }
@@ -385,9 +389,9 @@ impl Sampler {
         for sample in register_samples.drain(..) {
             let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == sample.tid) else { continue };
             let at = accesses::At { at: sample.at, thread: thread.id, stack: thread.stack };
-            accesses.sample(memory, layout, registry, at, sample.registers.as_ref(), sink);
+            accesses.sample(Eyes { memory, layout, registry }, at, sample.registers.as_ref(), sink);
         }
-        accesses.name(memory, layout, registry, now, sink);
+        accesses.name(Eyes { memory, layout, registry }, now, sink);
     }
 
     /// Finds out for which locks threads wait, and who holds those that tell it.
