@@ -13,17 +13,23 @@ use crate::profile::Profile;
 use crate::report::{Blame, Report};
 
 mod chrome;
+mod coarse;
 mod collapsed;
+mod contended;
 #[cfg(test)]
 mod fixture;
 mod flamegraph;
 mod frames;
 mod gapless;
 pub mod label;
+mod perfetto;
+mod pprof;
 mod slices;
 mod speedscope;
+mod tracks;
 mod view;
 
+pub use coarse::Merged;
 pub use view::{Unit, View};
 
 /// A file format.
@@ -37,6 +43,10 @@ pub enum Format {
     Speedscope,
     /// JSON trace events for Perfetto and chrome://tracing
     Chrome,
+    /// Perfetto's own format, with stacks of waits
+    Perfetto,
+    /// pprof, gzipped, of one view
+    Pprof,
     /// The report as JSON, for programs and for gilscope report
     Report,
 }
@@ -45,13 +55,17 @@ impl Format {
     /// The format a file name asks for by its suffix; `None` when it asks for none that is written here.
     pub fn from_path(path: &Path) -> Option<Format> {
         // The longer suffix first; `None` is for the names that other outputs of gilscope use.
-        const SUFFIXES: [(&str, Option<Format>); 8] = [
+        const SUFFIXES: [(&str, Option<Format>); 12] = [
             (".svg", Some(Format::Svg)),
             (".collapsed", Some(Format::Collapsed)),
             (".folded", Some(Format::Collapsed)),
             (".txt", Some(Format::Collapsed)),
             (".speedscope.json", Some(Format::Speedscope)),
             (".report.json", Some(Format::Report)),
+            (".pftrace", Some(Format::Perfetto)),
+            (".perfetto-trace", Some(Format::Perfetto)),
+            (".pb.gz", Some(Format::Pprof)),
+            (".pprof", Some(Format::Pprof)),
             (".firefox.json", None),
             (".json", Some(Format::Chrome)),
         ];
@@ -61,7 +75,7 @@ impl Format {
 
     /// Shows when things happened, so the profile must keep its timeline ([`Profile::keep_timeline`]).
     pub fn needs_timeline(self) -> bool {
-        matches!(self, Format::Speedscope | Format::Chrome)
+        matches!(self, Format::Speedscope | Format::Chrome | Format::Perfetto)
     }
 }
 
@@ -87,6 +101,8 @@ pub struct Summary {
     pub amount: u64,
     /// The part of it whose stack could not be read.
     pub lost: u64,
+    /// What was merged to keep the file small enough to be opened.
+    pub merged: Merged,
 }
 
 impl Summary {
@@ -105,16 +121,18 @@ impl Summary {
 /// Fails when `out` does, or when the format needs a timeline and threads were recorded without one.
 pub fn write(profile: &Profile, format: Format, options: &Options, out: &mut dyn Write) -> Result<Summary> {
     let mut options = options.clone();
-    if matches!(format, Format::Chrome | Format::Report) {
+    if matches!(format, Format::Chrome | Format::Perfetto | Format::Report) {
         options.view = View::Wall;
     }
-    let summary = Summary::of(profile, &options);
+    let mut summary = Summary::of(profile, &options);
     let mut out = io::BufWriter::new(out);
     match format {
         Format::Svg => flamegraph::write(profile, &options, summary, &mut out)?,
         Format::Collapsed => collapsed::write(profile, &options, &mut out)?,
         Format::Speedscope => speedscope::write(profile, &options, &mut out)?,
-        Format::Chrome => chrome::write(profile, &options, &mut out)?,
+        Format::Chrome => summary.merged = chrome::write(profile, &options, &mut out)?,
+        Format::Perfetto => summary.merged = perfetto::write(profile, &options, &mut out)?,
+        Format::Pprof => pprof::write(profile, &options, &mut out)?,
         Format::Report => report(profile, &options, &mut out)?,
     }
     out.flush()?;
@@ -167,12 +185,13 @@ mod tests {
         let profile = fixture::profile();
         let count = |view, idle| {
             let options = Options { view, idle, ..Options::default() };
-            write(&profile, Format::Collapsed, &options, &mut io::sink()).unwrap()
+            let summary = write(&profile, Format::Collapsed, &options, &mut io::sink()).unwrap();
+            (summary.amount, summary.lost)
         };
-        assert_eq!(count(View::Cpu, false), Summary { amount: 6, lost: 1 });
-        assert_eq!(count(View::Cpu, true), Summary { amount: 14, lost: 2 });
-        assert_eq!(count(View::Wall, false), Summary { amount: 14, lost: 2 });
-        assert_eq!(count(View::GilHold, false), Summary { amount: 5, lost: 1 });
+        assert_eq!(count(View::Cpu, false), (6, 1));
+        assert_eq!(count(View::Cpu, true), (14, 2));
+        assert_eq!(count(View::Wall, false), (14, 2));
+        assert_eq!(count(View::GilHold, false), (5, 1));
         assert_eq!(profile.samples(), 14);
         // The trace has them all, whatever the view.
         let options = Options { view: View::GilHold, ..Options::default() };
