@@ -30,6 +30,8 @@ pub enum Command {
     Dump(DumpArgs),
     /// Print what a saved report says: who waited for the GIL, who held it meanwhile, and what is wrong.
     Report(ReportArgs),
+    /// Draw what changed between two recordings: a flame graph, red where there is more, blue where there is less.
+    Diff(DiffArgs),
     /// Say what can be measured on this machine, what cannot, and what to do about it.
     Doctor(DoctorArgs),
 }
@@ -45,7 +47,8 @@ pub struct RecordArgs {
     #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
     pub pid: Option<Pid>,
     /// Where to write; `-` is standard output. Its suffix picks the format: .svg flame graph, .collapsed or .txt
-    /// folded stacks, .speedscope.json, .json Chrome trace, .report.json report [default: gilscope-NAME-PID.svg].
+    /// folded stacks, .speedscope.json, .json Chrome trace, .pftrace Perfetto, .firefox.json Firefox Profiler, .pb.gz
+    /// pprof, .report.json report [default: gilscope-NAME-PID.svg].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The format, if the suffix does not say.
@@ -135,6 +138,21 @@ pub struct ReportArgs {
     /// Whether headings are bold: where there is a terminal (auto), always, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
     pub color: ColorChoice,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Before: folded stacks (record -o NAME.collapsed).
+    pub before: PathBuf,
+    /// After: the same, of the same view.
+    pub after: PathBuf,
+    /// Where to write; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", default_value = "gilscope-diff.svg")]
+    pub output: PathBuf,
+    /// Compare amounts instead of shares of the whole.
+    #[arg(long)]
+    pub absolute: bool,
 }
 
 /// Arguments of `doctor`.

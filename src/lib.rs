@@ -6,10 +6,11 @@
 //! - [`event`]: what collectors say; everything after it is pure;
 //! - [`profile`]: everything learned, made of events; `gil` understands the GIL;
 //! - [`report`]: what it amounts to, and what is wrong; [`export`]: flame graphs and traces of it;
-//! - `session`, [`record`], [`dump`], [`report_command`], [`doctor`]: what the commands do.
+//! - `session`, [`record`], [`dump`], [`report_command`], [`diff_command`], [`doctor`]: what the commands do.
 
 pub mod cli;
 pub mod contention;
+pub mod diff_command;
 pub mod doctor;
 pub mod dump;
 pub mod event;

@@ -187,7 +187,7 @@ fn report(
     for degraded in &session.degraded {
         line(format!("note: {degraded}"));
     }
-    if matches!(format, Format::Report | Format::Chrome) {
+    if format.has_all() {
         // They have it all.
     } else if summary.amount == 0 {
         line(match profile.samples() {
@@ -207,6 +207,9 @@ fn report(
                 format!("{:.3} s of thread time are in the view ({})", summary.amount as f64 / 1e6, view_name(args))
             }
         });
+    }
+    if summary.merged.slices > 0 {
+        line(summary.merged.to_string());
     }
     line(format!("written to {}", written.display()));
     let tables = text(&Report::of(profile, args.blame), args.blame, bold(args.color, stderr().is_terminal()));
@@ -229,12 +232,12 @@ fn format(args: &RecordArgs) -> Result<Format> {
     match args.format.or_else(|| Format::from_path(path)) {
         Some(format) => Ok(format),
         None if path == Path::new("-") && std::io::stdout().is_terminal() => {
-            bail!("say which --format to print (collapsed, speedscope, chrome, svg, report)")
+            bail!("say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, report)")
         }
         None if path == Path::new("-") => Ok(Format::Collapsed),
         None => bail!(
             "the name {} does not say which format to write: end it in .svg, .collapsed, .txt, .speedscope.json, \
-             .json or .report.json, or give --format",
+             .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
             path.display()
         ),
     }

@@ -4,9 +4,11 @@
 //! A viewer needs a few hundred bytes for each slice, and a busy program switches threads 100,000 times a second.
 //! What is merged still has its place and its length, and says what it stands for.
 
+use std::fmt;
 use std::ops::Range;
 
 use crate::event::Nanos;
+use crate::report::text::units::duration;
 
 /// What was merged in an output, to be told with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,19 @@ pub struct Merged {
     pub into: u64,
     /// So many hand-overs have no arrow, because it would have led from or to such a slice.
     pub arrows: u64,
+}
+
+impl fmt::Display for Merged {
+    /// What is to be said of it; nothing if nothing was merged.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Merged { shorter_than_ns, slices, into, arrows } = *self;
+        if slices == 0 {
+            return Ok(());
+        }
+        let shorter = duration(shorter_than_ns as f64 / 1e9);
+        write!(f, "to keep the file small, {slices} slices shorter than {shorter} were merged into {into}")?;
+        if arrows > 0 { write!(f, ", and {arrows} arrows between them left out") } else { Ok(()) }
+    }
 }
 
 /// Numbers and total lengths of slices, by the power of two that their length begins with.
@@ -96,6 +111,17 @@ mod tests {
         assert_eq!(grouped(&items, 10), [0..2, 2..3, 3..6, 6..7, 7..9]);
         assert_eq!(grouped(&items, 0).len(), items.len());
         assert_eq!(grouped(&[], 10), []);
+    }
+
+    #[test]
+    fn what_was_merged_is_said_in_numbers() {
+        assert_eq!(Merged::default().to_string(), "");
+        let merged = Merged { shorter_than_ns: 32_768, slices: 1000, into: 10, arrows: 3 };
+        assert_eq!(
+            merged.to_string(),
+            "to keep the file small, 1000 slices shorter than 32.8 us were merged into 10, and 3 arrows between them \
+             left out"
+        );
     }
 
     proptest::proptest! {

@@ -2,6 +2,7 @@
 //! each GIL and lock, how many waited, and arrows from who let go of it to who got it. Pure; called by the Chrome and
 //! the Perfetto trace.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use rustc_hash::FxHashSet;
@@ -162,9 +163,14 @@ impl<'p> Tracks<'p> {
         })
     }
 
+    /// What a thread did, stack by stack, without anything merged.
+    pub fn spans(&self, thread: ThreadId) -> Cow<'p, [Span]> {
+        shown(self.profile, thread, &self.timeline[thread.0 as usize])
+    }
+
     /// The stacks of a thread over time. Of neighbours that were merged, what they have in common.
     pub fn stacks(&self, thread: ThreadId) -> Vec<Span> {
-        let spans = shown(self.profile, thread, &self.timeline[thread.0 as usize]);
+        let spans = self.spans(thread);
         let grain = self.merged.shorter_than_ns;
         if grain == 0 {
             return spans.into_owned();

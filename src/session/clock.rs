@@ -9,6 +9,11 @@ pub fn now() -> Nanos {
     nanos(ClockId::Monotonic)
 }
 
+/// The time of day: nanoseconds since 1970, UTC.
+pub fn unix() -> u64 {
+    nanos(ClockId::Realtime).0
+}
+
 /// CPU time gilscope has used, in nanoseconds.
 pub fn own_cpu() -> u64 {
     nanos(ClockId::ProcessCPUTime).0

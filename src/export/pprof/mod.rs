@@ -13,11 +13,11 @@ use rustc_hash::FxHashMap;
 use crate::event::ThreadState;
 use crate::intern::{FrameId, StackId};
 use crate::profile::{Mode, Profile};
-use crate::sampler::tree::{Key, Weight};
+use crate::sampler::tree::Weight;
 
 use self::proto::{Function, Label, Line, Location, Mapping, Sample, ValueType};
 use super::label::one_line;
-use super::view::{NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
+use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE};
 use super::{Options, View};
 
 pub(super) mod proto;
@@ -35,28 +35,25 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) 
 
 fn of(profile: &Profile, options: &Options) -> proto::Profile {
     let mut builder = Builder::new(profile, options);
-    for (key, weight) in profile.tree.sorted() {
-        if options.shows(key.state) {
-            builder.sample(key, weight);
-        }
+    for item in options.items(profile) {
+        builder.sample(&item);
     }
     builder.finish()
 }
 
 /// What is counted in a view, and what the time in it is.
-fn words(profile: &Profile, options: &Options) -> (&'static str, &'static str) {
-    let waits = match profile.session.mode {
-        Mode::Kernel => "contentions",
-        // How many there were is not known.
-        Mode::Memory => "samples",
-    };
-    match options.view {
+fn words(profile: &Profile, options: &Options) -> (&'static str, Option<&'static str>) {
+    let (count, time) = match options.view {
         View::Cpu if !options.idle => ("samples", "cpu"),
         View::Cpu | View::Wall => ("samples", "wall"),
         View::GilHold => ("samples", "hold"),
-        View::GilWait | View::LockWait => (waits, "delay"),
-        View::OffCpu => (if waits == "samples" { waits } else { "waits" }, "delay"),
-    }
+        View::GilWait | View::LockWait => ("contentions", "delay"),
+        View::OffCpu => ("waits", "delay"),
+        // They are not of one rate.
+        View::Refcount => return ("samples", None),
+    };
+    // How many waits there were is known where each was measured.
+    (if profile.session.mode == Mode::Memory { "samples" } else { count }, Some(time))
 }
 
 struct Builder<'a> {
@@ -84,9 +81,10 @@ impl<'a> Builder<'a> {
         };
         builder.string("");
         let (count, time) = words(profile, options);
-        let types = [(count, "count"), (time, "nanoseconds")];
-        builder.out.sample_type = types.map(|(r#type, unit)| builder.value_type(r#type, unit)).to_vec();
-        builder.out.default_sample_type = builder.string(time);
+        let types = [Some((count, "count")), time.map(|time| (time, "nanoseconds"))];
+        builder.out.sample_type =
+            types.into_iter().flatten().map(|(r#type, unit)| builder.value_type(r#type, unit)).collect();
+        builder.out.default_sample_type = builder.string(time.unwrap_or(count));
         builder
     }
 
@@ -104,34 +102,34 @@ impl<'a> Builder<'a> {
         ValueType { r#type: self.string(r#type), unit: self.string(unit) }
     }
 
-    fn sample(&mut self, key: Key, weight: Weight) {
-        let ns = (weight.samples as f64 * self.profile.session.period_ns()).round() as u64 + weight.off_cpu_ns;
-        let value = vec![(weight.samples + weight.waits) as i64, ns as i64];
-        let mut location_id = Vec::new();
-        if let Some(leaf) = leaf(self.profile, key.state) {
-            location_id.push(self.pseudo(&leaf));
+    fn sample(&mut self, item: &Item) {
+        let Weight { samples, off_cpu_ns, waits } = item.weight;
+        let mut value = vec![(samples + waits) as i64];
+        if self.out.sample_type.len() > 1 {
+            value.push((samples as f64 * self.profile.session.period_ns()).round() as i64 + off_cpu_ns as i64);
         }
-        if key.stack == StackId::EMPTY {
-            location_id.push(self.pseudo(if key.lost { STACK_UNREADABLE } else { NO_PYTHON_FRAME }));
+        let mut location_id: Vec<u64> = item.leaf.iter().map(|leaf| self.pseudo(leaf)).collect();
+        if item.stack == StackId::EMPTY {
+            location_id.push(self.pseudo(if item.lost { STACK_UNREADABLE } else { NO_PYTHON_FRAME }));
         }
         let profile = self.profile;
-        location_id.extend(profile.stacks.frames(key.stack).map(|frame| self.frame(frame)));
+        location_id.extend(profile.stacks.frames(item.stack).map(|frame| self.frame(frame)));
         let mut roots = Vec::new();
         if self.options.threads {
-            roots.push(profile.thread_label(key.thread));
+            roots.push(profile.thread_label(item.thread));
         }
         if profile.processes.len() > 1 {
-            roots.push(profile.process_label(profile.threads[key.thread.0 as usize].process));
+            roots.push(profile.process_label(profile.threads[item.thread.0 as usize].process));
         }
         location_id.extend(roots.into_iter().map(|root| self.pseudo(&one_line(&root))));
-        let label = self.labels(key);
+        let label = self.labels(item);
         self.out.sample.push(Sample { location_id, value, label });
     }
 
     /// Who it was and what for, under the keys that others use, too.
-    fn labels(&mut self, key: Key) -> Vec<Label> {
+    fn labels(&mut self, item: &Item) -> Vec<Label> {
         let profile = self.profile;
-        let thread = &profile.threads[key.thread.0 as usize];
+        let thread = &profile.threads[item.thread.0 as usize];
         let tid = Label { key: self.string("thread id"), str: 0, num: i64::from(thread.tid) };
         let mut labels = vec![tid];
         let mut text = |builder: &mut Self, name: &str, value: &str| {
@@ -139,24 +137,23 @@ impl<'a> Builder<'a> {
             labels.push(label);
         };
         let name = thread.name.as_deref().filter(|name| !name.is_empty());
-        text(self, "thread name", name.unwrap_or(&profile.thread_label(key.thread)));
+        text(self, "thread name", name.unwrap_or(&profile.thread_label(item.thread)));
         if profile.processes.len() > 1 {
             text(self, "process", &profile.process_label(thread.process));
         }
-        text(self, "state", key.state.name());
-        if let Some(call) = key.state.syscall() {
-            text(self, "system call", &call.to_string());
-        }
-        match key.state.lock().map(|lock| profile.locks.info(lock)) {
-            Some(info) => {
+        if let Some(state) = item.state {
+            text(self, "state", state.name());
+            if let Some(call) = state.syscall() {
+                text(self, "system call", &call.to_string());
+            }
+            if let Some(info) = state.lock().map(|lock| profile.locks.info(lock)) {
                 text(self, "lock name", &info.label());
                 text(self, "lock kind", info.kind.name());
             }
-            None if key.state == ThreadState::GilWait => {
+            if state == ThreadState::GilWait {
                 text(self, "lock name", "GIL");
                 text(self, "lock kind", "gil");
             }
-            None => {}
         }
         labels
     }

@@ -67,7 +67,7 @@ fn measured_waits_are_contentions_with_their_delay() {
     measured.session.started_unix_ns = 77;
     measured.tree = Default::default();
     let stack = fixture::deep(&mut measured);
-    for (start, end) in [(10, 15), (20, 27)] {
+    for (start, end) in [(10_000, 15_000), (20_000, 27_000)] {
         measured.push(&Event::OffCpu(OffCpu {
             thread: ThreadId(1),
             start: Nanos(start),
@@ -83,7 +83,7 @@ fn measured_waits_are_contentions_with_their_delay() {
     let profile = read(&measured, &Options { view: View::GilWait, threads: true, ..Options::default() });
     assert_eq!(types(&profile), [("contentions", "count"), ("delay", "nanoseconds")]);
     let [sample] = &*profile.sample else { panic!("{:?}", profile.sample) };
-    assert_eq!(sample.value, [2, 12]);
+    assert_eq!(sample.value, [2, 12_000]);
     assert_eq!(
         shown(&profile, sample).0,
         "python app.py [100]:0;thread 101:0;a:1;b:2;c:3;[waiting for GIL]:0"
