@@ -232,7 +232,9 @@ fn format(args: &RecordArgs) -> Result<Format> {
     match args.format.or_else(|| Format::from_path(path)) {
         Some(format) => Ok(format),
         None if path == Path::new("-") && std::io::stdout().is_terminal() => {
-            bail!("say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, report)")
+            bail!(
+                "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, report)"
+            )
         }
         None if path == Path::new("-") => Ok(Format::Collapsed),
         None => bail!(

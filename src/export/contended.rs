@@ -121,8 +121,9 @@ mod tests {
         const MS: u64 = 1_000_000;
         let mut profile = Profile::default();
         fixture::start(&mut profile, 7, &[70, 71, 72, 73]);
-        let holds = [(0, 0, 10), (1, 10, 13), (2, 13, 14), (3, 14, 16), (0, 16, 17), (3, 18, 30)]
-            .map(|(thread, from, to)| Hold { start: Nanos(from * MS), end: Nanos(to * MS), thread: ThreadId(thread) });
+        let holds = [(0, 0, 10), (1, 10, 13), (2, 13, 14), (3, 14, 16), (0, 16, 17), (3, 18, 30)].map(
+            |(thread, from, to)| Hold { start: Nanos(from * MS), end: Nanos(to * MS), thread: ThreadId(thread) },
+        );
         let timeline = Timeline { holds: holds.to_vec(), ..Timeline::default() };
         let named = |from, to| holders(&profile, &timeline, Nanos(from * MS), Nanos(to * MS));
         assert_eq!(named(8, 17).unwrap(), "thread 70 3.00 ms, thread 71 3.00 ms, thread 73 2.00 ms");

@@ -157,7 +157,7 @@ impl<'p> Tracks<'p> {
     pub fn threads(&self) -> impl Iterator<Item = (ThreadId, Tid, bool)> {
         let mut used = FxHashSet::default();
         let profile = self.profile;
-        (0..).zip(&self.timeline[..]).map(move |(index, _)| {
+        (0..self.timeline.len() as u32).map(move |index| {
             let info = &profile.threads[index as usize];
             (ThreadId(index), info.tid, !used.insert((info.process, info.tid)))
         })
@@ -271,7 +271,8 @@ fn holds(one: &Contended<'_>, grain: u64, merged: &mut Merged) -> Vec<HeldBy> {
 /// The frames that two stacks share, from the outside in.
 fn in_common(stacks: &Interner, a: StackId, b: StackId) -> StackId {
     let depth = |stack| stacks.frames(stack).count();
-    let cut = |stack, by| (0..by).fold(stack, |stack, _| stacks.pop(stack).map_or(StackId::EMPTY, |(caller, _)| caller));
+    let cut =
+        |stack, by| (0..by).fold(stack, |stack, _| stacks.pop(stack).map_or(StackId::EMPTY, |(caller, _)| caller));
     let least = depth(a).min(depth(b));
     let (mut a, mut b) = (cut(a, depth(a) - least), cut(b, depth(b) - least));
     while a != b {

@@ -157,7 +157,8 @@ fn the_firefox_profiler_shows_threads_waits_and_stacks() {
         let threads = info["processes"][0]["threads"].as_array().unwrap().clone();
         let handle = |name: &str| {
             let of_name = threads.iter().filter(|thread| thread["name"] == name);
-            let busiest = of_name.max_by(|a, b| a["cpuMs"].as_f64().unwrap().total_cmp(&b["cpuMs"].as_f64().unwrap()));
+            let busiest =
+                of_name.max_by(|a, b| a["cpuMs"].as_f64().unwrap().total_cmp(&b["cpuMs"].as_f64().unwrap()));
             let thread = busiest.unwrap_or_else(|| panic!("no {name}: {info:#}"));
             (thread["threadHandle"].as_str().unwrap().to_owned(), thread["cpuMs"].as_f64().unwrap())
         };

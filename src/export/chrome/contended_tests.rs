@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::super::fixture;
-use crate::export::contended::{Contended, What};
 use super::*;
 use crate::contention::{Handoff, Hold, Timeline};
 use crate::event::{Event as Observed, GilInfo, OffCpu, Syscall, ThreadState};
+use crate::export::contended::{Contended, What};
 use crate::profile::Mode;
 
 const MS: u64 = 1_000_000;

@@ -43,23 +43,32 @@ fn build(profile: &Profile, tracks: &Tracks<'_>, options: &Options, most: u64) -
     let threads = profile.threads.iter();
     let observed: u64 = threads.map(|thread| thread.end.since(thread.start)).sum();
     let interval = (session.period_ns() as u64).max(observed / most).max(1);
-    let started = fx::ReferenceTimestamp::from_duration_since_unix_epoch(Duration::from_nanos(session.started_unix_ns));
+    let started =
+        fx::ReferenceTimestamp::from_duration_since_unix_epoch(Duration::from_nanos(session.started_unix_ns));
     let mut file = fx::Profile::new(&title(profile, options), started, fx::SamplingInterval::from_nanos(interval));
     file.set_os_name("Linux");
     // Frames have their names; there is nothing to be looked up.
     file.set_symbolicated(true);
     let categories = Categories::new(&mut file);
-    let processes: Vec<fx::ProcessHandle> = profile.processes.iter().enumerate().map(|(index, info)| {
-        let name = one_line(&profile.process_label(ProcessId(index as u32)));
-        file.add_process(&name, info.pid as u32, Timestamp::from_nanos_since_reference(0))
-    }).collect();
+    let processes: Vec<fx::ProcessHandle> = profile
+        .processes
+        .iter()
+        .enumerate()
+        .map(|(index, info)| {
+            let name = one_line(&profile.process_label(ProcessId(index as u32)));
+            file.add_process(&name, info.pid as u32, Timestamp::from_nanos_since_reference(0))
+        })
+        .collect();
     let mut frames = FrameTable::new(profile, options);
     for (thread, tid, _) in tracks.threads() {
         let info = &profile.threads[thread.0 as usize];
         let start = Timestamp::from_nanos_since_reference(info.start.since(tracks.origin));
         let is_main = tid == profile.process_of(thread).pid;
         let handle = file.add_thread(processes[info.process.0 as usize], tid as u32, start, is_main);
-        file.set_thread_name(handle, &one_line(&info.name.as_deref().map_or_else(|| format!("thread {tid}"), str::to_owned)));
+        file.set_thread_name(
+            handle,
+            &one_line(&info.name.as_deref().map_or_else(|| format!("thread {tid}"), str::to_owned)),
+        );
         file.set_thread_end_time(handle, Timestamp::from_nanos_since_reference(info.end.since(tracks.origin)));
         file.set_thread_show_markers_in_timeline(handle, true);
         let mut writer = ThreadWriter {

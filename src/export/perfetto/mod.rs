@@ -187,13 +187,15 @@ impl<W: Write> Trace<W> {
         let name = one.name(&tracks.contended);
         let track = uuid(Kind::Contended, index);
         let waiters = uuid(Kind::Waiters, index);
+        // Before the threads.
+        let rank = 2 * (index as i32 - tracks.contended.len() as i32);
         self.track(TrackDescriptor {
             uuid: track,
             name: Some(name.clone()),
             parent_uuid: Some(uuid(Kind::Process, one.process.0 as usize)),
             // Two locks can have one name.
             sibling_merge_behavior: Some(SiblingMerge::Never as i32),
-            sibling_order_rank: Some(2 * index as i32),
+            sibling_order_rank: Some(rank),
             description: Some("Who held it".to_owned()),
             ..TrackDescriptor::default()
         })?;
@@ -202,13 +204,14 @@ impl<W: Write> Trace<W> {
             name: Some(format!("{name} waiters")),
             parent_uuid: Some(uuid(Kind::Process, one.process.0 as usize)),
             sibling_merge_behavior: Some(SiblingMerge::Never as i32),
-            sibling_order_rank: Some(2 * index as i32 + 1),
+            sibling_order_rank: Some(rank + 1),
             counter: Some(CounterDescriptor { unit_name: "threads".to_owned() }),
             description: Some("How many threads waited for it".to_owned()),
             ..TrackDescriptor::default()
         })?;
         for held in &tracks.holds[index] {
-            let many = |(count, ns): (u64, u64)| vec![("count", Detail::Number(count)), ("held_ns", Detail::Number(ns))];
+            let many =
+                |(count, ns): (u64, u64)| vec![("count", Detail::Number(count)), ("held_ns", Detail::Number(ns))];
             let details = held.many.map_or_else(Vec::new, many);
             let event = TrackEvent {
                 r#type: EventType::SliceBegin as i32,
@@ -252,6 +255,7 @@ impl<W: Write> Trace<W> {
             uuid: uuid(Kind::Frames, thread.0 as usize),
             name: Some("stack".to_owned()),
             parent_uuid: Some(track),
+            description: Some("Where it was: seen now and then on the CPU, known off it".to_owned()),
             sibling_merge_behavior: Some(SiblingMerge::Never as i32),
             ..TrackDescriptor::default()
         })

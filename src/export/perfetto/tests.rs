@@ -79,7 +79,8 @@ fn a_thread_has_states_and_frames_below_them() {
     assert_eq!(described[&uuid(Kind::Process, 1)].process.as_ref().unwrap().cmdline, ["python;", "x"]);
     assert_eq!(packets[0].sequence_flags, proto::INCREMENTAL_STATE_CLEARED);
     // A stack is written once, however many waits have it.
-    let stacks: usize = packets.iter().flat_map(|packet| &packet.interned_data).map(|data| data.callstacks.len()).sum();
+    let stacks: usize =
+        packets.iter().flat_map(|packet| &packet.interned_data).map(|data| data.callstacks.len()).sum();
     assert_eq!(stacks, 2);
 }
 

@@ -202,13 +202,8 @@ impl<'a> Builder<'a> {
         let session = &self.profile.session;
         let command = self.profile.processes.first().map(|info| one_line(&info.command.join(" ")));
         let filename = self.string(&command.unwrap_or_default());
-        let known = Mapping {
-            id: MAPPING,
-            filename,
-            has_functions: true,
-            has_filenames: true,
-            has_line_numbers: true,
-        };
+        let known =
+            Mapping { id: MAPPING, filename, has_functions: true, has_filenames: true, has_line_numbers: true };
         self.out.mapping.push(known);
         self.out.time_nanos = session.started_unix_ns as i64;
         self.out.duration_nanos = session.end.since(session.start) as i64;

@@ -52,8 +52,12 @@ fn samples_count_and_last_a_period_each() {
     let all: Vec<_> = profile.sample.iter().map(|sample| shown(&profile, sample)).collect();
     let (frames, labels) = all.iter().find(|(frames, _)| frames.ends_with("[native]:0")).unwrap();
     assert_eq!(frames, "python app.py [100]:0;main:10;work:21;[native]:0");
-    let expected =
-        [("process", "python app.py [100]"), ("state", "native"), ("thread id", "100"), ("thread name", "MainThread")];
+    let expected = [
+        ("process", "python app.py [100]"),
+        ("state", "native"),
+        ("thread id", "100"),
+        ("thread name", "MainThread"),
+    ];
     assert_eq!(*labels, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
     let (_, labels) = all.iter().find(|(frames, _)| frames.ends_with("[waiting for GIL]:0")).unwrap();
     assert_eq!((&*labels["lock name"], &*labels["lock kind"]), ("GIL", "gil"));
@@ -84,10 +88,7 @@ fn measured_waits_are_contentions_with_their_delay() {
     assert_eq!(types(&profile), [("contentions", "count"), ("delay", "nanoseconds")]);
     let [sample] = &*profile.sample else { panic!("{:?}", profile.sample) };
     assert_eq!(sample.value, [2, 12_000]);
-    assert_eq!(
-        shown(&profile, sample).0,
-        "python app.py [100]:0;thread 101:0;a:1;b:2;c:3;[waiting for GIL]:0"
-    );
+    assert_eq!(shown(&profile, sample).0, "python app.py [100]:0;thread 101:0;a:1;b:2;c:3;[waiting for GIL]:0");
     assert_eq!(profile.time_nanos, 77);
 }
 
