@@ -71,7 +71,7 @@ for packet in trace.packet:
 def label(track):
     return {
         "name": track.name,
-        "parent": track.parent_uuid,
+        "parent": str(track.parent_uuid),
         "pid": track.process.pid or track.thread.pid,
         "tid": track.thread.tid,
         "thread": track.thread.thread_name,
@@ -84,23 +84,25 @@ def label(track):
 events.sort(key=lambda event: event[0])
 opened, slices, counters, flows = {}, [], [], {}
 for at, event, name, texts, stack in events:
-    stacked = opened.setdefault(event.track_uuid, [])
+    # Ids as strings: they do not fit the numbers of JSON.
+    track = str(event.track_uuid)
+    stacked = opened.setdefault(track, [])
     if event.type == pb.TrackEvent.TYPE_SLICE_BEGIN:
-        one = {"track": event.track_uuid, "name": name, "start": at, "depth": len(stacked), "args": texts, "stack": stack}
+        one = {"track": track, "name": name, "start": at, "depth": len(stacked), "args": texts, "stack": stack}
         stacked.append(one)
         slices.append(one)
         for flow in event.flow_ids:
             assert flow not in flows, f"flow {flow} begins twice"
-            flows[flow] = [event.track_uuid, None]
+            flows[flow] = [track, None]
         for flow in event.terminating_flow_ids:
             assert flows[flow][1] is None, f"flow {flow} ends twice"
-            flows[flow][1] = event.track_uuid
+            flows[flow][1] = track
     elif event.type == pb.TrackEvent.TYPE_SLICE_END:
         one = stacked.pop()
         one["end"] = at
         assert one["start"] < at, one
     elif event.type == pb.TrackEvent.TYPE_COUNTER:
-        counters.append({"track": event.track_uuid, "at": at, "value": event.counter_value})
+        counters.append({"track": track, "at": at, "value": event.counter_value})
     else:
         raise AssertionError(event)
 assert not any(opened.values()), "slices left open"

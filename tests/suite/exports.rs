@@ -224,13 +224,13 @@ fn perfetto_knows_tracks_waits_and_who_held_the_gil() {
     };
     let slices = |uuid: &str| -> Vec<&Value> {
         let slices = trace["slices"].as_array().unwrap();
-        slices.iter().filter(|slice| slice["track"].to_string() == uuid).collect()
+        slices.iter().filter(|slice| slice["track"] == uuid).collect()
     };
     let process = tracks.values().find(|track| track["process"].as_str().unwrap().contains("gil_fight.py")).unwrap();
     let [cruncher] = *with("thread", "cruncher") else { panic!("{tracks:#?}") };
     assert_eq!(tracks[cruncher]["pid"], process["pid"]);
     assert!(slices(cruncher).iter().all(|slice| slice["depth"] == 0), "states do not nest");
-    let frames = tracks.iter().find(|(_, track)| track["parent"].to_string() == cruncher).unwrap().0;
+    let frames = tracks.iter().find(|(_, track)| track["parent"] == cruncher).unwrap().0;
     let is_prime = |slice: &&Value| slice["name"].as_str().unwrap().starts_with("is_prime (gil_fight.py:");
     assert!(slices(frames).iter().any(is_prime));
 
@@ -253,9 +253,9 @@ fn perfetto_knows_tracks_waits_and_who_held_the_gil() {
     let [waiters] = *with("name", "GIL waiters") else { panic!("{tracks:#?}") };
     assert_eq!(tracks[waiters]["counter"], "threads");
     let counts = trace["counters"].as_array().unwrap().iter();
-    assert!(counts.filter(|count| count["track"].to_string() == waiters).any(|count| count["value"] == 1));
+    assert!(counts.filter(|count| count["track"] == waiters).any(|count| count["value"] == 1));
     let flows = trace["flows"].as_array().unwrap();
-    assert!(flows.iter().any(|flow| flow[0].to_string() == cruncher && flow[1].to_string() == client), "{flows:?}");
+    assert!(flows.iter().any(|flow| flow[0] == cruncher && flow[1] == client), "{flows:?}");
 }
 
 #[test]
