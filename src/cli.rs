@@ -7,7 +7,9 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::event::Pid;
 use crate::export::{Format, View};
+use crate::profile;
 use crate::report::Blame;
+use crate::sampler::Stopping;
 
 /// See from outside where the threads of a Python program spend their time, who holds the GIL and who waits.
 #[derive(Debug, Parser)]
@@ -26,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Record a program: write a flame graph, a trace or a report.
     Record(RecordArgs),
+    /// Watch a program live: who holds the GIL and the locks, who waits for them, and where.
+    Top(TopArgs),
     /// Print what every thread of a process is doing right now.
     Dump(DumpArgs),
     /// Print what a saved report says: who waited for the GIL, who held it meanwhile, and what is wrong.
@@ -113,6 +117,84 @@ pub enum Mode {
     Memory,
 }
 
+impl Mode {
+    /// The collector it asks for; none: the best there is.
+    pub fn collector(self) -> Option<profile::Mode> {
+        match self {
+            Mode::Auto => None,
+            Mode::Kernel => Some(profile::Mode::Kernel),
+            Mode::Memory => Some(profile::Mode::Memory),
+        }
+    }
+}
+
+/// When memory mode may stop threads.
+pub fn stopping(blocking: bool, nonblocking: bool) -> Stopping {
+    match (blocking, nonblocking) {
+        (true, _) => Stopping::Always,
+        (_, true) => Stopping::Never,
+        _ => Stopping::WhenNeeded,
+    }
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    gilscope top --pid 1234\n  \
+    gilscope top -- python app.py\n  \
+    gilscope top -b -n 3 --pid 1234 > top.txt\n\n\
+    Press ? for the keys and for what each column means.")]
+pub struct TopArgs {
+    /// The process to look at.
+    #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
+    pub pid: Option<Pid>,
+    /// Samples a second.
+    #[arg(short, long, value_name = "HZ", default_value = "100", value_parser = rate)]
+    pub rate: f64,
+    /// Seconds between two refreshes (+ and - change it) [default: 0.5; in batch mode 2].
+    #[arg(short = 'i', long, value_name = "SECS", value_parser = interval)]
+    pub interval: Option<f64>,
+    /// Print a table at each interval instead of taking over the terminal; so it is where output is no terminal.
+    #[arg(short, long)]
+    pub batch: bool,
+    /// Batch mode: end after so many tables.
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// Follow child processes, too.
+    #[arg(short, long)]
+    pub subprocesses: bool,
+    /// Memory mode: stop the running threads for every sample.
+    #[arg(long, conflicts_with = "nonblocking")]
+    pub blocking: bool,
+    /// Memory mode: never stop a thread.
+    #[arg(long)]
+    pub nonblocking: bool,
+    /// To whom waiting is put down (b changes it).
+    #[arg(long, value_enum, default_value = "holder")]
+    pub blame: Blame,
+    /// Whether to use colours: where the terminal has them (auto), always, or never.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
+    pub color: ColorChoice,
+    /// Use ASCII characters only.
+    #[arg(long)]
+    pub ascii: bool,
+    /// Leave the mouse to the terminal, so that text can be selected with it.
+    #[arg(long)]
+    pub no_mouse: bool,
+    /// How to look.
+    #[arg(long, value_enum, default_value = "auto", env = "GILSCOPE_MODE")]
+    pub mode: Mode,
+    /// In kernel mode, keep no record of waits shorter than this, in microseconds.
+    #[arg(long, value_name = "US", default_value = "0", value_parser = microseconds)]
+    pub min_wait: f64,
+    /// Where the output of COMMAND goes [default: gilscope-COMMAND-PID.log in the directory for temporary files].
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+    /// The program to run and look at, with its arguments. Its output goes to a file.
+    #[arg(last = false, trailing_var_arg = true, value_name = "COMMAND")]
+    pub program: Vec<OsString>,
+}
+
 /// Arguments of `dump`.
 #[derive(Debug, Args)]
 pub struct DumpArgs {
@@ -173,6 +255,10 @@ fn number(text: &str, least: f64, most: f64) -> Result<f64, String> {
 
 fn seconds(text: &str) -> Result<f64, String> {
     number(text, 0.001, 1e9)
+}
+
+fn interval(text: &str) -> Result<f64, String> {
+    number(text, 0.1, 3600.0)
 }
 
 fn microseconds(text: &str) -> Result<f64, String> {

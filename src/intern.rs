@@ -94,6 +94,18 @@ impl Interner {
         })
     }
 
+    /// A copy to read from: it has all there is, and finds nothing by its content.
+    pub fn frozen(&self) -> Interner {
+        Interner {
+            strings: self.strings.clone(),
+            frames: self.frames.clone(),
+            stacks: self.stacks.clone(),
+            by_string: FxHashMap::default(),
+            by_frame: FxHashMap::default(),
+            by_stack: FxHashMap::default(),
+        }
+    }
+
     /// The text of a symbol.
     pub fn text(&self, sym: Sym) -> &str {
         &self.strings[sym.0 as usize]

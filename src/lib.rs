@@ -27,4 +27,6 @@ pub mod report;
 pub mod report_command;
 pub mod sampler;
 pub mod session;
+pub mod snapshot;
 pub mod target;
+pub mod tui;

@@ -10,7 +10,9 @@ use gilscope::cli::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = ["off", "info", "debug"][usize::from(cli.verbose).min(2)];
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(format!("gilscope={level}"))).init();
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(format!("gilscope={level}")))
+        .target(env_logger::Target::Pipe(Box::new(gilscope::tui::Log)))
+        .init();
     match run(&cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<u8> {
     match command {
         Command::Record(args) => gilscope::record::run(args),
+        Command::Top(args) => gilscope::tui::run(args),
         Command::Dump(args) => {
             let dump = gilscope::dump::dump(args.pid)?;
             print(&if args.json { json(&dump)? } else { dump.text() })

@@ -33,6 +33,10 @@ pub struct ThreadInfo {
     pub cpu_ns: u64,
     /// What the kernel accounted to it (kernel mode).
     pub account: Option<Account>,
+    /// The last sample of it: what it was doing, and where.
+    pub last_sample: Option<(Nanos, ThreadState, StackId)>,
+    /// It is gone, or no longer observed.
+    pub exited: bool,
 }
 
 /// A stretch of time in which a thread was seen in one state with one stack at every tick.
@@ -155,6 +159,8 @@ impl Profile {
                     lost: 0,
                     cpu_ns: 0,
                     account: None,
+                    last_sample: None,
+                    exited: false,
                 });
                 if let Some(timeline) = &mut self.timeline {
                     timeline.push(Vec::new());
@@ -167,6 +173,7 @@ impl Profile {
                 let info = &mut self.threads[thread.0 as usize];
                 info.end = at;
                 info.cpu_ns = cpu_ns;
+                info.exited = true;
                 if let Some(last) = self.last_span(thread).filter(|last| !last.exact) {
                     last.end = at;
                 }
@@ -221,6 +228,7 @@ impl Profile {
         let info = &mut self.threads[index];
         info.end = info.end.max(at);
         info.samples += u64::from(periods);
+        info.last_sample = Some((at, key.state, key.stack));
         info.lost += if key.lost { u64::from(periods) } else { 0 };
         self.tree.add(key, Weight { samples: u64::from(periods), ..Weight::default() });
         let Some(timeline) = &mut self.timeline else { return };

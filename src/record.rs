@@ -14,8 +14,8 @@ use crate::profile::{Mode, Profile};
 use crate::report::Report;
 use crate::report::text::text;
 use crate::report_command::bold;
-use crate::sampler::Stopping;
 use crate::session::launch::Child;
+use crate::session::progress::Progress;
 use crate::session::signals::{Received, Signals};
 use crate::session::{self, End};
 
@@ -28,25 +28,16 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         rate: args.rate,
         duration: args.duration.map(Duration::from_secs_f64),
         subprocesses: args.subprocesses,
-        mode: match args.mode {
-            cli::Mode::Auto => None,
-            cli::Mode::Kernel => Some(Mode::Kernel),
-            cli::Mode::Memory => Some(Mode::Memory),
-        },
+        mode: args.mode.collector(),
         min_wait: Duration::from_nanos((args.min_wait * 1e3) as u64),
-        stopping: match (args.blocking, args.nonblocking) {
-            (true, _) => Stopping::Always,
-            (_, true) => Stopping::Never,
-            _ => Stopping::WhenNeeded,
-        },
-        progress: !args.quiet,
+        stopping: cli::stopping(args.blocking, args.nonblocking),
         timeline: format.needs_timeline(),
     };
     let signals = || Signals::new().context("cannot set up signal handling");
     // A program to be launched is to have the signal mask it would have had; else there is no reason to wait.
     let early = if args.pid.is_some() { Some(signals()?) } else { None };
     // Before the launch: loading takes longer than a program needs to get going.
-    let (kernel, degraded) = match session::collector(&options) {
+    let collector = match session::collector(&options) {
         Ok(collector) => collector,
         Err(error) => {
             if let Some(output) = output.take() {
@@ -71,7 +62,11 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         (None, Some(pid)) => pid,
         (None, None) => bail!("neither a process nor a command was given"),
     };
-    let (mut profile, end) = match session::record(&options, kernel, root, child.as_mut(), &mut signals) {
+    let mut progress = Progress::new(!args.quiet);
+    let recorded = session::record(&options, collector, root, child.as_mut(), &mut signals, &mut progress);
+    // The line is in the way of what comes next.
+    drop(progress);
+    let (profile, end) = match recorded {
         Ok(recorded) => recorded,
         Err(error) => {
             if let Some(output) = output {
@@ -84,7 +79,6 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
             return Err(error.into());
         }
     };
-    profile.session.degraded.extend(degraded);
     let name = program_name(&profile);
     let output = match output.take() {
         Some(output) => output,
@@ -246,7 +240,7 @@ fn format(args: &RecordArgs) -> Result<Format> {
 }
 
 /// A word for the default output's name.
-fn program_name(profile: &Profile) -> String {
+pub fn program_name(profile: &Profile) -> String {
     let command = profile.processes.first().map(|info| info.command.as_slice()).unwrap_or_default();
     let script = command.iter().skip(1).find(|word| !word.starts_with('-')).or(command.first());
     let stem = script.map(PathBuf::from).and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
@@ -256,7 +250,7 @@ fn program_name(profile: &Profile) -> String {
 }
 
 /// Two files are kept open for every thread.
-fn raise_descriptor_limit() {
+pub fn raise_descriptor_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {

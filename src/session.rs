@@ -1,12 +1,14 @@
 //! The one loop of a recording: waits for the next tick, signals and the ends of processes, lets the samplers
-//! look, and feeds what they saw to the [`Profile`]. Called by `record`.
+//! look, and feeds what they saw to the [`Profile`]. Called by `record` and `top`, which may look at it meanwhile as
+//! an [`Observer`].
 
 mod clock;
 mod follow;
 pub mod launch;
-mod progress;
+pub mod progress;
 pub mod signals;
 
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
-use self::progress::Progress;
 use self::signals::{Received, Signals};
-use crate::event::{Event, Nanos, Pid, ProcessId, ThreadId};
+use crate::event::{Event, Nanos, OffCpu, Pid, ProcessId, ThreadId};
 use crate::kernel::{self, Kernel, KernelError};
 use crate::profile::{Mode, Profile, ThreadInfo};
 use crate::sampler::registry::{Ids, Sink};
@@ -43,8 +44,6 @@ pub struct Options {
     pub min_wait: Duration,
     /// When threads may be stopped (memory mode).
     pub stopping: Stopping,
-    /// Print progress.
-    pub progress: bool,
     /// Keep a timeline (trace formats).
     pub timeline: bool,
 }
@@ -58,6 +57,44 @@ pub enum End {
     Duration,
     /// A signal came.
     Signal,
+    /// The observer has seen enough.
+    Observer,
+}
+
+/// Looks at what is learned while it is learned. It is called by the loop that collects, so it has to be quick, and never
+/// waits for anything.
+pub trait Observer {
+    /// When it wants to look next.
+    fn next(&self) -> Nanos;
+
+    /// Whether it then needs to know what threads do that are off the CPU, which takes time to find out.
+    fn needs_under_way(&self, at: Nanos) -> bool;
+
+    /// Looks, when it is time. Says whether the recording goes on.
+    fn look(&mut self, look: &Look<'_>) -> ControlFlow<()>;
+}
+
+/// What an [`Observer`] sees.
+#[derive(Debug)]
+pub struct Look<'a> {
+    /// The moment.
+    pub at: Nanos,
+    /// All that was learned. What `session` says of how it goes is as of now.
+    pub profile: &'a Profile,
+    /// What threads off the CPU have been doing up to now (kernel mode), if that was asked for: the profile learns of it
+    /// only when it is over.
+    pub under_way: &'a [OffCpu],
+    /// How many processes are observed.
+    pub processes: usize,
+}
+
+/// The collector to use.
+#[derive(Debug)]
+pub struct Collector {
+    /// That of kernel mode; none for memory mode.
+    kernel: Option<Kernel>,
+    /// Why it is not what it should be.
+    degraded: Option<String>,
 }
 
 /// How often records are taken out of the kernel, in nanoseconds.
@@ -88,19 +125,21 @@ struct Session<'a> {
 ///
 /// # Errors
 /// [`KernelError`] if it was asked for and is not to be had.
-pub fn collector(options: &Options) -> Result<(Option<Kernel>, Option<String>), KernelError> {
+pub fn collector(options: &Options) -> Result<Collector, KernelError> {
     if options.mode == Some(Mode::Memory) {
-        return Ok((None, None));
+        return Ok(Collector { kernel: None, degraded: None });
     }
     let wanted =
         kernel::Options { rate: options.rate, min_wait_ns: options.min_wait.as_nanos().min(u64::MAX.into()) as u64 };
     match Kernel::load(&wanted) {
-        Ok(kernel) => Ok((Some(kernel), None)),
+        Ok(kernel) => Ok(Collector { kernel: Some(kernel), degraded: None }),
         Err(error) if options.mode == Some(Mode::Kernel) => Err(error),
-        Err(error) => Ok((
-            None,
-            Some(format!("memory mode: waits are estimated from samples, and short ones are missed. {error}")),
-        )),
+        Err(error) => Ok(Collector {
+            kernel: None,
+            degraded: Some(format!(
+                "memory mode: waits are estimated from samples, and short ones are missed. {error}"
+            )),
+        }),
     }
 }
 
@@ -110,11 +149,13 @@ pub fn collector(options: &Options) -> Result<(Option<Kernel>, Option<String>), 
 /// [`AttachError`] if there is no interpreter to record; what goes wrong later ends the recording instead.
 pub fn record(
     options: &Options,
-    kernel: Option<Kernel>,
+    collector: Collector,
     root: Pid,
     child: Option<&mut Child>,
     signals: &mut Signals,
+    observer: &mut dyn Observer,
 ) -> Result<(Profile, End), AttachError> {
+    let Collector { kernel, degraded } = collector;
     if kernel.is_none() {
         clock::precise();
     }
@@ -132,8 +173,9 @@ pub fn record(
     if options.timeline {
         session.profile.keep_timeline();
     }
+    session.profile.session.degraded.extend(degraded);
     session.profile.session.mode = if session.kernel.is_some() { Mode::Kernel } else { Mode::Memory };
-    let end = session.run(root, child, signals)?;
+    let end = session.run(root, child, signals, observer)?;
     if end != End::TargetExited {
         session.find_deadlocks();
     }
@@ -141,7 +183,13 @@ pub fn record(
 }
 
 impl Session<'_> {
-    fn run(&mut self, root: Pid, mut child: Option<&mut Child>, signals: &mut Signals) -> Result<End, AttachError> {
+    fn run(
+        &mut self,
+        root: Pid,
+        mut child: Option<&mut Child>,
+        signals: &mut Signals,
+        observer: &mut dyn Observer,
+    ) -> Result<End, AttachError> {
         let started = now();
         (self.profile.session.start, self.profile.session.started_unix_ns) = (started, clock::unix());
         self.profile.session.rate_hz = self.options.rate;
@@ -157,7 +205,6 @@ impl Session<'_> {
         {
             log::debug!("{error}");
         }
-        let mut progress = Progress::new(self.options.progress, started);
         let mut until: Option<Nanos> = None;
         let mut full = false;
         loop {
@@ -176,7 +223,6 @@ impl Session<'_> {
                 if let Some(periods) = ticks.due(at) {
                     self.tick(at, periods);
                     ticks.done();
-                    progress.show(at, &self.profile, &ticks, self.observed.len());
                 } else if full {
                     // The next tick comes when it would have come.
                     self.tick(at, 1);
@@ -185,11 +231,14 @@ impl Session<'_> {
             self.profile.session.ticks = ticks.periods();
             self.profile.session.looks = ticks.made();
             self.profile.session.late_ticks = ticks.late();
+            if !self.observed.is_empty() && observer.next() <= at && self.show(at, observer).is_break() {
+                return Ok(End::Observer);
+            }
             let at = now();
             if until.is_some_and(|until| until <= at) {
                 return Ok(End::Duration);
             }
-            let tick = if self.observed.is_empty() { Nanos(u64::MAX) } else { ticks.next() };
+            let tick = if self.observed.is_empty() { Nanos(u64::MAX) } else { ticks.next().min(observer.next()) };
             let wake = tick.min(self.follower.next()).min(until.unwrap_or(Nanos(u64::MAX)));
             let left = wake.since(at).min(1_000_000_000);
             let timeout = Timespec { tv_sec: (left / 1_000_000_000) as _, tv_nsec: (left % 1_000_000_000) as _ };
@@ -296,6 +345,25 @@ impl Session<'_> {
                 self.events.push(Event::Deadlock { at, threads: stuck.collect() });
             }
         }
+    }
+
+    /// Lets the observer look.
+    fn show(&mut self, at: Nanos, observer: &mut dyn Observer) -> ControlFlow<()> {
+        let mut under_way = Vec::new();
+        if observer.needs_under_way(at)
+            && let Some(kernel) = &mut self.kernel
+        {
+            let mut sink =
+                Sink { stacks: &mut self.profile.stacks, events: &mut self.events, ids: &mut self.ids };
+            under_way = kernel.under_way(at, &mut sink);
+            for event in self.events.drain(..) {
+                self.profile.push(&event);
+            }
+        }
+        self.profile.session.end = at;
+        self.profile.session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
+        let (profile, processes) = (&self.profile, self.observed.len());
+        observer.look(&Look { at, profile, under_way: &under_way, processes })
     }
 
     /// Ends the recording: what there is to know about how it went.

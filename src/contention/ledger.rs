@@ -7,6 +7,7 @@ use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 
 use super::by_thread::ByThread;
+use super::lengths::Lengths;
 use super::{Blame, WaitStats};
 use crate::event::{Syscall, ThreadId};
 use crate::intern::StackId;
@@ -34,6 +35,10 @@ impl Waits {
         self.max = self.max.max(length);
         // Grows when needed, so it cannot fail.
         let _ = self.lengths.record(length);
+    }
+
+    fn lengths(&self, unit: u64) -> Lengths {
+        Lengths::of(&self.lengths, unit)
     }
 
     fn stats(&self, unit: u64) -> WaitStats {
@@ -86,6 +91,11 @@ impl Share {
     /// Its waits.
     pub fn waits(&self, unit: u64) -> WaitStats {
         self.waits.as_ref().map_or_else(WaitStats::default, |waits| waits.stats(unit))
+    }
+
+    /// How long they were.
+    pub fn lengths(&self, unit: u64) -> Lengths {
+        self.waits.as_ref().map_or_else(Lengths::default, |waits| waits.lengths(unit))
     }
 }
 
@@ -172,6 +182,11 @@ impl Ledger {
     /// All waits.
     pub fn waits(&self, unit: u64) -> WaitStats {
         self.waits.stats(unit)
+    }
+
+    /// How long they were.
+    pub fn lengths(&self, unit: u64) -> Lengths {
+        self.waits.lengths(unit)
     }
 
     /// What [`Ledger::held_off_cpu`] said, the greatest first.

@@ -32,6 +32,7 @@ mod tracks;
 mod view;
 
 pub use coarse::Merged;
+pub(crate) use view::{NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
 pub use view::{Unit, View};
 
 /// A file format.

@@ -73,7 +73,7 @@ impl Unit {
 
 impl Options {
     /// Whether samples in `state` are part of the view.
-    pub(super) fn shows(&self, state: ThreadState) -> bool {
+    pub(crate) fn shows(&self, state: ThreadState) -> bool {
         match self.view {
             View::Cpu => self.idle || state.on_cpu(),
             View::Wall => true,
@@ -138,14 +138,14 @@ impl Options {
 }
 
 /// Stands in for the frames of a stack that could not be read.
-pub(super) const STACK_UNREADABLE: &str = "[stack unreadable]";
+pub(crate) const STACK_UNREADABLE: &str = "[stack unreadable]";
 /// Stands in for the frames of a thread that had none.
-pub(super) const NO_PYTHON_FRAME: &str = "[no Python frame]";
+pub(crate) const NO_PYTHON_FRAME: &str = "[no Python frame]";
 
 /// The pseudo-frame on top of a stack that was not running Python; `None` for one that was.
 ///
 /// It depends on the state alone, so that the same sample has the same leaf in every view.
-pub(super) fn leaf(profile: &Profile, state: ThreadState) -> Option<Cow<'static, str>> {
+pub(crate) fn leaf(profile: &Profile, state: ThreadState) -> Option<Cow<'static, str>> {
     Some(match state {
         // What it runs is on the stack; which part of it is native shows in the report.
         ThreadState::GilHeld | ThreadState::GilHeldNative | ThreadState::Running => return None,

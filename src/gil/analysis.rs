@@ -123,6 +123,7 @@ impl GilAnalysis {
             held,
             contended_ns: contended * unit,
             waits: ledger.waits(unit),
+            lengths: ledger.lengths(unit),
             caused_ns: ledger.caused * unit,
             gap_ns: ledger.gap * unit,
             unknown_ns: (ledger.unknown + ledger.undecided) * unit,
@@ -146,11 +147,17 @@ impl GilAnalysis {
 
     fn threads(&self, ledger: &Ledger, unit: u64, period: u64) -> Vec<ThreadShare> {
         let mut shares: ByThread<Option<ThreadShare>> = ByThread::default();
-        let none =
-            |thread| ThreadShare { thread, waits: Default::default(), held: HoldClasses::default(), caused_ns: 0 };
+        let none = |thread| ThreadShare {
+            thread,
+            waits: Default::default(),
+            lengths: Default::default(),
+            held: HoldClasses::default(),
+            caused_ns: 0,
+        };
         for (thread, share) in ledger.shares.iter() {
             let it = shares.of(thread).get_or_insert_with(|| none(thread));
             it.waits = share.waits(unit);
+            it.lengths = share.lengths(unit);
             it.held.off_cpu_ns = share.off_cpu * unit;
             it.held.runnable_ns = share.runnable * unit;
             it.caused_ns = share.caused * unit;
@@ -160,7 +167,7 @@ impl GilAnalysis {
             it.held.python_ns = on_cpu.python * period;
             it.held.native_ns = on_cpu.native * period;
         }
-        let mut threads: Vec<ThreadShare> = shares.iter().filter_map(|(_, share)| *share).collect();
+        let mut threads: Vec<ThreadShare> = shares.iter().filter_map(|(_, share)| share.clone()).collect();
         threads.sort_unstable_by_key(|share| share.thread);
         threads
     }

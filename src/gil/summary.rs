@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::contention::lengths::Lengths;
 use crate::contention::{Blame, WaitStats};
 use crate::event::{GilInfo, Nanos, Syscall, ThreadId};
 
@@ -23,6 +24,8 @@ pub struct GilSummary {
     pub contended_ns: u64,
     /// Waits for it.
     pub waits: WaitStats,
+    /// How long those were that are over.
+    pub lengths: Lengths,
     /// The part of `waits.total_ns` during which a known thread held it. With the next two it adds up to
     /// `waits.total_ns`, to the nanosecond.
     pub caused_ns: u64,
@@ -46,6 +49,32 @@ pub struct GilSummary {
     pub threads: Vec<ThreadShare>,
 }
 
+impl GilSummary {
+    /// A GIL at which nothing has happened.
+    pub fn nothing_yet(info: Arc<GilInfo>) -> GilSummary {
+        GilSummary {
+            info,
+            switched_on: None,
+            estimated: false,
+            observed_ns: 0,
+            held: HoldClasses::default(),
+            contended_ns: 0,
+            waits: WaitStats::default(),
+            lengths: Lengths::default(),
+            caused_ns: 0,
+            gap_ns: 0,
+            unknown_ns: 0,
+            forced_drops: 0,
+            voluntary_drops: 0,
+            by_waiter: Vec::new(),
+            by_releaser: Vec::new(),
+            by_holder: Vec::new(),
+            held_off_cpu: Vec::new(),
+            threads: Vec::new(),
+        }
+    }
+}
+
 /// Time the GIL was held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HoldClasses {
@@ -67,12 +96,14 @@ impl HoldClasses {
 }
 
 /// One thread's part in what happened at a GIL.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ThreadShare {
     /// Who.
     pub thread: ThreadId,
     /// Its waits.
     pub waits: WaitStats,
+    /// How long those were that are over.
+    pub lengths: Lengths,
     /// How long it held it (an estimate, as in [`GilSummary::held`]).
     pub held: HoldClasses,
     /// How much waiting of others it caused as the holder.

@@ -22,7 +22,7 @@ use rustix::event::{Timespec, epoll};
 use self::abi::{OffKind, flag};
 use self::clock::Clock;
 use self::traced::{Seed, Traced, Update};
-use crate::event::{Event, Nanos, Pid, Syscall, ThreadState, Tid};
+use crate::event::{Event, Nanos, OffCpu, Pid, Syscall, ThreadState, Tid};
 use crate::sampler::registry::{Ids, Sink};
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::target::locks::How;
@@ -195,6 +195,22 @@ impl Kernel {
             let _ = self.known_stacks.remove(&key);
         }
         gone
+    }
+
+    /// What threads that are off the CPU have been doing up to now. The accounts of all threads come as events.
+    pub fn under_way(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<OffCpu> {
+        let Kernel { observed, threads, forget, .. } = self;
+        let mut found = Vec::new();
+        for Observed { traced, .. } in observed.values_mut().flatten() {
+            let tids: Vec<Tid> = traced.threads().collect();
+            let states: Vec<_> =
+                tids.into_iter().filter_map(|tid| Some((tid, threads.get(&(tid as u32), 0).ok()?))).collect();
+            // Stacks that come and go are looked up with their records; what has not moved since has its name.
+            states.iter().for_each(|(_, state)| traced.touch(state, now));
+            traced.look(now, sink, forget);
+            found.extend(states.iter().filter_map(|(tid, state)| traced.under_way(*tid, state, now, sink)));
+        }
+        found
     }
 
     /// Stops observing a process, and says what its threads were doing up to now.

@@ -48,6 +48,8 @@ pub struct Traced {
     locks: KnownLocks,
     accesses: Accesses,
     seeds: FxHashMap<Tid, Seed>,
+    /// What threads off the CPU were last found to do.
+    under_way: FxHashMap<Tid, OffCpu>,
     /// When all lists were last walked although nothing seemed to have changed.
     scanned: Nanos,
     /// Records since the last look.
@@ -79,6 +81,7 @@ impl Traced {
             locks: KnownLocks::new(process.id, process.runtime),
             accesses: Accesses::new(process.pid, process.id, process.runtime),
             seeds: FxHashMap::default(),
+            under_way: FxHashMap::default(),
             scanned: Nanos(0),
             records: Vec::new(),
         }
@@ -180,7 +183,31 @@ impl Traced {
 
     fn off(&mut self, off: &abi::Off, sink: &mut Sink<'_>) {
         let event = self.off_cpu(off, sink);
+        self.seeds.remove(&off.tid);
+        self.under_way.remove(&off.tid);
         sink.events.push(Event::OffCpu(event));
+    }
+
+    /// What a thread that is off the CPU has been doing up to now; none if it is on it. Its account comes as an event.
+    pub fn under_way(&mut self, tid: Tid, state: &abi::Thread, now: Nanos, sink: &mut Sink<'_>) -> Option<OffCpu> {
+        let (off, account) = abi::under_way(state, now);
+        let thread = self.thread(tid, now, sink);
+        sink.events.push(Event::Account { thread, account });
+        let off = off?;
+        // What it waits for was found out the last time, if it has not moved.
+        let known = self.under_way.get(&tid).filter(|known| known.start == off.start);
+        let known = match known {
+            Some(known) => *known,
+            None => {
+                let event = self.off_cpu(&off, sink);
+                // A lost stack may have a name the next time.
+                if !event.lost {
+                    self.under_way.insert(tid, event);
+                }
+                event
+            }
+        };
+        Some(OffCpu { end: now, open: true, wake: None, ..known })
     }
 
     fn off_cpu(&mut self, off: &abi::Off, sink: &mut Sink<'_>) -> OffCpu {
@@ -198,7 +225,7 @@ impl Traced {
         };
         let mut stack = self.stacks.get(off.stack, off.start);
         if has(flag::OPEN)
-            && let Some(seed) = self.seeds.remove(&off.tid)
+            && let Some(&seed) = self.seeds.get(&off.tid)
         {
             (state, stack) = (seed.state, Some(seed.stack));
         }
@@ -284,6 +311,7 @@ impl Traced {
         sink.events.push(Event::ThreadExited { at: account.at, thread, cpu_ns: account.on_cpu_ns });
         self.threads.remove(&tid);
         self.seeds.remove(&tid);
+        self.under_way.remove(&tid);
         self.registry.announced.remove(&tid);
         self.registry.threads.retain(|known| known.os.tid() != tid);
         self.by_tstate.retain(|_, known| *known != thread);

@@ -124,6 +124,11 @@ impl Locks {
         self.spun_unknown
     }
 
+    /// What all locks are, without what happened at them.
+    pub fn infos_only(&self) -> Locks {
+        Locks { infos: self.infos.clone(), ..Locks::default() }
+    }
+
     /// What is known of a lock.
     pub fn info(&self, lock: LockId) -> &Arc<LockInfo> {
         &self.infos[lock.0 as usize]
@@ -251,8 +256,8 @@ impl Locks {
     /// What is known so far of the locks that were waited for, the most costly first. `period_ns` is what a sample stands
     /// for.
     pub fn summaries(&self, period_ns: f64) -> Vec<LockSummary> {
-        let all = self.infos.iter().zip(&self.locks).filter(|(_, lock)| lock.parks > 0);
-        let mut summaries: Vec<_> = all.map(|(info, lock)| lock.summary(info, period_ns)).collect();
+        let all = (0..).map(LockId).zip(&self.locks).filter(|(_, lock)| lock.parks > 0);
+        let mut summaries: Vec<_> = all.map(|(id, lock)| lock.summary(id, self.info(id), period_ns)).collect();
         summaries.sort_by_key(|lock| Reverse(lock.waits.total_ns));
         summaries
     }
@@ -303,7 +308,7 @@ impl Lock {
         }
     }
 
-    fn summary(&self, info: &Arc<LockInfo>, period_ns: f64) -> LockSummary {
+    fn summary(&self, id: LockId, info: &Arc<LockInfo>, period_ns: f64) -> LockSummary {
         let ledger = &self.ledger;
         let unit = if self.estimated { period_ns.round() as u64 } else { 1 };
         let contended = if self.estimated { self.waited_for } else { self.contended.total() };
@@ -313,9 +318,11 @@ impl Lock {
         holder_off_cpu.sort_unstable_by_key(|(state, blame)| (Reverse(blame.ns), *state, blame.thread, blame.stack));
         let shares = ledger.shares.iter();
         LockSummary {
+            id,
             info: info.clone(),
             estimated: self.estimated,
             waits: ledger.waits(unit),
+            lengths: ledger.lengths(unit),
             parks: self.parks,
             spun: self.spun,
             contended_ns: contended * unit,

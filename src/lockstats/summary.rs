@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
+use crate::contention::lengths::Lengths;
 use crate::contention::{Blame, WaitStats};
-use crate::event::{LockInfo, ThreadId, ThreadState};
+use crate::event::{LockId, LockInfo, ThreadId, ThreadState};
 
 /// Everything there is to say about one lock.
 #[derive(Clone, Debug)]
 pub struct LockSummary {
+    /// Which.
+    pub id: LockId,
     /// What it is; as last known.
     pub info: Arc<LockInfo>,
     /// True if all of this comes from samples (memory mode): an estimate.
     pub estimated: bool,
     /// Waits for it. Its count is how often the lock was fought for.
     pub waits: WaitStats,
+    /// How long those were that are over.
+    pub lengths: Lengths,
     /// How often a thread went to sleep for it: more than once in a wait if another was faster.
     pub parks: u64,
     /// Samples of threads that spun for it before they slept (free-threaded builds, kernel mode).
@@ -41,6 +46,32 @@ pub struct LockSummary {
     pub holder_off_cpu: Vec<(ThreadState, Blame)>,
     /// Every thread that waited for it or was seen to hold it.
     pub threads: Vec<LockShare>,
+}
+
+impl LockSummary {
+    /// A lock at which nothing has happened.
+    pub fn nothing_yet(id: LockId, info: Arc<LockInfo>) -> LockSummary {
+        LockSummary {
+            id,
+            info,
+            estimated: false,
+            waits: WaitStats::default(),
+            lengths: Lengths::default(),
+            parks: 0,
+            spun: 0,
+            contended_ns: 0,
+            owner_changes: 0,
+            releases: 0,
+            caused_ns: 0,
+            gap_ns: 0,
+            unknown_ns: 0,
+            by_waiter: Vec::new(),
+            by_releaser: Vec::new(),
+            by_holder: Vec::new(),
+            holder_off_cpu: Vec::new(),
+            threads: Vec::new(),
+        }
+    }
 }
 
 /// One thread's part in what happened at a lock.

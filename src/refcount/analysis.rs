@@ -19,7 +19,7 @@ use crate::intern::StackId;
 const MOST_OF_ONE: u64 = 3;
 
 /// What happened at reference counts.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Refcounts {
     objects: Vec<Object>,
     samples: u64,
@@ -27,7 +27,7 @@ pub struct Refcounts {
     unknown: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Object {
     info: Arc<ObjectInfo>,
     counts: FxHashMap<Use, u64>,
@@ -102,6 +102,28 @@ impl Refcounts {
             Accessed::Elsewhere(place) => *self.elsewhere.entry(place).or_default() += 1,
             Accessed::Unknown => self.unknown += 1,
             Accessed::Nothing => {}
+        }
+    }
+
+    /// What came after an earlier copy of it was made.
+    pub fn since(&self, earlier: &Refcounts) -> Refcounts {
+        let object = |(index, now): (usize, &Object)| {
+            let before = earlier.objects.get(index);
+            let was = |used: &Use| before.and_then(|before| before.counts.get(used)).copied().unwrap_or(0);
+            let counts = now.counts.iter().map(|(used, samples)| (*used, samples.saturating_sub(was(used))));
+            Object {
+                info: now.info.clone(),
+                counts: counts.filter(|(_, samples)| *samples > 0).collect(),
+                mutex: now.mutex - before.map_or(0, |before| before.mutex),
+                rest: now.rest - before.map_or(0, |before| before.rest),
+            }
+        };
+        Refcounts {
+            objects: self.objects.iter().enumerate().map(object).collect(),
+            samples: self.samples - earlier.samples,
+            interpreter: self.interpreter - earlier.interpreter,
+            memory: self.memory - earlier.memory,
+            unknown: self.unknown - earlier.unknown,
         }
     }
 

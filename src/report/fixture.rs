@@ -72,25 +72,7 @@ pub fn samples(profile: &mut Profile, thread: ThreadId, count: u32, state: Threa
 /// A GIL that nothing happened to.
 pub fn quiet_gil() -> GilSummary {
     let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 5 * MS };
-    GilSummary {
-        info: Arc::new(info),
-        switched_on: None,
-        estimated: false,
-        observed_ns: END.since(START),
-        held: HoldClasses::default(),
-        contended_ns: 0,
-        waits: WaitStats::default(),
-        caused_ns: 0,
-        gap_ns: 0,
-        unknown_ns: 0,
-        forced_drops: 0,
-        voluntary_drops: 0,
-        by_waiter: Vec::new(),
-        by_releaser: Vec::new(),
-        by_holder: Vec::new(),
-        held_off_cpu: Vec::new(),
-        threads: Vec::new(),
-    }
+    GilSummary { observed_ns: END.since(START), ..GilSummary::nothing_yet(Arc::new(info)) }
 }
 
 /// Three threads that fight for the GIL, and one that sleeps. The waits add up.
@@ -132,7 +114,13 @@ pub fn fight() -> (Profile, GilSummary) {
     let crunch = stack(&mut profile, "crunch", 30);
     let call = stack(&mut profile, "call_native_code", 40);
     let blame = |thread, stack, ns| Blame { thread, stack, ns };
-    let share = |thread, waits, held, caused_ns| ThreadShare { thread, waits, held, caused_ns };
+    let share = |thread, waits, held, caused_ns| ThreadShare {
+        thread,
+        waits,
+        lengths: Default::default(),
+        held,
+        caused_ns,
+    };
     let crunching = HoldClasses { python_ns: 1000 * MS, native_ns: 500 * MS, off_cpu_ns: 0, runnable_ns: 20 * MS };
     let asking = HoldClasses { python_ns: 20 * MS, ..HoldClasses::default() };
     let sleeping = HoldClasses { off_cpu_ns: 400 * MS, ..HoldClasses::default() };

@@ -10,9 +10,9 @@ use super::model::{States, Thread};
 use super::seconds;
 
 /// The ledgers of all threads, indexed by [`ThreadId`].
-pub(super) fn ledgers(profile: &Profile, gils: &[GilSummary]) -> Vec<Thread> {
+pub fn ledgers(profile: &Profile, gils: &[GilSummary]) -> Vec<Thread> {
     let mut seen = vec![Seen::default(); profile.threads.len()];
-    for (key, weight) in profile.tree.sorted() {
+    for (key, weight) in profile.tree.iter() {
         seen[key.thread.0 as usize].add(key.state, weight);
     }
     let threads = (0..).map(ThreadId).zip(&profile.threads).zip(&seen);

@@ -29,6 +29,7 @@ use crate::profile::Profile;
 
 use self::model::{SCHEMA, Session, Stuck, Target, VERSION};
 
+pub use self::ledger::ledgers;
 pub use self::model::{Blame, Report};
 pub use self::refcounts::unavailable;
 pub use self::saved::read;

@@ -31,7 +31,7 @@ pub struct Weight {
 }
 
 /// Weights by [`Key`]. Interned stacks already share their prefixes, so this is all a call tree needs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tree {
     weights: FxHashMap<Key, Weight>,
 }
@@ -45,9 +45,35 @@ impl Tree {
         sum.waits += weight.waits;
     }
 
+    /// All weights, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, Weight)> {
+        self.weights.iter().map(|(&key, &weight)| (key, weight))
+    }
+
+    /// Leaves only some.
+    pub fn retain(&mut self, wanted: impl Fn(Key) -> bool) {
+        self.weights.retain(|&key, _| wanted(key));
+    }
+
+    /// What has been added since an earlier copy of it was made.
+    pub fn since(&self, earlier: &Tree) -> Tree {
+        let mut tree = Tree::default();
+        for (key, weight) in self.iter() {
+            let before = earlier.weights.get(&key).copied().unwrap_or_default();
+            let since = Weight {
+                samples: weight.samples.saturating_sub(before.samples),
+                off_cpu_ns: weight.off_cpu_ns.saturating_sub(before.off_cpu_ns),
+            };
+            if since != Weight::default() {
+                tree.weights.insert(key, since);
+            }
+        }
+        tree
+    }
+
     /// All weights, in a stable order.
     pub fn sorted(&self) -> Vec<(Key, Weight)> {
-        let mut weights: Vec<(Key, Weight)> = self.weights.iter().map(|(&key, &weight)| (key, weight)).collect();
+        let mut weights: Vec<(Key, Weight)> = self.iter().collect();
         weights.sort_unstable_by_key(|&(key, _)| key);
         weights
     }

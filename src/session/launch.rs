@@ -1,9 +1,10 @@
 //! Starting the program that is to be recorded. It keeps the terminal, and its exit status is handed on.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child as Process, Command, ExitStatus};
+use std::process::{Child as Process, Command, ExitStatus, Stdio};
 
 use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
@@ -22,10 +23,24 @@ pub struct Child {
 impl Child {
     /// Runs a command with gilscope's own standard input, output and error.
     pub fn launch(program: &[OsString]) -> anyhow::Result<Child> {
+        Child::start(program, |_| {})
+    }
+
+    /// Runs a command that reads nothing, and whose output goes to a file.
+    pub fn launch_into(program: &[OsString], log: File) -> anyhow::Result<Child> {
+        let errors = log.try_clone().context("cannot open the log twice")?;
+        Child::start(program, |command| {
+            command.stdin(Stdio::null()).stdout(log).stderr(errors);
+        })
+    }
+
+    fn start(program: &[OsString], prepare: impl FnOnce(&mut Command)) -> anyhow::Result<Child> {
         let command = program.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let (name, arguments) = program.split_first().context("no command was given")?;
-        let process = Command::new(name)
-            .args(arguments)
+        let mut process = Command::new(name);
+        process.args(arguments);
+        prepare(&mut process);
+        let process = process
             .spawn()
             .with_context(|| format!("cannot run `{command}`: is {} installed and executable?", name.display()))?;
         Ok(Child { process, command })

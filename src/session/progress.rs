@@ -1,8 +1,9 @@
 //! The line that says how a recording is going: rewritten in place on a terminal, else once in a while.
 
 use std::io::{IsTerminal, Write, stderr};
+use std::ops::ControlFlow;
 
-use super::clock::Ticks;
+use super::{Look, Observer};
 use crate::event::Nanos;
 use crate::profile::{Mode, Profile};
 
@@ -14,40 +15,56 @@ const ELSEWHERE: u64 = 10_000_000_000;
 pub struct Progress {
     every: Option<u64>,
     in_place: bool,
-    next: Nanos,
+    /// When to print next; none before the recording has begun.
+    next: Option<Nanos>,
 }
 
 impl Progress {
     /// Progress of a recording; none if not `wanted`.
-    pub fn new(wanted: bool, now: Nanos) -> Progress {
+    pub fn new(wanted: bool) -> Progress {
         let in_place = stderr().is_terminal();
         let every = if in_place { ON_TERMINAL } else { ELSEWHERE };
-        Progress { every: wanted.then_some(every), in_place, next: Nanos(now.0 + every) }
+        Progress { every: wanted.then_some(every), in_place, next: None }
+    }
+}
+
+impl Observer for Progress {
+    fn next(&self) -> Nanos {
+        if self.every.is_none() { Nanos(u64::MAX) } else { self.next.unwrap_or_default() }
     }
 
-    /// Prints the line, if it is time.
-    pub fn show(&mut self, now: Nanos, profile: &Profile, ticks: &Ticks, processes: usize) {
-        let Some(every) = self.every.filter(|_| self.next <= now) else { return };
-        self.next = Nanos(now.0 + every);
-        let seconds = now.since(profile.session.start) as f64 / 1e9;
-        let several = if processes > 1 { format!(", {processes} processes") } else { String::new() };
-        let (samples, threads) = (profile.samples(), profile.threads.len());
-        let how = match profile.session.mode {
-            Mode::Memory => {
-                let (rate, late) = (ticks.made() as f64 / seconds, ticks.late());
-                format!("{rate:.1} Hz, {late} late, {} torn", profile.lost())
-            }
-            Mode::Kernel => {
-                format!("{} of their waits, {} lost", profile.session.waits, profile.session.records_lost)
-            }
-        };
-        let line = format!("recording {seconds:.1} s: {samples} samples of {threads} threads{several}, {how}");
-        // A standard error that is gone is no reason to stop.
-        let _ = match self.in_place {
-            true => write!(stderr(), "\r{line}\x1b[K").and_then(|()| stderr().flush()),
-            false => writeln!(stderr(), "{line}"),
-        };
+    fn needs_under_way(&self, _: Nanos) -> bool {
+        false
     }
+
+    fn look(&mut self, look: &Look<'_>) -> ControlFlow<()> {
+        let Some(every) = self.every else { return ControlFlow::Continue(()) };
+        let is_first = self.next.replace(Nanos(look.at.0 + every)).is_none();
+        if !is_first {
+            let line = line(look.at, look.profile, look.processes);
+            // A standard error that is gone is no reason to stop.
+            let _ = match self.in_place {
+                true => write!(stderr(), "\r{line}\x1b[K").and_then(|()| stderr().flush()),
+                false => writeln!(stderr(), "{line}"),
+            };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn line(now: Nanos, profile: &Profile, processes: usize) -> String {
+    let session = &profile.session;
+    let seconds = now.since(session.start) as f64 / 1e9;
+    let several = if processes > 1 { format!(", {processes} processes") } else { String::new() };
+    let (samples, threads) = (profile.samples(), profile.threads.len());
+    let how = match session.mode {
+        Mode::Memory => {
+            let (rate, late) = (session.looks as f64 / seconds, session.late_ticks);
+            format!("{rate:.1} Hz, {late} late, {} torn", profile.lost())
+        }
+        Mode::Kernel => format!("{} of their waits, {} lost", session.waits, session.records_lost),
+    };
+    format!("recording {seconds:.1} s: {samples} samples of {threads} threads{several}, {how}")
 }
 
 impl Drop for Progress {

@@ -87,6 +87,25 @@ pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
     if report.session.mode == Mode::Memory && !report.threads.is_empty() {
         text.line("All times are estimated from samples.");
     }
+    findings(report, &mut text);
+    ledger(report, &mut text);
+    for gil in report.gils.iter().filter(|gil| is_used(gil)) {
+        gil::section(report, gil, blame, &mut text);
+    }
+    locks::sections(report, blame, &mut text);
+    refcounts::section(report, &mut text);
+    text.out
+}
+
+/// What was recorded, the verdict and the findings: what fits on a screen.
+pub fn summary(report: &Report, bold: bool) -> String {
+    let mut text = Text { out: subject(report), bold };
+    verdicts(report).iter().for_each(|line| text.heading(line));
+    findings(report, &mut text);
+    text.out
+}
+
+fn findings(report: &Report, text: &mut Text) {
     if !report.findings.is_empty() {
         text.heading("Findings");
     }
@@ -98,13 +117,6 @@ pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
         };
         text.line(wrap(&format!("{severity}: {}", crate::export::label::one_line(&finding.message)), "  ", WIDTH));
     }
-    ledger(report, &mut text);
-    for gil in report.gils.iter().filter(|gil| is_used(gil)) {
-        gil::section(report, gil, blame, &mut text);
-    }
-    locks::sections(report, blame, &mut text);
-    refcounts::section(report, &mut text);
-    text.out
 }
 
 /// What was recorded: a saved report does not have it on the screen already.
@@ -134,7 +146,7 @@ fn is_used(gil: &Gil) -> bool {
 }
 
 /// `GIL: 98 % held, 3.4 threads wait on average, worst waiter T-7 p99 41 ms`, for each GIL there is.
-fn verdicts(report: &Report) -> Vec<String> {
+pub fn verdicts(report: &Report) -> Vec<String> {
     let mut lines: Vec<String> =
         report.gils.iter().filter(|gil| is_used(gil)).map(|gil| verdict(report, gil)).collect();
     if lines.is_empty() && report.target.free_threaded {

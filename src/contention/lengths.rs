@@ -1,0 +1,88 @@
+//! How long waits were: enough to say any percentile of them, and those of the waits that came since an earlier look. In
+//! the summaries of GILs and locks.
+
+use hdrhistogram::Histogram;
+
+/// Waits by their length, to 1 %.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lengths(Vec<(u64, u64)>);
+
+impl Lengths {
+    /// What a histogram of lengths in so many nanoseconds has counted.
+    pub(super) fn of(histogram: &Histogram<u32>, unit: u64) -> Lengths {
+        let recorded = histogram.iter_recorded();
+        Lengths(
+            recorded.map(|step| (step.value_iterated_to() * unit, step.count_since_last_iteration())).collect(),
+        )
+    }
+
+    /// Lengths in nanoseconds, ascending, each with how many waits had it.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().copied()
+    }
+
+    /// How many waits there are.
+    pub fn count(&self) -> u64 {
+        self.iter().map(|(_, count)| count).sum()
+    }
+
+    /// Those that came after `earlier` was taken.
+    pub fn since(&self, earlier: &Lengths) -> Lengths {
+        let mut before = earlier.iter().peekable();
+        let added = self.iter().filter_map(|(length, count)| {
+            while before.next_if(|(other, _)| *other < length).is_some() {}
+            let known = before.next_if(|(other, _)| *other == length).map_or(0, |(_, count)| count);
+            (count > known).then(|| (length, count - known))
+        });
+        Lengths(added.collect())
+    }
+
+    /// The length that this part of the waits do not exceed, in nanoseconds; 0 if there are none.
+    pub fn quantile(&self, part: f64) -> u64 {
+        let wanted = ((self.count() as f64 * part).ceil() as u64).max(1);
+        let mut seen = 0;
+        let reached = self.iter().find(|(_, count)| {
+            seen += count;
+            seen >= wanted
+        });
+        reached.map_or(0, |(length, _)| length)
+    }
+
+    /// The longest, in nanoseconds.
+    pub fn max(&self) -> u64 {
+        self.0.last().map_or(0, |(length, _)| *length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(values: &[u64]) -> Lengths {
+        let mut histogram = Histogram::new(2).unwrap();
+        values.iter().for_each(|&value| histogram.record(value).unwrap());
+        Lengths::of(&histogram, 1)
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_waits() {
+        let values: Vec<u64> = (1..=1000).map(|value| value * 1000).collect();
+        let all = lengths(&values);
+        assert_eq!(all.count(), 1000);
+        for (part, exact) in [(0.5, 500_000), (0.99, 990_000), (1.0, 1_000_000)] {
+            assert!(all.quantile(part).abs_diff(exact) <= exact / 100, "{part}: {}", all.quantile(part));
+        }
+        assert_eq!(Lengths::default().quantile(0.5), 0);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_came_since_is_what_came_since(
+            first in proptest::collection::vec(0..1_000_000_u64, 0..50),
+            second in proptest::collection::vec(0..1_000_000_u64, 0..50),
+        ) {
+            let both = [first.clone(), second.clone()].concat();
+            assert_eq!(lengths(&both).since(&lengths(&first)), lengths(&second));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What is known at one moment, as a thing of its own: it can be looked at while recording goes on. Made by
+//! [`crate::tui`] from what the session shows its observers; all times are nanoseconds.
+//!
+//! Pure. A snapshot counts from the start of the recording; [`Snapshot::since`] takes two of them and says what came in
+//! between, as a snapshot again. So the last ten seconds, or all since a reset, are shown by the same code as all of it.
+
+mod since;
+
+use crate::contention::Blame;
+use crate::event::{LockId, Nanos, OffCpu, ThreadId, ThreadState};
+use crate::gil::summary::GilSummary;
+use crate::intern::StackId;
+use crate::lockstats::summary::{LockShare, LockSummary};
+use crate::profile::{Mode, Profile, SessionInfo};
+use crate::report::{self, Report};
+use crate::sampler::tree::{Key, Weight};
+
+/// All there is to see at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// When it was made.
+    pub at: Nanos,
+    /// Threads, stacks and samples. It knows the locks by name only: what happened at them, and at the GILs, is summed up
+    /// beside it.
+    pub profile: Profile,
+    /// What happened at each GIL, by [`crate::event::GilId`].
+    pub gils: Vec<GilSummary>,
+    /// What happened at locks, the most costly first.
+    pub locks: Vec<LockSummary>,
+    /// What each thread was doing at that moment, by [`ThreadId`]; none if it was gone or never seen.
+    pub now: Vec<Option<Now>>,
+}
+
+/// What a thread is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// What.
+    pub state: ThreadState,
+    /// Where.
+    pub stack: StackId,
+    /// Since when, if that is known.
+    pub since: Option<Nanos>,
+    /// The thread that held the GIL when it began to wait for it, if that is known.
+    pub holder: Option<ThreadId>,
+}
+
+impl Snapshot {
+    /// What a profile has at a moment. `under_way` is what threads off the CPU have been doing up to then, if that is not
+    /// part of it yet.
+    pub fn of(at: Nanos, profile: &Profile, under_way: &[OffCpu]) -> Snapshot {
+        let period = profile.session.period_ns();
+        let mut snapshot = Snapshot {
+            at,
+            profile: Profile {
+                stacks: profile.stacks.frozen(),
+                processes: profile.processes.clone(),
+                threads: profile.threads.clone(),
+                tree: profile.tree.clone(),
+                gils: Vec::new(),
+                locks: profile.locks.infos_only(),
+                refcounts: profile.refcounts.clone(),
+                deadlocks: profile.deadlocks.clone(),
+                timeline: None,
+                session: SessionInfo { end: at, ..profile.session.clone() },
+            },
+            gils: profile.gils.iter().map(|gil| gil.summary(period)).collect(),
+            locks: profile.locks.summaries(period),
+            now: Vec::new(),
+        };
+        snapshot.now = profile
+            .threads
+            .iter()
+            .map(|info| {
+                let (_, state, stack) = info.last_sample.filter(|_| !info.exited)?;
+                Some(Now { state, stack, since: None, holder: None })
+            })
+            .collect();
+        if profile.session.mode == Mode::Kernel {
+            let alive = snapshot.profile.threads.iter_mut().filter(|info| !info.exited);
+            alive.for_each(|info| info.end = info.end.max(at));
+        }
+        under_way.iter().for_each(|off| snapshot.goes_on(off));
+        snapshot
+    }
+
+    /// A thread has been off the CPU up to now.
+    fn goes_on(&mut self, off: &OffCpu) {
+        let &OffCpu { thread, start, end, state, stack, lost, .. } = off;
+        let ns = end.since(start);
+        self.profile.tree.add(Key { thread, state, stack, lost }, Weight { samples: 0, off_cpu_ns: ns });
+        if let Some(now) = self.now.get_mut(thread.0 as usize) {
+            let holder = off.gil.and_then(|gil| gil.holder);
+            *now = Some(Now { state, stack, since: Some(start), holder });
+        }
+        // Waits for the GIL are cut into pieces of the switch interval, and told of one by one. Those for locks can be long.
+        if let ThreadState::LockWait(id) = state {
+            self.waits_still(id, Blame { thread, stack, ns });
+        }
+    }
+
+    /// A thread waits for a lock, and has for some time. Who holds it comes out only in the end.
+    fn waits_still(&mut self, id: LockId, waiter: Blame) {
+        let at = match self.locks.iter().position(|lock| lock.id == id) {
+            Some(at) => at,
+            None => {
+                let info = self.profile.locks.info(id).clone();
+                self.locks.push(LockSummary::nothing_yet(id, info));
+                self.locks.len() - 1
+            }
+        };
+        let lock = &mut self.locks[at];
+        lock.waits.count += 1;
+        lock.waits.total_ns += waiter.ns;
+        lock.waits.max_ns = lock.waits.max_ns.max(waiter.ns);
+        lock.parks += 1;
+        lock.unknown_ns += waiter.ns;
+        let known = lock.by_waiter.iter_mut().find(|blame| (blame.thread, blame.stack) == (waiter.thread, waiter.stack));
+        match known {
+            Some(blame) => blame.ns += waiter.ns,
+            None => lock.by_waiter.push(waiter),
+        }
+        let share = match lock.threads.iter_mut().find(|share| share.thread == waiter.thread) {
+            Some(share) => share,
+            None => {
+                lock.threads.push(LockShare { thread: waiter.thread, waits: Default::default(), caused_ns: 0 });
+                lock.threads.last_mut().expect("it was just added")
+            }
+        };
+        share.waits.count += 1;
+        share.waits.total_ns += waiter.ns;
+        share.waits.max_ns = share.waits.max_ns.max(waiter.ns);
+    }
+
+    /// What it amounts to.
+    pub fn report(&self, blame: report::Blame) -> Report {
+        Report::new(&self.profile, &self.gils, &self.locks, blame)
+    }
+
+    /// How long it covers, in seconds.
+    pub fn seconds(&self) -> f64 {
+        self.profile.session.end.since(self.profile.session.start) as f64 / 1e9
+    }
+}

@@ -1,0 +1,236 @@
+//! The difference of two snapshots: what came between them.
+
+use std::cmp::Reverse;
+use std::hash::Hash;
+
+use rustc_hash::FxHashMap;
+
+use super::Snapshot;
+use crate::contention::lengths::Lengths;
+use crate::contention::{Blame, WaitStats};
+use crate::event::{Account, Nanos};
+use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
+use crate::lockstats::summary::{LockShare, LockSummary};
+use crate::profile::{Profile, SessionInfo, ThreadInfo};
+
+/// So many stacks are kept in each list, and so many locks: more than anybody reads while they change.
+const MOST_STACKS: usize = 50;
+const MOST_LOCKS: usize = 300;
+
+impl Snapshot {
+    /// What came after an earlier snapshot of the same recording; after [`Snapshot::default`] all of it. Lists of stacks
+    /// have their most costly entries only.
+    pub fn since(&self, earlier: &Snapshot) -> Snapshot {
+        let before = |index: usize| earlier.profile.threads.get(index);
+        let threads = self.profile.threads.iter().enumerate();
+        let before_gil = |index: usize| earlier.gils.get(index);
+        let gils = self.gils.iter().enumerate();
+        let by_id: FxHashMap<_, _> = earlier.locks.iter().map(|lock| (lock.id, lock)).collect();
+        let locks = self.locks.iter().map(|lock| self::lock(lock, by_id.get(&lock.id).copied()));
+        let mut locks: Vec<_> = locks.filter(|lock| lock.parks > 0 || lock.releases > 0).collect();
+        locks.sort_by_key(|lock| Reverse(lock.waits.total_ns));
+        locks.truncate(MOST_LOCKS);
+        Snapshot {
+            at: self.at,
+            profile: Profile {
+                stacks: self.profile.stacks.frozen(),
+                processes: self.profile.processes.clone(),
+                threads: threads.map(|(index, info)| thread(info, before(index))).collect(),
+                tree: self.profile.tree.since(&earlier.profile.tree),
+                gils: Vec::new(),
+                locks: self.profile.locks.infos_only(),
+                refcounts: self.profile.refcounts.since(&earlier.profile.refcounts),
+                deadlocks: self.profile.deadlocks.clone(),
+                timeline: None,
+                session: session(&self.profile.session, &earlier.profile.session, earlier.at),
+            },
+            gils: gils.map(|(index, now)| gil(now, before_gil(index))).collect(),
+            locks,
+            now: self.now.clone(),
+        }
+    }
+}
+
+fn session(now: &SessionInfo, before: &SessionInfo, earlier: Nanos) -> SessionInfo {
+    SessionInfo {
+        start: now.start.max(earlier),
+        ticks: now.ticks.saturating_sub(before.ticks),
+        looks: now.looks.saturating_sub(before.looks),
+        late_ticks: now.late_ticks.saturating_sub(before.late_ticks),
+        profiler_cpu_ns: now.profiler_cpu_ns.saturating_sub(before.profiler_cpu_ns),
+        waits: now.waits.saturating_sub(before.waits),
+        records_lost: now.records_lost.saturating_sub(before.records_lost),
+        ..now.clone()
+    }
+}
+
+fn thread(now: &ThreadInfo, before: Option<&ThreadInfo>) -> ThreadInfo {
+    let Some(before) = before else { return now.clone() };
+    ThreadInfo {
+        start: before.end.min(now.end),
+        samples: now.samples.saturating_sub(before.samples),
+        lost: now.lost.saturating_sub(before.lost),
+        // What it used is known only in the end: it is not known of how much of its life.
+        cpu_ns: if before.exited { 0 } else { now.cpu_ns },
+        account: now.account.map(|account| before.account.map_or(account, |before| self::account(&account, &before))),
+        ..now.clone()
+    }
+}
+
+fn account(now: &Account, before: &Account) -> Account {
+    let minus = u64::saturating_sub;
+    Account {
+        at: now.at,
+        on_cpu_ns: minus(now.on_cpu_ns, before.on_cpu_ns),
+        runnable_ns: minus(now.runnable_ns, before.runnable_ns),
+        gil_held_runnable_ns: minus(now.gil_held_runnable_ns, before.gil_held_runnable_ns),
+        gil_held_off_cpu_ns: minus(now.gil_held_off_cpu_ns, before.gil_held_off_cpu_ns),
+        gil_wait_ns: minus(now.gil_wait_ns, before.gil_wait_ns),
+        futex_ns: minus(now.futex_ns, before.futex_ns),
+        blocked_ns: minus(now.blocked_ns, before.blocked_ns),
+        unknown_ns: minus(now.unknown_ns, before.unknown_ns),
+        gil_waits: minus(now.gil_waits, before.gil_waits),
+        blocks: minus(now.blocks, before.blocks),
+    }
+}
+
+/// Waits that came since: how many and how long in all, and the lengths of those that ended since.
+fn waits(now: (&WaitStats, &Lengths), before: (&WaitStats, &Lengths)) -> (WaitStats, Lengths) {
+    let ((now, lengths), (before, known)) = (now, before);
+    let lengths = lengths.since(known);
+    let grown = if now.max_ns > before.max_ns { now.max_ns } else { 0 };
+    let longest = lengths.max().min(now.max_ns).max(grown);
+    let stats = WaitStats {
+        count: now.count.saturating_sub(before.count),
+        total_ns: now.total_ns.saturating_sub(before.total_ns),
+        p50_ns: lengths.quantile(0.5).min(longest),
+        p99_ns: lengths.quantile(0.99).min(longest),
+        max_ns: longest,
+    };
+    (stats, lengths)
+}
+
+/// What was put down to whom since; the most first.
+fn amounts<K: Copy + Eq + Hash + Ord>(
+    now: impl Iterator<Item = (K, u64)>,
+    before: impl Iterator<Item = (K, u64)>,
+) -> Vec<(K, u64)> {
+    let before: FxHashMap<K, u64> = before.collect();
+    let since = now.map(|(key, ns)| (key, ns.saturating_sub(before.get(&key).copied().unwrap_or(0))));
+    let mut since: Vec<(K, u64)> = since.filter(|(_, ns)| *ns > 0).collect();
+    since.sort_unstable_by_key(|&(key, ns)| (Reverse(ns), key));
+    since.truncate(MOST_STACKS);
+    since
+}
+
+fn blames(now: &[Blame], before: &[Blame]) -> Vec<Blame> {
+    let split = |all: &[Blame]| all.iter().map(|blame| ((blame.thread, blame.stack), blame.ns)).collect::<Vec<_>>();
+    let since = amounts(split(now).into_iter(), split(before).into_iter());
+    since.into_iter().map(|((thread, stack), ns)| Blame { thread, stack, ns }).collect()
+}
+
+/// The same for time put down to what somebody did, too.
+fn kinds<T: Copy + Eq + Hash + Ord>(now: &[(T, Blame)], before: &[(T, Blame)]) -> Vec<(T, Blame)> {
+    let split = |all: &[(T, Blame)]| {
+        all.iter().map(|(kind, blame)| ((*kind, blame.thread, blame.stack), blame.ns)).collect::<Vec<_>>()
+    };
+    let since = amounts(split(now).into_iter(), split(before).into_iter());
+    since.into_iter().map(|((kind, thread, stack), ns)| (kind, Blame { thread, stack, ns })).collect()
+}
+
+fn held(now: &HoldClasses, before: &HoldClasses) -> HoldClasses {
+    HoldClasses {
+        python_ns: now.python_ns.saturating_sub(before.python_ns),
+        native_ns: now.native_ns.saturating_sub(before.native_ns),
+        off_cpu_ns: now.off_cpu_ns.saturating_sub(before.off_cpu_ns),
+        runnable_ns: now.runnable_ns.saturating_sub(before.runnable_ns),
+    }
+}
+
+fn gil(now: &GilSummary, before: Option<&GilSummary>) -> GilSummary {
+    let nothing = GilSummary::nothing_yet(now.info.clone());
+    let before = before.unwrap_or(&nothing);
+    let (waits, lengths) = waits((&now.waits, &now.lengths), (&before.waits, &before.lengths));
+    let by_thread: FxHashMap<_, _> = before.threads.iter().map(|share| (share.thread, share)).collect();
+    GilSummary {
+        info: now.info.clone(),
+        switched_on: now.switched_on.clone(),
+        estimated: now.estimated,
+        observed_ns: now.observed_ns.saturating_sub(before.observed_ns),
+        held: held(&now.held, &before.held),
+        contended_ns: now.contended_ns.saturating_sub(before.contended_ns),
+        waits,
+        lengths,
+        caused_ns: now.caused_ns.saturating_sub(before.caused_ns),
+        gap_ns: now.gap_ns.saturating_sub(before.gap_ns),
+        unknown_ns: now.unknown_ns.saturating_sub(before.unknown_ns),
+        forced_drops: now.forced_drops.saturating_sub(before.forced_drops),
+        voluntary_drops: now.voluntary_drops.saturating_sub(before.voluntary_drops),
+        by_waiter: blames(&now.by_waiter, &before.by_waiter),
+        by_releaser: blames(&now.by_releaser, &before.by_releaser),
+        by_holder: blames(&now.by_holder, &before.by_holder),
+        held_off_cpu: kinds(&now.held_off_cpu, &before.held_off_cpu),
+        threads: now.threads.iter().map(|share| self::share(share, by_thread.get(&share.thread).copied())).collect(),
+    }
+}
+
+fn share(now: &ThreadShare, before: Option<&ThreadShare>) -> ThreadShare {
+    let Some(before) = before else { return now.clone() };
+    let (waits, lengths) = waits((&now.waits, &now.lengths), (&before.waits, &before.lengths));
+    ThreadShare {
+        thread: now.thread,
+        waits,
+        lengths,
+        held: held(&now.held, &before.held),
+        caused_ns: now.caused_ns.saturating_sub(before.caused_ns),
+    }
+}
+
+fn lock(now: &LockSummary, before: Option<&LockSummary>) -> LockSummary {
+    let nothing = LockSummary::nothing_yet(now.id, now.info.clone());
+    let before = before.unwrap_or(&nothing);
+    let (waits, lengths) = waits((&now.waits, &now.lengths), (&before.waits, &before.lengths));
+    let by_thread: FxHashMap<_, _> = before.threads.iter().map(|share| (share.thread, share)).collect();
+    LockSummary {
+        id: now.id,
+        info: now.info.clone(),
+        estimated: now.estimated,
+        waits,
+        lengths,
+        parks: now.parks.saturating_sub(before.parks),
+        spun: now.spun.saturating_sub(before.spun),
+        contended_ns: now.contended_ns.saturating_sub(before.contended_ns),
+        owner_changes: now.owner_changes.saturating_sub(before.owner_changes),
+        releases: now.releases.saturating_sub(before.releases),
+        caused_ns: now.caused_ns.saturating_sub(before.caused_ns),
+        gap_ns: now.gap_ns.saturating_sub(before.gap_ns),
+        unknown_ns: now.unknown_ns.saturating_sub(before.unknown_ns),
+        by_waiter: blames(&now.by_waiter, &before.by_waiter),
+        by_releaser: blames(&now.by_releaser, &before.by_releaser),
+        by_holder: blames(&now.by_holder, &before.by_holder),
+        holder_off_cpu: kinds(&now.holder_off_cpu, &before.holder_off_cpu),
+        threads: now
+            .threads
+            .iter()
+            .map(|share| lock_share(share, by_thread.get(&share.thread).copied()))
+            .filter(|share| share.waits.count > 0 || share.waits.total_ns > 0 || share.caused_ns > 0)
+            .collect(),
+    }
+}
+
+/// Of one thread's waits for one lock only their number and sum are known for a part of the time.
+fn lock_share(now: &LockShare, before: Option<&LockShare>) -> LockShare {
+    let Some(before) = before else { return *now };
+    LockShare {
+        thread: now.thread,
+        waits: WaitStats {
+            count: now.waits.count.saturating_sub(before.waits.count),
+            total_ns: now.waits.total_ns.saturating_sub(before.waits.total_ns),
+            ..now.waits
+        },
+        caused_ns: now.caused_ns.saturating_sub(before.caused_ns),
+    }
+}
+
+#[cfg(test)]
+mod tests;

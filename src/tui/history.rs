@@ -1,0 +1,89 @@
+//! What was seen from refresh to refresh: the sparklines of the first lines, and the strips of threads and locks. Kept by
+//! the loop of the screen, one moment for each snapshot.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use super::class::Class;
+use crate::event::{LockId, LockKind};
+use crate::profile::Mode;
+use crate::report;
+use crate::snapshot::Snapshot;
+
+/// So many moments are kept: more than a wall is wide.
+const MOST: usize = 600;
+
+/// One refresh: what happened since the one before.
+#[derive(Clone, Debug, Default)]
+pub struct Moment {
+    /// The part of it for which the GIL was held; of several, the one held most. On builds without a GIL how many threads
+    /// ran.
+    pub held: f64,
+    /// How many threads waited for a GIL or a lock, on average.
+    pub waiting: f64,
+    /// How many CPUs the threads used.
+    pub cpus: f64,
+    /// Records and stacks that were lost.
+    pub lost: u64,
+    /// What each thread did most of the time, by [`crate::event::ThreadId`].
+    pub threads: Vec<Class>,
+    /// The part of it that each thread waited for the GIL or a lock, by [`crate::event::ThreadId`].
+    pub waited: Vec<f64>,
+    /// How many threads waited for each lock, on average.
+    pub locks: FxHashMap<LockId, f64>,
+    /// How many threads were held up by stops of all threads, on average.
+    pub paused: f64,
+}
+
+/// The last moments, the newest last.
+#[derive(Clone, Debug, Default)]
+pub struct History(VecDeque<Moment>);
+
+impl History {
+    /// Adds what happened between two snapshots.
+    pub fn push(&mut self, now: &Snapshot, before: &Snapshot) {
+        if self.0.len() == MOST {
+            self.0.pop_front();
+        }
+        self.0.push_back(moment(&now.since(before)));
+    }
+
+    /// The newest `count` values of something, oldest first.
+    pub fn last<T>(&self, count: usize, of: impl Fn(&Moment) -> T) -> Vec<T> {
+        self.0.iter().skip(self.0.len().saturating_sub(count)).map(of).collect()
+    }
+
+    /// The newest moment.
+    pub fn newest(&self) -> Option<&Moment> {
+        self.0.back()
+    }
+}
+
+/// What a part of a recording comes to.
+fn moment(part: &Snapshot) -> Moment {
+    let seconds = part.seconds();
+    let mean = |sum: f64| if seconds > 0.0 { sum / seconds } else { 0.0 };
+    let ledgers = report::ledgers(&part.profile, &part.gils);
+    let sum = |of: fn(&report::model::States) -> f64| ledgers.iter().map(|thread| of(&thread.states)).sum::<f64>();
+    let has_gil = part.gils.iter().any(|gil| gil.info.enabled);
+    let held = part.gils.iter().map(|gil| gil.held.total_ns() as f64 / gil.observed_ns.max(1) as f64);
+    let cpus = match part.profile.session.mode {
+        Mode::Kernel => ledgers.iter().map(|thread| thread.cpu_s).sum(),
+        Mode::Memory => sum(|states| states.running_s + states.gil_held_s + states.native_s),
+    };
+    let is_lock = |kind| !matches!(kind, LockKind::Pause | LockKind::StopRequest);
+    let locks = part.locks.iter().filter(|lock| is_lock(lock.info.kind));
+    let locks = locks.map(|lock| (lock.id, mean(lock.waits.total_ns as f64 / 1e9))).collect();
+    let waits = |states: &report::model::States| states.gil_wait_s + states.lock_wait_s + states.paused_s;
+    Moment {
+        held: if has_gil { held.fold(0.0, f64::max).min(1.0) } else { mean(sum(|states| states.running_s)) },
+        waiting: mean(sum(|states| states.gil_wait_s + states.lock_wait_s)),
+        cpus: mean(cpus),
+        lost: part.profile.session.records_lost + part.profile.lost(),
+        threads: ledgers.iter().map(|thread| Class::most(&thread.states)).collect(),
+        waited: ledgers.iter().map(|thread| waits(&thread.states) / thread.wall_s.max(1e-9)).collect(),
+        locks,
+        paused: mean(sum(|states| states.paused_s)),
+    }
+}

@@ -1,0 +1,69 @@
+//! The tab of pauses: stops of all threads by the interpreter.
+
+use super::super::class::Class;
+use super::super::shown::Shown;
+use super::super::table::{Cell, Column, Row, RowKey, Table, Tone};
+use crate::report::model::Blamed;
+use crate::report::text::units::{duration, percent, short_label};
+
+/// The column of [`COLUMNS`] that it is sorted by.
+pub const TIME: &str = "TIME";
+
+/// All columns.
+pub const COLUMNS: [Column; 5] = [
+    Column::text("THREAD", 12, 2, 0, "name and thread id"),
+    Column::text("WHAT", 12, 0, 1, "it stopped the others, or was the last to stop"),
+    Column::number("TIME", 8, 0, "how long the others were held up, or the one who stopped them had to wait"),
+    Column::number("SHARE", 6, 2, "of all the time of that kind"),
+    Column::text("WHERE", 14, 4, 0, "the innermost Python function then"),
+];
+
+/// The table.
+pub fn table(shown: &Shown) -> Table {
+    let pauses = &shown.report.pauses;
+    let mut notes = Vec::new();
+    if pauses.count > 0 {
+        let (wait, stop) = (&pauses.wait, &pauses.time_to_stop);
+        let seconds = shown.part.seconds().max(1e-9);
+        notes.push(format!(
+            "{} stops of all threads ({:.1} a second); threads were held up for {} in all, p99 {}, at most {}",
+            pauses.count,
+            pauses.count as f64 / seconds,
+            duration(wait.total_s),
+            duration(wait.p99_s),
+            duration(wait.max_s)
+        ));
+        if stop.count > 0 {
+            notes.push(format!(
+                "until all had stopped: {} in all, p99 {}, at most {}",
+                duration(stop.total_s),
+                duration(stop.p99_s),
+                duration(stop.max_s)
+            ));
+        }
+    }
+    let sum = |all: &[Blamed]| all.iter().map(|blamed| blamed.seconds).sum::<f64>();
+    let mut rows = Vec::new();
+    let lists = [(false, "stopped them", &pauses.requesters), (true, "last to stop", &pauses.last_to_stop)];
+    for (last, what, list) in lists {
+        let all = sum(list);
+        for (index, blamed) in list.iter().enumerate() {
+            let place = blamed.stack.first().map_or("(no Python frame)", String::as_str);
+            let cells = vec![
+                Cell::text(short_label(&blamed.thread, blamed.tid, 40)),
+                Cell::text(what),
+                Cell::number(blamed.seconds, duration(blamed.seconds)).toned(Tone::Of(Class::Paused)),
+                Cell::number(blamed.seconds / all.max(1e-12), percent(blamed.seconds / all.max(1e-12))),
+                Cell::text(place),
+            ];
+            rows.push(Row { key: RowKey::Pause(last, index), cells });
+        }
+    }
+    let empty = match shown.report.target.free_threaded {
+        true => "The interpreter has not held up any thread by stopping all of them (for a collection, a change of a \
+                 type, a fork).",
+        false => "Stops of all threads are something of free-threaded Pythons: with a GIL, holding it is enough to be \
+                  alone.",
+    };
+    Table { columns: COLUMNS.to_vec(), rows, notes, empty: empty.to_owned() }
+}
