@@ -96,7 +96,10 @@ impl Theme {
 
     /// What is selected.
     pub fn selected(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        match self.color {
+            true => Style::new().fg(Color::Black).bg(Color::Cyan),
+            false => Style::new().add_modifier(Modifier::REVERSED),
+        }
     }
 
     /// A banner.

@@ -158,8 +158,10 @@ pub fn verdicts(report: &Report) -> Vec<String> {
     if let Some(worst) = report.locks.first().filter(|_| waited >= LEAST_WAITERS * report.session.duration_s) {
         let mean = waited / report.session.duration_s;
         let label = crate::export::label::one_line(&worst.label);
-        let line = format!("Locks: {mean:.1} threads wait on average, most for {label}");
-        lines.push(units::cut(&line, WIDTH).into_owned());
+        let label = units::cut(&label, WIDTH - 10);
+        let p99 = duration(worst.wait.p99_s);
+        let line = format!("Locks: {mean:.1} threads wait on average, most for {label}, p99 {p99}");
+        lines.push(wrap(&line, "  ", WIDTH));
     }
     let refcounts = &report.refcounts;
     if let Some(worst) = refcounts.objects.first().filter(|_| refcounts.cpu_fraction >= LEAST_COUNTING) {

@@ -12,6 +12,11 @@ use crate::report::text::units::wrap;
 pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, hits: &mut Hits) {
     let theme = canvas.theme;
     let table = table(canvas.app, canvas.shown, canvas.history);
+    let mut area = area;
+    for note in &table.notes {
+        let taken = paragraph(buffer, Rect { height: area.height / 3, ..area }, note, theme.dim(), theme);
+        area = Rect { y: area.y + taken, height: area.height - taken, ..area };
+    }
     let Some(selected) = canvas.app.selected(&table) else {
         paragraph(buffer, area, &table.empty, theme.bold(), theme);
         return;

@@ -86,7 +86,13 @@ fn subject(shown: &Shown, width: u16) -> String {
     for note in &session.degraded {
         text += &format!("; {}", one_line(note));
     }
-    let command = process_label(&target.command, target.pid);
+    // The directories of the interpreter and the script would leave no room for the rest.
+    let short = |(index, word): (usize, &String)| match index {
+        0 | 1 => word.rsplit('/').next().unwrap_or_default().to_owned(),
+        _ => word.clone(),
+    };
+    let command: Vec<String> = target.command.iter().enumerate().map(short).collect();
+    let command = process_label(&command, target.pid);
     let command = cut(&one_line(&command), usize::from(width / 2)).into_owned();
     cut(&format!("{command}{more}; {text}"), usize::from(width)).into_owned()
 }
@@ -126,7 +132,10 @@ fn sparklines(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>) {
     let mut x = 0;
     for (name, of, text, most, class) in lines {
         let width = room.min(40);
-        let values = canvas.history.last(width, of);
+        let mut values = canvas.history.last(width, of);
+        if name == "lost" && values.iter().all(|value| *value == 0.0) {
+            values.clear();
+        }
         let most = if most > 0.0 { most } else { values.iter().copied().fold(1.0, f64::max) };
         x = put(buffer, area, x, name, theme.dim(), theme);
         x = put(buffer, area, x + 1, &bars(&values, most, theme.bars()), theme.class(class), theme);

@@ -49,12 +49,13 @@ pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &Table,
     let first = selected.saturating_sub(visible / 2).min(table.rows.len().saturating_sub(visible));
     for (y, (index, content)) in (0..body.height).zip(table.rows.iter().enumerate().skip(first)) {
         let line = row(body, y);
+        let chosen = index == selected;
+        if chosen {
+            fill(buffer, line, theme.selected());
+        }
         for &(column, x, width) in &layout {
             let place = Rect { x: body.x + x, width, ..line };
-            cell(buffer, place, &content.cells[column], table.columns[column].right, theme);
-        }
-        if index == selected {
-            fill(buffer, line, theme.selected());
+            cell(buffer, place, &content.cells[column], table.columns[column].right, chosen, theme);
         }
         hits.rows.push((line, index));
     }
@@ -67,7 +68,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &Table,
     }
 }
 
-fn cell(buffer: &mut Buffer, place: Rect, cell: &Cell, right: bool, theme: Theme) {
+fn cell(buffer: &mut Buffer, place: Rect, cell: &Cell, right: bool, chosen: bool, theme: Theme) {
     if !cell.strip.is_empty() {
         let width = usize::from(place.width);
         let last = &cell.strip[cell.strip.len().saturating_sub(width)..];
@@ -81,5 +82,6 @@ fn cell(buffer: &mut Buffer, place: Rect, cell: &Cell, right: bool, theme: Theme
     let text = cut(&cell.text, usize::from(place.width));
     let length = text.chars().count() as u16;
     let from = if right { place.width.saturating_sub(length) } else { 0 };
-    put(buffer, place, from, &text, theme.tone(cell.tone), theme);
+    let style = if chosen { theme.selected() } else { theme.tone(cell.tone) };
+    put(buffer, place, from, &text, style, theme);
 }

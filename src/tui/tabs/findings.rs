@@ -21,7 +21,7 @@ pub fn table(shown: &Shown) -> Table {
     Table {
         columns: COLUMNS.to_vec(),
         rows: shown.report.findings.iter().enumerate().map(row).collect(),
-        notes: Vec::new(),
+        notes: shown.report.session.degraded.iter().map(|note| one_line(note)).collect(),
         empty: "Nothing is wrong that gilscope could see.".to_owned(),
     }
 }

@@ -16,7 +16,7 @@ pub const TOTAL: &str = "TOTAL";
 
 /// All columns.
 pub const COLUMNS: [Column; 11] = [
-    Column::text("THREAD", 10, 2, 0, "name and thread id"),
+    Column::text("THREAD", 16, 2, 0, "name and thread id"),
     Column::number("WAITS", 7, 2, "how often it waited for the GIL"),
     Column::number("TOTAL", 8, 0, "how long it waited in all"),
     Column::number("TIME%", 6, 1, "the part of its time that it waited"),

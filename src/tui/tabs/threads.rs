@@ -8,6 +8,7 @@ use super::super::history::History;
 use super::super::shown::Shown;
 use super::super::table::{Cell, Column, Row, RowKey, Table, Tone, Width};
 use super::thread_label;
+use crate::contention;
 use crate::event::{ThreadId, ThreadState};
 use crate::export::label::one_line;
 use crate::lockstats::work::work;
@@ -37,7 +38,7 @@ const FIRST_SHARE: usize = 5;
 
 /// All columns.
 pub const COLUMNS: [Column; 15] = [
-    Column::text("THREAD", 10, 2, 0, "name and thread id"),
+    Column::text("THREAD", 16, 2, 0, "name and thread id"),
     Column {
         title: "S",
         help: "what it does now, as a letter (see below)",
@@ -207,7 +208,8 @@ pub fn waits_for(shown: &Shown, thread: usize, now: &Now) -> String {
         ThreadState::LockWait(id) => {
             let info = shown.part.profile.locks.info(id);
             let label = one_line(info.name.as_deref().unwrap_or(&info.label()));
-            match shown.lock(id).and_then(|(summary, _)| summary.by_holder.first()) {
+            let other = |blame: &&contention::Blame| blame.thread.0 as usize != thread;
+            match shown.lock(id).and_then(|(summary, _)| summary.by_holder.iter().find(other)) {
                 Some(usual) => format!("{label} <~ {}", shown.name(usual.thread.0 as usize)),
                 None => label,
             }
