@@ -14,6 +14,9 @@ use crate::snapshot::Snapshot;
 /// How often to look whether the screen wants an end, in nanoseconds.
 const ATTENTION: u64 = 50_000_000;
 
+/// When to look again after the first time, in nanoseconds.
+const AT_FIRST: u64 = 200_000_000;
+
 /// Both sides have one.
 #[derive(Debug)]
 pub struct Feed {
@@ -144,7 +147,9 @@ impl<F: FnOnce(Arc<Feed>) -> JoinHandle<anyhow::Result<()>>> Observer for Live<F
         // A shorter interval does not wait for the longer one to be over.
         self.next = self.next.min(Nanos(at.0 + interval));
         if self.next <= at {
-            self.next = Nanos(at.0 + interval);
+            // At first there is nothing to be seen: the next one comes soon.
+            let soon = if self.open.is_some() { interval.min(AT_FIRST) } else { interval };
+            self.next = Nanos(at.0 + soon);
             self.feed.publish(Snapshot::of(at, look.profile, look.under_way));
             if let Some(open) = self.open.take() {
                 self.screen = Some(open(self.feed.clone()));

@@ -9,7 +9,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use crossterm::execute;
-use crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
 use nix::sys::signal::{Signal, raise};
 use ratatui::Frame;
 use ratatui::backend::CrosstermBackend;
@@ -67,7 +67,7 @@ impl Screen {
         // The signal stops the thread that raises it before this returns, and all others with it.
         let _ = raise(Signal::SIGTSTP);
         enter(self.mouse)?;
-        self.terminal.clear()
+        self.clear()
     }
 
     /// Draws everything again with the next [`Screen::draw`].
@@ -75,7 +75,9 @@ impl Screen {
     /// # Errors
     /// The terminal is gone.
     pub fn clear(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // `Terminal::clear` would ask the terminal where its cursor is, and not all answer.
+        self.terminal = ratatui::Terminal::new(CrosstermBackend::new(stdout()))?;
+        execute!(stdout(), Clear(ClearType::All))
     }
 
     /// Puts a text into the clipboard of the terminal, which may not want it.

@@ -13,5 +13,6 @@ mod reports;
 mod stacks;
 mod subprocesses;
 mod targets;
+mod top;
 mod trace;
 mod unprivileged;

@@ -1,0 +1,116 @@
+//! Parts add up to the whole.
+
+use super::*;
+use crate::event::{Event, GilGlimpse, GilId, GilInfo, OffCpu, ProcessId, ProcessInfo, ThreadId, ThreadState};
+use crate::intern::StackId;
+use crate::profile::Mode;
+use std::sync::Arc;
+
+const MS: u64 = 1_000_000;
+
+/// A recording with so many waits for the GIL of each length, in milliseconds, one after the other, with a snapshot before
+/// each and one at the end.
+fn snapshots(waits: &[u64]) -> Vec<Snapshot> {
+    let mut profile = Profile::default();
+    profile.session.mode = Mode::Kernel;
+    profile.session.rate_hz = 100.0;
+    let info = ProcessInfo { pid: 1, command: Vec::new(), python: "3.12.1".to_owned(), free_threaded: false };
+    profile.push(&Event::Process { process: ProcessId(0), info: Arc::new(info) });
+    let (at, process) = (Nanos(0), ProcessId(0));
+    for thread in [ThreadId(0), ThreadId(1)] {
+        profile.push(&Event::ThreadStarted { at, thread, process, tid: 1 + thread.0 as i32 });
+    }
+    let info = GilInfo { process, interpreter: 0, enabled: true, switch_interval_ns: 5 * MS };
+    profile.push(&Event::Gil { at, gil: GilId(0), info: Arc::new(info), switched_on_by: None });
+    let mut now = 0;
+    let mut taken = vec![Snapshot::of(Nanos(0), &profile, &[])];
+    for (turn, &length) in (1..).zip(waits) {
+        let (start, end) = (Nanos(now), Nanos(now + length * MS));
+        let gil = GilGlimpse { gil: GilId(0), holder: Some(ThreadId(0)), locked: true, switches: 3 * turn };
+        profile.push(&Event::OffCpu(OffCpu {
+            thread: ThreadId(1),
+            start,
+            end,
+            state: ThreadState::GilWait,
+            stack: StackId::EMPTY,
+            lost: false,
+            wake: None,
+            gil: Some(gil),
+            open: false,
+        }));
+        now = end.0 + MS;
+        taken.push(Snapshot::of(Nanos(now), &profile, &[]));
+    }
+    taken
+}
+
+proptest::proptest! {
+    #[test]
+    fn two_parts_are_the_whole(waits in proptest::collection::vec(1..100_u64, 1..20), at in 0..20_usize) {
+        let taken = snapshots(&waits);
+        let (last, middle) = (&taken[taken.len() - 1], &taken[at.min(taken.len() - 1)]);
+        let nothing = Snapshot::default();
+        let [whole, first, second] = [last.since(&nothing), middle.since(&nothing), last.since(middle)];
+        let sum = |of: fn(&GilSummary) -> u64| (of(&whole.gils[0]), of(&first.gils[0]) + of(&second.gils[0]));
+        for (whole, parts) in [
+            sum(|gil| gil.waits.count),
+            sum(|gil| gil.waits.total_ns),
+            sum(|gil| gil.lengths.count()),
+            sum(|gil| gil.caused_ns + gil.gap_ns + gil.unknown_ns),
+            sum(|gil| gil.by_waiter.iter().map(|blame| blame.ns).sum()),
+            sum(|gil| gil.observed_ns),
+        ] {
+            assert_eq!(whole, parts);
+        }
+        let off_cpu = |part: &Snapshot| part.profile.tree.iter().map(|(_, weight)| weight.off_cpu_ns).sum::<u64>();
+        assert_eq!(off_cpu(&whole), off_cpu(&first) + off_cpu(&second));
+        assert!((whole.seconds() - first.seconds() - second.seconds()).abs() < 1e-9);
+    }
+}
+
+#[test]
+fn percentiles_are_of_the_part() {
+    let taken = snapshots(&[&[50; 20][..], &[3; 20]].concat());
+    let whole = &taken[taken.len() - 1];
+    let late = whole.since(&taken[taken.len() - 6]);
+    let within = |ns: u64, ms: u64| ns.abs_diff(ms * MS) <= ms * MS / 50;
+    assert!(within(whole.gils[0].waits.max_ns, 50), "{:?}", whole.gils[0].waits);
+    assert!(within(late.gils[0].waits.p99_ns, 3), "{:?}", late.gils[0].waits);
+    assert!(within(late.gils[0].waits.max_ns, 3), "{:?}", late.gils[0].waits);
+}
+
+#[test]
+fn a_thread_that_waits_for_a_lock_still_is_told_of_at_once() {
+    use crate::event::{LockId, LockInfo, LockKind};
+    let mut profile = Profile::default();
+    profile.session.mode = Mode::Kernel;
+    let info = ProcessInfo { pid: 1, command: Vec::new(), python: "3.12.1".to_owned(), free_threaded: false };
+    profile.push(&Event::Process { process: ProcessId(0), info: Arc::new(info) });
+    profile.push(&Event::ThreadStarted { at: Nanos(0), thread: ThreadId(0), process: ProcessId(0), tid: 1 });
+    let (process, kind) = (ProcessId(0), LockKind::Lock);
+    let info = LockInfo { process, address: 1, kind, type_name: None, name: None };
+    profile.push(&Event::Lock { lock: LockId(0), info: Arc::new(info) });
+    let waits = |from: u64, until: u64, open| OffCpu {
+        thread: ThreadId(0),
+        start: Nanos(from * MS),
+        end: Nanos(until * MS),
+        state: ThreadState::LockWait(LockId(0)),
+        stack: StackId::EMPTY,
+        lost: false,
+        wake: None,
+        gil: None,
+        open,
+    };
+    let early = Snapshot::of(Nanos(500 * MS), &profile, &[waits(0, 500, true)]);
+    let later = Snapshot::of(Nanos(1500 * MS), &profile, &[waits(0, 1500, true)]);
+    assert_eq!(early.locks[0].waits.total_ns, 500 * MS);
+    assert_eq!(early.now[0].map(|now| now.state), Some(ThreadState::LockWait(LockId(0))));
+    let part = later.since(&early);
+    assert_eq!((part.locks[0].waits.total_ns, part.locks[0].waits.count), (1000 * MS, 0));
+    // And when it is over, it is not told of twice.
+    profile.push(&Event::OffCpu(waits(0, 2000, false)));
+    profile.finish();
+    let over = Snapshot::of(Nanos(2000 * MS), &profile, &[]);
+    assert_eq!(over.since(&later).locks[0].waits.total_ns, 500 * MS);
+    assert_eq!(over.since(&Snapshot::default()).locks[0].waits.total_ns, 2000 * MS);
+}

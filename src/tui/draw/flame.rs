@@ -61,12 +61,10 @@ pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, hits: &mut Hit
         if node == chosen {
             style = theme.selected().patch(theme.bold());
         }
-        let text = format!("{:<width$}", cut(label, usize::from(place.width)), width = usize::from(place.width));
-        put(buffer, place, 0, &text, style, theme);
-        if place.width > 1 && !theme.color {
-            // Without colours something else has to say where a frame begins.
-            buffer[(place.x, place.y)].set_char('|');
-        }
+        // Without colours something else has to say where a frame begins.
+        let edge = if theme.color { "" } else { "|" };
+        let room = usize::from(place.width) - edge.len();
+        put(buffer, place, 0, &format!("{edge}{:<room$}", cut(label, room)), style, theme);
         hits.frames.push((place, path(&calls, node)));
     }
     let node = &calls.nodes[chosen as usize];
