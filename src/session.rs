@@ -353,8 +353,7 @@ impl Session<'_> {
         if observer.needs_under_way(at)
             && let Some(kernel) = &mut self.kernel
         {
-            let mut sink =
-                Sink { stacks: &mut self.profile.stacks, events: &mut self.events, ids: &mut self.ids };
+            let mut sink = Sink { stacks: &mut self.profile.stacks, events: &mut self.events, ids: &mut self.ids };
             under_way = kernel.under_way(at, &mut sink);
             for event in self.events.drain(..) {
                 self.profile.push(&event);

@@ -114,7 +114,8 @@ impl Snapshot {
         lock.waits.max_ns = lock.waits.max_ns.max(waiter.ns);
         lock.parks += 1;
         lock.unknown_ns += waiter.ns;
-        let known = lock.by_waiter.iter_mut().find(|blame| (blame.thread, blame.stack) == (waiter.thread, waiter.stack));
+        let known =
+            lock.by_waiter.iter_mut().find(|blame| (blame.thread, blame.stack) == (waiter.thread, waiter.stack));
         match known {
             Some(blame) => blame.ns += waiter.ns,
             None => lock.by_waiter.push(waiter),

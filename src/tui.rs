@@ -148,7 +148,8 @@ fn launch(args: &TopArgs) -> Result<(Child, PathBuf)> {
             std::env::temp_dir().join(format!("gilscope-{name}-{}.log", std::process::id()))
         }
     };
-    let cannot = || format!("cannot write the program's output to {}: choose another place with --log", path.display());
+    let cannot =
+        || format!("cannot write the program's output to {}: choose another place with --log", path.display());
     let log = File::create(&path).with_context(cannot)?;
     let child = Child::launch_into(&args.program, log).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
     Ok((child, path))

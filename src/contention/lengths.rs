@@ -11,9 +11,7 @@ impl Lengths {
     /// What a histogram of lengths in so many nanoseconds has counted.
     pub(super) fn of(histogram: &Histogram<u32>, unit: u64) -> Lengths {
         let recorded = histogram.iter_recorded();
-        Lengths(
-            recorded.map(|step| (step.value_iterated_to() * unit, step.count_since_last_iteration())).collect(),
-        )
+        Lengths(recorded.map(|step| (step.value_iterated_to() * unit, step.count_since_last_iteration())).collect())
     }
 
     /// Lengths in nanoseconds, ascending, each with how many waits had it.

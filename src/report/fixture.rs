@@ -114,13 +114,8 @@ pub fn fight() -> (Profile, GilSummary) {
     let crunch = stack(&mut profile, "crunch", 30);
     let call = stack(&mut profile, "call_native_code", 40);
     let blame = |thread, stack, ns| Blame { thread, stack, ns };
-    let share = |thread, waits, held, caused_ns| ThreadShare {
-        thread,
-        waits,
-        lengths: Default::default(),
-        held,
-        caused_ns,
-    };
+    let share =
+        |thread, waits, held, caused_ns| ThreadShare { thread, waits, lengths: Default::default(), held, caused_ns };
     let crunching = HoldClasses { python_ns: 1000 * MS, native_ns: 500 * MS, off_cpu_ns: 0, runnable_ns: 20 * MS };
     let asking = HoldClasses { python_ns: 20 * MS, ..HoldClasses::default() };
     let sleeping = HoldClasses { off_cpu_ns: 400 * MS, ..HoldClasses::default() };

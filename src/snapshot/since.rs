@@ -27,7 +27,8 @@ impl Snapshot {
         let gils = self.gils.iter().enumerate();
         let by_id: FxHashMap<_, _> = earlier.locks.iter().map(|lock| (lock.id, lock)).collect();
         let locks = self.locks.iter().map(|lock| self::lock(lock, by_id.get(&lock.id).copied()));
-        let mut locks: Vec<_> = locks.filter(|lock| lock.parks > 0 || lock.releases > 0 || lock.waits.total_ns > 0).collect();
+        let mut locks: Vec<_> =
+            locks.filter(|lock| lock.parks > 0 || lock.releases > 0 || lock.waits.total_ns > 0).collect();
         locks.sort_by_key(|lock| Reverse(lock.waits.total_ns));
         locks.truncate(MOST_LOCKS);
         Snapshot {

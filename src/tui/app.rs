@@ -370,7 +370,8 @@ impl App {
     fn next_thread(&mut self, by: isize, scene: &Scene<'_>) -> Effect {
         let threads = &scene.shown.report.threads;
         let mut choices = vec![None];
-        choices.extend((0..).zip(threads).filter(|(_, thread)| thread.wall_s > 0.0).map(|(id, _)| Some(ThreadId(id))));
+        choices
+            .extend((0..).zip(threads).filter(|(_, thread)| thread.wall_s > 0.0).map(|(id, _)| Some(ThreadId(id))));
         let at = choices.iter().position(|choice| *choice == self.thread).unwrap_or(0);
         self.thread = choices[(at as isize + by).rem_euclid(choices.len() as isize) as usize];
         self.flame = Flame::default();

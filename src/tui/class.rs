@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_thread_is_what_it_does_most_and_idle_only_if_it_does_little() {
-        let states = |gil_wait_s, gil_held_s, blocked_s| States { gil_wait_s, gil_held_s, blocked_s, ..States::default() };
+        let states =
+            |gil_wait_s, gil_held_s, blocked_s| States { gil_wait_s, gil_held_s, blocked_s, ..States::default() };
         assert_eq!(Class::most(&states(0.3, 0.1, 0.6)), Class::GilWait);
         assert_eq!(Class::most(&states(0.1, 0.3, 0.0)), Class::Held);
         assert_eq!(Class::most(&states(0.1, 0.0, 0.9)), Class::Idle);

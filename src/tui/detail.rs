@@ -119,7 +119,9 @@ impl Page<'_> {
             self.push(Text::plain(format!("{:indent$}{}", "", cut(&frame, self.width.saturating_sub(indent)))));
         }
         if frames.len() > MOST_FRAMES {
-            self.push(Text::default().and(format!("{:indent$}... {} more", "", frames.len() - MOST_FRAMES), Tone::Dim));
+            self.push(
+                Text::default().and(format!("{:indent$}... {} more", "", frames.len() - MOST_FRAMES), Tone::Dim),
+            );
         }
         if frames.is_empty() {
             self.push(Text::default().and(format!("{:indent$}(no Python frame)", ""), Tone::Dim));
@@ -142,7 +144,8 @@ impl Page<'_> {
         }
         if found.len() > MOST_STACKS {
             let rest: u64 = found[MOST_STACKS..].iter().map(|blame| blame.ns).sum();
-            let text = format!("{:>9}         {} more stacks", duration(rest as f64 / 1e9), found.len() - MOST_STACKS);
+            let text =
+                format!("{:>9}         {} more stacks", duration(rest as f64 / 1e9), found.len() - MOST_STACKS);
             self.push(Text::default().and(text, Tone::Dim));
         }
     }
@@ -235,7 +238,12 @@ impl Page<'_> {
             if let Some(share) = gil.threads.iter().find(|share| share.thread == ThreadId(thread as u32)) {
                 self.histogram(&share.lengths);
                 self.blamed("Where it waited for the GIL", &gil.by_waiter, share.waits.total_ns, Some(thread));
-                self.blamed("Where it held the GIL while others waited", &gil.by_holder, share.caused_ns, Some(thread));
+                self.blamed(
+                    "Where it held the GIL while others waited",
+                    &gil.by_holder,
+                    share.caused_ns,
+                    Some(thread),
+                );
             }
         }
     }
@@ -321,7 +329,12 @@ impl Page<'_> {
             summary.by_holder.iter().filter(|blame| blame.thread != ThreadId(thread as u32)).copied().collect();
         let heading = "Holders: who else held the GIL while threads waited (of all waiting)";
         self.blamed(heading, &others, summary.waits.total_ns, None);
-        self.blamed("Where it held the GIL while others waited", &summary.by_holder, summary.waits.total_ns, Some(thread));
+        self.blamed(
+            "Where it held the GIL while others waited",
+            &summary.by_holder,
+            summary.waits.total_ns,
+            Some(thread),
+        );
         self.histogram(&share.lengths);
         let waited = |moment: &Moment| moment.waited.get(thread).copied().unwrap_or(0.0) * 100.0;
         self.over_time("Part of its time that it waited", waited, " %");

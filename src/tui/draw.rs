@@ -64,9 +64,13 @@ pub fn draw(frame: &mut Frame<'_>, canvas: &Canvas<'_>) -> Hits {
         return hits;
     }
     let header = header::height(canvas, area);
-    let [top, tabs, body, footer] =
-        Layout::vertical([Constraint::Length(header), Constraint::Length(1), Constraint::Min(1), Constraint::Length(1)])
-            .areas(area);
+    let [top, tabs, body, footer] = Layout::vertical([
+        Constraint::Length(header),
+        Constraint::Length(1),
+        Constraint::Min(1),
+        Constraint::Length(1),
+    ])
+    .areas(area);
     header::draw(buffer, top, canvas);
     header::tabs(buffer, tabs, canvas, &mut hits);
     hits.page = usize::from(body.height.saturating_sub(2)).max(1);
@@ -110,7 +114,9 @@ fn keys(app: &App) -> &'static str {
         _ if app.detail.is_some() => "Esc back   j k scroll   y copy   ? help   q quit",
         Tab::Flame => "? help  q quit  arrows move  Enter zoom  Esc out  v view  [ ] thread  L lines  / find  d save",
         Tab::Functions => "? help  q quit  Enter detail  v view  [ ] thread  L lines  < > sort  / filter  d save",
-        Tab::Threads => "? help  q quit  Enter detail  t merge  w range  < > sort  / filter  space pause  r reset  d save",
+        Tab::Threads => {
+            "? help  q quit  Enter detail  t merge  w range  < > sort  / filter  space pause  r reset  d save"
+        }
         Tab::Gil | Tab::Locks => {
             "? help  q quit  Enter detail  b blame  w range  < > sort  / filter  space pause  r reset  d save"
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::history::History;
 use super::shown::{Past, Range, Shown};
 use crate::event::{
-    Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Nanos, OffCpu, ProcessId, ProcessInfo, Syscall,
-    ThreadId, ThreadState, Wake,
+    Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Nanos, OffCpu, ProcessId, ProcessInfo,
+    Syscall, ThreadId, ThreadState, Wake,
 };
 use crate::intern::{Frame, StackId};
 use crate::profile::{Mode, Profile};
@@ -48,12 +48,21 @@ impl Live {
         let table = &mut self.profile.stacks;
         functions.iter().fold(StackId::EMPTY, |stack, &(function, line)| {
             let (function, file) = (table.string(function), table.string("/srv/app.py"));
-            let frame = table.frame(Frame { function, name: function, file, line, first_line: (line - line % 10).max(1) });
+            let frame =
+                table.frame(Frame { function, name: function, file, line, first_line: (line - line % 10).max(1) });
             table.push(stack, frame)
         })
     }
 
-    fn off(&mut self, thread: u32, from: u64, until: u64, state: ThreadState, stack: StackId, by: Option<(u32, StackId)>) {
+    fn off(
+        &mut self,
+        thread: u32,
+        from: u64,
+        until: u64,
+        state: ThreadState,
+        stack: StackId,
+        by: Option<(u32, StackId)>,
+    ) {
         let off = OffCpu {
             thread: ThreadId(thread),
             start: Nanos(from),
@@ -166,13 +175,8 @@ pub fn hot_lock() -> Live {
     let names = ["MainThread", "worker-1", "worker-2", "worker-3"];
     let mut live = Live::new("3.13.5", true, &names);
     let process = ProcessId(0);
-    let lock = |kind, name: &str| LockInfo {
-        process,
-        address: 0x7f10,
-        kind,
-        type_name: None,
-        name: Some(name.into()),
-    };
+    let lock =
+        |kind, name: &str| LockInfo { process, address: 0x7f10, kind, type_name: None, name: Some(name.into()) };
     let (hot, pause) = (LockId(0), LockId(1));
     live.profile.push(&Event::Lock { lock: hot, info: Arc::new(lock(LockKind::Lock, "journal.lock in run")) });
     live.profile.push(&Event::Lock { lock: pause, info: Arc::new(lock(LockKind::Pause, "collection")) });

@@ -24,7 +24,11 @@ pub fn up_or_down(calls: &Calls, flame: &Flame, by: isize) -> Vec<String> {
     let mut at = selected(calls, flame);
     let top = root(calls, flame);
     for _ in 0..by.unsigned_abs().min(1000) {
-        let next = if by > 0 { calls.nodes[at as usize].children.first().copied() } else { Some(calls.nodes[at as usize].parent) };
+        let next = if by > 0 {
+            calls.nodes[at as usize].children.first().copied()
+        } else {
+            Some(calls.nodes[at as usize].parent)
+        };
         match next {
             Some(next) if at != top || by > 0 => at = next,
             _ => break,

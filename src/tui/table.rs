@@ -182,7 +182,9 @@ impl Table {
         };
         while needed(&kept) > width {
             // The last of those that matter least.
-            let Some(at) = (0..kept.len()).rev().max_by_key(|&at| (self.columns[kept[at]].priority, at)) else { break };
+            let Some(at) = (0..kept.len()).rev().max_by_key(|&at| (self.columns[kept[at]].priority, at)) else {
+                break;
+            };
             if self.columns[kept[at]].priority == 0 {
                 break;
             }
@@ -221,12 +223,7 @@ mod tests {
         ];
         let row = |index: usize, name: &str, a: f64| Row {
             key: RowKey::Thread(index),
-            cells: vec![
-                Cell::text(name),
-                Cell::number(a, a.to_string()),
-                Cell::number(1.0, "1"),
-                Cell::text("here"),
-            ],
+            cells: vec![Cell::text(name), Cell::number(a, a.to_string()), Cell::number(1.0, "1"), Cell::text("here")],
         };
         let rows = vec![row(0, "bob", 3.0), row(1, "Alice", 2.0), row(2, "eve", 10.0)];
         Table { columns, rows, ..Table::default() }

@@ -47,16 +47,8 @@ pub enum Tab {
 
 impl Tab {
     /// All of them, in the order of their keys.
-    pub const ALL: [Tab; 8] = [
-        Tab::Threads,
-        Tab::Gil,
-        Tab::Locks,
-        Tab::Refcounts,
-        Tab::Pauses,
-        Tab::Functions,
-        Tab::Flame,
-        Tab::Findings,
-    ];
+    pub const ALL: [Tab; 8] =
+        [Tab::Threads, Tab::Gil, Tab::Locks, Tab::Refcounts, Tab::Pauses, Tab::Functions, Tab::Flame, Tab::Findings];
 
     /// Its name.
     pub fn name(self) -> &'static str {

@@ -9,7 +9,9 @@ use std::sync::{Mutex, Once, PoisonError};
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{DisableMouseCapture, EnableMouseCapture};
 use crossterm::execute;
-use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode};
+use crossterm::terminal::{
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use nix::sys::signal::{Signal, raise};
 use ratatui::Frame;
 use ratatui::backend::CrosstermBackend;

@@ -247,7 +247,8 @@ fn it_can_be_stopped_and_come_back() {
 #[test]
 fn what_a_program_prints_goes_to_a_file() {
     let folder = folder();
-    let code = "import time\nprint('hello there', flush=True)\nend = time.time() + 100\nwhile time.time() < end: pass";
+    let code =
+        "import time\nprint('hello', 'there', flush=True)\nend = time.time() + 100\nwhile time.time() < end: pass";
     let program = [Python::usual().words(), vec!["-c".to_owned(), code.to_owned()]].concat();
     let words = [vec![GILSCOPE.to_owned(), "top".into(), "--log".into(), "out.log".into(), "--".into()], program];
     let mut top = Terminal::start(words.concat(), folder.path());

@@ -152,12 +152,6 @@ fn lost_records_are_told() {
     // And what is there is not judged by what is not.
     profile.session.records_lost = 0;
     let held = HoldClasses { python_ns: 1999 * MS, ..HoldClasses::default() };
-    let share = ThreadShare {
-        thread: CRUNCHER,
-        waits: waits(0, 0),
-        lengths: Default::default(),
-        held,
-        caused_ns: 0,
-    };
+    let share = ThreadShare { thread: CRUNCHER, waits: waits(0, 0), lengths: Default::default(), held, caused_ns: 0 };
     assert_eq!(of(&profile, GilSummary { held, threads: vec![share], ..quiet_gil() }), []);
 }

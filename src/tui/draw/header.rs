@@ -16,10 +16,8 @@ use crate::report::text::verdicts;
 
 /// A sentence or two with the numbers that matter most.
 pub fn verdict(shown: &Shown) -> String {
-    let lines: Vec<String> = verdicts(&shown.report)
-        .iter()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
+    let lines: Vec<String> =
+        verdicts(&shown.report).iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     match lines.is_empty() {
         true => "Nothing has been seen of its threads yet".to_owned(),
         false => lines.join(". "),

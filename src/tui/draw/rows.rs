@@ -32,7 +32,8 @@ pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &Table,
         let column = &table.columns[index];
         let place = Rect { x: area.x + x, width, ..row(area, 0) };
         let sorted = column.title == order.column;
-        let title = if sorted { format!("{}{}", column.title, theme.arrow(order.ascending)) } else { column.title.into() };
+        let title =
+            if sorted { format!("{}{}", column.title, theme.arrow(order.ascending)) } else { column.title.into() };
         // The arrow may use the space before the column.
         let length = title.chars().count() as u16;
         let wide = if x > 0 && length > width { Rect { x: place.x - 1, width: width + 1, ..place } } else { place };

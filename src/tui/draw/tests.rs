@@ -147,7 +147,9 @@ fn what_is_paused_or_over_says_so() {
 #[test]
 fn the_part_that_is_shown_is_named() {
     let mut app = app(Tab::Threads);
-    for (range, name) in [(Range::Last(10), "last 10 s"), (Range::Last(1), "last 1 s"), (Range::All, "12.0 s since start")] {
+    for (range, name) in
+        [(Range::Last(10), "last 10 s"), (Range::Last(1), "last 1 s"), (Range::All, "12.0 s since start")]
+    {
         app.range = range;
         let text = screen(&convoy(), &app, (100, 14), PLAIN);
         assert!(text.contains(name), "{text}");

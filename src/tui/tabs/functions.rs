@@ -68,10 +68,9 @@ pub fn title(shown: &Shown, choice: &Choice, all: u64) -> String {
         View::OffCpu => "offcpu: threads that do not run",
         View::Refcount => "refcount: threads held up by reference counts",
     };
-    let who = choice.thread.map_or_else(
-        || "all threads".to_owned(),
-        |thread| super::thread_label(shown, thread.0 as usize),
-    );
+    let who = choice
+        .thread
+        .map_or_else(|| "all threads".to_owned(), |thread| super::thread_label(shown, thread.0 as usize));
     let lines = if choice.functions { "functions" } else { "lines" };
     format!("view {view}; {} of thread time; {who}; by {lines}", duration(all as f64 / 1e9))
 }

@@ -42,7 +42,8 @@ pub fn table(app: &App, shown: &Shown) -> Table {
         };
     }
     for (id, summary, gil) in gils {
-        let name = if several { format!("GIL of interpreter {} in {}: ", gil.interpreter, gil.pid) } else { String::new() };
+        let name =
+            if several { format!("GIL of interpreter {} in {}: ", gil.interpreter, gil.pid) } else { String::new() };
         table.notes.push(format!("{name}{}", what_happened(gil)));
         for (index, _) in summary.threads.iter().enumerate() {
             table.rows.extend(row(app, shown, id, summary, gil, index));

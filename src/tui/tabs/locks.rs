@@ -48,7 +48,13 @@ pub fn table(app: &App, shown: &Shown) -> Table {
         let count = shown.report.locks.len();
         let plural = if count == 1 { "lock" } else { "locks" };
         let mut note = format!("{count} {plural} waited for, by {:.1} threads on average", waited / seconds);
-        if let Some(idle) = shown.report.threads.iter().map(|thread| thread.states.lock_wait_s / thread.wall_s.max(1e-9)).max_by(f64::total_cmp) {
+        if let Some(idle) = shown
+            .report
+            .threads
+            .iter()
+            .map(|thread| thread.states.lock_wait_s / thread.wall_s.max(1e-9))
+            .max_by(f64::total_cmp)
+        {
             note += &format!("; at worst a thread waits for {} of its time", percent(idle.min(1.0)));
         }
         notes.push(note);

@@ -60,10 +60,14 @@ pub fn table(shown: &Shown) -> Table {
         }
     }
     let empty = match shown.report.target.free_threaded {
-        true => "The interpreter has not held up any thread by stopping all of them (for a collection, a change of a \
-                 type, a fork).",
-        false => "Stops of all threads are something of free-threaded Pythons: with a GIL, holding it is enough to be \
-                  alone.",
+        true => {
+            "The interpreter has not held up any thread by stopping all of them (for a collection, a change of a \
+                 type, a fork)."
+        }
+        false => {
+            "Stops of all threads are something of free-threaded Pythons: with a GIL, holding it is enough to be \
+                  alone."
+        }
     };
     Table { columns: COLUMNS.to_vec(), rows, notes, empty: empty.to_owned() }
 }

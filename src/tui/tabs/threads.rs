@@ -74,11 +74,8 @@ pub fn table(app: &App, shown: &Shown, history: &History) -> Table {
     let since_start = shown.all.as_deref().unwrap_or(shown);
     let all = &since_start.report.threads;
     let used = |share: Share| all.iter().any(|thread| share(&thread.states) > 0.0);
-    let dropped: Vec<usize> = (FIRST_SHARE..)
-        .zip(SHARES)
-        .filter(|(_, (share, _))| !used(*share))
-        .map(|(index, _)| index)
-        .collect();
+    let dropped: Vec<usize> =
+        (FIRST_SHARE..).zip(SHARES).filter(|(_, (share, _))| !used(*share)).map(|(index, _)| index).collect();
     let mut columns = COLUMNS.to_vec();
     for &index in dropped.iter().rev() {
         columns.remove(index);
@@ -114,7 +111,8 @@ fn row(shown: &Shown, history: &History, index: usize, thread: &Thread) -> Row {
         },
     ];
     shares(&mut cells, &thread.states, cpu(thread), thread.wall_s);
-    let doing = now.map_or_else(|| if exited { "(gone)".to_owned() } else { String::new() }, |now| place(shown, &now));
+    let doing =
+        now.map_or_else(|| if exited { "(gone)".to_owned() } else { String::new() }, |now| place(shown, &now));
     let waits = now.map_or_else(String::new, |now| waits_for(shown, index, &now));
     cells.push(Cell { tone: Tone::Of(class), ..Cell::text(waits) });
     cells.push(Cell { tone, ..Cell::text(doing) });
@@ -150,7 +148,8 @@ fn merged(shown: &Shown, threads: &[(usize, &Thread)]) -> Vec<Row> {
         });
         let now = busiest.and_then(|(index, _)| Some((*index, shown.now(*index)?)));
         let class = Class::most(&states);
-        let label = if group.len() == 1 { thread_label(shown, group[0].0) } else { format!("{name} x{}", group.len()) };
+        let label =
+            if group.len() == 1 { thread_label(shown, group[0].0) } else { format!("{name} x{}", group.len()) };
         let mut cells = vec![
             Cell::text(label),
             Cell { tone: Tone::Of(class), ..Cell::text(class.letter().to_string()) },
