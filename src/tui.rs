@@ -90,8 +90,9 @@ pub fn run(args: &TopArgs) -> Result<u8> {
     let (screen_is_open, open_end) = pipe().context("cannot make a pipe")?;
     let open = move |feed: Arc<Feed>| {
         thread::spawn(move || {
-            // Closed when the screen is, however that ends.
+            // Said when the screen is closed, however that comes.
             let _open = open_end;
+            let _closed = Closed(feed.clone());
             match batch {
                 true => batch::run(&feed, app, theme, count),
                 false => screen::run(&feed, app, theme, mouse),
@@ -121,7 +122,7 @@ pub fn run(args: &TopArgs) -> Result<u8> {
         End::Duration | End::Signal | End::Observer => feed.end(None, Ending::Quit),
     }
     if let Some(screen) = live.screen.take() {
-        wait(&screen_is_open, &mut signals, &feed);
+        wait(&screen, &screen_is_open, &mut signals, &feed);
         close(screen)?;
     }
     if !batch {
@@ -136,6 +137,15 @@ pub fn run(args: &TopArgs) -> Result<u8> {
         let _ = writeln!(stderr(), "the output of the program is in {}", log.display());
     }
     Ok(0)
+}
+
+/// Tells the other side that nobody looks any more.
+struct Closed(Arc<Feed>);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 /// Runs the program, its output in a file.
@@ -164,12 +174,13 @@ fn farewell(profile: &Profile, child: Option<&mut Child>) -> String {
 }
 
 /// Waits until the screen is closed; signals close it.
-fn wait(screen_is_open: &PipeReader, signals: &mut Signals, feed: &Feed) {
+fn wait<T>(screen: &JoinHandle<T>, screen_is_open: &PipeReader, signals: &mut Signals, feed: &Feed) {
     loop {
         match signals.wait(screen_is_open) {
             Some(Received::Stop { .. }) => feed.end(None, Ending::Quit),
-            Some(Received::Child) => {}
-            None => return,
+            None if screen.is_finished() => return,
+            // The window may have another size now.
+            Some(Received::Child) | None => {}
         }
     }
 }

@@ -121,8 +121,12 @@ impl Refcounts {
         Refcounts {
             objects: self.objects.iter().enumerate().map(object).collect(),
             samples: self.samples - earlier.samples,
-            interpreter: self.interpreter - earlier.interpreter,
-            memory: self.memory - earlier.memory,
+            elsewhere: self
+                .elsewhere
+                .iter()
+                .map(|(key, &samples)| (*key, samples - earlier.elsewhere.get(key).copied().unwrap_or(0)))
+                .filter(|(_, samples)| *samples > 0)
+                .collect(),
             unknown: self.unknown - earlier.unknown,
         }
     }

@@ -28,19 +28,13 @@ const MOST_LOCKS: usize = 5;
 /// # Errors
 /// Standard output cannot be written to.
 pub fn run(feed: &Feed, mut app: App, theme: Theme, count: Option<u64>) -> Result<()> {
-    let printed = print(feed, &mut app, theme, count);
-    feed.stop();
-    printed
-}
-
-fn print(feed: &Feed, app: &mut App, theme: Theme, count: Option<u64>) -> Result<()> {
     let (mut number, mut printed) = (0, 0);
     let mut before: Option<Arc<Snapshot>> = None;
     while let Some(news) = feed.wait(number) {
         if news.number != number
             && let Some(before) = &before
         {
-            let text = text(app, &news.snapshot, before, theme);
+            let text = text(&mut app, &news.snapshot, before, theme);
             let mut out = stdout().lock();
             out.write_all(text.as_bytes())?;
             out.flush()?;

@@ -192,7 +192,7 @@ impl Calls {
 
     /// The node that such a path leads to; as far as there is one.
     pub fn find(&self, path: &[String]) -> u32 {
-        path.iter().fold(Some(0), |at, label| self.child(at?, label)).unwrap_or(0)
+        path.iter().try_fold(0, |at, label| self.child(at, label)).unwrap_or(0)
     }
 
     fn child(&self, node: u32, label: &str) -> Option<u32> {

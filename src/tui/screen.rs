@@ -41,9 +41,7 @@ pub fn run(feed: &Feed, app: App, theme: Theme, mouse: bool) -> Result<()> {
     let shown = Shown::new(&newest, &Past::default(), app.range, app.blame);
     let (history, past, hits) = (History::default(), Past::default(), Hits::default());
     let mut state = Loop { feed, screen, theme, app, history, past, number: 0, newest, shown, hits };
-    let ended = state.run();
-    feed.stop();
-    Ok(ended?)
+    Ok(state.run()?)
 }
 
 impl Loop<'_> {
