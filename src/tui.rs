@@ -79,7 +79,9 @@ pub fn run(args: &TopArgs) -> Result<u8> {
     };
     let interval = args.interval.unwrap_or(if batch { 2.0 } else { 0.5 });
     let interval_ms = (interval * 1e3) as u64;
-    let feed = Arc::new(Feed::new(interval_ms));
+    // A table is of a whole interval; a screen is not to stay empty for long.
+    let first_ms = if batch { interval_ms } else { interval_ms.min(200) };
+    let feed = Arc::new(Feed::new(interval_ms, first_ms));
     let app = App::new(args.blame, interval_ms);
     let colors = args.color;
     let theme = Theme { color: bold(colors, stdout().is_terminal()), ascii: args.ascii || !has_unicode() };

@@ -14,15 +14,14 @@ use crate::snapshot::Snapshot;
 /// How often to look whether the screen wants an end, in nanoseconds.
 const ATTENTION: u64 = 50_000_000;
 
-/// When to look again after the first time, in nanoseconds.
-const AT_FIRST: u64 = 200_000_000;
-
 /// Both sides have one.
 #[derive(Debug)]
 pub struct Feed {
     newest: Mutex<Newest>,
     changed: Condvar,
     interval_ns: AtomicU64,
+    /// The interval after the first snapshot, in which there is nothing to be seen.
+    first_ns: u64,
     stop: AtomicBool,
 }
 
@@ -55,12 +54,13 @@ pub struct News {
 }
 
 impl Feed {
-    /// A feed of snapshots at so many milliseconds.
-    pub fn new(interval_ms: u64) -> Feed {
+    /// A feed of snapshots at so many milliseconds, the second so many after the first.
+    pub fn new(interval_ms: u64, first_ms: u64) -> Feed {
         Feed {
             newest: Mutex::default(),
             changed: Condvar::new(),
             interval_ns: AtomicU64::new(interval_ms * 1_000_000),
+            first_ns: first_ms * 1_000_000,
             stop: AtomicBool::new(false),
         }
     }
@@ -147,9 +147,7 @@ impl<F: FnOnce(Arc<Feed>) -> JoinHandle<anyhow::Result<()>>> Observer for Live<F
         // A shorter interval does not wait for the longer one to be over.
         self.next = self.next.min(Nanos(at.0 + interval));
         if self.next <= at {
-            // At first there is nothing to be seen: the next one comes soon.
-            let soon = if self.open.is_some() { interval.min(AT_FIRST) } else { interval };
-            self.next = Nanos(at.0 + soon);
+            self.next = Nanos(at.0 + if self.open.is_some() { self.feed.first_ns } else { interval });
             self.feed.publish(Snapshot::of(at, look.profile, look.under_way));
             if let Some(open) = self.open.take() {
                 self.screen = Some(open(self.feed.clone()));
