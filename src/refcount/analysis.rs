@@ -114,7 +114,6 @@ impl Refcounts {
             Object {
                 info: now.info.clone(),
                 counts: counts.filter(|(_, samples)| *samples > 0).collect(),
-                mutex: now.mutex - before.map_or(0, |before| before.mutex),
                 rest: now.rest - before.map_or(0, |before| before.rest),
             }
         };
