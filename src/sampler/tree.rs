@@ -63,6 +63,7 @@ impl Tree {
             let since = Weight {
                 samples: weight.samples.saturating_sub(before.samples),
                 off_cpu_ns: weight.off_cpu_ns.saturating_sub(before.off_cpu_ns),
+                waits: weight.waits.saturating_sub(before.waits),
             };
             if since != Weight::default() {
                 tree.weights.insert(key, since);
