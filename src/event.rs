@@ -47,6 +47,48 @@ pub struct GilId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockId(pub u32);
 
+/// The ids given out so far, each kind in ascending order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ids {
+    processes: u32,
+    threads: u32,
+    gils: u32,
+    locks: u32,
+    objects: u32,
+}
+
+impl Ids {
+    /// The next process's.
+    pub fn process(&mut self) -> ProcessId {
+        ProcessId(next(&mut self.processes))
+    }
+
+    /// The next thread's.
+    pub fn thread(&mut self) -> ThreadId {
+        ThreadId(next(&mut self.threads))
+    }
+
+    /// The next GIL's.
+    pub fn gil(&mut self) -> GilId {
+        GilId(next(&mut self.gils))
+    }
+
+    /// The next lock's.
+    pub fn lock(&mut self) -> LockId {
+        LockId(next(&mut self.locks))
+    }
+
+    /// The next object's.
+    pub fn object(&mut self) -> ObjectId {
+        ObjectId(next(&mut self.objects))
+    }
+}
+
+fn next(count: &mut u32) -> u32 {
+    *count += 1;
+    *count - 1
+}
+
 /// A system call number of the target's architecture; negative when the thread is off the CPU outside any
 /// call (a page fault, a stop).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -360,6 +402,56 @@ pub struct Account {
     pub gil_waits: u64,
     /// How often it blocked in all.
     pub blocks: u64,
+}
+
+impl Account {
+    /// How many numbers there are beside the time.
+    pub const NUMBERS: usize = 10;
+
+    /// All numbers, in the order of the fields.
+    pub fn numbers(&self) -> [u64; Self::NUMBERS] {
+        [
+            self.on_cpu_ns,
+            self.runnable_ns,
+            self.gil_held_runnable_ns,
+            self.gil_held_off_cpu_ns,
+            self.gil_wait_ns,
+            self.futex_ns,
+            self.blocked_ns,
+            self.unknown_ns,
+            self.gil_waits,
+            self.blocks,
+        ]
+    }
+
+    /// An account of such numbers.
+    pub fn of(at: Nanos, numbers: [u64; Self::NUMBERS]) -> Account {
+        let [
+            on_cpu_ns,
+            runnable_ns,
+            gil_held_runnable_ns,
+            gil_held_off_cpu_ns,
+            gil_wait_ns,
+            futex_ns,
+            blocked_ns,
+            unknown_ns,
+            gil_waits,
+            blocks,
+        ] = numbers;
+        Account {
+            at,
+            on_cpu_ns,
+            runnable_ns,
+            gil_held_runnable_ns,
+            gil_held_off_cpu_ns,
+            gil_wait_ns,
+            futex_ns,
+            blocked_ns,
+            unknown_ns,
+            gil_waits,
+            blocks,
+        }
+    }
 }
 
 /// A stretch of time in which a thread was off the CPU: one context switch out and the next one in.

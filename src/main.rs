@@ -28,6 +28,8 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             let dump = gilscope::dump::dump(args.pid)?;
             print(&if args.json { json(&dump)? } else { dump.text() })
         }
+        Command::Export(args) => gilscope::export_command::run(args),
+        Command::Merge(args) => gilscope::merge_command::run(args),
         Command::Report(args) => print(&gilscope::report_command::run(args)?),
         Command::Doctor(args) => {
             let report = gilscope::doctor::run(args.pid);

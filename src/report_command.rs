@@ -1,4 +1,4 @@
-//! `gilscope report`: prints a saved report. Called by `main`.
+//! `gilscope report`: prints the report of a recording, or one that was saved. Called by `main`.
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal, stdout};
@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::ColorChoice;
 
 use crate::cli::ReportArgs;
+use crate::recording;
 use crate::report;
 use crate::report::text::{subject, text};
 
@@ -15,7 +16,12 @@ use crate::report::text::{subject, text};
 /// # Errors
 /// The file is no report, or none that can be read.
 pub fn run(args: &ReportArgs) -> Result<String> {
-    let report = report::read(&args.file)?;
+    let report = if recording::is_recording(&args.file) {
+        let loaded = recording::load(&args.file, false)?;
+        report::Report::of(&loaded.profile, args.blame.unwrap_or_default())
+    } else {
+        report::read(&args.file)?
+    };
     if args.json {
         return Ok(serde_json::to_string_pretty(&report)? + "\n");
     }

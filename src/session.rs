@@ -18,15 +18,16 @@ use self::follow::Follower;
 use self::launch::Child;
 use self::progress::Progress;
 use self::signals::{Received, Signals};
-use crate::event::{Event, Nanos, Pid, ProcessId, ThreadId};
+use crate::event::{Event, Ids, Nanos, Pid, ThreadId};
 use crate::kernel::{self, Kernel, KernelError};
 use crate::profile::{Mode, Profile, ThreadInfo};
-use crate::sampler::registry::{Ids, Sink};
+use crate::recording::Recorder;
+use crate::sampler::registry::Sink;
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::target::attach::{Target, attach};
 use crate::target::error::AttachError;
 
-pub use self::clock::now;
+pub use self::clock::{clock_offset_ns, now};
 
 /// What to record, and how.
 #[derive(Clone, Debug)]
@@ -58,6 +59,8 @@ pub enum End {
     Duration,
     /// A signal came.
     Signal,
+    /// What was recorded could not be written any more.
+    Unwritable,
 }
 
 /// How often records are taken out of the kernel, in nanoseconds.
@@ -74,6 +77,7 @@ struct Observed {
 struct Session<'a> {
     options: &'a Options,
     profile: Profile,
+    recorder: Option<&'a mut Recorder>,
     events: Vec<Event>,
     ids: Ids,
     observed: Vec<Observed>,
@@ -85,10 +89,13 @@ struct Session<'a> {
 }
 
 /// The collector that kernel mode needs, if that is the mode to use, and else why it is not.
+pub type Collector = (Option<Kernel>, Option<String>);
+
+/// Makes ready what is to look.
 ///
 /// # Errors
 /// [`KernelError`] if it was asked for and is not to be had.
-pub fn collector(options: &Options) -> Result<(Option<Kernel>, Option<String>), KernelError> {
+pub fn collector(options: &Options) -> Result<Collector, KernelError> {
     if options.mode == Some(Mode::Memory) {
         return Ok((None, None));
     }
@@ -104,13 +111,15 @@ pub fn collector(options: &Options) -> Result<(Option<Kernel>, Option<String>), 
     }
 }
 
-/// Records process `root`, or the program launched as `child`, until one of the ends.
+/// Records process `root`, or the program launched as `child`, until one of the ends. What is seen also goes to the
+/// `recorder`, if there is one; that is still to be finished then.
 ///
 /// # Errors
 /// [`AttachError`] if there is no interpreter to record; what goes wrong later ends the recording instead.
 pub fn record(
     options: &Options,
-    kernel: Option<Kernel>,
+    (kernel, degraded): Collector,
+    recorder: Option<&mut Recorder>,
     root: Pid,
     child: Option<&mut Child>,
     signals: &mut Signals,
@@ -121,6 +130,7 @@ pub fn record(
     let mut session = Session {
         options,
         profile: Profile::default(),
+        recorder,
         events: Vec::new(),
         ids: Ids::default(),
         observed: Vec::new(),
@@ -133,6 +143,7 @@ pub fn record(
         session.profile.keep_timeline();
     }
     session.profile.session.mode = if session.kernel.is_some() { Mode::Kernel } else { Mode::Memory };
+    session.profile.session.degraded.extend(degraded);
     let end = session.run(root, child, signals)?;
     if end != End::TargetExited {
         session.find_deadlocks();
@@ -185,6 +196,9 @@ impl Session<'_> {
             self.profile.session.ticks = ticks.periods();
             self.profile.session.looks = ticks.made();
             self.profile.session.late_ticks = ticks.late();
+            if self.recorder.as_ref().is_some_and(|recorder| recorder.has_failed()) {
+                return Ok(End::Unwritable);
+            }
             let at = now();
             if until.is_some_and(|until| until <= at) {
                 return Ok(End::Duration);
@@ -225,10 +239,10 @@ impl Session<'_> {
 
     /// Starts to observe a process.
     fn observe(&mut self, target: Target, at: Nanos) {
-        let id = ProcessId(self.profile.processes.len() as u32);
+        let id = self.ids.process();
         let text = if self.kernel.is_some() { target.text() } else { Vec::new() };
         let Target { located, layout, foreign_tids, info } = target;
-        self.profile.push(&Event::Process { process: id, info: Arc::new(info) });
+        self.push(&Event::Process { process: id, info: Arc::new(info) });
         let pid = located.pid;
         let process = Process { pid, id, runtime: located.runtime, layout, foreign_tids };
         let Session { profile, events, ids, kernel, .. } = self;
@@ -272,8 +286,9 @@ impl Session<'_> {
             }
             result.is_ok()
         });
-        for event in events.drain(..) {
-            profile.push(&event);
+        self.take_in();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.tick(at, &self.profile.session);
         }
     }
 
@@ -296,6 +311,20 @@ impl Session<'_> {
                 self.events.push(Event::Deadlock { at, threads: stuck.collect() });
             }
         }
+    }
+
+    /// Takes in the events that the collectors have left.
+    fn take_in(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        events.drain(..).for_each(|event| self.push(&event));
+        self.events = events;
+    }
+
+    fn push(&mut self, event: &Event) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.event(event, &self.profile.stacks, &self.profile.session);
+        }
+        self.profile.push(event);
     }
 
     /// Ends the recording: what there is to know about how it went.
@@ -321,9 +350,7 @@ impl Session<'_> {
                 kernel.finish(pid, at, &mut sink);
             }
         }
-        for event in self.events.drain(..) {
-            self.profile.push(&event);
-        }
+        self.take_in();
         let session = &mut self.profile.session;
         session.end = at;
         session.stops = self.totals.stops;

@@ -9,6 +9,11 @@ pub fn now() -> Nanos {
     nanos(ClockId::Monotonic)
 }
 
+/// What to add to a moment to have nanoseconds since 1970.
+pub fn clock_offset_ns() -> i64 {
+    nanos(ClockId::Realtime).0.wrapping_sub(now().0) as i64
+}
+
 /// CPU time gilscope has used, in nanoseconds.
 pub fn own_cpu() -> u64 {
     nanos(ClockId::ProcessCPUTime).0

@@ -18,7 +18,7 @@ use self::units::{duration, percent, short_label, wrap};
 use super::model::{Blame, Gil, Report, Severity, States, Thread};
 
 /// Everything fits in so many columns.
-const WIDTH: usize = 80;
+pub const WIDTH: usize = 80;
 /// Locks are worth a line if so many threads wait for them on average.
 const LEAST_WAITERS: f64 = 0.05;
 /// Reference counts are worth a line from this part of the CPU time on.
