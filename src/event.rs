@@ -733,3 +733,91 @@ pub struct ProcessInfo {
     /// Built without a GIL (PEP 703).
     pub free_threaded: bool,
 }
+
+/// What ids of one recording are in another.
+pub trait Renumber {
+    /// Of a process.
+    fn process(&mut self, id: ProcessId) -> ProcessId;
+    /// Of a thread.
+    fn thread(&mut self, id: ThreadId) -> ThreadId;
+    /// Of a GIL.
+    fn gil(&mut self, id: GilId) -> GilId;
+    /// Of a lock.
+    fn lock(&mut self, id: LockId) -> LockId;
+
+    /// Of the lock of a state.
+    fn state(&mut self, state: ThreadState) -> ThreadState {
+        match state {
+            ThreadState::LockWait(lock) => ThreadState::LockWait(self.lock(lock)),
+            ThreadState::Paused(lock) => ThreadState::Paused(self.lock(lock)),
+            state => state,
+        }
+    }
+}
+
+impl Event {
+    /// When it happened; none if it has no time of its own. That of a time off the CPU is its end.
+    pub fn at(&self) -> Option<Nanos> {
+        match self {
+            Event::ThreadStarted { at, .. }
+            | Event::ThreadExited { at, .. }
+            | Event::Gil { at, .. }
+            | Event::LockHeld { at, .. }
+            | Event::RecordsLost { at, .. }
+            | Event::Sample { at, .. }
+            | Event::Lost { at, .. } => Some(*at),
+            Event::OffCpu(off) => Some(off.end),
+            Event::Account { account, .. } => Some(account.at),
+            Event::Process { .. } | Event::ThreadNamed { .. } | Event::Lock { .. } => None,
+        }
+    }
+
+    /// Gives it other ids.
+    pub fn renumber(&mut self, to: &mut impl Renumber) {
+        match self {
+            Event::Process { process, .. } => *process = to.process(*process),
+            Event::ThreadStarted { thread, process, .. } => {
+                *process = to.process(*process);
+                *thread = to.thread(*thread);
+            }
+            Event::ThreadNamed { thread, .. }
+            | Event::ThreadExited { thread, .. }
+            | Event::Account { thread, .. } => *thread = to.thread(*thread),
+            Event::Gil { gil, info, .. } => {
+                let process = to.process(info.process);
+                if process != info.process {
+                    Arc::make_mut(info).process = process;
+                }
+                *gil = to.gil(*gil);
+            }
+            Event::Lock { lock, info } => {
+                let process = to.process(info.process);
+                if process != info.process {
+                    Arc::make_mut(info).process = process;
+                }
+                *lock = to.lock(*lock);
+            }
+            Event::LockHeld { lock, thread, .. } => {
+                *lock = to.lock(*lock);
+                *thread = to.thread(*thread);
+            }
+            Event::OffCpu(off) => {
+                off.thread = to.thread(off.thread);
+                off.state = to.state(off.state);
+                if let Some(by) = off.wake.as_mut().and_then(|wake| wake.by.as_mut()) {
+                    *by = to.thread(*by);
+                }
+                if let Some(glimpse) = &mut off.gil {
+                    glimpse.gil = to.gil(glimpse.gil);
+                    glimpse.holder = glimpse.holder.map(|holder| to.thread(holder));
+                }
+            }
+            Event::Sample { thread, state, gil, .. } | Event::Lost { thread, state, gil, .. } => {
+                *thread = to.thread(*thread);
+                *state = to.state(*state);
+                *gil = gil.map(|gil| to.gil(gil));
+            }
+            Event::RecordsLost { .. } => {}
+        }
+    }
+}

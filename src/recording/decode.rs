@@ -1,5 +1,8 @@
 //! Records as events. Used by [`super::reader`]; [`super::encode`] is its mirror.
 //!
+//! Ids of processes, threads, GILs and locks are those of the file; strings, frames and stacks become those of the table
+//! that is given, which several recordings can share.
+//!
 //! Nothing in a file is believed: every number is checked against what came before it, so that no event can name a
 //! thread, a stack or a lock that there is not, and no sum of times can be too great for a number.
 
@@ -11,7 +14,7 @@ use super::records::{
 };
 use super::wire::{Bytes, Malformed};
 use crate::event::{
-    Account, Event, GilGlimpse, GilId, GilInfo, Ids, LockId, LockInfo, Loss, Nanos, OffCpu, ProcessId, ProcessInfo,
+    Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, Loss, Nanos, OffCpu, ProcessId, ProcessInfo,
     ThreadId, Wake,
 };
 use crate::intern::{Frame, FrameId, Interner, StackId, Sym};
@@ -22,8 +25,7 @@ const LATEST: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
 /// More time than that cannot be summed up: threads together, in nanoseconds.
 const MOST_TIME: u64 = 1 << 61;
 
-/// Makes events of records. Ids in the file become those of the [`Interner`] and the [`Ids`] that are given, which must
-/// be the same ones all the time.
+/// Makes events of records.
 #[derive(Debug)]
 pub struct Decoder {
     /// Where the recording comes from, if that has been read.
@@ -36,10 +38,11 @@ pub struct Decoder {
     strings: Vec<Sym>,
     frames: Vec<FrameId>,
     stacks: Vec<StackId>,
-    processes: Vec<ProcessId>,
-    threads: Vec<ThreadId>,
-    gils: Vec<GilId>,
-    locks: Vec<LockId>,
+    // How many there are so far.
+    processes: u32,
+    threads: u32,
+    gils: u32,
+    locks: u32,
     contexts: Vec<Context>,
     last: Last,
     /// The sum of all times.
@@ -56,10 +59,10 @@ impl Default for Decoder {
             strings: Vec::new(),
             frames: Vec::new(),
             stacks: vec![StackId::EMPTY],
-            processes: Vec::new(),
-            threads: Vec::new(),
-            gils: Vec::new(),
-            locks: Vec::new(),
+            processes: 0,
+            threads: 0,
+            gils: 0,
+            locks: 0,
             contexts: Vec::new(),
             last: Last::default(),
             time: 0,
@@ -67,9 +70,37 @@ impl Default for Decoder {
     }
 }
 
-/// What an id in the file means.
+/// What a number in the file stands for.
 fn known<T: Copy>(table: &[T], number: u64) -> Result<T, Malformed> {
     usize::try_from(number).ok().and_then(|index| table.get(index)).copied().ok_or(Malformed)
+}
+
+/// An id of which there are `count` so far.
+fn id(count: u32, number: u64) -> Result<u32, Malformed> {
+    u32::try_from(number).ok().filter(|&id| id < count).ok_or(Malformed)
+}
+
+/// An id, or the one after all that there are.
+fn id_or_new(count: &mut u32, number: u64) -> Result<u32, Malformed> {
+    if number == u64::from(*count) {
+        return new(count);
+    }
+    id(*count, number)
+}
+
+/// The one after all that there are.
+fn new(count: &mut u32) -> Result<u32, Malformed> {
+    let id = *count;
+    *count = count.checked_add(1).ok_or(Malformed)?;
+    Ok(id)
+}
+
+/// An id that may be missing.
+fn optional(count: u32, bytes: &mut Bytes<'_>) -> Result<Option<u32>, Malformed> {
+    match bytes.number()? {
+        0 => Ok(None),
+        number => id(count, number - 1).map(Some),
+    }
 }
 
 impl Decoder {
@@ -77,27 +108,16 @@ impl Decoder {
     ///
     /// # Errors
     /// It makes no sense; the events before that are there.
-    pub fn block(
-        &mut self,
-        records: &[u8],
-        table: &mut Interner,
-        ids: &mut Ids,
-        events: &mut Vec<Event>,
-    ) -> Result<(), Malformed> {
+    pub fn block(&mut self, records: &[u8], table: &mut Interner, events: &mut Vec<Event>) -> Result<(), Malformed> {
         let mut bytes = Bytes(records);
         while !bytes.0.is_empty() {
-            let event = self.record(&mut bytes, table, ids)?;
+            let event = self.record(&mut bytes, table)?;
             events.extend(event);
         }
         Ok(())
     }
 
-    fn record(
-        &mut self,
-        bytes: &mut Bytes<'_>,
-        table: &mut Interner,
-        ids: &mut Ids,
-    ) -> Result<Option<Event>, Malformed> {
+    fn record(&mut self, bytes: &mut Bytes<'_>, table: &mut Interner) -> Result<Option<Event>, Malformed> {
         match bytes.number()? {
             tag::ORIGIN => {
                 let (gilscope, boot) = (bytes.text()?.to_owned(), bytes.text()?.to_owned());
@@ -136,7 +156,7 @@ impl Decoder {
                     Context::Wait(context) => Event::OffCpu(self.off_cpu(bytes, &context)?),
                 }));
             }
-            rare => return self.rare(rare, bytes, ids).map(Some),
+            rare => return self.rare(rare, bytes).map(Some),
         }
         Ok(None)
     }
@@ -196,18 +216,11 @@ impl Decoder {
     }
 
     fn thread(&self, bytes: &mut Bytes<'_>) -> Result<ThreadId, Malformed> {
-        known(&self.threads, bytes.number()?)
-    }
-
-    fn optional<T: Copy>(table: &[T], bytes: &mut Bytes<'_>) -> Result<Option<T>, Malformed> {
-        match bytes.number()? {
-            0 => Ok(None),
-            number => known(table, number - 1).map(Some),
-        }
+        id(self.threads, bytes.number()?).map(ThreadId)
     }
 
     fn state(&self, bytes: &mut Bytes<'_>) -> Result<crate::event::ThreadState, Malformed> {
-        state(bytes, |number| known(&self.locks, number))
+        state(bytes, |number| id(self.locks, number).map(LockId))
     }
 
     fn sample_context(&self, bytes: &mut Bytes<'_>) -> Result<SampleContext, Malformed> {
@@ -215,7 +228,7 @@ impl Decoder {
             thread: self.thread(bytes)?,
             state: self.state(bytes)?,
             stack: known(&self.stacks, bytes.number()?)?,
-            gil: Self::optional(&self.gils, bytes)?,
+            gil: optional(self.gils, bytes)?.map(GilId),
             periods: bytes.small()?,
             loss: match bytes.byte()? {
                 0 => None,
@@ -232,13 +245,13 @@ impl Decoder {
         let flags = bytes.byte()?;
         let has = |bit: u8| flags & 1 << bit != 0;
         let wake = has(2).then(|| {
-            let by = Self::optional(&self.threads, bytes)?;
+            let by = optional(self.threads, bytes)?.map(ThreadId);
             Ok(WakeContext { by, stack: known(&self.stacks, bytes.number()?)?, switches: has(3) })
         });
         let wake = wake.transpose()?;
         let gil = has(4).then(|| {
-            let gil = known(&self.gils, bytes.number()?)?;
-            Ok(GilContext { gil, holder: Self::optional(&self.threads, bytes)?, locked: has(5) })
+            let gil = GilId(id(self.gils, bytes.number()?)?);
+            Ok(GilContext { gil, holder: optional(self.threads, bytes)?.map(ThreadId), locked: has(5) })
         });
         Ok(WaitContext { thread, state, stack, lost: has(0), open: has(1), wake, gil: gil.transpose()? })
     }
@@ -285,7 +298,7 @@ impl Decoder {
         Ok(OffCpu { thread, start, end, state, stack, lost, wake, gil, open })
     }
 
-    fn rare(&mut self, tag: u64, bytes: &mut Bytes<'_>, ids: &mut Ids) -> Result<Event, Malformed> {
+    fn rare(&mut self, tag: u64, bytes: &mut Bytes<'_>) -> Result<Event, Malformed> {
         Ok(match tag {
             tag::PROCESS => {
                 let pid = bytes.small()?;
@@ -294,16 +307,14 @@ impl Decoder {
                     command.push(bytes.text()?.to_owned());
                 }
                 let (python, free_threaded) = (bytes.text()?.to_owned(), bytes.flag()?);
-                let process = ids.process();
-                self.processes.push(process);
+                let process = ProcessId(new(&mut self.processes)?);
                 Event::Process { process, info: Arc::new(ProcessInfo { pid, command, python, free_threaded }) }
             }
             tag::THREAD_STARTED => {
                 let at = self.at(bytes)?;
-                let process = known(&self.processes, bytes.number()?)?;
+                let process = ProcessId(id(self.processes, bytes.number()?)?);
                 let tid = bytes.small()?;
-                let thread = ids.thread();
-                self.threads.push(thread);
+                let thread = ThreadId(new(&mut self.threads)?);
                 Event::ThreadStarted { at, thread, process, tid }
             }
             tag::THREAD_NAMED => Event::ThreadNamed { thread: self.thread(bytes)?, name: bytes.text()?.into() },
@@ -314,15 +325,9 @@ impl Decoder {
             }
             tag::GIL => {
                 let at = self.at(bytes)?;
-                let gil = match bytes.number()? {
-                    new if new == self.gils.len() as u64 => {
-                        self.gils.push(ids.gil());
-                        self.gils[new as usize]
-                    }
-                    old => known(&self.gils, old)?,
-                };
+                let gil = GilId(id_or_new(&mut self.gils, bytes.number()?)?);
                 let info = GilInfo {
-                    process: known(&self.processes, bytes.number()?)?,
+                    process: ProcessId(id(self.processes, bytes.number()?)?),
                     interpreter: bytes.signed()?,
                     enabled: bytes.flag()?,
                     switch_interval_ns: bytes.number().and_then(|number| self.moment(number))?.0,
@@ -331,15 +336,9 @@ impl Decoder {
                 Event::Gil { at, gil, info: Arc::new(info), switched_on_by }
             }
             tag::LOCK => {
-                let lock = match bytes.number()? {
-                    new if new == self.locks.len() as u64 => {
-                        self.locks.push(ids.lock());
-                        self.locks[new as usize]
-                    }
-                    old => known(&self.locks, old)?,
-                };
+                let lock = LockId(id_or_new(&mut self.locks, bytes.number()?)?);
                 let info = LockInfo {
-                    process: known(&self.processes, bytes.number()?)?,
+                    process: ProcessId(id(self.processes, bytes.number()?)?),
                     address: bytes.number()?,
                     kind: known(&LOCK_KINDS, bytes.byte()?.into())?,
                     type_name: bytes.optional()?.map(Arc::from),
@@ -349,7 +348,7 @@ impl Decoder {
             }
             tag::LOCK_HELD => Event::LockHeld {
                 at: self.at(bytes)?,
-                lock: known(&self.locks, bytes.number()?)?,
+                lock: LockId(id(self.locks, bytes.number()?)?),
                 thread: self.thread(bytes)?,
                 stack: known(&self.stacks, bytes.number()?)?,
             },

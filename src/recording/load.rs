@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{Origin, Reader};
-use crate::event::Ids;
 use crate::profile::{Profile, SessionInfo};
 
 /// A recording that was read.
@@ -27,8 +26,7 @@ pub fn load(path: &Path, timeline: bool) -> Result<Loaded> {
     if timeline {
         profile.keep_timeline();
     }
-    let mut ids = Ids::default();
-    while let Some(event) = reader.next(&mut profile.stacks, &mut ids)? {
+    while let Some(event) = reader.next(&mut profile.stacks)? {
         profile.push(&event);
     }
     let SessionInfo { waits, records_lost, .. } = profile.session;

@@ -69,6 +69,7 @@ pub mod block;
 mod decode;
 mod encode;
 mod load;
+mod merge;
 mod reader;
 mod records;
 pub mod wire;
@@ -78,6 +79,7 @@ mod writer;
 use crate::{event::Event, profile::Profile};
 
 pub use self::load::{Loaded, load};
+pub use self::merge::merge;
 pub use self::reader::{Reader, is_recording};
 pub use self::writer::Recorder;
 

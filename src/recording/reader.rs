@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::Origin;
 use super::block::{self, HEADER, MAGIC, Next, VERSION};
 use super::decode::Decoder;
-use crate::event::{Event, Ids};
+use crate::event::Event;
 use crate::intern::Interner;
 use crate::profile::SessionInfo;
 
@@ -76,12 +76,12 @@ impl<R: Read> Reader<R> {
         Ok(Reader { file, decoder: Decoder::default(), events: Vec::new().into_iter(), blocks: 0, over: None })
     }
 
-    /// The next event. Its ids are of `table` and `ids`, which must be the same ones all the time; several readers can
-    /// share them. None at the end, wherever that is.
+    /// The next event. Its stacks are in `table`, which must be the same one all the time. None at the end, wherever that
+    /// is.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn next(&mut self, table: &mut Interner, ids: &mut Ids) -> Result<Option<Event>> {
+    pub fn next(&mut self, table: &mut Interner) -> Result<Option<Event>> {
         loop {
             if let Some(event) = self.events.next() {
                 return Ok(Some(event));
@@ -93,7 +93,7 @@ impl<R: Read> Reader<R> {
                 Next::Records(records) => {
                     self.blocks += 1;
                     let mut events = Vec::new();
-                    if self.decoder.block(&records, table, ids, &mut events).is_err() {
+                    if self.decoder.block(&records, table, &mut events).is_err() {
                         self.over = Some(Over::Damaged);
                     } else if self.decoder.ended {
                         self.over = Some(Over::Complete);
