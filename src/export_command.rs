@@ -1,12 +1,13 @@
 //! `gilscope export`: writes a recording in another format. Called by `main`; `record -o` shares how.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::cli::{ExportArgs, ViewArgs};
 use crate::export::{self, Format, Summary, Unit};
+use crate::filter::Filter;
 use crate::output::{Kind, Output};
 use crate::profile::Profile;
 use crate::recording;
@@ -19,15 +20,39 @@ use crate::report::text::units::wrap;
 /// There is no recording, or nothing can be written.
 pub fn run(args: &ExportArgs) -> Result<u8> {
     let kind = Kind::of(&args.output, args.format)?;
-    let Kind::Export(format) = kind else { todo!() };
-    let loaded = recording::load(&args.file, format.needs_timeline())?;
-    let profile = &loaded.profile;
-    let (path, summary) = write(Output::create(&args.output)?, profile, format, &args.view.options())?;
-    if !args.quiet {
-        for note in &profile.session.degraded {
-            eprintln!("{}", wrap(&format!("note: {note}"), "  ", WIDTH));
+    let filter = Filter::new(&args.filter)?;
+    let same = |path: &Path| path.canonicalize().ok();
+    if same(&args.file).is_some_and(|file| same(&args.output) == Some(file)) {
+        bail!("{} would be written over while it is read: choose another place with -o", args.file.display());
+    }
+    let (path, session, amount) = match kind {
+        Kind::Recording if filter.selects() => {
+            bail!("a recording has all threads and waits: only --from and --to make a smaller one")
         }
-        amount(profile, format, &args.view, summary).into_iter().for_each(|line| eprintln!("{line}"));
+        Kind::Recording => {
+            let (path, session) = recording::copy(&args.file, Output::create(&args.output)?, &filter)?;
+            (path, session, None)
+        }
+        Kind::Export(format) => {
+            let output = Output::create(&args.output)?;
+            let profile = match recording::load(&args.file, format.needs_timeline(), &filter) {
+                Ok(loaded) => loaded.profile,
+                Err(error) => {
+                    output.discard();
+                    return Err(error);
+                }
+            };
+            let (path, summary) = write(output, &profile, format, &args.view.options())?;
+            let amount = amount(&profile, format, &args.view, summary);
+            (path, profile.session, amount)
+        }
+    };
+    if !args.quiet {
+        let filter = session.filter.map(|filter| format!("only a part of it: {filter}"));
+        let notes = session.degraded.iter().map(|note| format!("note: {note}"));
+        for line in filter.into_iter().chain(notes).chain(amount) {
+            eprintln!("{}", wrap(&line, "  ", WIDTH));
+        }
         eprintln!("written to {}", path.display());
     }
     Ok(0)
@@ -59,7 +84,9 @@ pub fn amount(profile: &Profile, format: Format, args: &ViewArgs, summary: Summa
     }
     let view = view_name(args);
     Some(match (summary.amount, args.options().unit(profile)) {
-        (0, _) if profile.samples() == 0 => return None,
+        (0, _) if profile.samples() == 0 && profile.session.waits == 0 => {
+            "nothing was recorded: there is nothing to show".to_owned()
+        }
         (0, _) => format!("no samples in this view ({view}): no thread was seen in it. Try --view wall"),
         (samples, Unit::Samples) => format!("{samples} samples are in the view ({view})"),
         (micros, Unit::Micros) => format!("{:.3} s of thread time are in the view ({view})", micros as f64 / 1e6),

@@ -16,6 +16,7 @@ pub mod dump;
 pub mod event;
 pub mod export;
 pub mod export_command;
+pub mod filter;
 pub mod gil;
 pub mod intern;
 pub mod kernel;

@@ -230,11 +230,12 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&Written>) {
     for degraded in &session.degraded {
         line(format!("note: {degraded}"));
     }
-    if profile.samples() == 0 && session.waits == 0 {
+    let nothing = profile.samples() == 0 && session.waits == 0;
+    if nothing {
         line("no samples: the program ended too soon. A higher rate (-r 1000) may help".to_owned());
     }
     if let Some(Written { path, exported }) = written {
-        if let Some((format, summary)) = exported {
+        if let Some((format, summary)) = exported.as_ref().filter(|_| !nothing) {
             export_command::amount(profile, *format, &args.view, *summary).into_iter().for_each(&mut line);
         }
         line(format!("written to {}", path.display()));

@@ -3,10 +3,11 @@
 use std::ffi::OsStr;
 use std::io::{IsTerminal, stdout};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ColorChoice;
 
 use crate::cli::ReportArgs;
+use crate::filter::Filter;
 use crate::recording;
 use crate::report;
 use crate::report::text::{subject, text};
@@ -16,10 +17,14 @@ use crate::report::text::{subject, text};
 /// # Errors
 /// The file is no report, or none that can be read.
 pub fn run(args: &ReportArgs) -> Result<String> {
+    let filter = Filter::new(&args.filter)?;
     let report = if recording::is_recording(&args.file) {
-        let loaded = recording::load(&args.file, false)?;
+        let loaded = recording::load(&args.file, false, &filter)?;
         report::Report::of(&loaded.profile, args.blame.unwrap_or_default())
     } else {
+        if !filter.is_none() {
+            bail!("{} is a report: filters need a recording (.gscope)", args.file.display());
+        }
         report::read(&args.file)?
     };
     if args.json {

@@ -8,6 +8,7 @@ pub mod evidence;
 pub mod fixture;
 pub mod in_order;
 pub mod ledger;
+pub mod selection;
 
 use crate::event::{Nanos, ThreadId};
 use crate::intern::StackId;

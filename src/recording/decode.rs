@@ -188,6 +188,7 @@ impl Decoder {
             waits: 0,
             records_lost: 0,
             degraded: self.notes.clone(),
+            filter: None,
         })
     }
 

@@ -19,7 +19,7 @@ pub struct Encoder {
     stacks: usize,
     contexts: FxHashMap<Context, u64>,
     last: Last,
-    notes: usize,
+    notes: Vec<String>,
 }
 
 impl Encoder {
@@ -51,11 +51,13 @@ impl Encoder {
 
     /// How the recording goes. Comes with every block, so that one that is cut off has it, too.
     pub fn session(&mut self, session: &SessionInfo) {
-        for note in &session.degraded[self.notes.min(session.degraded.len())..] {
-            put(&mut self.records, tag::NOTE);
-            put_text(&mut self.records, note);
+        for note in &session.degraded {
+            if !self.notes.contains(note) {
+                put(&mut self.records, tag::NOTE);
+                put_text(&mut self.records, note);
+                self.notes.push(note.clone());
+            }
         }
-        self.notes = session.degraded.len();
         let out = &mut self.records;
         put(out, tag::SESSION);
         out.push(u8::from(session.mode == Mode::Kernel));

@@ -12,7 +12,7 @@ use super::seconds;
 /// The ledgers of all threads, indexed by [`ThreadId`].
 pub(super) fn ledgers(profile: &Profile, gils: &[GilSummary]) -> Vec<Thread> {
     let mut seen = vec![Seen::default(); profile.threads.len()];
-    for (key, weight) in profile.tree.sorted() {
+    for (key, weight) in profile.whole() {
         seen[key.thread.0 as usize].add(key.state, weight);
     }
     let threads = (0..).map(ThreadId).zip(&profile.threads).zip(&seen);

@@ -61,6 +61,11 @@ impl Report {
             findings: Vec::new(),
             blame,
         };
+        if let Some(selection) = profile.selection() {
+            let shown: Vec<_> = (0..).map(ThreadId).zip(std::mem::take(&mut report.threads)).collect();
+            report.threads =
+                shown.into_iter().filter(|(id, _)| selection.has_thread(*id)).map(|(_, thread)| thread).collect();
+        }
         report.findings = findings::findings(&report);
         report
     }
@@ -89,6 +94,7 @@ fn session(profile: &Profile) -> Session {
         lost_events: session.records_lost,
         profiler_cpu_s: seconds(session.profiler_cpu_ns),
         degraded: session.degraded.clone(),
+        filter: session.filter.clone(),
     }
 }
 

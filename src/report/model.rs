@@ -100,6 +100,9 @@ pub struct Session {
     pub profiler_cpu_s: f64,
     /// What could not be measured as it should, and why.
     pub degraded: Vec<String>,
+    /// Which part of the recording that is, if it is not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
 }
 
 /// One thread's ledger.

@@ -125,7 +125,9 @@ pub fn subject(report: &Report) -> String {
         session.lost_events
     );
     let notes = session.degraded.iter().map(|note| format!("note: {}", crate::export::label::one_line(note)));
-    [what, how].into_iter().chain(notes).map(|line| wrap(&line, "  ", WIDTH) + "\n").collect()
+    let filter =
+        session.filter.iter().map(|filter| format!("only a part of it: {}", crate::export::label::one_line(filter)));
+    [what, how].into_iter().chain(filter).chain(notes).map(|line| wrap(&line, "  ", WIDTH) + "\n").collect()
 }
 
 /// There is something to say of it.
