@@ -65,14 +65,16 @@
 //! ([`ThreadState`](crate::event::ThreadState)). Kinds of locks are numbered from 0 in the order of
 //! [`LockKind`](crate::event::LockKind).
 
-pub mod block;
+mod block;
 mod decode;
 mod encode;
 mod load;
 mod merge;
 mod reader;
 mod records;
-pub mod wire;
+#[cfg(test)]
+mod tests;
+mod wire;
 mod writer;
 
 #[allow(unused_imports)]
