@@ -31,6 +31,11 @@ impl Selection {
         has(self.threads.as_ref(), thread.0)
     }
 
+    /// All waits of the threads that are selected are.
+    pub fn has_all_waits(&self) -> bool {
+        self.stacks.is_none() && self.locks.is_none() && self.waits.is_none()
+    }
+
     /// What a thread did at a moment is.
     pub fn has(&self, thread: ThreadId, stack: StackId, state: ThreadState, at: Nanos) -> bool {
         let waits = state == ThreadState::GilWait || state.lock().is_some();

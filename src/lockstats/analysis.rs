@@ -34,9 +34,9 @@ pub struct Locks {
     /// In the order of their ends.
     undecided: VecDeque<Segment>,
     /// Where each thread was last seen to wait, and for how many periods it has (memory mode).
+    sampled: ByThread<Option<SampledWait>>,
     /// Samples of threads that spun for a lock that could not be told.
     spun_unknown: u64,
-    sampled: ByThread<Option<SampledWait>>,
     keep: Keep,
     past: Vec<PastWait>,
 }

@@ -101,6 +101,7 @@ pub fn merge(paths: &[PathBuf], output: Output) -> Result<(PathBuf, SessionInfo)
         ..origins().next().unwrap_or_default()
     };
     let session = whole(&parts);
+    let mut pids = Vec::new();
     let mut recorder = Recorder::new(output, true, &origin)?;
     let mut ids = Ids::default();
     while let Some(part) = parts.iter_mut().filter(|part| part.next.is_some()).min_by_key(|part| part.at) {
@@ -109,11 +110,23 @@ pub fn merge(paths: &[PathBuf], output: Output) -> Result<(PathBuf, SessionInfo)
         part.numbers.ids = ids;
         event.renumber(&mut part.numbers);
         ids = part.numbers.ids;
+        if let Event::Process { info, .. } = &event {
+            pids.push(info.pid);
+        }
         recorder.event(&event, &table, &session);
         recorder.tick(part.at, &session);
         part.advance(&mut table)?;
     }
-    let session = whole(&parts);
+    let mut session = whole(&parts);
+    pids.sort_unstable();
+    let twice: Vec<String> =
+        pids.chunk_by(|a, b| a == b).filter(|same| same.len() > 1).map(|same| same[0].to_string()).collect();
+    if !twice.is_empty() {
+        session.degraded.push(format!(
+            "process {} is in more than one of the recordings: what they have in common counts twice",
+            twice.join(", ")
+        ));
+    }
     Ok((recorder.finish(&session)?, session))
 }
 

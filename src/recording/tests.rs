@@ -23,6 +23,12 @@ const START: u64 = 5_000_000_000_000;
 const THREADS: u32 = 4;
 const LOCKS: u32 = 2;
 
+/// So many cases, unless `PROPTEST_CASES` says otherwise.
+fn cases(cases: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 /// Something that a thread does, for so many microseconds.
 #[derive(Clone, Copy, Debug)]
 enum Act {
@@ -64,7 +70,8 @@ fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Event>, Sessi
     events.push(Event::Gil { at: Nanos(START), gil: GilId(0), info: Arc::new(gil), switched_on_by: None });
     for lock in 0..LOCKS {
         let name = (lock > 0).then(|| "app.lock".into());
-        let info = LockInfo { process, address: 0x7f00 + 16 * u64::from(lock), kind: LockKind::Lock, type_name: None, name };
+        let info =
+            LockInfo { process, address: 0x7f00 + 16 * u64::from(lock), kind: LockKind::Lock, type_name: None, name };
         events.push(Event::Lock { lock: LockId(lock), info: Arc::new(info) });
     }
     for thread in 0..THREADS {
@@ -177,11 +184,8 @@ fn direct(table: Interner, events: &[Event], info: SessionInfo) -> Profile {
     profile.stacks = table;
     profile.keep_timeline();
     events.iter().for_each(|event| profile.push(event));
-    profile.session = SessionInfo {
-        waits: profile.session.waits,
-        records_lost: profile.session.records_lost,
-        ..info
-    };
+    profile.session =
+        SessionInfo { waits: profile.session.waits, records_lost: profile.session.records_lost, ..info };
     profile.finish();
     profile
 }
@@ -205,7 +209,7 @@ fn some_mode() -> impl Strategy<Value = Mode> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn a_recording_gives_what_the_session_would_have_given(
@@ -281,7 +285,7 @@ fn damage(bytes: &mut Vec<u8>, damages: &[Damage]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1500) })]
+    #![proptest_config(cases(1500))]
 
     /// The checksum is right: as if a gilscope with a defect had written it.
     #[test]
@@ -318,16 +322,16 @@ proptest! {
 
 #[test]
 fn a_recording_can_be_read_up_to_where_it_was_cut() {
-    let acts: Vec<_> = (0..300)
-        .map(|number| (number % 4, 100, Act::Run { depth: number % 9, holds: true, lost: false }))
-        .collect();
+    let acts: Vec<_> =
+        (0..300).map(|number| (number % 4, 100, Act::Run { depth: number % 9, holds: true, lost: false })).collect();
     let (table, events, info) = session(Mode::Memory, &acts);
     let mut encoder = Encoder::default();
     encoder.session(&info);
     let mut blocks: Vec<Vec<u8>> = Vec::new();
     for part in events.chunks(50) {
         part.iter().for_each(|event| encoder.event(event, &table));
-        encoder.session(&SessionInfo { end: Nanos(START + 1_000_000_000 * (blocks.len() as u64 + 1)), ..info.clone() });
+        encoder
+            .session(&SessionInfo { end: Nanos(START + 1_000_000_000 * (blocks.len() as u64 + 1)), ..info.clone() });
         blocks.push(std::mem::take(&mut encoder.records));
     }
     let whole = file(&blocks.iter().map(|records| &**records).collect::<Vec<_>>());
@@ -410,7 +414,8 @@ fn a_busy_program_takes_few_bytes() {
                     switches += below(3) as u32;
                     let holder = Some(ThreadId((thread.0 + 1) % THREADS));
                     let gil = GilGlimpse { gil: GilId(0), holder, locked: true, switches };
-                    let wake = Wake { at: Nanos(now - below(60_000)), by: holder, stack, switches: Some(switches + 1) };
+                    let wake =
+                        Wake { at: Nanos(now - below(60_000)), by: holder, stack, switches: Some(switches + 1) };
                     Event::OffCpu(OffCpu {
                         thread,
                         start: Nanos(now - 100_000 - below(5_000_000)),
@@ -444,7 +449,8 @@ fn many_stacks(mut table: Interner, count: u32) -> Interner {
     for number in 0..count {
         let name = table.string(&format!("Handler.method_{}", number % 300));
         let file = table.string(&format!("/srv/app/package_{}/module.py", number % 40));
-        let frame = table.frame(Frame { function: name, name, file, line: number % 900 + 1, first_line: number % 900 });
+        let frame =
+            table.frame(Frame { function: name, name, file, line: number % 900 + 1, first_line: number % 900 });
         let caller = stacks[(number as usize * 7 / 8).saturating_sub(number as usize % 5)];
         stacks.push(table.push(caller, frame));
     }

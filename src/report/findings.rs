@@ -26,13 +26,19 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(pauses(report));
     found.extend(refcounts(report));
     found.extend(records_lost(report));
-    found.sort_by_key(|finding| finding.severity);
+    found.sort_by(|a, b| a.severity.cmp(&b.severity).then(b.cost_s.total_cmp(&a.cost_s)));
     found
 }
 
-fn finding<const N: usize>(id: &str, severity: Severity, message: String, evidence: [(&str, Value); N]) -> Finding {
+fn finding<const N: usize>(
+    id: &str,
+    severity: Severity,
+    cost_s: f64,
+    message: String,
+    evidence: [(&str, Value); N],
+) -> Finding {
     let evidence = BTreeMap::from(evidence.map(|(name, value)| (name.to_owned(), value)));
-    Finding { id: id.to_owned(), severity, message, evidence }
+    Finding { id: id.to_owned(), severity, cost_s: nanos(cost_s), message, evidence }
 }
 
 /// Without the digits that arithmetic added: they would not come back from JSON as they went in.
@@ -87,6 +93,7 @@ fn saturated(gil: &Gil) -> Option<Finding> {
         finding(
             "gil-saturated",
             if waiters >= SATURATED_HIGH { Severity::High } else { Severity::Medium },
+            gil.wait.total_s,
             message,
             [
                 ("held_fraction", json!(gil.held_fraction)),
@@ -105,6 +112,8 @@ const CONVOY_MEAN: f64 = 0.5;
 /// A thread that lets go of the GIL after this part of the switch interval does so to wait for something else: a
 /// thread that computes keeps it for all of the interval.
 const CONVOY_TURN: f64 = 0.2;
+/// What such a finding is called.
+pub(super) const CONVOY: &str = "gil-convoy";
 /// A part of a thread's time that is worth having.
 const CONVOY_PART: f64 = 0.05;
 
@@ -131,8 +140,9 @@ fn convoy(gil: &Gil, thread: &GilThread) -> Option<Finding> {
         duration(interval),
     );
     Some(finding(
-        "gil-convoy",
+        CONVOY,
         severity(waited),
+        wait.total_s,
         message,
         [
             ("tid", json!(thread.tid)),
@@ -178,6 +188,7 @@ fn hog(gil: &Gil) -> Option<Finding> {
     Some(finding(
         "gil-hog",
         severity(waited(victim)),
+        hog.caused_s,
         message,
         [
             ("tid", json!(hog.tid)),
@@ -230,6 +241,7 @@ fn held_while_blocked(gil: &Gil) -> Vec<Finding> {
         let finding = finding(
             "gil-held-while-blocked",
             if harm < BLOCKED_PART { Severity::Low } else { severity(harm) },
+            caused,
             message,
             [
                 ("syscall", json!(call)),
@@ -268,7 +280,8 @@ fn switched_on(report: &Report, gil: &Gil) -> Option<Finding> {
     );
     let module = gil.switched_on.as_ref().and_then(|on| on.module.clone());
     let at = gil.switched_on.as_ref().map(|on| on.at_s);
-    Some(finding("gil-switched-on", Severity::High, message, [("module", json!(module)), ("at_s", json!(at))]))
+    let evidence = [("module", json!(module)), ("at_s", json!(at))];
+    Some(finding("gil-switched-on", Severity::High, gil.wait.total_s, message, evidence))
 }
 
 /// A lock is hot from this much waiting on, in threads that wait for it on average.
@@ -295,6 +308,7 @@ fn hot_lock(report: &Report, lock: &Lock) -> Option<Finding> {
     Some(finding(
         "lock-hot",
         severity(waiters),
+        lock.wait.total_s,
         message,
         [
             ("address", json!(lock.address)),
@@ -331,6 +345,7 @@ fn held_off_cpu(report: &Report, lock: &Lock) -> Option<Finding> {
     Some(finding(
         "lock-held-off-cpu",
         severity(waiters),
+        total,
         message,
         [
             ("address", json!(lock.address)),
@@ -364,6 +379,7 @@ fn pauses(report: &Report) -> Option<Finding> {
         finding(
             "paused",
             severity(paused),
+            report.pauses.wait.total_s,
             message,
             [
                 ("pauses", json!(report.pauses.count)),
@@ -416,7 +432,7 @@ fn records_lost(report: &Report) -> Option<Finding> {
             "{lost} records were lost on their way from the kernel: waits are missing. The threads' ledgers are not \
              affected."
         );
-        finding("records-lost", Severity::Medium, message, [("lost_events", json!(lost))])
+        finding("records-lost", Severity::Medium, 0.0, message, [("lost_events", json!(lost))])
     })
 }
 

@@ -1,8 +1,8 @@
 //! What a recording amounts to: each thread's time, each GIL's waits and who caused them, and what is wrong. Made at
 //! the end of `gilscope record`, for the terminal and as JSON; `gilscope report` reads the JSON back.
 //!
-//! Pure. [`model`] says what a report consists of, `ledger` and `gils` fill it, `findings` judges it, and [`text`]
-//! prints it. The last two know nothing but the report: a saved one prints like a new one.
+//! Pure. [`model`] says what a report consists of, `ledger` and `gils` fill it, `findings` judges it, [`verdict()`] sums
+//! it up, and [`text`] prints it. The last three know nothing but the report: a saved one prints like a new one.
 
 mod findings;
 #[cfg(test)]
@@ -18,6 +18,7 @@ mod refcounts;
 mod refcounts_tests;
 mod saved;
 pub mod text;
+mod verdict;
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use self::model::{SCHEMA, Session, Stuck, Target, VERSION};
 pub use self::model::{Blame, Report};
 pub use self::refcounts::unavailable;
 pub use self::saved::read;
+pub use self::verdict::verdict;
 
 /// The most stacks that waiting is put down to in one list: a program has more of them than anybody reads.
 pub const MOST_BLAMED: usize = 1000;
@@ -67,6 +69,10 @@ impl Report {
                 shown.into_iter().filter(|(id, _)| selection.has_thread(*id)).map(|(_, thread)| thread).collect();
         }
         report.findings = findings::findings(&report);
+        if profile.selection().is_some_and(|selection| !selection.has_all_waits()) {
+            // How a thread lives with the GIL is told from all of its turns.
+            report.findings.retain(|finding| finding.id != findings::CONVOY);
+        }
         report
     }
 }

@@ -8,6 +8,7 @@ mod errors;
 mod harmless;
 mod kernel;
 mod record;
+mod recordings;
 mod reports;
 mod stacks;
 mod subprocesses;

@@ -65,8 +65,8 @@ fn what_is_no_report_says_so_and_what_to_do() {
     let cases = [
         (missing, "No such file"),
         (folder.path().to_owned(), "directory"),
-        (file("empty", ""), "gilscope record -o NAME.report.json"),
-        (file("folded", "main;work 12\n"), "gilscope record -o NAME.report.json"),
+        (file("empty", ""), "neither a recording nor a report"),
+        (file("folded", "main;work 12\n"), "-o NAME.report.json"),
         (file("trace", "[\n{\"ph\": \"M\"}\n]\n"), "no report"),
         (file("other", "{\"schema\": \"speedscope\"}"), "no report"),
         (file("half", &text[..text.len() / 2]), "cut off"),

@@ -16,6 +16,7 @@ use crate::profile::Mode;
 use self::table::{Column, Table};
 use self::units::{duration, percent, short_label, wrap};
 use super::model::{Blame, Gil, Report, Severity, States, Thread};
+use super::verdict;
 
 /// Everything fits in so many columns.
 pub const WIDTH: usize = 80;
@@ -81,10 +82,14 @@ fn by_stack<'a, T>(
 /// The verdict, the findings and the tables. `bold` headings need a terminal.
 pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
     let mut text = Text { out: String::new(), bold };
-    for line in verdicts(report) {
+    if report.threads.is_empty() {
+        return text.out;
+    }
+    text.heading(&wrap(&verdict(report), "", WIDTH));
+    for line in headlines(report) {
         text.heading(&line);
     }
-    if report.session.mode == Mode::Memory && !report.threads.is_empty() {
+    if report.session.mode == Mode::Memory {
         text.line("All times are estimated from samples.");
     }
     if !report.findings.is_empty() {
@@ -136,9 +141,9 @@ fn is_used(gil: &Gil) -> bool {
 }
 
 /// `GIL: 98 % held, 3.4 threads wait on average, worst waiter T-7 p99 41 ms`, for each GIL there is.
-fn verdicts(report: &Report) -> Vec<String> {
+fn headlines(report: &Report) -> Vec<String> {
     let mut lines: Vec<String> =
-        report.gils.iter().filter(|gil| is_used(gil)).map(|gil| verdict(report, gil)).collect();
+        report.gils.iter().filter(|gil| is_used(gil)).map(|gil| headline(report, gil)).collect();
     if lines.is_empty() && report.target.free_threaded {
         let running: f64 = report.threads.iter().map(|thread| thread.states.running_s).sum();
         let mean = if report.session.duration_s > 0.0 { running / report.session.duration_s } else { 0.0 };
@@ -161,7 +166,7 @@ fn verdicts(report: &Report) -> Vec<String> {
     lines
 }
 
-fn verdict(report: &Report, gil: &Gil) -> String {
+fn headline(report: &Report, gil: &Gil) -> String {
     let name = gil::name(report, gil);
     let held = percent(gil.held_fraction);
     let worst = gil.threads.iter().filter(|thread| thread.wait.count > 0);
