@@ -8,10 +8,16 @@
 //! mode samples all threads at every tick and knows nothing else. Kernel mode samples threads on the CPU only, and
 //! has an `OffCpu` for all the rest of the time.
 
+mod ids;
+mod objects;
+
 use std::fmt;
 use std::sync::Arc;
 
 use crate::intern::StackId;
+
+pub use self::ids::{Ids, Renumber};
+pub use self::objects::{Accessed, CountOp, Counting, ObjectInfo, Place};
 
 /// An operating system process id, in gilscope's own pid namespace.
 pub type Pid = i32;
@@ -46,48 +52,6 @@ pub struct GilId(pub u32);
 /// that is another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockId(pub u32);
-
-/// The ids given out so far, each kind in ascending order.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ids {
-    processes: u32,
-    threads: u32,
-    gils: u32,
-    locks: u32,
-    objects: u32,
-}
-
-impl Ids {
-    /// The next process's.
-    pub fn process(&mut self) -> ProcessId {
-        ProcessId(next(&mut self.processes))
-    }
-
-    /// The next thread's.
-    pub fn thread(&mut self) -> ThreadId {
-        ThreadId(next(&mut self.threads))
-    }
-
-    /// The next GIL's.
-    pub fn gil(&mut self) -> GilId {
-        GilId(next(&mut self.gils))
-    }
-
-    /// The next lock's.
-    pub fn lock(&mut self) -> LockId {
-        LockId(next(&mut self.locks))
-    }
-
-    /// The next object's.
-    pub fn object(&mut self) -> ObjectId {
-        ObjectId(next(&mut self.objects))
-    }
-}
-
-fn next(count: &mut u32) -> u32 {
-    *count += 1;
-    *count - 1
-}
 
 /// A system call number of the target's architecture; negative when the thread is off the CPU outside any
 /// call (a page fault, a stop).
@@ -602,125 +566,6 @@ impl LockInfo {
     }
 }
 
-/// What an access to a reference count is a part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CountOp {
-    /// A new reference.
-    Incref,
-    /// The end of one.
-    Decref,
-    /// A new reference, unless the object is going away: of what was found in a container without taking its lock.
-    TryIncref,
-    /// Cannot be told.
-    Unknown,
-}
-
-impl CountOp {
-    /// As in the report's JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Incref => "incref",
-            Self::Decref => "decref",
-            Self::TryIncref => "try-incref",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// Memory that a thread was held up by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accessed {
-    /// An object's reference count: its owner, its local or its shared half.
-    Count {
-        /// Of this object.
-        object: ObjectId,
-        /// What for.
-        op: CountOp,
-        /// By an atomic operation.
-        atomic: bool,
-    },
-    /// Something else in an object's header, in the cache line of its count.
-    Header {
-        /// Of this object.
-        object: ObjectId,
-    },
-    /// By an atomic operation, something else.
-    Elsewhere(Place),
-    /// It cannot be told which: the instruction overwrote its own address.
-    Unknown,
-    /// None that tells something: it was computing, in the kernel, or at memory without atomic operations.
-    Nothing,
-}
-
-/// Memory that is no reference count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
-    /// The lock of an object that critical sections take.
-    ObjectMutex,
-    /// The data of the runtime, an interpreter or a thread: the cache of methods, queues, states.
-    Interpreter,
-    /// The keys of a dict, which all instances of a class share: their count or their lock.
-    DictKeys,
-    /// An object, behind its header.
-    Content,
-    /// Any other.
-    Memory,
-}
-
-/// How an object's references are counted (free-threaded builds).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Counting {
-    /// Those of the owner without, those of others with atomic operations.
-    Biased,
-    /// All with atomic operations: its owner let go of it, or has ended.
-    Merged,
-    /// Not those of the interpreter's own stack.
-    Deferred,
-    /// Not at all.
-    Immortal,
-}
-
-impl Counting {
-    /// As in the report's JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Biased => "biased",
-            Self::Merged => "merged",
-            Self::Deferred => "deferred",
-            Self::Immortal => "immortal",
-        }
-    }
-}
-
-/// Facts about an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectInfo {
-    /// The process it is in.
-    pub process: ProcessId,
-    /// Its address.
-    pub address: u64,
-    /// Its type.
-    pub type_name: Arc<str>,
-    /// Its own name or value, or a variable or attribute that holds it.
-    pub name: Option<Arc<str>>,
-    /// How many items it has, if it is a container.
-    pub len: Option<u64>,
-    /// How its references are counted.
-    pub counting: Counting,
-    /// The thread that counts without atomic operations.
-    pub owner: Option<ThreadId>,
-}
-
-impl ObjectInfo {
-    /// What to call it: `list (app.inventory)`.
-    pub fn label(&self) -> String {
-        match &self.name {
-            Some(name) => format!("{} ({name})", self.type_name),
-            None => format!("{} at {:#x}", self.type_name, self.address),
-        }
-    }
-}
-
 /// Facts about a process that do not change while it is observed.
 #[derive(Clone, Debug)]
 pub struct ProcessInfo {
@@ -732,92 +577,4 @@ pub struct ProcessInfo {
     pub python: String,
     /// Built without a GIL (PEP 703).
     pub free_threaded: bool,
-}
-
-/// What ids of one recording are in another.
-pub trait Renumber {
-    /// Of a process.
-    fn process(&mut self, id: ProcessId) -> ProcessId;
-    /// Of a thread.
-    fn thread(&mut self, id: ThreadId) -> ThreadId;
-    /// Of a GIL.
-    fn gil(&mut self, id: GilId) -> GilId;
-    /// Of a lock.
-    fn lock(&mut self, id: LockId) -> LockId;
-
-    /// Of the lock of a state.
-    fn state(&mut self, state: ThreadState) -> ThreadState {
-        match state {
-            ThreadState::LockWait(lock) => ThreadState::LockWait(self.lock(lock)),
-            ThreadState::Paused(lock) => ThreadState::Paused(self.lock(lock)),
-            state => state,
-        }
-    }
-}
-
-impl Event {
-    /// When it happened; none if it has no time of its own. That of a time off the CPU is its end.
-    pub fn at(&self) -> Option<Nanos> {
-        match self {
-            Event::ThreadStarted { at, .. }
-            | Event::ThreadExited { at, .. }
-            | Event::Gil { at, .. }
-            | Event::LockHeld { at, .. }
-            | Event::RecordsLost { at, .. }
-            | Event::Sample { at, .. }
-            | Event::Lost { at, .. } => Some(*at),
-            Event::OffCpu(off) => Some(off.end),
-            Event::Account { account, .. } => Some(account.at),
-            Event::Process { .. } | Event::ThreadNamed { .. } | Event::Lock { .. } => None,
-        }
-    }
-
-    /// Gives it other ids.
-    pub fn renumber(&mut self, to: &mut impl Renumber) {
-        match self {
-            Event::Process { process, .. } => *process = to.process(*process),
-            Event::ThreadStarted { thread, process, .. } => {
-                *process = to.process(*process);
-                *thread = to.thread(*thread);
-            }
-            Event::ThreadNamed { thread, .. }
-            | Event::ThreadExited { thread, .. }
-            | Event::Account { thread, .. } => *thread = to.thread(*thread),
-            Event::Gil { gil, info, .. } => {
-                let process = to.process(info.process);
-                if process != info.process {
-                    Arc::make_mut(info).process = process;
-                }
-                *gil = to.gil(*gil);
-            }
-            Event::Lock { lock, info } => {
-                let process = to.process(info.process);
-                if process != info.process {
-                    Arc::make_mut(info).process = process;
-                }
-                *lock = to.lock(*lock);
-            }
-            Event::LockHeld { lock, thread, .. } => {
-                *lock = to.lock(*lock);
-                *thread = to.thread(*thread);
-            }
-            Event::OffCpu(off) => {
-                off.thread = to.thread(off.thread);
-                off.state = to.state(off.state);
-                if let Some(by) = off.wake.as_mut().and_then(|wake| wake.by.as_mut()) {
-                    *by = to.thread(*by);
-                }
-                if let Some(glimpse) = &mut off.gil {
-                    glimpse.gil = to.gil(glimpse.gil);
-                    glimpse.holder = glimpse.holder.map(|holder| to.thread(holder));
-                }
-            }
-            Event::Sample { thread, state, gil, .. } | Event::Lost { thread, state, gil, .. } => {
-                *thread = to.thread(*thread);
-                *state = to.state(*state);
-                *gil = gil.map(|gil| to.gil(gil));
-            }
-            Event::RecordsLost { .. } => {}
-        }
-    }
 }

@@ -227,9 +227,15 @@ impl Profile {
                 self.off_cpu(off);
             }
             Event::Object { object, ref info } => self.refcounts.found(object, info),
-            Event::Access { thread, stack, accessed, .. } => self.refcounts.access(thread, stack, accessed),
+            Event::Access { at, thread, stack, accessed } => {
+                // Only a thread that runs is held up in this way.
+                let runs = |selection: &Arc<Selection>| selection.has(thread, stack, ThreadState::Running, at);
+                if self.keep.selection.as_ref().is_none_or(runs) {
+                    self.refcounts.access(thread, stack, accessed);
+                }
+            }
             Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
-            Event::Spin { lock, .. } => self.locks.spin(lock),
+            Event::Spin { at, thread, stack, lock } => self.locks.spin(at, thread, stack, lock),
             Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
             Event::Lock { lock, ref info } => self.locks.found(lock, info),
             Event::Account { thread, account } => self.threads[thread.0 as usize].account = Some(account),

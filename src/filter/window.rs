@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::event::{Event, GilId, Ids, LockId, Nanos, OffCpu, ProcessId, Renumber, ThreadId, Tid};
+use crate::event::{Event, GilId, Ids, LockId, Nanos, ObjectId, OffCpu, ProcessId, Renumber, ThreadId, Tid};
 use crate::profile::{Mode, SessionInfo};
 
 /// A time, and what is known of those who were there.
@@ -141,6 +141,10 @@ impl Renumber for There<'_> {
     }
 
     fn lock(&mut self, id: LockId) -> LockId {
+        id
+    }
+
+    fn object(&mut self, id: ObjectId) -> ObjectId {
         id
     }
 }

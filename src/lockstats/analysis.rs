@@ -134,7 +134,10 @@ impl Locks {
     }
 
     /// A thread was found spinning for a lock.
-    pub fn spin(&mut self, lock: Option<LockId>) {
+    pub fn spin(&mut self, at: Nanos, thread: ThreadId, stack: StackId, lock: Option<LockId>) {
+        if !self.keep.counts(thread, stack, lock, at) {
+            return;
+        }
         match lock {
             Some(lock) => self.locks[lock.0 as usize].spun += 1,
             None => self.spun_unknown += 1,

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use super::Origin;
 use super::records::{
-    Context, GilContext, LOCK_KINDS, Last, MOST_CONTEXTS, SampleContext, WaitContext, WakeContext, state, tag,
+    AccessContext, COUNT_OPS, COUNTINGS, Context, GilContext, LOCK_KINDS, Last, MOST_CONTEXTS, PLACES,
+    SampleContext, SpinContext, WaitContext, WakeContext, state, tag,
 };
 use super::wire::{Bytes, Malformed};
 use crate::event::{
-    Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, Loss, Nanos, OffCpu, ProcessId, ProcessInfo,
-    ThreadId, Wake,
+    Accessed, Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, Loss, Nanos, ObjectId, ObjectInfo,
+    OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
 };
 use crate::intern::{Frame, FrameId, Interner, StackId, Sym};
 use crate::profile::{Mode, SessionInfo};
@@ -43,6 +44,7 @@ pub struct Decoder {
     threads: u32,
     gils: u32,
     locks: u32,
+    objects: u32,
     contexts: Vec<Context>,
     last: Last,
     /// The sum of all times.
@@ -63,6 +65,7 @@ impl Default for Decoder {
             threads: 0,
             gils: 0,
             locks: 0,
+            objects: 0,
             contexts: Vec::new(),
             last: Last::default(),
             time: 0,
@@ -149,11 +152,26 @@ impl Decoder {
                 let context = self.wait_context(bytes)?;
                 self.add(Context::Wait(context))?;
             }
+            tag::ACCESS_CONTEXT => {
+                let context = self.access_context(bytes)?;
+                self.add(Context::Access(context))?;
+            }
+            tag::SPIN_CONTEXT => {
+                let (thread, stack) = (self.thread(bytes)?, known(&self.stacks, bytes.number()?)?);
+                let lock = optional(self.locks, bytes)?.map(LockId);
+                self.add(Context::Spin(SpinContext { thread, stack, lock }))?;
+            }
             tag::FORGET_CONTEXTS => self.contexts.clear(),
             number @ tag::FIRST_CONTEXT.. => {
                 return Ok(Some(match known(&self.contexts, number - tag::FIRST_CONTEXT)? {
                     Context::Sample(context) => self.sample(bytes, &context)?,
                     Context::Wait(context) => Event::OffCpu(self.off_cpu(bytes, &context)?),
+                    Context::Access(AccessContext { thread, stack, accessed }) => {
+                        Event::Access { at: self.at(bytes)?, thread, stack, accessed }
+                    }
+                    Context::Spin(SpinContext { thread, stack, lock }) => {
+                        Event::Spin { at: self.at(bytes)?, thread, stack, lock }
+                    }
                 }));
             }
             rare => return self.rare(rare, bytes).map(Some),
@@ -257,6 +275,23 @@ impl Decoder {
         Ok(WaitContext { thread, state, stack, lost: has(0), open: has(1), wake, gil: gil.transpose()? })
     }
 
+    fn access_context(&self, bytes: &mut Bytes<'_>) -> Result<AccessContext, Malformed> {
+        let (thread, stack) = (self.thread(bytes)?, known(&self.stacks, bytes.number()?)?);
+        let object = |bytes: &mut Bytes<'_>| id(self.objects, bytes.number()?).map(ObjectId);
+        let accessed = match bytes.byte()? {
+            0 => {
+                let object = object(bytes)?;
+                Accessed::Count { object, op: known(&COUNT_OPS, bytes.byte()?.into())?, atomic: bytes.flag()? }
+            }
+            1 => Accessed::Header { object: object(bytes)? },
+            2 => Accessed::Elsewhere(known(&PLACES, bytes.byte()?.into())?),
+            3 => Accessed::Unknown,
+            4 => Accessed::Nothing,
+            _ => return Err(Malformed),
+        };
+        Ok(AccessContext { thread, stack, accessed })
+    }
+
     fn sample(&mut self, bytes: &mut Bytes<'_>, context: &SampleContext) -> Result<Event, Malformed> {
         let &SampleContext { thread, state, stack, gil, periods, loss } = context;
         let at = self.at(bytes)?;
@@ -346,6 +381,27 @@ impl Decoder {
                     name: bytes.optional()?.map(Arc::from),
                 };
                 Event::Lock { lock, info: Arc::new(info) }
+            }
+            tag::OBJECT => {
+                let object = ObjectId(id_or_new(&mut self.objects, bytes.number()?)?);
+                let info = ObjectInfo {
+                    process: ProcessId(id(self.processes, bytes.number()?)?),
+                    address: bytes.number()?,
+                    type_name: bytes.text()?.into(),
+                    name: bytes.optional()?.map(Arc::from),
+                    len: bytes.flag()?.then(|| bytes.number()).transpose()?,
+                    counting: known(&COUNTINGS, bytes.byte()?.into())?,
+                    owner: optional(self.threads, bytes)?.map(ThreadId),
+                };
+                Event::Object { object, info: Arc::new(info) }
+            }
+            tag::DEADLOCK => {
+                let at = self.at(bytes)?;
+                let mut threads = Vec::new();
+                for _ in 0..bytes.number()? {
+                    threads.push((self.thread(bytes)?, bytes.text()?.into()));
+                }
+                Event::Deadlock { at, threads }
             }
             tag::LOCK_HELD => Event::LockHeld {
                 at: self.at(bytes)?,

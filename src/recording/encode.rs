@@ -3,7 +3,10 @@
 use rustc_hash::FxHashMap;
 
 use super::Origin;
-use super::records::{Context, LOCK_KINDS, Last, MOST_CONTEXTS, SampleContext, WaitContext, tag};
+use super::records::{
+    AccessContext, COUNTINGS, Context, LOCK_KINDS, Last, MOST_CONTEXTS, SampleContext, SpinContext, WaitContext,
+    number, put_id, tag,
+};
 use super::wire::{put, put_optional, put_signed, put_text};
 use crate::event::{Event, Nanos, OffCpu};
 use crate::intern::{Interner, StackId};
@@ -45,6 +48,14 @@ impl Encoder {
                 self.sample(at, SampleContext { thread, state, stack, gil, periods, loss });
             }
             Event::OffCpu(off) => self.off_cpu(off),
+            &Event::Access { at, thread, stack, accessed } => {
+                self.context(Context::Access(AccessContext { thread, stack, accessed }));
+                self.at(at);
+            }
+            &Event::Spin { at, thread, stack, lock } => {
+                self.context(Context::Spin(SpinContext { thread, stack, lock }));
+                self.at(at);
+            }
             rare => self.rare(rare),
         }
     }
@@ -197,8 +208,7 @@ impl Encoder {
                 put(out, lock.0.into());
                 put(out, info.process.0.into());
                 put(out, info.address);
-                let kind = LOCK_KINDS.iter().position(|&kind| kind == info.kind);
-                out.push(kind.expect("all kinds have a number") as u8);
+                out.push(number(&LOCK_KINDS, &info.kind));
                 put_optional(out, info.type_name.as_deref());
                 put_optional(out, info.name.as_deref());
             }
@@ -223,7 +233,36 @@ impl Encoder {
                     put(out, number);
                 }
             }
-            Event::Sample { .. } | Event::Lost { .. } | Event::OffCpu(_) => {}
+            Event::Object { object, info } => {
+                let out = &mut self.records;
+                tag(out, tag::OBJECT);
+                put(out, object.0.into());
+                put(out, info.process.0.into());
+                put(out, info.address);
+                put_text(out, &info.type_name);
+                put_optional(out, info.name.as_deref());
+                out.push(info.len.is_some().into());
+                if let Some(len) = info.len {
+                    put(out, len);
+                }
+                out.push(number(&COUNTINGS, &info.counting));
+                put_id(out, info.owner.map(|owner| owner.0));
+            }
+            Event::Deadlock { at, threads } => {
+                tag(&mut self.records, tag::DEADLOCK);
+                self.at(*at);
+                let out = &mut self.records;
+                put(out, threads.len() as u64);
+                for (thread, waits_for) in threads {
+                    put(out, thread.0.into());
+                    put_text(out, waits_for);
+                }
+            }
+            Event::Sample { .. }
+            | Event::Lost { .. }
+            | Event::OffCpu(_)
+            | Event::Access { .. }
+            | Event::Spin { .. } => {}
         }
     }
 }

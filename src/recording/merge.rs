@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::{Origin, Reader, Recorder};
-use crate::event::{Event, GilId, Ids, LockId, Nanos, ProcessId, Renumber, ThreadId};
+use crate::event::{Event, GilId, Ids, LockId, Nanos, ObjectId, ProcessId, Renumber, ThreadId};
 use crate::intern::Interner;
 use crate::output::Output;
 use crate::profile::SessionInfo;
@@ -30,6 +30,7 @@ struct Numbers {
     threads: Vec<ThreadId>,
     gils: Vec<GilId>,
     locks: Vec<LockId>,
+    objects: Vec<ObjectId>,
 }
 
 impl Numbers {
@@ -58,6 +59,10 @@ impl Renumber for Numbers {
 
     fn lock(&mut self, id: LockId) -> LockId {
         Self::of(&mut self.locks, id.0, || self.ids.lock())
+    }
+
+    fn object(&mut self, id: ObjectId) -> ObjectId {
+        Self::of(&mut self.objects, id.0, || self.ids.object())
     }
 }
 

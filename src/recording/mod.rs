@@ -46,13 +46,18 @@
 //! | 16     | `SAMPLE_CONTEXT` | thread, state, stack, GIL id?, periods, byte loss (0 none, 1 torn, 2 unreadable)   |
 //! | 17     | `WAIT_CONTEXT`   | thread, state, stack, byte flags; if woken: by thread id?, its stack; if with a GIL: that, holder thread id? |
 //! | 18     | `FORGET_CONTEXTS`|                                                                                    |
-//! | 24 + n | use of context n | see below                                                                          |
+//! | 19     | `OBJECT`         | object (as with GILs), process, address, text type, text? name, flag and, if it is 1, length, byte how it counts, owner thread id? |
+//! | 20     | `ACCESS_CONTEXT` | thread, stack, what was accessed                                                   |
+//! | 21     | `SPIN_CONTEXT`   | thread, stack, lock id?                                                            |
+//! | 22     | `DEADLOCK`       | time, number of threads, thread and text what it waits for, for each               |
+//! | 32 + n | use of context n | see below                                                                          |
 //!
-//! Times are *s*: nanoseconds of `CLOCK_MONOTONIC` since the last record with a time (0 at first). Both kinds of
+//! Times are *s*: nanoseconds of `CLOCK_MONOTONIC` since the last record with a time (0 at first). All kinds of
 //! contexts are numbered together from 0, and anew after `FORGET_CONTEXTS`.
 //!
 //! The use of a `SAMPLE_CONTEXT` is a sample ([`Event::Sample`], or [`Event::Lost`] if it has a loss), and has a time.
-//! That of a `WAIT_CONTEXT` is an [`Event::OffCpu`], and has, other than the rest, *s* the start since the end of the
+//! So are
+//! those of an `ACCESS_CONTEXT` ([`Event::Access`]) and a `SPIN_CONTEXT` ([`Event::Spin`]). That of a `WAIT_CONTEXT` is an [`Event::OffCpu`], and has, other than the rest, *s* the start since the end of the
 //! thread's last one, and the length. Then, if there is a GIL, *s* its number of switches since that seen last (32 bits,
 //! wrapping); if it was woken, *s* how long before the end, and, if that is known, *s* the number of switches then
 //! minus the other (0 without a GIL).
@@ -62,8 +67,10 @@
 //!
 //! 0 `GilHeld`, 1 `GilHeldNative`, 2 `GilHeldRunnable`, 3 `GilHeldOffCpu`, 4 `GilWait`, 5 `LockWait`, 6 `Paused`,
 //! 7 `Running`, 8 `Native`, 9 `Runnable`, 10 `Blocked`, 11 `Stopped`, 12 `Unknown`
-//! ([`ThreadState`](crate::event::ThreadState)). Kinds of locks are numbered from 0 in the order of
-//! [`LockKind`](crate::event::LockKind).
+//! ([`ThreadState`](crate::event::ThreadState)). What was accessed is a byte, too: 0 a count (object, byte operation,
+//! flag atomic), 1 a header (object), 2 elsewhere (byte place), 3 not known, 4 nothing
+//! ([`Accessed`](crate::event::Accessed)). Kinds of locks, operations, places and ways of counting are numbered
+//! from 0 in the order in which [`crate::event`] has them.
 
 mod block;
 mod decode;

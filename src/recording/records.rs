@@ -1,7 +1,9 @@
 //! What records consist of: their numbers, and contexts. Used by the encoder and the decoder.
 
-use crate::event::{GilGlimpse, Wake};
-use crate::event::{GilId, LockId, LockKind, Loss, Nanos, OffCpu, Syscall, ThreadId, ThreadState};
+use crate::event::{
+    Accessed, CountOp, Counting, GilGlimpse, GilId, LockId, LockKind, Loss, Nanos, OffCpu, Place,
+    Syscall, ThreadId, ThreadState, Wake,
+};
 use crate::intern::StackId;
 
 use super::wire::{Bytes, Malformed, put, put_signed};
@@ -27,7 +29,11 @@ pub mod tag {
     pub const SAMPLE_CONTEXT: u64 = 16;
     pub const WAIT_CONTEXT: u64 = 17;
     pub const FORGET_CONTEXTS: u64 = 18;
-    pub const FIRST_CONTEXT: u64 = 24;
+    pub const OBJECT: u64 = 19;
+    pub const ACCESS_CONTEXT: u64 = 20;
+    pub const SPIN_CONTEXT: u64 = 21;
+    pub const DEADLOCK: u64 = 22;
+    pub const FIRST_CONTEXT: u64 = 32;
 }
 
 /// So many contexts are kept; then they are forgotten, and it starts anew.
@@ -47,6 +53,37 @@ pub const LOCK_KINDS: [LockKind; 11] = [
     LockKind::Native,
     LockKind::Pause,
 ];
+
+/// Ways of counting references.
+pub const COUNTINGS: [Counting; 4] = [Counting::Biased, Counting::Merged, Counting::Deferred, Counting::Immortal];
+/// What accesses to counts are part of.
+pub const COUNT_OPS: [CountOp; 4] = [CountOp::Incref, CountOp::Decref, CountOp::TryIncref, CountOp::Unknown];
+/// Memory that is no reference count.
+pub const PLACES: [Place; 5] =
+    [Place::ObjectMutex, Place::Interpreter, Place::DictKeys, Place::Content, Place::Memory];
+
+/// The number of something in one of these tables.
+pub fn number<T: PartialEq>(table: &[T], value: &T) -> u8 {
+    table.iter().position(|known| known == value).expect("everything has a number") as u8
+}
+
+/// Appends what was accessed.
+fn put_accessed(out: &mut Vec<u8>, accessed: Accessed) {
+    match accessed {
+        Accessed::Count { object, op, atomic } => {
+            out.push(0);
+            put(out, object.0.into());
+            out.extend([number(&COUNT_OPS, &op), atomic.into()]);
+        }
+        Accessed::Header { object } => {
+            out.push(1);
+            put(out, object.0.into());
+        }
+        Accessed::Elsewhere(place) => out.extend([2, number(&PLACES, &place)]),
+        Accessed::Unknown => out.push(3),
+        Accessed::Nothing => out.push(4),
+    }
+}
 
 /// Appends a state.
 pub fn put_state(out: &mut Vec<u8>, state: ThreadState) {
@@ -149,11 +186,29 @@ impl WaitContext {
     }
 }
 
-/// One or the other.
+/// Everything about an access to memory but its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AccessContext {
+    pub thread: ThreadId,
+    pub stack: StackId,
+    pub accessed: Accessed,
+}
+
+/// Everything about a sample of a thread that spins but its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpinContext {
+    pub thread: ThreadId,
+    pub stack: StackId,
+    pub lock: Option<LockId>,
+}
+
+/// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Context {
     Sample(SampleContext),
     Wait(WaitContext),
+    Access(AccessContext),
+    Spin(SpinContext),
 }
 
 impl Context {
@@ -172,6 +227,18 @@ impl Context {
                     Some(Loss::Torn) => 1,
                     Some(Loss::Unreadable) => 2,
                 });
+            }
+            Context::Access(access) => {
+                put(out, tag::ACCESS_CONTEXT);
+                put(out, access.thread.0.into());
+                put(out, access.stack.index().into());
+                put_accessed(out, access.accessed);
+            }
+            Context::Spin(spin) => {
+                put(out, tag::SPIN_CONTEXT);
+                put(out, spin.thread.0.into());
+                put(out, spin.stack.index().into());
+                put_id(out, spin.lock.map(|lock| lock.0));
             }
             Context::Wait(wait) => {
                 put(out, tag::WAIT_CONTEXT);

@@ -10,8 +10,8 @@ use super::encode::Encoder;
 use super::wire::{put, put_text};
 use super::{Origin, Reader, block, load, records::tag};
 use crate::event::{
-    Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Loss, Nanos, OffCpu, ProcessId,
-    ProcessInfo, Syscall, ThreadId, ThreadState, Wake,
+    Accessed, Account, CountOp, Counting, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind,
+    Loss, Nanos, ObjectId, ObjectInfo, OffCpu, Place, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Wake,
 };
 use crate::export::{self, Format, View};
 use crate::filter::Filter;
@@ -37,6 +37,9 @@ enum Act {
     Name { number: u32 },
     Held { lock: u32 },
     Lost { count: u64 },
+    Access { depth: u32, what: u8 },
+    Spin { lock: Option<u32> },
+    Deadlock { with: u32 },
 }
 
 fn some_act() -> impl Strategy<Value = (u32, u64, Act)> {
@@ -48,6 +51,9 @@ fn some_act() -> impl Strategy<Value = (u32, u64, Act)> {
         1 => (0..3u32).prop_map(|number| Act::Name { number }),
         1 => (0..LOCKS).prop_map(|lock| Act::Held { lock }),
         1 => (1..50u64).prop_map(|count| Act::Lost { count }),
+        2 => (0..9u32, 0..5u8).prop_map(|(depth, what)| Act::Access { depth, what }),
+        1 => prop::option::of(0..LOCKS).prop_map(|lock| Act::Spin { lock }),
+        1 => (0..THREADS).prop_map(|with| Act::Deadlock { with }),
     ];
     (0..THREADS, prop_oneof![0..50u64, 1..20_000u64], act)
 }
@@ -78,6 +84,16 @@ fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Event>, Sessi
         let (at, tid) = (Nanos(START + u64::from(thread)), 4000 + thread as i32);
         events.push(Event::ThreadStarted { at, thread: ThreadId(thread), process, tid });
     }
+    let object = ObjectInfo {
+        process,
+        address: 0x7000,
+        type_name: "list".into(),
+        name: Some("app.shared".into()),
+        len: Some(3),
+        counting: Counting::Merged,
+        owner: Some(ThreadId(1)),
+    };
+    events.push(Event::Object { object: ObjectId(0), info: Arc::new(object) });
     let mut now = [START + 1_000_000; THREADS as usize];
     let mut switches = 0u32;
     for &(who, micros, act) in acts {
@@ -86,6 +102,21 @@ fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Event>, Sessi
         events.push(match act {
             Act::Name { number } => Event::ThreadNamed { thread, name: format!("worker {number}").into() },
             Act::Held { lock } => Event::LockHeld { at, lock: LockId(lock), thread, stack: stacks[3] },
+            Act::Access { depth, what } => {
+                let object = ObjectId(0);
+                let accessed = match what {
+                    0 => Accessed::Count { object, op: CountOp::TryIncref, atomic: true },
+                    1 => Accessed::Header { object },
+                    2 => Accessed::Elsewhere(Place::DictKeys),
+                    3 => Accessed::Unknown,
+                    _ => Accessed::Nothing,
+                };
+                Event::Access { at, thread, stack: stacks[depth as usize], accessed }
+            }
+            Act::Spin { lock } => Event::Spin { at, thread, stack: stacks[2], lock: lock.map(LockId) },
+            Act::Deadlock { with } => {
+                Event::Deadlock { at, threads: vec![(thread, "a lock".into()), (ThreadId(with), "another".into())] }
+            }
             Act::Lost { count } => Event::RecordsLost { at, count },
             Act::Run { depth, holds, lost } => {
                 let state = if holds { ThreadState::GilHeld } else { ThreadState::Native };

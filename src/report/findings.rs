@@ -26,7 +26,9 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(pauses(report));
     found.extend(refcounts(report));
     found.extend(records_lost(report));
-    found.sort_by(|a, b| a.severity.cmp(&b.severity).then(b.cost_s.total_cmp(&a.cost_s)));
+    // Nothing is worse than threads that never go on, whatever else costs time.
+    let order = |finding: &Finding| (finding.severity, finding.id != DEADLOCK);
+    found.sort_by(|a, b| order(a).cmp(&order(b)).then(b.cost_s.total_cmp(&a.cost_s)));
     found
 }
 
@@ -46,6 +48,9 @@ fn nanos(seconds: f64) -> f64 {
     (seconds * 1e9).round() / 1e9
 }
 
+/// What such a finding is called.
+const DEADLOCK: &str = "deadlock";
+
 /// Threads wait for each other, for ever.
 fn deadlock(circle: &[Stuck]) -> Finding {
     let next = circle.iter().cycle().skip(1);
@@ -59,7 +64,7 @@ fn deadlock(circle: &[Stuck]) -> Finding {
         .collect();
     let tids: Vec<Tid> = circle.iter().map(|stuck| stuck.tid).collect();
     let message = format!("DEADLOCK: {} threads wait for each other: {}.", circle.len(), edges.join("; "));
-    finding("deadlock", Severity::High, message, [("tids", json!(tids))])
+    finding(DEADLOCK, Severity::High, 0.0, message, [("tids", json!(tids))])
 }
 
 /// A part of a thread's time from which on what takes it is severe.
@@ -412,6 +417,7 @@ fn refcounts(report: &Report) -> Option<Finding> {
     Some(finding(
         "refcount-hot",
         severity(refcounts.cpu_fraction),
+        refcounts.cpu_fraction * report.threads.iter().map(|thread| thread.cpu_s).sum::<f64>(),
         message,
         [
             ("cpu_fraction", json!(refcounts.cpu_fraction)),

@@ -14,10 +14,17 @@ pub fn verdict(report: &Report) -> String {
     }
     let for_gil: f64 = gils.iter().map(|gil| gil.wait.total_s).sum();
     let for_locks: f64 = report.locks.iter().map(|lock| lock.wait.total_s).sum();
+    if !report.deadlocks.is_empty() {
+        let stuck: usize = report.deadlocks.iter().map(Vec::len).sum();
+        return format!("Deadlock: {stuck} threads wait for each other, and will never go on.");
+    }
+    let cpu: f64 = report.threads.iter().map(|thread| thread.cpu_s).sum();
+    let counts = &report.refcounts;
     let kinds = [
         ("Waiting for the GIL", for_gil),
         ("Waiting for locks", for_locks),
         ("Being stopped by the interpreter", report.pauses.wait.total_s),
+        ("Counting references to shared objects", (counts.cpu_fraction - counts.margin).max(0.0) * cpu),
     ];
     let (what, cost) = kinds.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
     let threads = if session.duration_s > 0.0 { cost / session.duration_s } else { 0.0 };

@@ -96,7 +96,6 @@ fn a_recording_can_go_through_a_pipe() {
     command.args(["-c", "\"$@\" > \"$0\""]).arg(&out).args([GILSCOPE, "record", "--mode", "memory"]);
     command.args(["-q", "-f", "gscope", "-o", "-", "--"]).args(&program.words);
     // The program's own line goes the same way.
-    command.args(["2>&1"]);
     run(command).ok();
     let bytes = fs::read(&out).unwrap();
     let start = bytes.windows(8).position(|part| part == b"\x93gscope\n").expect("a recording");
@@ -197,7 +196,7 @@ fn bad_input_is_told_apart_and_leaves_nothing_behind() {
     complains(&["export", "-o", "/dev/full", "-f", "svg"], "No space left");
     complains(&["export", "-o", "out.what"], "does not say which format");
     complains(&["export", "-o", "out.gscope", "--thread", "MainThread"], "only --from and --to");
-    complains(&["report", "--thread", "nobody"], "no thread is called nobody: there are MainThread");
+    complains(&["report", "--thread", "nobody"], "no thread is called nobody: there are thread ");
     complains(&["report", "--function", "nothing"], "no function is called nothing");
     complains(&["report", "--lock", "nothing"], "no lock that was waited for is called nothing");
     complains(&["report", "--from", "100"], "nothing after --from 100");
@@ -218,7 +217,7 @@ fn when_the_file_may_grow_no_more_what_is_there_can_be_read() {
     let out = folder.path().join("out.gscope");
     let mut command = Command::new("sh");
     // In blocks of 512 or 1,024 bytes, as the shell likes it.
-    command.args(["-c", "ulimit -f 8; exec \"$@\"", "sh", GILSCOPE, "record", "-r", "5000", "-o"]).arg(&out);
+    command.args(["-c", "ulimit -f 24; exec \"$@\"", "sh", GILSCOPE, "record", "-r", "1000", "-o"]).arg(&out);
     command.args(["--mode", "memory", "--pid", &target.pid().to_string()]);
     let done = run(command);
     let complaint = done.failed();
@@ -237,12 +236,12 @@ fn a_full_disk_ends_the_recording_but_not_the_program() {
         return;
     }
     let (folder, elsewhere) = (folder(), folder());
-    let program = Python::usual().script("spin.py", &["3", "7"]);
+    let program = Python::usual().script("spin.py", &["8", "7"]);
     let mut command = Command::new("unshare");
-    let script = "mount -t tmpfs -o size=8k none \"$0\" || exit 99; out=$1; shift; \"$@\"; code=$?; \
+    let script = "mount -t tmpfs -o size=16k none \"$0\" || exit 99; out=$1; shift; \"$@\"; code=$?; \
                   cp \"$0\"/out.gscope \"$out\"; exit $code";
     let kept = elsewhere.path().join("kept.gscope");
-    command.args(["-m", "sh", "-c", script]).arg(folder.path()).arg(&kept).args([GILSCOPE, "record", "-r", "5000"]);
+    command.args(["-m", "sh", "-c", script]).arg(folder.path()).arg(&kept).args([GILSCOPE, "record", "-r", "1000"]);
     command.args(["--mode", "memory", "-o"]).arg(folder.path().join("out.gscope")).arg("--").args(&program.words);
     let done = run(command);
     if done.code == 99 || done.stderr.contains("unshare failed") {
