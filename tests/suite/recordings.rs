@@ -101,7 +101,7 @@ fn a_recording_can_go_through_a_pipe() {
     let start = bytes.windows(8).position(|part| part == b"\x93gscope\n").expect("a recording");
     let file = folder.path().join("piped.gscope");
     fs::write(&file, &bytes[start..]).unwrap();
-    assert!(folded(&file, &[]).with("spin") > 20);
+    assert!(folded(&file, &[]).total() > 20);
 }
 
 /// gilscope that records a process, and has written some blocks.
@@ -130,7 +130,7 @@ fn what_was_recorded_until_gilscope_was_killed_can_be_read() {
     assert!(report["session"]["duration_s"].as_f64().unwrap() > 0.5);
     let note = report["session"]["degraded"].to_string();
     assert!(note.contains("cut off after"), "{note}");
-    assert!(folded(&out, &[]).with("spin") > 50);
+    assert!(folded(&out, &[]).total() > 50);
     assert_eq!(files(folder.path()), ["out.gscope"]);
 }
 
@@ -196,7 +196,7 @@ fn bad_input_is_told_apart_and_leaves_nothing_behind() {
     complains(&["export", "-o", "/dev/full", "-f", "svg"], "No space left");
     complains(&["export", "-o", "out.what"], "does not say which format");
     complains(&["export", "-o", "out.gscope", "--thread", "MainThread"], "only --from and --to");
-    complains(&["report", "--thread", "nobody"], "no thread is called nobody: there are thread ");
+    complains(&["report", "--thread", "nobody"], "no thread is called nobody: there are ");
     complains(&["report", "--function", "nothing"], "no function is called nothing");
     complains(&["report", "--lock", "nothing"], "no lock that was waited for is called nothing");
     complains(&["report", "--from", "100"], "nothing after --from 100");
@@ -225,7 +225,7 @@ fn when_the_file_may_grow_no_more_what_is_there_can_be_read() {
     assert!(complaint.contains("the recording ends here"), "{complaint}");
     // What was seen is reported all the same.
     assert!(done.stderr.contains("GIL: "), "{}", done.stderr);
-    assert!(folded(&out, &[]).with("spin") > 50);
+    assert!(folded(&out, &[]).total() > 50);
     assert!(report(&out, &[])["session"]["degraded"].to_string().contains("cut off"));
     assert!(target.is_running());
 }
@@ -250,7 +250,7 @@ fn a_full_disk_ends_the_recording_but_not_the_program() {
     let complaint = done.failed();
     assert!(complaint.contains("No space left") && complaint.contains("the recording ends here"), "{complaint}");
     assert!(complaint.contains("the program goes on"), "{complaint}");
-    assert!(folded(&kept, &[]).with("spin") > 20);
+    assert!(folded(&kept, &[]).total() > 20);
 }
 
 #[test]
