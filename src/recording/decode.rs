@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use super::Origin;
 use super::records::{
-    AccessContext, COUNT_OPS, COUNTINGS, Context, GilContext, LOCK_KINDS, Last, MOST_CONTEXTS, PLACES,
-    SampleContext, SpinContext, WaitContext, WakeContext, state, tag,
+    AccessContext, COUNT_OPS, COUNTINGS, Context, GilContext, LOCK_KINDS, Last, MOST_CONTEXTS, PLACES, SampleContext,
+    SpinContext, WaitContext, WakeContext, state, tag,
 };
 use super::wire::{Bytes, Malformed};
 use crate::event::{

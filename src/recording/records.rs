@@ -1,8 +1,8 @@
 //! What records consist of: their numbers, and contexts. Used by the encoder and the decoder.
 
 use crate::event::{
-    Accessed, CountOp, Counting, GilGlimpse, GilId, LockId, LockKind, Loss, Nanos, OffCpu, Place,
-    Syscall, ThreadId, ThreadState, Wake,
+    Accessed, CountOp, Counting, GilGlimpse, GilId, LockId, LockKind, Loss, Nanos, OffCpu, Place, Syscall, ThreadId,
+    ThreadState, Wake,
 };
 use crate::intern::StackId;
 

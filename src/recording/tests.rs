@@ -10,8 +10,8 @@ use super::encode::Encoder;
 use super::wire::{put, put_text};
 use super::{Origin, Reader, block, load, records::tag};
 use crate::event::{
-    Accessed, Account, CountOp, Counting, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind,
-    Loss, Nanos, ObjectId, ObjectInfo, OffCpu, Place, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Wake,
+    Accessed, Account, CountOp, Counting, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Loss, Nanos,
+    ObjectId, ObjectInfo, OffCpu, Place, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Wake,
 };
 use crate::export::{self, Format, View};
 use crate::filter::Filter;
