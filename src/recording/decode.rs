@@ -324,7 +324,7 @@ impl Decoder {
         };
         let wake = match context.wake {
             Some(WakeContext { by, stack, switches }) => {
-                let at = self.moment(end.0.wrapping_sub_signed(bytes.signed()?))?;
+                let at = self.moment(end.0.wrapping_sub(bytes.signed()? as u64))?;
                 let mut difference = || i32::try_from(bytes.signed()?).map_err(|_| Malformed);
                 let switches = if switches { Some(base.wrapping_add_signed(difference()?)) } else { None };
                 Some(Wake { at, by, stack, switches })
