@@ -35,6 +35,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Join recordings of several processes of a machine.
     Merge(MergeArgs),
+    /// Draw what changed between two recordings: a flame graph, red where there is more, blue where there is less.
+    Diff(DiffArgs),
     /// Say what can be measured on this machine, what cannot, and what to do about it.
     Doctor(DoctorArgs),
 }
@@ -51,8 +53,9 @@ pub struct RecordArgs {
     #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
     pub pid: Option<Pid>,
     /// Where to write; `-` is standard output. Its suffix picks the format: .svg flame graph, .collapsed or .txt
-    /// folded stacks, .speedscope.json, .json Chrome trace, .report.json report; .gscope is the recording itself, for
-    /// gilscope report and export [default: gilscope-NAME-PID.gscope].
+    /// folded stacks, .speedscope.json, .json Chrome trace, .pftrace Perfetto, .firefox.json Firefox Profiler, .pb.gz
+    /// pprof, .report.json report; .gscope is the recording itself, for gilscope report and export
+    /// [default: gilscope-NAME-PID.gscope].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The format, if the suffix does not say.
@@ -215,6 +218,21 @@ pub struct FilterArgs {
     /// Only waits, for the GIL or a lock, that took so long in all, in milliseconds.
     #[arg(long, value_name = "MS", value_parser = milliseconds)]
     pub min_wait: Option<f64>,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// Before: folded stacks (record -o NAME.collapsed).
+    pub before: PathBuf,
+    /// After: the same, of the same view.
+    pub after: PathBuf,
+    /// Where to write; `-` is standard output.
+    #[arg(short, long, value_name = "FILE", default_value = "gilscope-diff.svg")]
+    pub output: PathBuf,
+    /// Compare amounts instead of shares of the whole.
+    #[arg(long)]
+    pub absolute: bool,
 }
 
 /// Arguments of `doctor`.

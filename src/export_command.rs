@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::cli::{ExportArgs, ViewArgs};
-use crate::export::{self, Format, Summary, Unit};
+use crate::export::{self, Format, Summary, Unit, View};
 use crate::filter::Filter;
 use crate::output::{Kind, Output};
 use crate::profile::Profile;
@@ -31,7 +31,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
         }
         Kind::Recording => {
             let (path, session) = recording::copy(&args.file, Output::create(&args.output)?, &filter)?;
-            (path, session, None)
+            (path, session, Vec::new())
         }
         Kind::Export(format) => {
             let output = Output::create(&args.output)?;
@@ -77,20 +77,28 @@ pub fn write(
 }
 
 /// Says how much of a profile was written.
-pub fn amount(profile: &Profile, format: Format, args: &ViewArgs, summary: Summary) -> Option<String> {
-    if matches!(format, Format::Report | Format::Chrome) {
-        // They have it all.
-        return None;
-    }
+pub fn amount(profile: &Profile, format: Format, args: &ViewArgs, summary: Summary) -> Vec<String> {
+    let mut lines = Vec::new();
     let view = view_name(args);
-    Some(match (summary.amount, args.options().unit(profile)) {
-        (0, _) if profile.samples() == 0 && profile.session.waits == 0 => {
-            "nothing was recorded: there is nothing to show".to_owned()
-        }
-        (0, _) => format!("no samples in this view ({view}): no thread was seen in it. Try --view wall"),
-        (samples, Unit::Samples) => format!("{samples} samples are in the view ({view})"),
-        (micros, Unit::Micros) => format!("{:.3} s of thread time are in the view ({view})", micros as f64 / 1e6),
-    })
+    if !format.has_all() {
+        lines.push(match (summary.amount, args.options().unit(profile)) {
+            (0, _) if profile.samples() == 0 && profile.session.waits == 0 => {
+                "nothing was recorded: there is nothing to show".to_owned()
+            }
+            (0, _) if args.view == View::Refcount => crate::report::unavailable(profile).unwrap_or_else(|| {
+                "no thread was held up by the reference count of an object that others use".to_owned()
+            }),
+            (0, _) => format!("no samples in this view ({view}): no thread was seen in it. Try --view wall"),
+            (samples, Unit::Samples) => format!("{samples} samples are in the view ({view})"),
+            (micros, Unit::Micros) => {
+                format!("{:.3} s of thread time are in the view ({view})", micros as f64 / 1e6)
+            }
+        });
+    }
+    if summary.merged.slices > 0 {
+        lines.push(summary.merged.to_string());
+    }
+    lines
 }
 
 fn view_name(args: &ViewArgs) -> String {

@@ -7,10 +7,11 @@
 //! - [`profile`]: everything learned, made of events; `gil` understands the GIL;
 //! - [`recording`]: all events in a file, to be looked at later;
 //! - [`report`]: what it amounts to, and what is wrong; [`export`]: flame graphs and traces of it;
-//! - `session`, [`record`], [`dump`], [`report_command`], [`doctor`]: what the commands do.
+//! - `session`, [`record`], [`dump`], [`report_command`], [`diff_command`], [`doctor`]: what the commands do.
 
 pub mod cli;
 pub mod contention;
+pub mod diff_command;
 pub mod doctor;
 pub mod dump;
 pub mod event;

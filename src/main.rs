@@ -31,6 +31,11 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Export(args) => gilscope::export_command::run(args),
         Command::Merge(args) => gilscope::merge_command::run(args),
         Command::Report(args) => print(&gilscope::report_command::run(args)?),
+        Command::Diff(args) => {
+            let written = gilscope::diff_command::run(args)?;
+            eprintln!("written to {}", written.display());
+            Ok(0)
+        }
         Command::Doctor(args) => {
             let report = gilscope::doctor::run(args.pid);
             print(&if args.json { json(&report)? } else { report.to_string() })?;

@@ -34,12 +34,14 @@ impl Kind {
         match asked.or_else(by_name) {
             Some(kind) => Ok(kind),
             None if path == Path::new("-") && io::stdout().is_terminal() => {
-                bail!("say which --format to print (collapsed, speedscope, chrome, svg, report)")
+                bail!(
+                    "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, report)"
+                )
             }
             None if path == Path::new("-") => Ok(Kind::Export(Format::Collapsed)),
             None => bail!(
                 "the name {} does not say which format to write: end it in .gscope, .svg, .collapsed, .txt, \
-                 .speedscope.json, .json or .report.json, or give --format",
+                 .speedscope.json, .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
                 path.display()
             ),
         }

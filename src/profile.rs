@@ -72,6 +72,8 @@ pub struct SessionInfo {
     pub start: Nanos,
     /// When it ended.
     pub end: Nanos,
+    /// `start` by the calendar: nanoseconds since 1970, UTC. 0 if that is not known.
+    pub started_unix_ns: u64,
     /// Which collector ran.
     pub mode: Mode,
     /// Ticks a second that were asked for.
@@ -268,7 +270,7 @@ impl Profile {
         info.end = info.end.max(at);
         info.samples += u64::from(periods);
         info.lost += if key.lost { u64::from(periods) } else { 0 };
-        self.count(at, key, Weight { samples: u64::from(periods), off_cpu_ns: 0 });
+        self.count(at, key, Weight { samples: u64::from(periods), ..Weight::default() });
         let Some(timeline) = &mut self.timeline else { return };
         let spans = &mut timeline[index];
         let Key { state, stack, lost, .. } = key;
@@ -299,7 +301,8 @@ impl Profile {
         let index = thread.0 as usize;
         let info = &mut self.threads[index];
         info.end = info.end.max(end);
-        self.count(start, Key { thread, state, stack, lost }, Weight { samples: 0, off_cpu_ns: end.since(start) });
+        let weight = Weight { samples: 0, off_cpu_ns: end.since(start), waits: 1 };
+        self.count(start, Key { thread, state, stack, lost }, weight);
         if let Some(timeline) = &mut self.timeline {
             timeline[index].push(Span { start, end, state, stack, lost, exact: true });
         }

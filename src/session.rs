@@ -154,7 +154,7 @@ pub fn record(
 impl Session<'_> {
     fn run(&mut self, root: Pid, mut child: Option<&mut Child>, signals: &mut Signals) -> Result<End, AttachError> {
         let started = now();
-        self.profile.session.start = started;
+        (self.profile.session.start, self.profile.session.started_unix_ns) = (started, clock::unix());
         self.profile.session.rate_hz = self.options.rate;
         // What there is no such handle for is no process; looking closer tells what else it is.
         let pidfd = launch::pidfd(root)
@@ -176,7 +176,7 @@ impl Session<'_> {
             for found in self.follower.poll(at)? {
                 if self.observed.is_empty() {
                     // The clock starts with the first interpreter: waiting for it is no part of the recording.
-                    self.profile.session.start = at;
+                    (self.profile.session.start, self.profile.session.started_unix_ns) = (at, clock::unix());
                     self.cpu_before = clock::own_cpu();
                     ticks = Ticks::new(rate, at);
                     until = self.options.duration.map(|duration| Nanos(at.0 + duration.as_nanos() as u64));

@@ -15,7 +15,7 @@ use super::label::{Origin, one_line, origin};
 use super::{Options, Summary, Unit, View};
 
 /// Narrower frames are left out, in percent. Invisible until zoomed in far, they would make most of the file.
-const MIN_WIDTH: f64 = 0.02;
+pub(super) const MIN_WIDTH: f64 = 0.02;
 
 /// Longer titles would run out of the picture.
 const TITLE_CHARS: usize = 70;
@@ -29,7 +29,7 @@ pub(super) fn write(profile: &Profile, options: &Options, summary: Summary, out:
     let mut palette = PaletteMap::default();
     for entry in frames.entries() {
         let name = folded_name(&entry.name);
-        let color = color(entry, &name);
+        let color = color(options.view, entry, &name);
         palette.insert(name, color);
     }
     let mut drawing = flamegraph::Options::default();
@@ -123,19 +123,25 @@ fn write_empty(profile: &Profile, options: &Options, out: &mut impl Write) -> io
 }
 
 /// The hue says whose code it is: red to yellow the program's, green installed packages, yellow-grey the standard
-/// library, blue the frames that are none. The shade keeps neighbours apart and depends on the name alone, so that
-/// two graphs of one program can be compared.
-fn color(entry: &Entry<'_>, name: &str) -> Color {
+/// library, blue the frames that are none. Where threads wait nothing is hot: then the program's is blue, packages are
+/// turquoise, the standard library is blue-grey, and what is waited for stands out. The shade keeps neighbours apart and
+/// depends on the name alone, so that two graphs of one program can be compared.
+fn color(view: View, entry: &Entry<'_>, name: &str) -> Color {
     // FNV-1a: stable across runs and machines, which the standard hasher does not promise.
     let hash = name
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let shade = |shift: u32, base: u8, span: u8| base + ((hash >> shift) % u64::from(span)) as u8;
-    let (r, g, b) = match entry.file.map(origin) {
-        Some(Origin::Program) => (shade(8, 215, 40), shade(16, 60, 150), shade(24, 30, 40)),
-        Some(Origin::Package) => (shade(8, 110, 40), shade(16, 190, 45), shade(24, 110, 40)),
-        Some(Origin::StandardLibrary) => (shade(8, 205, 25), shade(16, 200, 25), shade(24, 130, 40)),
-        None => (shade(8, 130, 30), shade(16, 165, 30), shade(24, 215, 35)),
+    let waits = matches!(view, View::GilWait | View::LockWait | View::OffCpu);
+    let (r, g, b) = match (waits, entry.file.map(origin)) {
+        (false, Some(Origin::Program)) => (shade(8, 215, 40), shade(16, 60, 150), shade(24, 30, 40)),
+        (false, Some(Origin::Package)) => (shade(8, 110, 40), shade(16, 190, 45), shade(24, 110, 40)),
+        (false, Some(Origin::StandardLibrary)) => (shade(8, 205, 25), shade(16, 200, 25), shade(24, 130, 40)),
+        (false, None) => (shade(8, 130, 30), shade(16, 165, 30), shade(24, 215, 35)),
+        (true, Some(Origin::Program)) => (shade(8, 90, 60), shade(16, 135, 45), shade(24, 225, 30)),
+        (true, Some(Origin::Package)) => (shade(8, 95, 40), shade(16, 195, 35), shade(24, 190, 35)),
+        (true, Some(Origin::StandardLibrary)) => (shade(8, 165, 20), shade(16, 178, 20), shade(24, 200, 25)),
+        (true, None) => (shade(8, 225, 30), shade(16, 125, 45), shade(24, 85, 35)),
     };
     Color { r, g, b }
 }
@@ -187,14 +193,16 @@ mod tests {
     #[test]
     fn hues_say_whose_code_it_is() {
         let entry = |file| Entry { name: "f".to_owned(), file, line: None };
-        let hue = |file| color(&entry(file), "f (x.py:1)");
+        let hue = |file| color(View::Cpu, &entry(file), "f (x.py:1)");
         let program = hue(Some("/srv/x.py"));
         assert!(program.r > program.g && program.g > program.b, "{program:?}");
         let package = hue(Some("/v/site-packages/x.py"));
         assert!(package.g > package.r && package.g > package.b, "{package:?}");
         let none = hue(None);
         assert!(none.b > none.g && none.g > none.r, "{none:?}");
-        assert_ne!(hue(Some("/srv/x.py")), color(&entry(Some("/srv/x.py")), "g (x.py:1)"));
+        assert_ne!(hue(Some("/srv/x.py")), color(View::Cpu, &entry(Some("/srv/x.py")), "g (x.py:1)"));
+        let waits = color(View::GilWait, &entry(Some("/srv/x.py")), "f (x.py:1)");
+        assert!(waits.b > waits.g && waits.g > waits.r, "where threads wait nothing is hot: {waits:?}");
     }
 
     #[test]

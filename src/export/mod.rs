@@ -13,17 +13,25 @@ use crate::profile::Profile;
 use crate::report::{Blame, Report};
 
 mod chrome;
+mod coarse;
 mod collapsed;
+mod contended;
+pub mod diff;
+mod firefox;
 #[cfg(test)]
 mod fixture;
 mod flamegraph;
 mod frames;
 mod gapless;
 pub mod label;
+mod perfetto;
+mod pprof;
 mod slices;
 mod speedscope;
+mod tracks;
 mod view;
 
+pub use coarse::Merged;
 pub use view::{Unit, View};
 
 /// A file format.
@@ -37,6 +45,12 @@ pub enum Format {
     Speedscope,
     /// JSON trace events for Perfetto and chrome://tracing
     Chrome,
+    /// Perfetto's own format, with stacks of waits
+    Perfetto,
+    /// pprof, gzipped, of one view
+    Pprof,
+    /// Firefox Profiler
+    Firefox,
     /// The report as JSON, for programs and for gilscope report
     Report,
 }
@@ -44,31 +58,40 @@ pub enum Format {
 impl Format {
     /// The format a file name asks for by its suffix; `None` when it asks for none that is written here.
     pub fn from_path(path: &Path) -> Option<Format> {
-        // The longer suffix first; `None` is for the names that other outputs of gilscope use.
-        const SUFFIXES: [(&str, Option<Format>); 8] = [
-            (".svg", Some(Format::Svg)),
-            (".collapsed", Some(Format::Collapsed)),
-            (".folded", Some(Format::Collapsed)),
-            (".txt", Some(Format::Collapsed)),
-            (".speedscope.json", Some(Format::Speedscope)),
-            (".report.json", Some(Format::Report)),
-            (".firefox.json", None),
-            (".json", Some(Format::Chrome)),
+        // The longer suffix first.
+        const SUFFIXES: [(&str, Format); 12] = [
+            (".svg", Format::Svg),
+            (".collapsed", Format::Collapsed),
+            (".folded", Format::Collapsed),
+            (".txt", Format::Collapsed),
+            (".speedscope.json", Format::Speedscope),
+            (".report.json", Format::Report),
+            (".pftrace", Format::Perfetto),
+            (".perfetto-trace", Format::Perfetto),
+            (".pb.gz", Format::Pprof),
+            (".pprof", Format::Pprof),
+            (".firefox.json", Format::Firefox),
+            (".json", Format::Chrome),
         ];
         let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        SUFFIXES.iter().find(|(suffix, _)| name.ends_with(suffix))?.1
+        SUFFIXES.iter().find(|(suffix, _)| name.ends_with(suffix)).map(|&(_, format)| format)
+    }
+
+    /// Shows everything, whatever the view.
+    pub fn has_all(self) -> bool {
+        matches!(self, Format::Chrome | Format::Perfetto | Format::Firefox | Format::Report)
     }
 
     /// Shows when things happened, so the profile must keep its timeline ([`Profile::keep_timeline`]).
     pub fn needs_timeline(self) -> bool {
-        matches!(self, Format::Speedscope | Format::Chrome)
+        matches!(self, Format::Speedscope | Format::Chrome | Format::Perfetto | Format::Firefox)
     }
 }
 
 /// What to show of a profile.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Which samples. The Chrome trace always has them all.
+    /// Which samples. Traces always have them all ([`Format::has_all`]).
     pub view: View,
     /// A root frame for each thread. The trace formats keep threads apart anyway.
     pub threads: bool,
@@ -87,6 +110,8 @@ pub struct Summary {
     pub amount: u64,
     /// The part of it whose stack could not be read.
     pub lost: u64,
+    /// What was merged to keep the file small enough to be opened.
+    pub merged: Merged,
 }
 
 impl Summary {
@@ -105,16 +130,19 @@ impl Summary {
 /// Fails when `out` does, or when the format needs a timeline and threads were recorded without one.
 pub fn write(profile: &Profile, format: Format, options: &Options, out: &mut dyn Write) -> Result<Summary> {
     let mut options = options.clone();
-    if matches!(format, Format::Chrome | Format::Report) {
+    if format.has_all() {
         options.view = View::Wall;
     }
-    let summary = Summary::of(profile, &options);
+    let mut summary = Summary::of(profile, &options);
     let mut out = io::BufWriter::new(out);
     match format {
         Format::Svg => flamegraph::write(profile, &options, summary, &mut out)?,
         Format::Collapsed => collapsed::write(profile, &options, &mut out)?,
         Format::Speedscope => speedscope::write(profile, &options, &mut out)?,
-        Format::Chrome => chrome::write(profile, &options, &mut out)?,
+        Format::Chrome => summary.merged = chrome::write(profile, &options, &mut out)?,
+        Format::Perfetto => summary.merged = perfetto::write(profile, &options, &mut out)?,
+        Format::Pprof => pprof::write(profile, &options, &mut out)?,
+        Format::Firefox => summary.merged = firefox::write(profile, &options, &mut out)?,
         Format::Report => report(profile, &options, &mut out)?,
     }
     out.flush()?;
@@ -141,7 +169,10 @@ mod tests {
         assert_eq!(pick("b.speedscope.json"), Some(Format::Speedscope));
         assert_eq!(pick("b.json"), Some(Format::Chrome));
         assert_eq!(pick("b.report.json"), Some(Format::Report));
-        for name in ["b.firefox.json", "b.gscope", "b", "json", "x.svg/b"] {
+        assert_eq!(pick("b.firefox.json"), Some(Format::Firefox));
+        assert_eq!(pick("b.pftrace"), Some(Format::Perfetto));
+        assert_eq!(pick("b.pb.gz"), Some(Format::Pprof));
+        for name in ["b.gscope", "b", "json", "x.svg/b"] {
             assert_eq!(pick(name), None, "{name}");
         }
     }
@@ -153,6 +184,9 @@ mod tests {
             ("collapsed", Format::Collapsed),
             ("speedscope", Format::Speedscope),
             ("chrome", Format::Chrome),
+            ("perfetto", Format::Perfetto),
+            ("pprof", Format::Pprof),
+            ("firefox", Format::Firefox),
             ("report", Format::Report),
         ] {
             assert_eq!(Format::from_str(name, false), Ok(format));
@@ -167,12 +201,13 @@ mod tests {
         let profile = fixture::profile();
         let count = |view, idle| {
             let options = Options { view, idle, ..Options::default() };
-            write(&profile, Format::Collapsed, &options, &mut io::sink()).unwrap()
+            let summary = write(&profile, Format::Collapsed, &options, &mut io::sink()).unwrap();
+            (summary.amount, summary.lost)
         };
-        assert_eq!(count(View::Cpu, false), Summary { amount: 6, lost: 1 });
-        assert_eq!(count(View::Cpu, true), Summary { amount: 14, lost: 2 });
-        assert_eq!(count(View::Wall, false), Summary { amount: 14, lost: 2 });
-        assert_eq!(count(View::GilHold, false), Summary { amount: 5, lost: 1 });
+        assert_eq!(count(View::Cpu, false), (6, 1));
+        assert_eq!(count(View::Cpu, true), (14, 2));
+        assert_eq!(count(View::Wall, false), (14, 2));
+        assert_eq!(count(View::GilHold, false), (5, 1));
         assert_eq!(profile.samples(), 14);
         // The trace has them all, whatever the view.
         let options = Options { view: View::GilHold, ..Options::default() };
@@ -188,7 +223,8 @@ mod tests {
             match format {
                 Format::Svg => fixture::assert_well_formed(std::str::from_utf8(&out).unwrap()),
                 Format::Collapsed => assert!(out.is_empty()),
-                Format::Speedscope | Format::Chrome | Format::Report => {
+                Format::Perfetto | Format::Pprof => assert!(!out.is_empty()),
+                Format::Speedscope | Format::Chrome | Format::Firefox | Format::Report => {
                     serde_json::from_slice::<serde_json::Value>(&out).unwrap();
                 }
             }
@@ -209,7 +245,7 @@ mod tests {
     fn a_missing_timeline_is_an_error_not_an_empty_trace() {
         let mut profile = fixture::profile();
         profile.timeline = None;
-        for format in [Format::Speedscope, Format::Chrome] {
+        for format in [Format::Speedscope, Format::Chrome, Format::Perfetto, Format::Firefox] {
             let error = write(&profile, format, &Options::default(), &mut io::sink()).unwrap_err();
             assert!(error.to_string().contains("timeline"), "{error}");
         }

@@ -44,8 +44,12 @@ pub(super) struct Item {
     pub lost: bool,
     /// A pseudo-frame on top of the stack.
     pub leaf: Option<Cow<'static, str>>,
-    /// How much.
+    /// What the thread was doing, if that is what is shown.
+    pub state: Option<ThreadState>,
+    /// How much, in the unit of the view.
     pub amount: u64,
+    /// How much was seen of it.
+    pub weight: Weight,
 }
 
 /// What the numbers of a view count.
@@ -92,7 +96,9 @@ impl Options {
                     stack,
                     lost: false,
                     leaf: Some(format!("[reference count of {}]", object.label()).into()),
+                    state: None,
                     amount,
+                    weight: Weight { samples: amount, ..Weight::default() },
                 })
                 .collect();
         }
@@ -102,7 +108,9 @@ impl Options {
             stack: key.stack,
             lost: key.lost,
             leaf: leaf(profile, key.state),
+            state: Some(key.state),
             amount: self.amount(profile, weight),
+            weight,
         });
         items.filter(|item| item.amount > 0).collect()
     }

@@ -207,6 +207,7 @@ impl Decoder {
             records_lost: 0,
             degraded: self.notes.clone(),
             filter: None,
+            started_unix_ns: 0,
         })
     }
 

@@ -88,6 +88,10 @@ fn replay(
         session = window.session(session);
     }
     session.filter = filter.words();
+    let offset = reader.origin().clock_offset_ns;
+    if offset != 0 {
+        session.started_unix_ns = session.start.0.saturating_add_signed(offset);
+    }
     Ok((reader.origin(), session))
 }
 

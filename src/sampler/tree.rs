@@ -26,6 +26,8 @@ pub struct Weight {
     pub samples: u64,
     /// Time off the CPU that was measured, in nanoseconds (kernel mode).
     pub off_cpu_ns: u64,
+    /// How often that was (kernel mode).
+    pub waits: u64,
 }
 
 /// Weights by [`Key`]. Interned stacks already share their prefixes, so this is all a call tree needs.
@@ -40,6 +42,7 @@ impl Tree {
         let sum = self.weights.entry(key).or_default();
         sum.samples += weight.samples;
         sum.off_cpu_ns += weight.off_cpu_ns;
+        sum.waits += weight.waits;
     }
 
     /// All weights, in a stable order.

@@ -11,7 +11,12 @@ pub fn now() -> Nanos {
 
 /// What to add to a moment to have nanoseconds since 1970.
 pub fn clock_offset_ns() -> i64 {
-    nanos(ClockId::Realtime).0.wrapping_sub(now().0) as i64
+    unix().wrapping_sub(now().0) as i64
+}
+
+/// The time of day: nanoseconds since 1970, UTC.
+pub fn unix() -> u64 {
+    nanos(ClockId::Realtime).0
 }
 
 /// CPU time gilscope has used, in nanoseconds.

@@ -5,6 +5,7 @@ mod support;
 
 mod deadlocks;
 mod errors;
+mod exports;
 mod harmless;
 mod kernel;
 mod record;

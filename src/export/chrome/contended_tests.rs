@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::super::super::fixture;
-use super::super::contended::What;
 use super::*;
-use crate::contention::{Handoff, Hold};
+use crate::contention::{Handoff, Hold, Timeline};
 use crate::event::{Event as Observed, GilInfo, OffCpu, Syscall, ThreadState};
+use crate::export::contended::{Contended, What};
 use crate::profile::Mode;
 
 const MS: u64 = 1_000_000;
@@ -81,7 +81,8 @@ fn events_with(profile: &Profile, gils: &[(GilInfo, Timeline)]) -> Vec<Value> {
     let contended = |(info, timeline)| Contended { process: ProcessId(0), what: What::Gil(info), timeline };
     let gils: Vec<Contended<'_>> = gils.iter().map(|(info, timeline)| contended((info, timeline))).collect();
     let mut out = Vec::new();
-    write_with(profile, &gils, &Options::default(), &mut out).unwrap();
+    let tracks = Tracks::with(profile, gils, u64::MAX).unwrap();
+    write_tracks(profile, &tracks, &Options::default(), &mut out).unwrap();
     serde_json::from_slice(&out).unwrap()
 }
 
@@ -115,10 +116,10 @@ fn a_gil_shows_who_held_it_and_how_many_waited() {
         [slice("odd (70)", 0, 10), slice("thread 71", 10, 20), slice("odd (70)", 20, 30), slice("thread 71", 30, 40)]
     );
     let named = |name: &str| events.iter().filter(|event| event["name"] == name).cloned().collect::<Vec<_>>();
-    let waiters: Vec<(f64, u64)> = named("GIL waiters")
-        .iter()
+    let counter = named("GIL").into_iter().filter(|event| event["ph"] == "C");
+    let waiters: Vec<(f64, u64)> = counter
         .map(|event| {
-            assert_eq!((&event["ph"], &event["pid"]), (&"C".into(), &7.into()));
+            assert_eq!(event["pid"], 7);
             (event["ts"].as_f64().unwrap(), event["args"]["waiters"].as_u64().unwrap())
         })
         .collect();
@@ -169,20 +170,7 @@ fn of_several_gils_each_has_its_name_and_none_is_blamed_for_a_wait() {
     let name = |tid: i64| events.iter().find(|event| event["name"] == "thread_name" && event["tid"] == tid).unwrap();
     assert_eq!(name(GILS)["args"]["name"], "GIL (interpreter 0)");
     assert_eq!(name(GILS + 1)["args"]["name"], "GIL (interpreter 2)");
-    assert!(events.iter().any(|event| event["name"] == "GIL waiters (interpreter 2)"));
+    assert!(events.iter().any(|event| event["ph"] == "C" && event["name"] == "GIL (interpreter 2)"));
     let wait = events.iter().find(|event| event["name"] == "GIL wait").unwrap();
     assert_eq!(wait["args"], serde_json::json!({}));
-}
-
-#[test]
-fn holders_of_a_wait_are_the_three_who_held_longest() {
-    let mut profile = Profile::default();
-    fixture::start(&mut profile, 7, &[70, 71, 72, 73]);
-    let holds =
-        vec![hold(0, 0, 10), hold(1, 10, 13), hold(2, 13, 14), hold(3, 14, 16), hold(0, 16, 17), hold(3, 18, 30)];
-    let timeline = Timeline { holds, ..Timeline::default() };
-    let named = |from, to| holders(&profile, &timeline, Nanos(from * MS), Nanos(to * MS));
-    assert_eq!(named(8, 17).unwrap(), "thread 70 3.00 ms, thread 71 3.00 ms, thread 73 2.00 ms");
-    assert_eq!(named(20, 21).unwrap(), "thread 73 1.00 ms");
-    assert_eq!(named(17, 18), None, "it was free");
 }

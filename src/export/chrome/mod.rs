@@ -12,20 +12,21 @@
 
 use std::io::{self, Write};
 
-use rustc_hash::FxHashSet;
 use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 
-use crate::contention::Timeline;
 use crate::event::{Nanos, Pid, ProcessId, ThreadId};
 use crate::profile::{Profile, Span};
 
-use self::contended::{Contended, contended, holders, waited_for};
 use super::Options;
+use super::coarse::Merged;
 use super::frames::FrameTable;
 use super::label::one_line;
-use super::slices::{Edge, Visitor, bounds, lengths, shown, timeline, walk};
+use super::slices::{Edge, Visitor, walk};
+use super::tracks::{Detail, End, Tracks};
 
-mod contended;
+/// So many slices at most: each is some hundred bytes, and a browser has to hold them all.
+const MOST_SLICES: u64 = 1_000_000;
 
 /// Track ids that are no thread's: Linux gives out tids below 2^22. Viewers know tracks by these ids.
 const STATE_TRACKS: u32 = 1 << 23;
@@ -50,9 +51,15 @@ enum Event<'a> {
     #[serde(rename = "E")]
     End { pid: Pid, tid: u32, ts: f64 },
     #[serde(rename = "X")]
-    State { name: &'static str, pid: Pid, tid: u32, ts: f64, dur: f64, args: Details },
-    #[serde(rename = "X")]
-    Hold { name: &'a str, pid: Pid, tid: u32, ts: f64, dur: f64 },
+    Slice {
+        name: &'a str,
+        pid: Pid,
+        tid: u32,
+        ts: f64,
+        dur: f64,
+        #[serde(serialize_with = "as_map")]
+        args: Vec<(&'static str, Detail)>,
+    },
     #[serde(rename = "C")]
     Counter { name: &'a str, pid: Pid, ts: f64, args: Waiters },
     #[serde(rename = "s")]
@@ -77,68 +84,58 @@ struct Place<'a> {
 }
 
 #[derive(Serialize)]
-struct Details {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    syscall: Option<String>,
-    /// What was waited for, unless that is the GIL.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lock: Option<String>,
-    /// Of the GIL or lock that was waited for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    holders: Option<String>,
-}
-
-#[derive(Serialize)]
 struct Waiters {
     waiters: u32,
 }
 
-/// Writes all of the timeline.
-pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> anyhow::Result<()> {
-    write_with(profile, &contended(profile), options, out)
+fn as_map<S: Serializer>(details: &[(&'static str, Detail)], serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(details.len()))?;
+    for (key, detail) in details {
+        match detail {
+            Detail::Name(text) | Detail::Text(text) => map.serialize_entry(key, text)?,
+            Detail::Number(number) => map.serialize_entry(key, number)?,
+        }
+    }
+    map.end()
 }
 
-fn write_with(
-    profile: &Profile,
-    contended: &[Contended<'_>],
-    options: &Options,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    let timeline = timeline(profile)?;
-    let (origin, _) = bounds(profile, timeline);
-    let mut trace = Trace { out, origin, empty: true };
+/// Writes all of the timeline.
+pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> anyhow::Result<Merged> {
+    let tracks = Tracks::new(profile, MOST_SLICES)?;
+    write_tracks(profile, &tracks, options, out)?;
+    Ok(tracks.merged)
+}
+
+fn write_tracks(profile: &Profile, tracks: &Tracks<'_>, options: &Options, out: &mut impl Write) -> io::Result<()> {
+    let mut trace = Trace { out, origin: tracks.origin, empty: true };
     for (index, process) in profile.processes.iter().enumerate() {
         let label = one_line(&profile.process_label(ProcessId(index as u32)));
         trace.describe(process.pid, None, &label, index as i64)?;
     }
-    for index in 0..contended.len() {
-        trace.contended(profile, contended, index)?;
+    for index in 0..tracks.contended.len() {
+        trace.contended(profile, tracks, index)?;
     }
-    let arrows = contended.iter().any(|one| !one.timeline.handoffs.is_empty());
-    let mut kept = Vec::new();
     let mut frames = FrameTable::new(profile, options);
-    let mut used = FxHashSet::default();
-    for (index, spans) in (0..).zip(timeline) {
-        let thread = ThreadId(index);
-        let (pid, tid) = (profile.process_of(thread).pid, profile.threads[index as usize].tid as u32);
-        let track = if used.insert(tid) { tid } else { REUSED_TRACKS + index };
-        let states = STATE_TRACKS + index;
+    for (thread, tid, reused) in tracks.threads() {
+        let (pid, index) = (profile.process_of(thread).pid, thread.0);
+        let track = if reused { REUSED_TRACKS + index } else { tid as u32 };
         let label = one_line(&profile.thread_label(thread));
         trace.describe(pid, Some(track), &label, 2 * i64::from(index))?;
-        trace.describe(pid, Some(states), &format!("{label} state"), 2 * i64::from(index) + 1)?;
-        let spans = shown(profile, thread, spans);
-        walk(&spans, &mut FrameTrack { trace: &mut trace, frames: &mut frames, pid, tid: track })?;
-        let slices = merged(&spans);
+        trace.describe(pid, Some(state_track(thread)), &format!("{label} state"), 2 * i64::from(index) + 1)?;
+        let mut visitor = FrameTrack { trace: &mut trace, frames: &mut frames, pid, tid: track };
+        walk(&tracks.stacks(thread), &mut visitor)?;
         let process = profile.threads[index as usize].process;
-        for slice in &slices {
-            trace.state(profile, pid, states, slice, waited_for(contended, process, slice.state))?;
-        }
-        if arrows {
-            kept.push(slices);
+        for slice in &tracks.states[index as usize] {
+            let (start, end) = (slice.span.start, slice.span.end);
+            trace.slice(slice.name(), (pid, state_track(thread)), start, end, tracks.details(process, slice))?;
         }
     }
-    trace.arrows(profile, contended, &kept)?;
-    Ok(trace.finish()?)
+    trace.arrows(profile, tracks)?;
+    trace.finish()
+}
+
+fn state_track(thread: ThreadId) -> u32 {
+    STATE_TRACKS + thread.0
 }
 
 /// The array being written.
@@ -173,39 +170,53 @@ impl<W: Write> Trace<W> {
         self.event(&Event::Metadata { name: sort, pid, tid, args: Metadata::SortIndex(index) })
     }
 
-    fn state(
+    fn slice(
         &mut self,
-        profile: &Profile,
-        pid: Pid,
-        tid: u32,
-        span: &Span,
-        waited_for: Option<&Timeline>,
+        name: &str,
+        (pid, tid): (Pid, u32),
+        start: Nanos,
+        end: Nanos,
+        args: Vec<(&'static str, Detail)>,
     ) -> io::Result<()> {
-        self.event(&Event::State {
-            name: span.state.name(),
-            pid,
-            tid,
-            ts: self.micros(span.start),
-            dur: span.end.since(span.start) as f64 / 1e3,
-            args: Details {
-                syscall: span.state.syscall().map(|call| call.to_string()),
-                lock: span.state.lock().map(|lock| one_line(&profile.locks.info(lock).label())),
-                holders: waited_for.and_then(|timeline| holders(profile, timeline, span.start, span.end)),
-            },
-        })
+        let (ts, dur) = (self.micros(start), end.since(start) as f64 / 1e3);
+        self.event(&Event::Slice { name, pid, tid, ts, dur, args })
     }
-}
 
-/// One slice as long as the state is the same, whatever happens to the stack.
-fn merged(spans: &[Span]) -> Vec<Span> {
-    let mut slices: Vec<Span> = Vec::new();
-    for span in lengths(spans) {
-        match slices.last_mut() {
-            Some(last) if last.state == span.state && last.end == span.start => last.end = span.end,
-            _ => slices.push(span),
+    /// The track and the counter of a GIL or lock, the `index`th of all.
+    fn contended(&mut self, profile: &Profile, tracks: &Tracks<'_>, index: usize) -> io::Result<()> {
+        let one = &tracks.contended[index];
+        let pid = profile.processes[one.process.0 as usize].pid;
+        let track = CONTENDED_TRACKS + index as u32;
+        let name = one.name(&tracks.contended);
+        // Before the threads.
+        let order = index as i64 - tracks.contended.len() as i64;
+        self.describe(pid, Some(track), &name, order)?;
+        for held in &tracks.holds[index] {
+            let many =
+                |(count, ns): (u64, u64)| vec![("count", Detail::Number(count)), ("held_ns", Detail::Number(ns))];
+            let details = held.many.map_or_else(Vec::new, many);
+            self.slice(&held.name(profile), (pid, track), held.start, held.end, details)?;
         }
+        for (at, waiters) in one.waiters() {
+            // Viewers add the name of the series: this is "GIL waiters".
+            let ts = self.micros(at);
+            self.event(&Event::Counter { name: &name, pid, ts, args: Waiters { waiters } })?;
+        }
+        Ok(())
     }
-    slices
+
+    /// An arrow for each hand-over.
+    fn arrows(&mut self, profile: &Profile, tracks: &Tracks<'_>) -> io::Result<()> {
+        for (id, arrow) in (1..).zip(&tracks.arrows) {
+            let (name, cat) = if arrow.gil { ("GIL handed over", "gil") } else { ("lock handed over", "lock") };
+            let place = |end: End| (profile.process_of(end.thread).pid, state_track(end.thread));
+            let (pid, tid) = place(arrow.from);
+            self.event(&Event::FlowBegin { name, cat, id, pid, tid, ts: self.micros(arrow.from.at) })?;
+            let (pid, tid) = place(arrow.to);
+            self.event(&Event::FlowEnd { name, cat, id, bp: "e", pid, tid, ts: self.micros(arrow.to.at) })?;
+        }
+        Ok(())
+    }
 }
 
 /// The frames of one thread. They begin and end in the order of time: viewers would have to sort complete events,

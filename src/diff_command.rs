@@ -1,0 +1,58 @@
+//! `gilscope diff`: what changed between two recordings. Called by `main`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::cli::DiffArgs;
+use crate::export::diff::{self, Folded};
+use crate::output::Output;
+
+/// Draws the difference. Returns where it was written.
+///
+/// # Errors
+/// One of the two cannot be read, or the picture cannot be written.
+pub fn run(args: &DiffArgs) -> Result<PathBuf> {
+    let (before, after) = (read(&args.before)?, read(&args.after)?);
+    let output = Output::create(&args.output)?;
+    output.write(|out| Ok(diff::write(&before, &after, args.absolute, out)?))
+}
+
+/// The stacks to compare in a file.
+fn read(path: &Path) -> Result<Folded> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Folded::new(&name(path), String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn two_files_become_a_picture() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("a.collapsed"), "main;work 10\n").unwrap();
+        fs::write(path("b.collapsed"), "main;wait 10\n").unwrap();
+        let run = |before: &str, out: &str| {
+            let words = [Path::new("gilscope"), Path::new("diff"), &path(before), &path("b.collapsed")];
+            let rest = [Path::new("-o"), &path(out)].map(Path::to_owned);
+            let cli = Cli::parse_from(words.map(Path::to_owned).into_iter().chain(rest));
+            let Command::Diff(args) = cli.command else { panic!() };
+            super::run(&args)
+        };
+        assert_eq!(run("a.collapsed", "d.svg").unwrap(), path("d.svg"));
+        assert!(fs::read_to_string(path("d.svg")).unwrap().contains("From a.collapsed to b.collapsed"));
+        let error = format!("{:#}", run("missing.collapsed", "e.svg").unwrap_err());
+        assert!(error.contains("cannot read") && error.contains("missing.collapsed"), "{error}");
+        assert!(!path("e.svg").exists());
+    }
+}

@@ -1,0 +1,218 @@
+//! A profile for <https://profiler.firefox.com>. Called for `.firefox.json` files.
+//!
+//! The Firefox Profiler wants samples at a steady rate, so that is what it gets: at every period, what each thread was
+//! doing, on the CPU or off it, and how much CPU time it had since the last one. What samples miss, markers show: every
+//! wait for the GIL or a lock and every stop, with its stack and who held it meanwhile.
+
+use std::io::Write;
+use std::time::Duration;
+
+use fxprof_processed_profile as fx;
+use fxprof_processed_profile::{CategoryColor, CategoryHandle, CpuDelta, StackHandle, ThreadHandle, Timestamp};
+use rustc_hash::FxHashMap;
+
+use crate::event::{Nanos, ProcessId, ThreadState};
+use crate::intern::StackId;
+use crate::profile::{Profile, Span};
+
+use self::markers::Wait;
+use super::Options;
+use super::coarse::Merged;
+use super::flamegraph::title;
+use super::frames::FrameTable;
+use super::label::one_line;
+use super::slices::lengths;
+use super::tracks::{Detail, Slice, Tracks};
+
+mod markers;
+
+/// So many markers at most.
+const MOST_MARKERS: u64 = 500_000;
+/// So many samples at most; of longer recordings they are further apart.
+const MOST_SAMPLES: u64 = 2_000_000;
+
+/// Writes all of the timeline.
+pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> anyhow::Result<Merged> {
+    let tracks = Tracks::new(profile, MOST_MARKERS)?;
+    serde_json::to_writer(out, &build(profile, &tracks, options, MOST_SAMPLES))?;
+    Ok(tracks.merged)
+}
+
+fn build(profile: &Profile, tracks: &Tracks<'_>, options: &Options, most: u64) -> fx::Profile {
+    let session = &profile.session;
+    let threads = profile.threads.iter();
+    let observed: u64 = threads.map(|thread| thread.end.since(thread.start)).sum();
+    let interval = (session.period_ns() as u64).max(observed / most).max(1);
+    let started =
+        fx::ReferenceTimestamp::from_duration_since_unix_epoch(Duration::from_nanos(session.started_unix_ns));
+    let mut file = fx::Profile::new(&title(profile, options), started, fx::SamplingInterval::from_nanos(interval));
+    file.set_os_name("Linux");
+    // Frames have their names; there is nothing to be looked up.
+    file.set_symbolicated(true);
+    let categories = Categories::new(&mut file);
+    let processes: Vec<fx::ProcessHandle> = profile
+        .processes
+        .iter()
+        .enumerate()
+        .map(|(index, info)| {
+            let name = one_line(&profile.process_label(ProcessId(index as u32)));
+            file.add_process(&name, info.pid as u32, Timestamp::from_nanos_since_reference(0))
+        })
+        .collect();
+    let mut frames = FrameTable::new(profile, options);
+    for (thread, tid, _) in tracks.threads() {
+        let info = &profile.threads[thread.0 as usize];
+        let start = Timestamp::from_nanos_since_reference(info.start.since(tracks.origin));
+        let is_main = tid == profile.process_of(thread).pid;
+        let handle = file.add_thread(processes[info.process.0 as usize], tid as u32, start, is_main);
+        file.set_thread_name(
+            handle,
+            &one_line(&info.name.as_deref().map_or_else(|| format!("thread {tid}"), str::to_owned)),
+        );
+        file.set_thread_end_time(handle, Timestamp::from_nanos_since_reference(info.end.since(tracks.origin)));
+        file.set_thread_show_markers_in_timeline(handle, true);
+        let mut writer = ThreadWriter {
+            file: &mut file,
+            handle,
+            categories: &categories,
+            frames: &mut frames,
+            stacks: FxHashMap::default(),
+            origin: tracks.origin,
+        };
+        writer.samples(&tracks.spans(thread), interval);
+        for slice in tracks.states[thread.0 as usize].iter().filter(|slice| is_told(slice)) {
+            writer.marker(slice, tracks.details(info.process, slice));
+        }
+    }
+    file
+}
+
+/// Whether a slice is worth a marker: others are in the samples.
+fn is_told(slice: &Slice) -> bool {
+    use ThreadState::{GilHeldOffCpu, GilWait, LockWait, Paused};
+    slice.many.is_some() || matches!(slice.span.state, GilWait | LockWait(_) | Paused(_) | GilHeldOffCpu(_))
+}
+
+/// What colours say.
+struct Categories {
+    python: CategoryHandle,
+    native: CategoryHandle,
+    gil_wait: CategoryHandle,
+    lock_wait: CategoryHandle,
+    held_off_cpu: CategoryHandle,
+    paused: CategoryHandle,
+    no_cpu: CategoryHandle,
+    blocked: CategoryHandle,
+}
+
+impl Categories {
+    fn new(file: &mut fx::Profile) -> Categories {
+        Categories {
+            python: file.add_category("Python", CategoryColor::Yellow),
+            native: file.add_category("Native code without the GIL", CategoryColor::Blue),
+            gil_wait: file.add_category("Waiting for the GIL", CategoryColor::Red),
+            lock_wait: file.add_category("Waiting for a lock", CategoryColor::Orange),
+            held_off_cpu: file.add_category("GIL held off the CPU", CategoryColor::Magenta),
+            paused: file.add_category("Stopped by the interpreter", CategoryColor::Purple),
+            no_cpu: file.add_category("Ready, no CPU", CategoryColor::Brown),
+            blocked: file.add_category("Blocked", CategoryColor::Transparent),
+        }
+    }
+
+    fn of(&self, state: ThreadState) -> CategoryHandle {
+        match state {
+            ThreadState::GilHeld | ThreadState::GilHeldNative | ThreadState::Running => self.python,
+            ThreadState::Native => self.native,
+            ThreadState::GilWait => self.gil_wait,
+            ThreadState::LockWait(_) => self.lock_wait,
+            ThreadState::GilHeldOffCpu(_) => self.held_off_cpu,
+            ThreadState::Paused(_) => self.paused,
+            ThreadState::GilHeldRunnable | ThreadState::Runnable => self.no_cpu,
+            ThreadState::Blocked(_) => self.blocked,
+            ThreadState::Stopped | ThreadState::Unknown => CategoryHandle::OTHER,
+        }
+    }
+}
+
+/// Adds what one thread did.
+struct ThreadWriter<'w, 'a> {
+    file: &'w mut fx::Profile,
+    handle: ThreadHandle,
+    categories: &'w Categories,
+    frames: &'w mut FrameTable<'a>,
+    stacks: FxHashMap<(StackId, ThreadState, bool), Option<StackHandle>>,
+    origin: Nanos,
+}
+
+impl ThreadWriter<'_, '_> {
+    fn time(&self, at: Nanos) -> Timestamp {
+        Timestamp::from_nanos_since_reference(at.since(self.origin))
+    }
+
+    /// What it did at every multiple of `interval`, in nanoseconds.
+    fn samples(&mut self, spans: &[Span], interval: u64) {
+        let (mut last_end, mut cpu) = (Nanos::default(), 0);
+        for span in lengths(spans) {
+            if span.start > last_end {
+                cpu = 0;
+            }
+            let mut from = span.start;
+            let next = self.origin.0 + span.start.since(self.origin).div_ceil(interval) * interval;
+            for at in (next..span.end.0).step_by(interval as usize).map(Nanos) {
+                cpu += if span.state.on_cpu() { at.since(from) } else { 0 };
+                let stack = self.stack(&span);
+                self.file.add_sample(self.handle, self.time(at), stack, CpuDelta::from_nanos(cpu.min(interval)), 1);
+                (from, cpu) = (at, 0);
+            }
+            cpu += if span.state.on_cpu() { span.end.since(from) } else { 0 };
+            last_end = span.end;
+        }
+    }
+
+    fn marker(&mut self, slice: &Slice, details: Vec<(&'static str, Detail)>) {
+        let name = self.file.intern_string(slice.name());
+        let mut wait = Wait::new(name, self.categories.of(slice.span.state), self.file.intern_string(""));
+        for (key, detail) in details {
+            let text = match detail {
+                Detail::Name(text) | Detail::Text(text) => text,
+                Detail::Number(number) => number.to_string(),
+            };
+            wait.set(key, self.file.intern_string(&text));
+        }
+        let timing = fx::MarkerTiming::Interval(self.time(slice.span.start), self.time(slice.span.end));
+        let marker = self.file.add_marker(self.handle, timing, wait);
+        if slice.stack().is_some() {
+            let stack = self.stack(&slice.span);
+            self.file.set_marker_stack(self.handle, marker, stack);
+        }
+    }
+
+    fn stack(&mut self, span: &Span) -> Option<StackHandle> {
+        let key = (span.stack, span.state, span.lost);
+        if let Some(&stack) = self.stacks.get(&key) {
+            return stack;
+        }
+        let mut frames = Vec::new();
+        self.frames.push_sample(span.state, span.stack, span.lost, &mut frames);
+        let python = self.categories.python;
+        let mut handle = None;
+        for (index, &frame) in frames.iter().enumerate() {
+            let entry = &self.frames.entries()[frame as usize];
+            let is_leaf = index + 1 == frames.len();
+            let category = if is_leaf { self.categories.of(span.state) } else { python };
+            let label = self.file.intern_string(&entry.name);
+            let info = fx::FrameInfo {
+                frame: fx::Frame::Label(label),
+                category_pair: category.into(),
+                flags: fx::FrameFlags::empty(),
+            };
+            let frame = self.file.intern_frame(self.handle, info);
+            handle = Some(self.file.intern_stack(self.handle, handle, frame));
+        }
+        self.stacks.insert(key, handle);
+        handle
+    }
+}
+
+#[cfg(test)]
+mod tests;

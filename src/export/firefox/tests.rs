@@ -1,0 +1,71 @@
+//! The structure of a file. That the Firefox Profiler reads it is tested in `tests/suite/exports.rs`.
+
+use serde_json::Value;
+
+use super::super::fixture;
+use super::*;
+use crate::event::{Event, OffCpu, ThreadId};
+use crate::profile::Mode;
+
+fn file(profile: &Profile, most: u64) -> Value {
+    let tracks = Tracks::new(profile, u64::MAX).unwrap();
+    serde_json::to_value(build(profile, &tracks, &Options::default(), most)).unwrap()
+}
+
+fn numbers(column: &Value) -> Vec<f64> {
+    column.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+}
+
+/// One thread: 20 ms on the CPU, 15 ms of waiting, 5 ms on the CPU.
+fn one_wait() -> Profile {
+    const MS: u64 = 1_000_000;
+    let mut profile = Profile::default();
+    profile.keep_timeline();
+    profile.session.mode = Mode::Kernel;
+    profile.session.started_unix_ns = 1_700_000_000_000_000_000;
+    (profile.session.end, profile.session.rate_hz) = (Nanos(40 * MS), 1000.0);
+    fixture::start(&mut profile, 7, &[70]);
+    profile.threads[0].start = Nanos(0);
+    profile.threads[0].end = Nanos(0);
+    let stack = fixture::deep(&mut profile);
+    profile.push(&fixture::sample(0, 5 * MS, ThreadState::GilHeld, stack));
+    let (start, end, state) = (Nanos(20 * MS), Nanos(35 * MS), ThreadState::GilWait);
+    let thread = ThreadId(0);
+    let off = OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, open: false };
+    profile.push(&Event::OffCpu(off));
+    profile.push(&Event::ThreadExited { at: Nanos(40 * MS), thread, cpu_ns: 0 });
+    profile
+}
+
+#[test]
+fn samples_have_the_cpu_time_since_the_last_one() {
+    let file = file(&one_wait(), u64::MAX);
+    assert_eq!((&file["meta"]["interval"], &file["meta"]["startTime"]), (&1.0.into(), &1_700_000_000_000.0.into()));
+    let samples = &file["threads"][0]["samples"];
+    let cpu = numbers(&samples["threadCPUDelta"]);
+    assert_eq!(cpu.len(), 40);
+    assert_eq!(cpu.iter().sum::<f64>(), 24_000.0, "the last one is not followed by another: {cpu:?}");
+    assert_eq!((cpu[10], cpu[25], cpu[39]), (1000.0, 0.0, 1000.0));
+}
+
+#[test]
+fn waits_are_markers_with_a_stack() {
+    let file = file(&one_wait(), u64::MAX);
+    let markers = &file["threads"][0]["markers"];
+    assert_eq!((numbers(&markers["startTime"]), numbers(&markers["endTime"])), (vec![20.0], vec![35.0]));
+    assert_eq!(markers["data"][0]["type"], "gilscope wait");
+    assert!(markers["data"][0]["cause"]["stack"].is_u64(), "{markers}");
+    let schema = &file["meta"]["markerSchema"][0];
+    assert_eq!(schema["name"], "gilscope wait");
+    let categories = file["meta"]["categories"].as_array().unwrap();
+    let category = &categories[markers["category"][0].as_u64().unwrap() as usize];
+    assert_eq!((&category["name"], &category["color"]), (&"Waiting for the GIL".into(), &"red".into()));
+}
+
+#[test]
+fn long_recordings_have_fewer_samples() {
+    let file = file(&one_wait(), 10);
+    let samples = &file["threads"][0]["samples"];
+    assert_eq!(file["meta"]["interval"], 4.0);
+    assert_eq!(numbers(&samples["threadCPUDelta"]).iter().sum::<f64>(), 21_000.0);
+}

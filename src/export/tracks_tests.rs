@@ -1,0 +1,105 @@
+//! What is merged when there is too much to show.
+
+use super::*;
+use crate::contention::Timeline;
+use crate::event::{Event, OffCpu, Syscall, ThreadState};
+use crate::export::fixture;
+use crate::profile::Mode;
+
+const READ: ThreadState = ThreadState::Blocked(Syscall(0));
+
+/// One thread that is off the CPU for `ns` at a time, waiting and blocked in turn, and then once for long.
+fn restless(ns: u64, times: u64) -> Profile {
+    let mut profile = Profile::default();
+    profile.keep_timeline();
+    profile.session.mode = Mode::Kernel;
+    fixture::start(&mut profile, 7, &[70, 71]);
+    profile.threads.iter_mut().for_each(|thread| (thread.start, thread.end) = (Nanos(0), Nanos(0)));
+    let stack = fixture::deep(&mut profile);
+    let caller = profile.stacks.pop(stack).unwrap().0;
+    let mut off = |start, end, state, stack| {
+        let (thread, start, end) = (ThreadId(0), Nanos(start), Nanos(end));
+        let off = OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, open: false };
+        profile.push(&Event::OffCpu(off));
+    };
+    for index in 0..times {
+        let (state, stack) = if index % 2 == 0 { (ThreadState::GilWait, stack) } else { (READ, caller) };
+        off(index * ns, (index + 1) * ns, state, stack);
+    }
+    off(times * ns, times * ns + 1_000_000, ThreadState::Runnable, stack);
+    profile
+}
+
+fn length(slice: &Slice) -> u64 {
+    slice.span.end.since(slice.span.start)
+}
+
+#[test]
+fn all_is_shown_where_there_is_room() {
+    let profile = restless(1_000, 100);
+    let tracks = Tracks::with(&profile, Vec::new(), 1_000).unwrap();
+    assert_eq!((tracks.states[0].len(), tracks.merged), (101, Merged::default()));
+    assert_eq!(tracks.stacks(ThreadId(0)).len(), 101);
+}
+
+#[test]
+fn short_states_become_one_and_their_times_are_kept() {
+    let profile = restless(1_000, 100);
+    let tracks = Tracks::with(&profile, Vec::new(), 20).unwrap();
+    let states = &tracks.states[0];
+    assert!((5..=20).contains(&states.len()), "{}", states.len());
+    let Merged { shorter_than_ns, slices, into, arrows } = tracks.merged;
+    // One can be left over before a long one.
+    assert!((99..=100).contains(&slices) && into < states.len() as u64 && arrows == 0, "{:?}", tracks.merged);
+    assert!(shorter_than_ns > 1_000);
+    let sum = |name| -> u64 {
+        let merged = states.iter().flat_map(|slice| &slice.many).flat_map(|many| many.parts.clone());
+        let alone = states.iter().filter(|slice| slice.many.is_none()).map(|slice| (slice.name(), length(slice)));
+        merged.chain(alone).filter(|part| part.0 == name).map(|part| part.1).sum()
+    };
+    assert_eq!((sum("GIL wait"), sum("blocked")), (50_000, 50_000));
+    let (last, first) = (&states[states.len() - 1], &states[0]);
+    assert_eq!((last.name(), length(last)), ("no CPU", 1_000_000), "what is long stays");
+    assert_eq!(first.name(), "many short states");
+    assert_eq!(first.stack(), None, "it was at several places");
+    let details = tracks.details(ProcessId(0), first);
+    let [("count", Detail::Number(count)), ("time", Detail::Text(time))] = &*details else { panic!() };
+    assert_eq!(*count, first.many.as_ref().unwrap().count as u64);
+    assert!(time.contains("GIL wait") && time.contains("blocked"), "{time}");
+    // Frames go the same way, and keep what they have in common.
+    let stacks = tracks.stacks(ThreadId(0));
+    assert!(stacks.len() <= states.len(), "{} stacks", stacks.len());
+    let depth = |span: &Span| profile.stacks.frames(span.stack).count();
+    assert_eq!((depth(&stacks[0]), depth(&stacks[stacks.len() - 1])), (2, 3));
+}
+
+#[test]
+fn short_holds_become_one_and_their_arrows_are_counted() {
+    let profile = restless(1_000, 100);
+    let info = crate::event::GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 1 };
+    let hold = |index: u64| Hold {
+        start: Nanos(index * 1_000),
+        end: Nanos(index * 1_000 + 700),
+        thread: ThreadId((index % 2) as u32),
+    };
+    let handoff = |(at, acquired)| Handoff {
+        from: ThreadId(0),
+        released: Nanos(at),
+        to: ThreadId(0),
+        acquired: Nanos(acquired),
+    };
+    let timeline = Timeline {
+        holds: (0..100).map(hold).collect(),
+        waiters: Vec::new(),
+        handoffs: [(5_500, 9_500), (200_000, 300_000)].map(handoff).to_vec(),
+    };
+    let gil = || Contended { process: ProcessId(0), what: What::Gil(&info), timeline: &timeline };
+    let whole = Tracks::with(&profile, vec![gil()], 1_000).unwrap();
+    assert_eq!((whole.holds[0].len(), whole.arrows.len()), (100, 2));
+    let tracks = Tracks::with(&profile, vec![gil()], 30).unwrap();
+    assert!(tracks.holds[0].len() < 30);
+    let sums = tracks.holds[0].iter().map(|held| held.many.unwrap_or((1, held.end.since(held.start))));
+    assert_eq!(sums.fold((0, 0), |sum, many| (sum.0 + many.0, sum.1 + many.1)), (100, 70_000));
+    assert_eq!(tracks.holds[0][0].name(&profile), "many short holds");
+    assert_eq!((tracks.arrows.len(), tracks.merged.arrows), (1, 1));
+}
