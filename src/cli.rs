@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::event::Pid;
-use crate::export::{Format, View};
+use crate::export::View;
+use crate::output::Kind;
 use crate::profile;
 use crate::report::Blame;
 use crate::sampler::Stopping;
@@ -26,14 +27,18 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Record a program: write a flame graph, a trace or a report.
+    /// Record a program: keep all that is seen, print a report of it.
     Record(RecordArgs),
     /// Watch a program live: who holds the GIL and the locks, who waits for them, and where.
     Top(TopArgs),
     /// Print what every thread of a process is doing right now.
     Dump(DumpArgs),
-    /// Print what a saved report says: who waited for the GIL, who held it meanwhile, and what is wrong.
+    /// Print what a recording shows: who waited for what, who held it meanwhile, and what is wrong.
     Report(ReportArgs),
+    /// Write a recording as a flame graph, a trace or the like.
+    Export(ExportArgs),
+    /// Join recordings of several processes of a machine.
+    Merge(MergeArgs),
     /// Draw what changed between two recordings: a flame graph, red where there is more, blue where there is less.
     Diff(DiffArgs),
     /// Say what can be measured on this machine, what cannot, and what to do about it.
@@ -43,6 +48,7 @@ pub enum Command {
 /// Arguments of `record`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
+    gilscope record -- python app.py\n  \
     gilscope record -o profile.svg -- python app.py\n  \
     gilscope record -o profile.svg --pid 1234 -d 10\n  \
     gilscope record -o trace.json --subprocesses -- python -m pool_app")]
@@ -52,30 +58,22 @@ pub struct RecordArgs {
     pub pid: Option<Pid>,
     /// Where to write; `-` is standard output. Its suffix picks the format: .svg flame graph, .collapsed or .txt
     /// folded stacks, .speedscope.json, .json Chrome trace, .pftrace Perfetto, .firefox.json Firefox Profiler, .pb.gz
-    /// pprof, .report.json report [default: gilscope-NAME-PID.svg].
+    /// pprof, .report.json report; .gscope is the recording itself, for gilscope report and export
+    /// [default: gilscope-NAME-PID.gscope].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The format, if the suffix does not say.
-    #[arg(short, long, value_enum)]
-    pub format: Option<Format>,
+    #[arg(short, long, value_parser = Kind::parser())]
+    pub format: Option<Kind>,
     /// Stop recording after so many seconds; a launched program goes on [default: until it ends, or Ctrl-C].
     #[arg(short, long, value_name = "SECS", value_parser = seconds)]
     pub duration: Option<f64>,
     /// Samples a second.
     #[arg(short, long, value_name = "HZ", default_value = "100", value_parser = rate)]
     pub rate: f64,
-    /// What to show: time on the CPU, all time, time holding the GIL, waiting for it, or off the CPU.
-    #[arg(long, value_enum, default_value = "cpu")]
-    pub view: View,
-    /// Put each thread's name at the root of its stacks.
-    #[arg(short, long)]
-    pub threads: bool,
-    /// Show threads that are off the CPU, too, with what they wait for.
-    #[arg(short, long)]
-    pub idle: bool,
-    /// Label frames with their function's first line, so that its lines are counted together.
-    #[arg(short = 'F', long)]
-    pub functions: bool,
+    /// What to show of it.
+    #[command(flatten)]
+    pub view: ViewArgs,
     /// Follow child processes, too.
     #[arg(short, long)]
     pub subprocesses: bool,
@@ -85,9 +83,6 @@ pub struct RecordArgs {
     /// Never stop a thread, not even one whose stack moves too fast to be read; such samples are lost.
     #[arg(long)]
     pub nonblocking: bool,
-    /// To whom the report puts down the waiting for the GIL.
-    #[arg(long, value_enum, default_value = "holder")]
-    pub blame: Blame,
     /// Whether headings are bold: where there is a terminal (auto), always, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
     pub color: ColorChoice,
@@ -104,6 +99,26 @@ pub struct RecordArgs {
     /// The program to run and record, with its arguments.
     #[arg(last = false, trailing_var_arg = true, value_name = "COMMAND")]
     pub program: Vec<OsString>,
+}
+
+/// What an export shows.
+#[derive(Debug, Args)]
+pub struct ViewArgs {
+    /// What to show: time on the CPU, all time, time holding the GIL, waiting for it, or off the CPU.
+    #[arg(long, value_enum, default_value = "cpu")]
+    pub view: View,
+    /// Put each thread's name at the root of its stacks.
+    #[arg(short, long)]
+    pub threads: bool,
+    /// Show threads that are off the CPU, too, with what they wait for.
+    #[arg(short, long)]
+    pub idle: bool,
+    /// Label frames with their function's first line, so that its lines are counted together.
+    #[arg(short = 'F', long)]
+    pub functions: bool,
+    /// To whom the report puts down the waiting for the GIL.
+    #[arg(long, value_enum, default_value = "holder")]
+    pub blame: Blame,
 }
 
 /// Collectors.
@@ -209,8 +224,11 @@ pub struct DumpArgs {
 /// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// A report that `record` wrote: NAME.report.json.
+    /// What `record` wrote: NAME.gscope, or NAME.report.json.
     pub file: PathBuf,
+    /// What of it.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -222,12 +240,74 @@ pub struct ReportArgs {
     pub color: ColorChoice,
 }
 
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    gilscope export app.gscope -o waits.svg --view gil-wait\n  \
+    gilscope export app.gscope -o trace.json --from 2 --to 5\n  \
+    gilscope export app.gscope -o part.gscope --from 2 --to 5")]
+pub struct ExportArgs {
+    /// What `record` wrote: NAME.gscope.
+    pub file: PathBuf,
+    /// Where to write; `-` is standard output. Its suffix picks the format, as with record.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// The format, if the suffix does not say.
+    #[arg(short, long, value_parser = Kind::parser())]
+    pub format: Option<Kind>,
+    /// What to show of it.
+    #[command(flatten)]
+    pub view: ViewArgs,
+    /// What of it.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Print errors only.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// Arguments of `merge`.
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Recordings: NAME.gscope.
+    #[arg(required = true, num_args = 1.., value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Where to write the whole of them.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+/// Which part of a recording to look at. The parts that are asked for are those that all of them let through.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "Filters")]
+pub struct FilterArgs {
+    /// Leave out what was before, in seconds since the start of the recording.
+    #[arg(long, value_name = "SECS", value_parser = moment)]
+    pub from: Option<f64>,
+    /// Leave out what was after.
+    #[arg(long, value_name = "SECS", value_parser = moment)]
+    pub to: Option<f64>,
+    /// Only the threads of this name or tid (can be given several times).
+    #[arg(long, value_name = "NAME|TID")]
+    pub thread: Vec<String>,
+    /// Only stacks with this function in them, or with all of its name: `is_prime`, `Worker.run` (can be given several
+    /// times: any of them).
+    #[arg(long, value_name = "NAME")]
+    pub function: Vec<String>,
+    /// Only waiting for locks with this in what the report calls them: `app.lock` (can be given several times).
+    #[arg(long, value_name = "NAME")]
+    pub lock: Vec<String>,
+    /// Only waits, for the GIL or a lock, that took so long in all, in milliseconds.
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    pub min_wait: Option<f64>,
+}
+
 /// Arguments of `diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// Before: folded stacks (record -o NAME.collapsed).
+    /// Before: a recording, or folded stacks (NAME.collapsed).
     pub before: PathBuf,
-    /// After: the same, of the same view.
+    /// After: the same.
     pub after: PathBuf,
     /// Where to write; `-` is standard output.
     #[arg(short, long, value_name = "FILE", default_value = "gilscope-diff.svg")]
@@ -235,6 +315,9 @@ pub struct DiffArgs {
     /// Compare amounts instead of shares of the whole.
     #[arg(long)]
     pub absolute: bool,
+    /// What to compare of recordings.
+    #[command(flatten)]
+    pub view: ViewArgs,
 }
 
 /// Arguments of `doctor`.
@@ -261,6 +344,14 @@ fn interval(text: &str) -> Result<f64, String> {
     number(text, 0.1, 3600.0)
 }
 
+fn moment(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1e9)
+}
+
+fn milliseconds(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 1e9)
+}
+
 fn microseconds(text: &str) -> Result<f64, String> {
     number(text, 0.0, 1e12)
 }
@@ -284,7 +375,7 @@ mod tests {
     fn a_report_is_blamed_as_it_was_recorded_unless_told_otherwise() {
         let parse = |line: &str| match Cli::parse_from(line.split(' ')).command {
             Command::Report(args) => args.blame,
-            Command::Record(args) => Some(args.blame),
+            Command::Record(args) => Some(args.view.blame),
             _ => None,
         };
         assert_eq!(parse("gilscope report x.report.json"), None);

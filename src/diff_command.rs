@@ -5,23 +5,34 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::cli::DiffArgs;
+use crate::cli::{DiffArgs, ViewArgs};
 use crate::export::diff::{self, Folded};
+use crate::export::{self, Format};
+use crate::filter::Filter;
 use crate::output::Output;
+use crate::recording::{is_recording, load};
 
 /// Draws the difference. Returns where it was written.
 ///
 /// # Errors
 /// One of the two cannot be read, or the picture cannot be written.
 pub fn run(args: &DiffArgs) -> Result<PathBuf> {
-    let (before, after) = (read(&args.before)?, read(&args.after)?);
+    let (before, after) = (read(&args.before, &args.view)?, read(&args.after, &args.view)?);
     let output = Output::create(&args.output)?;
     output.write(|out| Ok(diff::write(&before, &after, args.absolute, out)?))
 }
 
-/// The stacks to compare in a file.
-fn read(path: &Path) -> Result<Folded> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+/// The stacks to compare in a file: those of a view of a recording, or folded ones.
+fn read(path: &Path, view: &ViewArgs) -> Result<Folded> {
+    let bytes = match is_recording(path) {
+        true => {
+            let profile = load(path, false, &Filter::default())?.profile;
+            let mut lines = Vec::new();
+            export::write(&profile, Format::Collapsed, &view.options(), &mut lines)?;
+            lines
+        }
+        false => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+    };
     Folded::new(&name(path), String::from_utf8_lossy(&bytes).into_owned())
 }
 

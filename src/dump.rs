@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::event::{Event, Loss, Pid, ProcessId, ThreadState, Tid};
+use crate::event::{Event, Ids, Loss, Pid, ProcessId, ThreadState, Tid};
 use crate::export::label::{frame_label, one_line};
 use crate::intern::{Interner, StackId};
-use crate::sampler::registry::{Ids, Sink};
+use crate::sampler::registry::Sink;
 use crate::sampler::thread::Thread;
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::session::now;

@@ -8,10 +8,17 @@
 //! mode samples all threads at every tick and knows nothing else. Kernel mode samples threads on the CPU only, and
 //! has an `OffCpu` for all the rest of the time.
 
+mod ids;
+mod objects;
+
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::intern::StackId;
+
+pub use self::ids::{Ids, Renumber};
+pub use self::objects::{Accessed, CountOp, Counting, ObjectInfo, Place};
 
 /// An operating system process id, in gilscope's own pid namespace.
 pub type Pid = i32;
@@ -362,6 +369,56 @@ pub struct Account {
     pub blocks: u64,
 }
 
+impl Account {
+    /// How many numbers there are beside the time.
+    pub const NUMBERS: usize = 10;
+
+    /// All numbers, in the order of the fields.
+    pub fn numbers(&self) -> [u64; Self::NUMBERS] {
+        [
+            self.on_cpu_ns,
+            self.runnable_ns,
+            self.gil_held_runnable_ns,
+            self.gil_held_off_cpu_ns,
+            self.gil_wait_ns,
+            self.futex_ns,
+            self.blocked_ns,
+            self.unknown_ns,
+            self.gil_waits,
+            self.blocks,
+        ]
+    }
+
+    /// An account of such numbers.
+    pub fn of(at: Nanos, numbers: [u64; Self::NUMBERS]) -> Account {
+        let [
+            on_cpu_ns,
+            runnable_ns,
+            gil_held_runnable_ns,
+            gil_held_off_cpu_ns,
+            gil_wait_ns,
+            futex_ns,
+            blocked_ns,
+            unknown_ns,
+            gil_waits,
+            blocks,
+        ] = numbers;
+        Account {
+            at,
+            on_cpu_ns,
+            runnable_ns,
+            gil_held_runnable_ns,
+            gil_held_off_cpu_ns,
+            gil_wait_ns,
+            futex_ns,
+            blocked_ns,
+            unknown_ns,
+            gil_waits,
+            blocks,
+        }
+    }
+}
+
 /// A stretch of time in which a thread was off the CPU: one context switch out and the next one in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffCpu {
@@ -510,125 +567,6 @@ impl LockInfo {
     }
 }
 
-/// What an access to a reference count is a part of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CountOp {
-    /// A new reference.
-    Incref,
-    /// The end of one.
-    Decref,
-    /// A new reference, unless the object is going away: of what was found in a container without taking its lock.
-    TryIncref,
-    /// Cannot be told.
-    Unknown,
-}
-
-impl CountOp {
-    /// As in the report's JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Incref => "incref",
-            Self::Decref => "decref",
-            Self::TryIncref => "try-incref",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-/// Memory that a thread was held up by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accessed {
-    /// An object's reference count: its owner, its local or its shared half.
-    Count {
-        /// Of this object.
-        object: ObjectId,
-        /// What for.
-        op: CountOp,
-        /// By an atomic operation.
-        atomic: bool,
-    },
-    /// Something else in an object's header, in the cache line of its count.
-    Header {
-        /// Of this object.
-        object: ObjectId,
-    },
-    /// By an atomic operation, something else.
-    Elsewhere(Place),
-    /// It cannot be told which: the instruction overwrote its own address.
-    Unknown,
-    /// None that tells something: it was computing, in the kernel, or at memory without atomic operations.
-    Nothing,
-}
-
-/// Memory that is no reference count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
-    /// The lock of an object that critical sections take.
-    ObjectMutex,
-    /// The data of the runtime, an interpreter or a thread: the cache of methods, queues, states.
-    Interpreter,
-    /// The keys of a dict, which all instances of a class share: their count or their lock.
-    DictKeys,
-    /// An object, behind its header.
-    Content,
-    /// Any other.
-    Memory,
-}
-
-/// How an object's references are counted (free-threaded builds).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Counting {
-    /// Those of the owner without, those of others with atomic operations.
-    Biased,
-    /// All with atomic operations: its owner let go of it, or has ended.
-    Merged,
-    /// Not those of the interpreter's own stack.
-    Deferred,
-    /// Not at all.
-    Immortal,
-}
-
-impl Counting {
-    /// As in the report's JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Biased => "biased",
-            Self::Merged => "merged",
-            Self::Deferred => "deferred",
-            Self::Immortal => "immortal",
-        }
-    }
-}
-
-/// Facts about an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectInfo {
-    /// The process it is in.
-    pub process: ProcessId,
-    /// Its address.
-    pub address: u64,
-    /// Its type.
-    pub type_name: Arc<str>,
-    /// Its own name or value, or a variable or attribute that holds it.
-    pub name: Option<Arc<str>>,
-    /// How many items it has, if it is a container.
-    pub len: Option<u64>,
-    /// How its references are counted.
-    pub counting: Counting,
-    /// The thread that counts without atomic operations.
-    pub owner: Option<ThreadId>,
-}
-
-impl ObjectInfo {
-    /// What to call it: `list (app.inventory)`.
-    pub fn label(&self) -> String {
-        match &self.name {
-            Some(name) => format!("{} ({name})", self.type_name),
-            None => format!("{} at {:#x}", self.type_name, self.address),
-        }
-    }
-}
-
 /// Facts about a process that do not change while it is observed.
 #[derive(Clone, Debug)]
 pub struct ProcessInfo {
@@ -640,4 +578,15 @@ pub struct ProcessInfo {
     pub python: String,
     /// Built without a GIL (PEP 703).
     pub free_threaded: bool,
+}
+
+impl ProcessInfo {
+    /// A word for names of files: the script, or the program if there is none.
+    pub fn short_name(&self) -> String {
+        let script = self.command.iter().skip(1).find(|word| !word.starts_with('-')).or(self.command.first());
+        let stem = script.and_then(|path| Some(Path::new(path).file_stem()?.to_string_lossy().into_owned()));
+        let stem = stem.unwrap_or_default();
+        let name: String = stem.chars().filter(|c| c.is_alphanumeric() || "-_.".contains(*c)).take(40).collect();
+        if name.is_empty() { "python".to_owned() } else { name }
+    }
 }

@@ -20,9 +20,28 @@ pub struct FrameId(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackId(u32);
 
+impl Sym {
+    /// Its place in [`Interner::strings`].
+    pub fn index(self) -> u32 {
+        self.0
+    }
+}
+
+impl FrameId {
+    /// Its place in [`Interner::all_frames`].
+    pub fn index(self) -> u32 {
+        self.0
+    }
+}
+
 impl StackId {
     /// The stack without frames.
     pub const EMPTY: StackId = StackId(0);
+
+    /// Its place in the order of all stacks, of which the empty one is the first.
+    pub fn index(self) -> u32 {
+        self.0
+    }
 }
 
 /// A place in a Python program.
@@ -134,6 +153,21 @@ impl Interner {
     /// How many distinct stacks there are, the empty one and all prefixes included.
     pub fn stack_count(&self) -> usize {
         self.stacks.len()
+    }
+
+    /// All strings, in the order of their symbols.
+    pub fn strings(&self) -> &[Arc<str>] {
+        &self.strings
+    }
+
+    /// All frames, in the order of their ids.
+    pub fn all_frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// All stacks but the empty one, in the order of their ids, as the caller's stack and the innermost frame.
+    pub fn stacks(&self) -> &[(StackId, FrameId)] {
+        &self.stacks[1..]
     }
 }
 

@@ -5,6 +5,7 @@
 //! - `sampler`: the collector of memory mode: every thread's state and stack, once per tick;
 //! - [`event`]: what collectors say; everything after it is pure;
 //! - [`profile`]: everything learned, made of events; `gil` understands the GIL;
+//! - [`recording`]: all events in a file, to be looked at later;
 //! - [`report`]: what it amounts to, and what is wrong; [`export`]: flame graphs and traces of it;
 //! - `session`, [`record`], [`dump`], [`report_command`], [`diff_command`], [`doctor`]: what the commands do.
 
@@ -15,13 +16,17 @@ pub mod doctor;
 pub mod dump;
 pub mod event;
 pub mod export;
+pub mod export_command;
+pub mod filter;
 pub mod gil;
 pub mod intern;
 pub mod kernel;
 pub mod lockstats;
+pub mod merge_command;
 pub mod output;
 pub mod profile;
 pub mod record;
+pub mod recording;
 pub mod refcount;
 pub mod report;
 pub mod report_command;

@@ -31,6 +31,8 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             let dump = gilscope::dump::dump(args.pid)?;
             print(&if args.json { json(&dump)? } else { dump.text() })
         }
+        Command::Export(args) => gilscope::export_command::run(args),
+        Command::Merge(args) => gilscope::merge_command::run(args),
         Command::Report(args) => print(&gilscope::report_command::run(args)?),
         Command::Diff(args) => {
             let written = gilscope::diff_command::run(args)?;

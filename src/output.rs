@@ -2,10 +2,64 @@
 //! opened before the recording starts, and what does not fit in it goes elsewhere.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+use crate::export::Format;
+
+/// What a file can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Everything that was seen: `.gscope`.
+    Recording,
+    /// Something made of it, for another program.
+    Export(Format),
+}
+
+impl Kind {
+    /// The kind that was asked for, or that the name of a file says.
+    ///
+    /// # Errors
+    /// The name does not say.
+    pub fn of(path: &Path, asked: Option<Kind>) -> Result<Kind> {
+        let is_recording = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("gscope"));
+        let by_name = || match is_recording {
+            true => Some(Kind::Recording),
+            false => Format::from_path(path).map(Kind::Export),
+        };
+        match asked.or_else(by_name) {
+            Some(kind) => Ok(kind),
+            None if path == Path::new("-") && io::stdout().is_terminal() => {
+                bail!(
+                    "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, report)"
+                )
+            }
+            None if path == Path::new("-") => Ok(Kind::Export(Format::Collapsed)),
+            None => bail!(
+                "the name {} does not say which format to write: end it in .gscope, .svg, .collapsed, .txt, \
+                 .speedscope.json, .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
+                path.display()
+            ),
+        }
+    }
+
+    /// What `--format` can say: `gscope`, or a format of exports.
+    pub fn parser() -> impl TypedValueParser<Value = Kind> {
+        let recording = PossibleValue::new(RECORDING).help("Everything, for report, export and merge");
+        let exports = Format::value_variants().iter().filter_map(Format::to_possible_value);
+        PossibleValuesParser::new([recording].into_iter().chain(exports)).try_map(|name: String| match &*name {
+            RECORDING => Ok(Kind::Recording),
+            name => Format::from_str(name, false).map(Kind::Export),
+        })
+    }
+}
+
+/// The name of the format of recordings.
+const RECORDING: &str = "gscope";
 
 /// Where output goes.
 #[derive(Debug)]
@@ -55,7 +109,7 @@ impl Output {
         match self {
             Output::Stdout => {
                 write(&mut io::stdout().lock()).context("cannot write to standard output")?;
-                Ok(PathBuf::from("standard output"))
+                Ok(self.path())
             }
             Output::Special(path, mut file) => {
                 write(&mut file).with_context(|| format!("cannot write to {}", path.display()))?;
@@ -83,10 +137,64 @@ impl Output {
         }
     }
 
+    /// Gives a file its name before it is complete: what is written bit by bit is to be found when gilscope was killed.
+    /// `name` is for one whose name was not known before.
+    ///
+    /// # Errors
+    /// It cannot have that name.
+    pub fn appear(&mut self, name: Option<&Path>) -> Result<()> {
+        if let Output::File { path, part, .. } = self {
+            if let Some(name) = name {
+                *path = name.to_owned();
+            }
+            fs::rename(&*part, &*path)?;
+            *part = path.clone();
+        }
+        Ok(())
+    }
+
+    /// Where it goes.
+    pub fn path(&self) -> PathBuf {
+        match self {
+            Output::Stdout => PathBuf::from("standard output"),
+            Output::Special(path, _) | Output::File { path, .. } => path.clone(),
+        }
+    }
+
+    /// Makes what is written safe from a loss of power, where that can be.
+    pub fn sync(&self) {
+        if let Output::File { file, .. } = self {
+            let _ = file.sync_data();
+        }
+    }
+
+    /// Takes away what was written after `length` bytes, where that can be.
+    pub fn cut(&self, length: u64) {
+        if let Output::File { file, .. } = self {
+            let _ = file.set_len(length);
+        }
+    }
+
     /// Leaves nothing behind.
     pub fn discard(self) {
         if let Output::File { part, .. } = self {
             let _ = fs::remove_file(part);
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Output::Stdout => io::stdout().write(bytes),
+            Output::Special(_, file) | Output::File { file, .. } => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Output::Stdout => io::stdout().flush(),
+            Output::Special(_, file) | Output::File { file, .. } => file.flush(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::contention::selection::{Keep, PastWait, Selection};
 use crate::event::{Account, Event, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid};
 use crate::gil::analysis::GilAnalysis;
 use crate::intern::{Interner, StackId};
@@ -99,6 +100,8 @@ pub struct SessionInfo {
     pub records_lost: u64,
     /// What was degraded, each a sentence with its reason.
     pub degraded: Vec<String>,
+    /// Which part of the recording that is, in words; none if it is all.
+    pub filter: Option<String>,
 }
 
 impl SessionInfo {
@@ -117,8 +120,11 @@ pub struct Profile {
     pub processes: Vec<Arc<ProcessInfo>>,
     /// Observed threads.
     pub threads: Vec<ThreadInfo>,
-    /// Samples by thread, state and stack.
+    /// Samples by thread, state and stack; only what is selected, if there is a selection.
     pub tree: Tree,
+    /// All samples, by thread and state alone, if there is a selection: a thread's ledger is of all that it did.
+    pub(crate) whole: Tree,
+    pub(crate) keep: Keep,
     /// What happened at each GIL.
     pub gils: Vec<GilAnalysis>,
     /// What happened at locks.
@@ -136,8 +142,39 @@ pub struct Profile {
 impl Profile {
     /// Keeps a timeline from now on (trace formats need it; it costs memory with every change of stack).
     pub fn keep_timeline(&mut self) {
-        self.locks.keep_timeline();
+        self.keep.timeline = true;
+        self.locks.keep(self.keep.clone());
         self.timeline.get_or_insert_default().resize_with(self.threads.len(), Vec::new);
+    }
+
+    /// Keeps all waits from now on ([`Profile::past_waits`]).
+    pub fn keep_waits(&mut self) {
+        self.keep.waits = true;
+        self.locks.keep(self.keep.clone());
+    }
+
+    /// Counts only what is selected from now on. The rest is still evidence of who held what.
+    pub fn select(&mut self, selection: Selection) {
+        self.keep.selection = Some(Arc::new(selection));
+        self.locks.keep(self.keep.clone());
+    }
+
+    /// What is looked at, if that is not all.
+    pub fn selection(&self) -> Option<&Selection> {
+        self.keep.selection.as_deref()
+    }
+
+    /// All waits for GILs and locks that are over, if they were kept.
+    pub fn past_waits(&self) -> impl Iterator<Item = &PastWait> {
+        self.gils.iter().flat_map(GilAnalysis::past_waits).chain(self.locks.past_waits())
+    }
+
+    /// What each thread did in all, whatever is selected: the stacks of these keys mean nothing.
+    pub fn whole(&self) -> &Tree {
+        match self.selection() {
+            Some(_) => &self.whole,
+            None => &self.tree,
+        }
     }
 
     /// Takes in one event.
@@ -199,9 +236,15 @@ impl Profile {
                 self.off_cpu(off);
             }
             Event::Object { object, ref info } => self.refcounts.found(object, info),
-            Event::Access { thread, stack, accessed, .. } => self.refcounts.access(thread, stack, accessed),
+            Event::Access { at, thread, stack, accessed } => {
+                // Only a thread that runs is held up in this way.
+                let runs = |selection: &Arc<Selection>| selection.has(thread, stack, ThreadState::Running, at);
+                if self.keep.selection.as_ref().is_none_or(runs) {
+                    self.refcounts.access(thread, stack, accessed);
+                }
+            }
             Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
-            Event::Spin { lock, .. } => self.locks.spin(lock),
+            Event::Spin { at, thread, stack, lock } => self.locks.spin(at, thread, stack, lock),
             Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
             Event::Lock { lock, ref info } => self.locks.found(lock, info),
             Event::Account { thread, account } => self.threads[thread.0 as usize].account = Some(account),
@@ -210,7 +253,7 @@ impl Profile {
                 Some(analysis) => analysis.changed(at, info, switched_on_by.as_ref()),
                 None => {
                     debug_assert_eq!(gil.0 as usize, self.gils.len());
-                    self.gils.push(GilAnalysis::new(at, info.clone(), self.timeline.is_some()));
+                    self.gils.push(GilAnalysis::new(at, info.clone(), self.keep.clone()));
                 }
             },
         }
@@ -221,6 +264,11 @@ impl Profile {
         let end = self.session.end;
         self.gils.iter_mut().for_each(|gil| gil.finish(end));
         self.locks.finish();
+        if let (Some(selection), Some(timeline)) = (&self.keep.selection, &mut self.timeline) {
+            for (thread, spans) in (0..).map(ThreadId).zip(timeline) {
+                spans.retain(|span| selection.has(thread, span.stack, span.state, span.start));
+            }
+        }
     }
 
     fn sample(&mut self, at: Nanos, periods: u32, key: Key) {
@@ -230,7 +278,7 @@ impl Profile {
         info.samples += u64::from(periods);
         info.last_sample = Some((at, key.state, key.stack));
         info.lost += if key.lost { u64::from(periods) } else { 0 };
-        self.tree.add(key, Weight { samples: u64::from(periods), ..Weight::default() });
+        self.count(at, key, Weight { samples: u64::from(periods), ..Weight::default() });
         let Some(timeline) = &mut self.timeline else { return };
         let spans = &mut timeline[index];
         let Key { state, stack, lost, .. } = key;
@@ -245,6 +293,16 @@ impl Profile {
         }
     }
 
+    fn count(&mut self, at: Nanos, key: Key, weight: Weight) {
+        if let Some(selection) = &self.keep.selection {
+            self.whole.add(Key { stack: StackId::EMPTY, ..key }, weight);
+            if !selection.has(key.thread, key.stack, key.state, at) {
+                return;
+            }
+        }
+        self.tree.add(key, weight);
+    }
+
     fn off_cpu(&mut self, off: &OffCpu) {
         self.session.waits += 1;
         let &OffCpu { thread, start, end, state, stack, lost, .. } = off;
@@ -252,7 +310,7 @@ impl Profile {
         let info = &mut self.threads[index];
         info.end = info.end.max(end);
         let weight = Weight { samples: 0, off_cpu_ns: end.since(start), waits: 1 };
-        self.tree.add(Key { thread, state, stack, lost }, weight);
+        self.count(start, Key { thread, state, stack, lost }, weight);
         if let Some(timeline) = &mut self.timeline {
             timeline[index].push(Span { start, end, state, stack, lost, exact: true });
         }

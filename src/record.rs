@@ -1,16 +1,19 @@
 //! `gilscope record`: records a program and writes what was seen. Called by `main`.
 
+use std::fs;
 use std::io::{IsTerminal, Write, stderr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cli::{self, RecordArgs};
-use crate::export::{self, Format, Summary, Unit, View};
-use crate::output::Output;
+use crate::export::{self, Format, Summary};
+use crate::export_command;
+use crate::output::{Kind, Output};
 use crate::profile::{Mode, Profile};
+use crate::recording::{Origin, Recorder};
 use crate::report::Report;
 use crate::report::text::text;
 use crate::report_command::bold;
@@ -21,38 +24,26 @@ use crate::session::{self, End};
 
 /// Runs the command. Returns the exit code: that of the launched program, if there is one.
 pub fn run(args: &RecordArgs) -> Result<u8> {
-    let format = format(args)?;
+    let unnamed = PathBuf::from(format!("gilscope-{}.gscope", std::process::id()));
+    let path = args.output.as_ref().unwrap_or(&unnamed);
+    let kind = Kind::of(path, args.format)?;
     // Before the recording rather than after it: a path that cannot be written to costs nothing then.
-    let mut output = args.output.as_deref().map(Output::create).transpose()?;
-    let options = session::Options {
-        rate: args.rate,
-        duration: args.duration.map(Duration::from_secs_f64),
-        subprocesses: args.subprocesses,
-        mode: args.mode.collector(),
-        min_wait: Duration::from_nanos((args.min_wait * 1e3) as u64),
-        stopping: cli::stopping(args.blocking, args.nonblocking),
-        timeline: format.needs_timeline(),
-    };
+    let output = Output::create(path)?;
+    let options = options(args, kind);
     let signals = || Signals::new().context("cannot set up signal handling");
     // A program to be launched is to have the signal mask it would have had; else there is no reason to wait.
     let early = if args.pid.is_some() { Some(signals()?) } else { None };
-    // Before the launch: loading takes longer than a program needs to get going.
-    let collector = match session::collector(&options) {
-        Ok(collector) => collector,
+    let started = session::collector(&options).map_err(Into::into).and_then(|collector| {
+        // After loading the collector: that takes longer than a program needs to get going.
+        let child = if args.program.is_empty() { None } else { Some(Child::launch(&args.program)?) };
+        Ok((collector, child))
+    });
+    let (collector, mut child) = match started {
+        Ok(started) => started,
         Err(error) => {
-            if let Some(output) = output.take() {
-                output.discard();
-            }
-            return Err(error.into());
+            output.discard();
+            return Err(error);
         }
-    };
-    let mut child = match args.program.as_slice() {
-        [] => None,
-        program => Some(Child::launch(program).inspect_err(|_| {
-            if let Some(output) = output.take() {
-                output.discard();
-            }
-        })?),
     };
     // After the launch: the program keeps the limits it would have had, too.
     let mut signals = early.map_or_else(signals, Ok)?;
@@ -62,16 +53,22 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         (None, Some(pid)) => pid,
         (None, None) => bail!("neither a process nor a command was given"),
     };
+    let mut sink = match kind {
+        Kind::Recording => Sink::Stream(Recorder::new(output, args.output.is_some(), &origin(args))?),
+        Kind::Export(format) => Sink::AtTheEnd(output, format),
+    };
+    let recorder = match &mut sink {
+        Sink::Stream(recorder) => Some(recorder),
+        Sink::AtTheEnd(..) => None,
+    };
     let mut progress = Progress::new(!args.quiet);
-    let recorded = session::record(&options, collector, root, child.as_mut(), &mut signals, &mut progress);
+    let recorded = session::record(&options, collector, recorder, root, child.as_mut(), &mut signals, &mut progress);
     // The line is in the way of what comes next.
     drop(progress);
     let (profile, end) = match recorded {
         Ok(recorded) => recorded,
         Err(error) => {
-            if let Some(output) = output {
-                output.discard();
-            }
+            sink.discard();
             if let Some(mut child) = child {
                 // It was only started to be recorded.
                 child.signal(nix::sys::signal::Signal::SIGTERM);
@@ -79,37 +76,91 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
             return Err(error.into());
         }
     };
-    let name = program_name(&profile);
-    let output = match output.take() {
-        Some(output) => output,
-        None => Output::create(Path::new(&format!("gilscope-{name}-{root}.svg")))?,
-    };
-    let view = export::Options {
-        view: args.view,
-        threads: args.threads,
-        idle: args.idle,
-        functions: args.functions,
-        blame: args.blame,
-    };
-    let mut summary = Summary::default();
-    let written = output.write(|out| {
-        summary = export::write(&profile, format, &view, out)?;
-        Ok(())
-    })?;
+    let written = sink.finish(&profile, &args.view.options());
     if !args.quiet {
-        report(args, format, &profile, &view, summary, &written);
+        report(args, &profile, written.as_ref().ok());
     }
+    let written = match written {
+        Ok(_) => None,
+        // The program goes on, whatever has become of the recording.
+        Err(error) if child.is_some() => {
+            eprintln!("gilscope: {error:#}");
+            Some(1)
+        }
+        Err(error) => return Err(error),
+    };
     let Some(mut child) = child else { return Ok(0) };
     if child.try_wait().is_none() && !args.quiet {
         let how = match end {
-            End::Duration => {
+            End::Duration | End::Unwritable => {
                 "the program goes on; gilscope waits for it to pass on its exit code (Ctrl-C: do not wait)"
             }
             _ => "waiting for the program to end (Ctrl-C again: do not wait)",
         };
         eprintln!("{how}");
     }
-    wait(&mut child, &mut signals)
+    let code = wait(&mut child, &mut signals)?;
+    Ok(written.unwrap_or(code))
+}
+
+fn options(args: &RecordArgs, kind: Kind) -> session::Options {
+    session::Options {
+        rate: args.rate,
+        duration: args.duration.map(Duration::from_secs_f64),
+        subprocesses: args.subprocesses,
+        mode: args.mode.collector(),
+        min_wait: Duration::from_nanos(min_wait_ns(args)),
+        stopping: cli::stopping(args.blocking, args.nonblocking),
+        // A recording has everything; the profile beside it is only for the report.
+        timeline: matches!(kind, Kind::Export(format) if format.needs_timeline()),
+    }
+}
+
+fn min_wait_ns(args: &RecordArgs) -> u64 {
+    (args.min_wait * 1e3) as u64
+}
+
+fn origin(args: &RecordArgs) -> Origin {
+    Origin {
+        gilscope: env!("CARGO_PKG_VERSION").to_owned(),
+        boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+        clock_offset_ns: session::clock_offset_ns(),
+        min_wait_ns: min_wait_ns(args),
+    }
+}
+
+/// Where what is recorded goes.
+enum Sink {
+    /// Event by event.
+    Stream(Recorder),
+    /// As an export, when all is known.
+    AtTheEnd(Output, Format),
+}
+
+/// What has become of it.
+struct Written {
+    path: PathBuf,
+    /// What an export has in it.
+    exported: Option<(Format, Summary)>,
+}
+
+impl Sink {
+    fn finish(self, profile: &Profile, view: &export::Options) -> Result<Written> {
+        match self {
+            Sink::Stream(recorder) => Ok(Written { path: recorder.finish(&profile.session)?, exported: None }),
+            Sink::AtTheEnd(output, format) => {
+                let (path, summary) = export_command::write(output, profile, format, view)?;
+                Ok(Written { path, exported: Some((format, summary)) })
+            }
+        }
+    }
+
+    fn discard(self) {
+        match self {
+            Sink::Stream(recorder) => recorder.discard(),
+            Sink::AtTheEnd(output, _) => output.discard(),
+        }
+    }
 }
 
 /// Waits for the launched program, unless told not to.
@@ -128,14 +179,7 @@ fn wait(child: &mut Child, signals: &mut Signals) -> Result<u8> {
 }
 
 /// Says what was recorded, how well, and where it is.
-fn report(
-    args: &RecordArgs,
-    format: Format,
-    profile: &Profile,
-    view: &export::Options,
-    summary: Summary,
-    written: &Path,
-) {
+fn report(args: &RecordArgs, profile: &Profile, written: Option<&Written>) {
     let session = &profile.session;
     let seconds = session.end.since(session.start) as f64 / 1e9;
     let mut lines = String::new();
@@ -181,72 +225,23 @@ fn report(
     for degraded in &session.degraded {
         line(format!("note: {degraded}"));
     }
-    if format.has_all() {
-        // They have it all.
-    } else if summary.amount == 0 {
-        line(match profile.samples() {
-            0 => "no samples: the program ended too soon. A higher rate (-r 1000) may help".to_owned(),
-            _ if args.view == View::Refcount => {
-                let why = crate::report::unavailable(profile);
-                why.unwrap_or_else(|| {
-                    "no thread was held up by the reference count of an object that others use".to_owned()
-                })
-            }
-            _ => "no samples in this view: no thread was seen in it. Try --view wall".to_owned(),
-        });
-    } else {
-        line(match view.unit(profile) {
-            Unit::Samples => format!("{} samples are in the view ({})", summary.amount, view_name(args)),
-            Unit::Micros => {
-                format!("{:.3} s of thread time are in the view ({})", summary.amount as f64 / 1e6, view_name(args))
-            }
-        });
+    let nothing = profile.samples() == 0 && session.waits == 0;
+    if nothing {
+        line("no samples: the program ended too soon. A higher rate (-r 1000) may help".to_owned());
     }
-    if summary.merged.slices > 0 {
-        line(summary.merged.to_string());
+    if let Some(Written { path, exported }) = written {
+        if let Some((format, summary)) = exported.as_ref().filter(|_| !nothing) {
+            export_command::amount(profile, *format, &args.view, *summary).into_iter().for_each(&mut line);
+        }
+        line(format!("written to {}", path.display()));
     }
-    line(format!("written to {}", written.display()));
-    let tables = text(&Report::of(profile, args.blame), args.blame, bold(args.color, stderr().is_terminal()));
+    let blame = args.view.blame;
+    let tables = text(&Report::of(profile, blame), blame, bold(args.color, stderr().is_terminal()));
     if !tables.is_empty() {
         lines.push('\n');
         lines.push_str(&tables);
     }
     let _ = stderr().write_all(lines.as_bytes());
-}
-
-fn view_name(args: &RecordArgs) -> String {
-    use clap::ValueEnum;
-    let name = args.view.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-    if args.idle { format!("{name}, with idle threads") } else { name }
-}
-
-/// The format asked for, by name or by the suffix of the output.
-fn format(args: &RecordArgs) -> Result<Format> {
-    let Some(path) = &args.output else { return Ok(args.format.unwrap_or(Format::Svg)) };
-    match args.format.or_else(|| Format::from_path(path)) {
-        Some(format) => Ok(format),
-        None if path == Path::new("-") && std::io::stdout().is_terminal() => {
-            bail!(
-                "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, report)"
-            )
-        }
-        None if path == Path::new("-") => Ok(Format::Collapsed),
-        None => bail!(
-            "the name {} does not say which format to write: end it in .svg, .collapsed, .txt, .speedscope.json, \
-             .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
-            path.display()
-        ),
-    }
-}
-
-/// A word for the default output's name.
-pub fn program_name(profile: &Profile) -> String {
-    let command = profile.processes.first().map(|info| info.command.as_slice()).unwrap_or_default();
-    let script = command.iter().skip(1).find(|word| !word.starts_with('-')).or(command.first());
-    let stem = script.map(PathBuf::from).and_then(|path| Some(path.file_stem()?.to_string_lossy().into_owned()));
-    let name: String =
-        stem.unwrap_or_default().chars().filter(|c| c.is_alphanumeric() || "-_.".contains(*c)).collect();
-    if name.is_empty() { "python".to_owned() } else { name.chars().take(40).collect() }
 }
 
 /// Two files are kept open for every thread.

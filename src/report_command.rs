@@ -1,12 +1,14 @@
-//! `gilscope report`: prints a saved report. Called by `main`.
+//! `gilscope report`: prints the report of a recording, or one that was saved. Called by `main`.
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal, stdout};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ColorChoice;
 
 use crate::cli::ReportArgs;
+use crate::filter::Filter;
+use crate::recording;
 use crate::report;
 use crate::report::text::{subject, text};
 
@@ -15,7 +17,16 @@ use crate::report::text::{subject, text};
 /// # Errors
 /// The file is no report, or none that can be read.
 pub fn run(args: &ReportArgs) -> Result<String> {
-    let report = report::read(&args.file)?;
+    let filter = Filter::new(&args.filter)?;
+    let report = if recording::is_recording(&args.file) {
+        let loaded = recording::load(&args.file, false, &filter)?;
+        report::Report::of(&loaded.profile, args.blame.unwrap_or_default())
+    } else {
+        if !filter.is_none() {
+            bail!("{} is a report: filters need a recording (.gscope)", args.file.display());
+        }
+        report::read(&args.file)?
+    };
     if args.json {
         return Ok(serde_json::to_string_pretty(&report)? + "\n");
     }

@@ -19,15 +19,16 @@ use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
 use self::signals::{Received, Signals};
-use crate::event::{Event, Nanos, OffCpu, Pid, ProcessId, ThreadId};
+use crate::event::{Event, Ids, Nanos, OffCpu, Pid, ThreadId};
 use crate::kernel::{self, Kernel, KernelError};
 use crate::profile::{Mode, Profile, ThreadInfo};
-use crate::sampler::registry::{Ids, Sink};
+use crate::recording::Recorder;
+use crate::sampler::registry::Sink;
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::target::attach::{Target, attach};
 use crate::target::error::AttachError;
 
-pub use self::clock::now;
+pub use self::clock::{clock_offset_ns, now};
 
 /// What to record, and how.
 #[derive(Clone, Debug)]
@@ -59,6 +60,8 @@ pub enum End {
     Signal,
     /// The observer has seen enough.
     Observer,
+    /// What was recorded could not be written any more.
+    Unwritable,
 }
 
 /// Looks at what is learned while it is learned. It is called by the loop that collects, so it has to be quick, and never
@@ -111,6 +114,7 @@ struct Observed {
 struct Session<'a> {
     options: &'a Options,
     profile: Profile,
+    recorder: Option<&'a mut Recorder>,
     events: Vec<Event>,
     ids: Ids,
     observed: Vec<Observed>,
@@ -121,7 +125,7 @@ struct Session<'a> {
     cpu_before: u64,
 }
 
-/// The collector that kernel mode needs, if that is the mode to use, and else why it is not.
+/// Makes ready what is to look.
 ///
 /// # Errors
 /// [`KernelError`] if it was asked for and is not to be had.
@@ -143,13 +147,15 @@ pub fn collector(options: &Options) -> Result<Collector, KernelError> {
     }
 }
 
-/// Records process `root`, or the program launched as `child`, until one of the ends.
+/// Records process `root`, or the program launched as `child`, until one of the ends. What is seen also goes to the
+/// `recorder`, if there is one; that is still to be finished then.
 ///
 /// # Errors
 /// [`AttachError`] if there is no interpreter to record; what goes wrong later ends the recording instead.
 pub fn record(
     options: &Options,
     collector: Collector,
+    recorder: Option<&mut Recorder>,
     root: Pid,
     child: Option<&mut Child>,
     signals: &mut Signals,
@@ -162,6 +168,7 @@ pub fn record(
     let mut session = Session {
         options,
         profile: Profile::default(),
+        recorder,
         events: Vec::new(),
         ids: Ids::default(),
         observed: Vec::new(),
@@ -234,6 +241,9 @@ impl Session<'_> {
             if !self.observed.is_empty() && observer.next() <= at && self.show(at, observer).is_break() {
                 return Ok(End::Observer);
             }
+            if self.recorder.as_ref().is_some_and(|recorder| recorder.has_failed()) {
+                return Ok(End::Unwritable);
+            }
             let at = now();
             if until.is_some_and(|until| until <= at) {
                 return Ok(End::Duration);
@@ -274,10 +284,10 @@ impl Session<'_> {
 
     /// Starts to observe a process.
     fn observe(&mut self, target: Target, at: Nanos) {
-        let id = ProcessId(self.profile.processes.len() as u32);
+        let id = self.ids.process();
         let text = if self.kernel.is_some() { target.text() } else { Vec::new() };
         let Target { located, layout, foreign_tids, info } = target;
-        self.profile.push(&Event::Process { process: id, info: Arc::new(info) });
+        self.push(&Event::Process { process: id, info: Arc::new(info) });
         let pid = located.pid;
         let process = Process { pid, id, runtime: located.runtime, layout, foreign_tids };
         let Session { profile, events, ids, kernel, .. } = self;
@@ -321,8 +331,9 @@ impl Session<'_> {
             }
             result.is_ok()
         });
-        for event in events.drain(..) {
-            profile.push(&event);
+        self.take_in();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.tick(at, &self.profile.session);
         }
     }
 
@@ -355,14 +366,26 @@ impl Session<'_> {
         {
             let mut sink = Sink { stacks: &mut self.profile.stacks, events: &mut self.events, ids: &mut self.ids };
             under_way = kernel.under_way(at, &mut sink);
-            for event in self.events.drain(..) {
-                self.profile.push(&event);
-            }
+            self.take_in();
         }
         self.profile.session.end = at;
         self.profile.session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
         let (profile, processes) = (&self.profile, self.observed.len());
         observer.look(&Look { at, profile, under_way: &under_way, processes })
+    }
+
+    /// Takes in the events that the collectors have left.
+    fn take_in(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        events.drain(..).for_each(|event| self.push(&event));
+        self.events = events;
+    }
+
+    fn push(&mut self, event: &Event) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.event(event, &self.profile.stacks, &self.profile.session);
+        }
+        self.profile.push(event);
     }
 
     /// Ends the recording: what there is to know about how it went.
@@ -388,9 +411,7 @@ impl Session<'_> {
                 kernel.finish(pid, at, &mut sink);
             }
         }
-        for event in self.events.drain(..) {
-            self.profile.push(&event);
-        }
+        self.take_in();
         let session = &mut self.profile.session;
         session.end = at;
         session.stops = self.totals.stops;

@@ -56,12 +56,11 @@ impl Snapshot {
                 processes: profile.processes.clone(),
                 threads: profile.threads.clone(),
                 tree: profile.tree.clone(),
-                gils: Vec::new(),
                 locks: profile.locks.infos_only(),
                 refcounts: profile.refcounts.clone(),
                 deadlocks: profile.deadlocks.clone(),
-                timeline: None,
                 session: SessionInfo { end: at, ..profile.session.clone() },
+                ..Profile::default()
             },
             gils: profile.gils.iter().map(|gil| gil.summary(period)).collect(),
             locks: profile.locks.summaries(period),

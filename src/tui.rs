@@ -103,7 +103,7 @@ pub fn run(args: &TopArgs) -> Result<u8> {
     };
     let mut live = Live::new(feed.clone(), open);
     let child = launched.as_mut().map(|(child, _)| child);
-    let recorded = session::record(&options, collector, root, child, &mut signals, &mut live);
+    let recorded = session::record(&options, collector, None, root, child, &mut signals, &mut live);
     let (profile, end) = match recorded {
         Ok(recorded) => recorded,
         Err(error) => {
@@ -121,7 +121,7 @@ pub fn run(args: &TopArgs) -> Result<u8> {
             let last = Snapshot::of(profile.session.end, &profile, &[]);
             feed.end(Some(last), Ending::Over(farewell(&profile, launched.as_mut().map(|(child, _)| child))));
         }
-        End::Duration | End::Signal | End::Observer => feed.end(None, Ending::Quit),
+        End::Duration | End::Signal | End::Observer | End::Unwritable => feed.end(None, Ending::Quit),
     }
     if let Some(screen) = live.screen.take() {
         wait(&screen, &screen_is_open, &mut signals, &feed);

@@ -9,6 +9,7 @@ pub mod fixture;
 pub mod in_order;
 pub mod ledger;
 pub mod lengths;
+pub mod selection;
 
 use crate::event::{Nanos, ThreadId};
 use crate::intern::StackId;

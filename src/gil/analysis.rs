@@ -9,6 +9,7 @@ use super::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::contention::Timeline;
 use crate::contention::by_thread::ByThread;
 use crate::contention::ledger::Ledger;
+use crate::contention::selection::{Keep, PastWait};
 use crate::event::{GilInfo, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
 
@@ -20,7 +21,7 @@ pub struct GilAnalysis {
     found: Nanos,
     latest: Nanos,
     switched_on: Option<(Nanos, Option<Arc<str>>)>,
-    keep_timeline: bool,
+    keep: Keep,
     on_cpu: ByThread<OnCpu>,
     source: Source,
 }
@@ -42,15 +43,15 @@ enum Source {
 
 impl GilAnalysis {
     /// An analysis of a GIL found at `at`.
-    pub fn new(at: Nanos, info: Arc<GilInfo>, keep_timeline: bool) -> GilAnalysis {
+    pub fn new(at: Nanos, info: Arc<GilInfo>, keep: Keep) -> GilAnalysis {
         GilAnalysis {
             info,
             found: at,
             latest: at,
             switched_on: None,
-            keep_timeline,
             on_cpu: ByThread::default(),
-            source: Source::Sampled(Box::new(Sampled::new(keep_timeline))),
+            source: Source::Sampled(Box::new(Sampled::new(keep.clone()))),
+            keep,
         }
     }
 
@@ -70,7 +71,7 @@ impl GilAnalysis {
     pub fn off_cpu(&mut self, off: &OffCpu) {
         self.latest = self.latest.max(off.end);
         if let Source::Sampled(_) = self.source {
-            self.source = Source::Exact(Box::new(Exact::new(self.keep_timeline)));
+            self.source = Source::Exact(Box::new(Exact::new(self.keep.clone())));
         }
         if let Source::Exact(exact) = &mut self.source {
             exact.off_cpu(off, self.info.switch_interval_ns);
@@ -142,6 +143,14 @@ impl GilAnalysis {
         match &self.source {
             Source::Sampled(sampled) => sampled.timeline.as_ref(),
             Source::Exact(exact) => exact.timeline.as_ref(),
+        }
+    }
+
+    /// All waits that are over, if these were to be kept.
+    pub fn past_waits(&self) -> &[PastWait] {
+        match &self.source {
+            Source::Sampled(sampled) => &sampled.past,
+            Source::Exact(exact) => &exact.past,
         }
     }
 

@@ -6,6 +6,7 @@ use super::analysis::GilAnalysis;
 use super::summary::HoldClasses;
 use crate::contention::Blame;
 use crate::contention::fixture::stack;
+use crate::contention::selection::Keep;
 use crate::contention::{Handoff, Hold};
 use crate::event::{GilGlimpse, GilId, GilInfo, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Wake};
 
@@ -20,7 +21,7 @@ fn info(enabled: bool) -> Arc<GilInfo> {
 }
 
 fn analysis() -> GilAnalysis {
-    GilAnalysis::new(Nanos(0), info(true), true)
+    GilAnalysis::new(Nanos(0), info(true), Keep { timeline: true, ..Keep::default() })
 }
 
 fn blame(thread: ThreadId, number: u32, ns: u64) -> Blame {
@@ -195,7 +196,7 @@ fn the_parts_add_up_with_odd_periods() {
 
 #[test]
 fn being_switched_on_is_remembered() {
-    let mut analysis = GilAnalysis::new(Nanos(5), info(false), false);
+    let mut analysis = GilAnalysis::new(Nanos(5), info(false), Keep::default());
     let module: Arc<str> = "ext".into();
     analysis.changed(Nanos(20), &info(true), Some(&module));
     analysis.changed(Nanos(30), &info(true), None);

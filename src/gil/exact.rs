@@ -13,6 +13,7 @@ use crate::contention::cover::Cover;
 use crate::contention::evidence::{Evidence, Held};
 use crate::contention::in_order::{DISORDER_NS, InOrder, Timed};
 use crate::contention::ledger::Ledger;
+use crate::contention::selection::{Keep, PastWait};
 use crate::contention::{Handoff, Part, Timeline, count};
 use crate::event::{GilGlimpse, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
@@ -54,6 +55,9 @@ pub struct Exact {
     parked_for: Nanos,
     /// Beginnings (+1) and ends (-1) of waits, if a timeline is kept.
     changes: Vec<(Nanos, i32)>,
+    keep: Keep,
+    /// All waits that are over, if these are kept.
+    pub past: Vec<PastWait>,
 }
 
 impl Timed for OffCpu {
@@ -64,21 +68,23 @@ impl Timed for OffCpu {
 
 impl Exact {
     /// Nothing is known yet.
-    pub fn new(keep_timeline: bool) -> Exact {
+    pub fn new(keep: Keep) -> Exact {
         Exact {
             ledger: Ledger::default(),
             contended: Cover::default(),
-            timeline: keep_timeline.then(Timeline::default),
+            timeline: keep.timeline.then(Timeline::default),
             newest: Nanos(0),
             events: InOrder::default(),
             waits: WaitsByThread::default(),
             facts: InOrder::default(),
-            holders: Holders::new(keep_timeline),
+            holders: Holders::new(keep.timeline),
             evidence: Evidence::default(),
             segments: VecDeque::new(),
             parked: Vec::new(),
             parked_for: Nanos(0),
             changes: Vec::new(),
+            past: Vec::new(),
+            keep,
         }
     }
 
@@ -164,7 +170,9 @@ impl Exact {
                 if let Some(wait) = before {
                     self.over(thread, &wait);
                 }
-                self.ledger.wait_begins(thread);
+                if self.keep.counts(thread, stack, None, start) {
+                    self.ledger.wait_begins(thread);
+                }
                 start
             }
             Slice::More { since } => {
@@ -173,9 +181,11 @@ impl Exact {
             }
         };
         let stack_of_wait = self.waits.stack(thread).unwrap_or(stack);
-        self.ledger.waited(thread, stack_of_wait, end.since(from));
-        self.contended.add(from, end);
-        self.segments.push_back(Segment { waiter: thread, start: from, end });
+        if self.keep.counts(thread, stack_of_wait, None, start) {
+            self.ledger.waited(thread, stack_of_wait, end.since(from));
+            self.contended.add(from, end);
+            self.segments.push_back(Segment { waiter: thread, start: from, end });
+        }
         if let Some(seen) = What::seen(thread, glimpse) {
             self.fact(start, seen);
         }
@@ -205,6 +215,13 @@ impl Exact {
 
     fn over(&mut self, thread: ThreadId, wait: &Wait) {
         let length = wait.end.since(wait.start);
+        if self.keep.waits {
+            let part = Part { start: wait.start, end: wait.end };
+            self.past.push(PastWait { thread, part, length, sampled: false });
+        }
+        if !self.keep.counts(thread, wait.stack, None, wait.start) {
+            return;
+        }
         self.ledger.wait_ends(thread, length);
         if let Some(release) = wait.release {
             self.ledger.by_releaser.add(release.by, release.stack, length);

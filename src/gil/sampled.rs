@@ -3,7 +3,8 @@
 
 use crate::contention::by_thread::ByThread;
 use crate::contention::ledger::Ledger;
-use crate::contention::{Hold, Timeline};
+use crate::contention::selection::{Keep, PastWait};
+use crate::contention::{Hold, Part, Timeline};
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::intern::StackId;
 
@@ -11,6 +12,8 @@ use crate::intern::StackId;
 #[derive(Clone, Copy, Debug)]
 struct Run {
     stack: StackId,
+    /// When the first of them was, and the last.
+    part: Part,
     /// The number of the last of them.
     last: u64,
     /// Periods.
@@ -36,12 +39,15 @@ pub struct Sampled {
     waiters: u32,
     waited: u64,
     longest: u64,
+    keep: Keep,
+    /// All waits that are over, if these are kept.
+    pub past: Vec<PastWait>,
 }
 
 impl Sampled {
     /// Nothing is known yet.
-    pub fn new(keep_timeline: bool) -> Sampled {
-        Sampled { timeline: keep_timeline.then(Timeline::default), ..Sampled::default() }
+    pub fn new(keep: Keep) -> Sampled {
+        Sampled { timeline: keep.timeline.then(Timeline::default), keep, ..Sampled::default() }
     }
 
     /// A thread at one tick. All threads of a tick come with the same `at`.
@@ -62,25 +68,42 @@ impl Sampled {
         if state == ThreadState::GilWait {
             self.waits(thread, periods, stack);
         } else if let Some(run) = self.runs.of(thread).take() {
-            self.ledger.wait_ends(thread, run.length);
+            self.over(thread, &run);
+        }
+    }
+
+    fn over(&mut self, thread: ThreadId, run: &Run) {
+        let &Run { part, length, .. } = run;
+        if self.keep.waits {
+            self.past.push(PastWait { thread, part, length, sampled: true });
+        }
+        if self.keep.counts(thread, run.stack, None, part.start) {
+            self.ledger.wait_ends(thread, length);
         }
     }
 
     fn waits(&mut self, thread: ThreadId, periods: u64, stack: StackId) {
-        self.waiters += 1;
-        self.waited += periods;
-        self.longest = self.longest.max(periods);
-        self.ledger.waited(thread, stack, periods);
+        let counts = self.keep.counts(thread, stack, None, self.at);
+        if counts {
+            self.waiters += 1;
+            self.waited += periods;
+            self.longest = self.longest.max(periods);
+            self.ledger.waited(thread, stack, periods);
+        }
         let run = self.runs.of(thread);
         if let Some(run) = run.as_mut().filter(|run| run.stack == stack && run.last + 1 == self.number) {
             run.length += periods;
             run.last = self.number;
+            run.part.end = self.at;
             return;
         }
-        if let Some(before) = run.replace(Run { stack, last: self.number, length: periods }) {
-            self.ledger.wait_ends(thread, before.length);
+        let part = Part { start: self.at, end: self.at };
+        if let Some(before) = run.replace(Run { stack, part, last: self.number, length: periods }) {
+            self.over(thread, &before);
         }
-        self.ledger.wait_begins(thread);
+        if counts {
+            self.ledger.wait_begins(thread);
+        }
     }
 
     /// Nothing more comes.
@@ -91,9 +114,8 @@ impl Sampled {
         {
             timeline.waiters.push((end.max(self.at), 0));
         }
-        for (thread, run) in self.runs.iter_mut().filter_map(|(thread, run)| Some((thread, run.take()?))) {
-            self.ledger.wait_ends(thread, run.length);
-        }
+        let runs: Vec<_> = self.runs.iter_mut().filter_map(|(thread, run)| Some((thread, run.take()?))).collect();
+        runs.iter().for_each(|(thread, run)| self.over(*thread, run));
     }
 
     /// All samples of the last tick were there; the next is at `next`. Blames the waiting on the one thread that held

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::exact::Exact;
 use super::sim::{Load, Run, Sim, Stretch};
 use crate::contention::Blame;
+use crate::contention::selection::Keep;
 use crate::contention::{Hold, Timeline};
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::intern::StackId;
@@ -32,7 +33,7 @@ fn analyse(run: &Run, load: &Load, seed: u64) -> Found {
     inputs.extend(run.events.iter().map(|off| (off.end.0 + late(), Input::Off(off))));
     inputs.extend(run.samples.iter().map(|sample| (sample.at + late(), Input::Sample(sample))));
     inputs.sort_by_key(|input| input.0);
-    let mut exact = Exact::new(true);
+    let mut exact = Exact::new(Keep { timeline: true, ..Keep::default() });
     let mut remembered = 0;
     for (number, (_, input)) in inputs.into_iter().enumerate() {
         match input {
@@ -190,7 +191,7 @@ fn rate() {
         let run = Sim::run(load, 7, 20 * SECOND);
         let start = std::time::Instant::now();
         for _ in 0..4 {
-            let mut exact = Exact::new(false);
+            let mut exact = Exact::new(Keep::default());
             run.events.iter().for_each(|off| exact.off_cpu(off, load.interval * 1000));
         }
         let rate = 4.0 * run.events.len() as f64 / start.elapsed().as_secs_f64();

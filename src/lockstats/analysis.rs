@@ -13,6 +13,7 @@ use crate::contention::cover::Cover;
 use crate::contention::evidence::Evidence;
 use crate::contention::in_order::{DISORDER_NS, InOrder};
 use crate::contention::ledger::Ledger;
+use crate::contention::selection::{Keep, PastWait};
 use crate::contention::{A_LOOK_NS, Blame, Handoff, Hold, Part, Timeline, count};
 use crate::event::{LockId, LockInfo, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
@@ -33,10 +34,11 @@ pub struct Locks {
     /// In the order of their ends.
     undecided: VecDeque<Segment>,
     /// Where each thread was last seen to wait, and for how many periods it has (memory mode).
-    sampled: ByThread<Option<(LockId, StackId, u64)>>,
-    keep_timeline: bool,
+    sampled: ByThread<Option<SampledWait>>,
     /// Samples of threads that spun for a lock that could not be told.
     spun_unknown: u64,
+    keep: Keep,
+    past: Vec<PastWait>,
 }
 
 /// A part of a wait, up to the end of one of its sleeps, for which it is to be decided who held the lock.
@@ -82,10 +84,30 @@ struct Wait {
     release: Option<(ThreadId, StackId)>,
 }
 
+/// A wait in memory mode: a run of ticks.
+#[derive(Clone, Copy, Debug)]
+struct SampledWait {
+    lock: LockId,
+    stack: StackId,
+    part: Part,
+    /// Periods.
+    length: u64,
+}
+
 impl Locks {
-    /// Keeps what happened when from now on.
-    pub fn keep_timeline(&mut self) {
-        self.keep_timeline = true;
+    /// Keeps this from now on.
+    pub fn keep(&mut self, keep: Keep) {
+        self.keep = keep;
+    }
+
+    /// All waits that are over, if these were to be kept.
+    pub fn past_waits(&self) -> &[PastWait] {
+        &self.past
+    }
+
+    /// What is known of all of them, by [`LockId`].
+    pub fn infos(&self) -> &[Arc<LockInfo>] {
+        &self.infos
     }
 
     /// What happened when at locks that were waited for at least so long, the most costly first. Complete after
@@ -105,14 +127,17 @@ impl Locks {
             None => {
                 debug_assert_eq!(lock.0 as usize, self.infos.len());
                 self.infos.push(info.clone());
-                let timeline = self.keep_timeline.then(Timeline::default);
+                let timeline = self.keep.timeline.then(Timeline::default);
                 self.locks.push(Lock { timeline, ..Lock::default() });
             }
         }
     }
 
     /// A thread was found spinning for a lock.
-    pub fn spin(&mut self, lock: Option<LockId>) {
+    pub fn spin(&mut self, at: Nanos, thread: ThreadId, stack: StackId, lock: Option<LockId>) {
+        if !self.keep.counts(thread, stack, lock, at) {
+            return;
+        }
         match lock {
             Some(lock) => self.locks[lock.0 as usize].spun += 1,
             None => self.spun_unknown += 1,
@@ -167,13 +192,17 @@ impl Locks {
     /// A thread waits for a lock, or not, at a tick. A wait is a run of ticks with one stack.
     fn sampled_wait(&mut self, at: Nanos, periods: u64, thread: ThreadId, id: Option<LockId>, stack: StackId) {
         let last = self.sampled.of(thread);
-        let goes_on = last.filter(|(lock, before, _)| Some(*lock) == id && *before == stack);
-        if let Some((lock, _, waited)) = last.take_if(|_| goes_on.is_none()) {
-            self.locks[lock.0 as usize].ledger.wait_ends(thread, waited);
+        let goes_on = last.filter(|wait| Some(wait.lock) == id && wait.stack == stack);
+        if let Some(wait) = last.take_if(|_| goes_on.is_none()) {
+            self.sampled_wait_ends(thread, &wait);
         }
         let Some(id) = id else { return };
-        let waited = goes_on.map_or(0, |(_, _, waited)| waited) + periods;
-        *last = Some((id, stack, waited));
+        let (start, before) = goes_on.map_or((at, 0), |wait| (wait.part.start, wait.length));
+        let wait = SampledWait { lock: id, stack, part: Part { start, end: at }, length: before + periods };
+        *self.sampled.of(thread) = Some(wait);
+        if !self.keep.counts(thread, stack, Some(id), at) {
+            return;
+        }
         let lock = &mut self.locks[id.0 as usize];
         lock.estimated = true;
         if goes_on.is_none() {
@@ -192,21 +221,30 @@ impl Locks {
         }
     }
 
+    fn sampled_wait_ends(&mut self, thread: ThreadId, wait: &SampledWait) {
+        let &SampledWait { lock, stack, part, length } = wait;
+        if self.keep.waits {
+            self.past.push(PastWait { thread, part, length, sampled: true });
+        }
+        if self.keep.counts(thread, stack, Some(lock), part.start) {
+            self.locks[lock.0 as usize].ledger.wait_ends(thread, length);
+        }
+    }
+
     /// Nothing more comes.
     pub fn finish(&mut self) {
         while let Some(off) = self.events.pop_until(Nanos(u64::MAX)) {
             self.take_in(&off);
         }
         self.decide(Nanos(u64::MAX));
-        for (thread, wait) in self.sampled.iter_mut() {
-            if let Some((lock, _, waited)) = wait.take() {
-                self.locks[lock.0 as usize].ledger.wait_ends(thread, waited);
-            }
-        }
-        for lock in &mut self.locks {
+        let sampled: Vec<_> =
+            self.sampled.iter_mut().filter_map(|(thread, wait)| Some((thread, wait.take()?))).collect();
+        sampled.iter().for_each(|(thread, wait)| self.sampled_wait_ends(*thread, wait));
+        let Locks { locks, keep, past, .. } = self;
+        for (id, lock) in (0..).map(LockId).zip(locks) {
             let over: Vec<_> =
                 lock.waits.iter_mut().filter_map(|(thread, wait)| Some((thread, wait.take()?))).collect();
-            over.into_iter().for_each(|(thread, wait)| lock.over(thread, &wait));
+            over.into_iter().for_each(|(thread, wait)| lock.over(id, thread, &wait, keep, past));
             if let Some(timeline) = &mut lock.timeline {
                 timeline.waiters = count(std::mem::take(&mut lock.changes));
                 timeline.handoffs.sort_unstable_by_key(|handoff| (handoff.released, handoff.acquired));
@@ -222,8 +260,11 @@ impl Locks {
             (ThreadState::Runnable | ThreadState::GilHeldRunnable, _) => *self.ready.of(thread) += end.since(start),
             (_, Some(id)) => {
                 let ready = *self.ready.of(thread);
-                let from = self.locks[id.0 as usize].sleep(off, ready);
-                self.undecided.push_back(Segment { lock: id, waiter: thread, part: Part { start: from, end } });
+                let Locks { locks, keep, past, .. } = self;
+                let from = locks[id.0 as usize].sleep(id, off, ready, keep, past);
+                if keep.counts(thread, stack, Some(id), start) {
+                    self.undecided.push_back(Segment { lock: id, waiter: thread, part: Part { start: from, end } });
+                }
             }
             _ => (),
         }
@@ -265,9 +306,10 @@ impl Locks {
 
 impl Lock {
     /// A thread has slept for it. Returns from when on it waited: since its last sleep, if this is the same wait.
-    fn sleep(&mut self, off: &OffCpu, ready: u64) -> Nanos {
+    fn sleep(&mut self, id: LockId, off: &OffCpu, ready: u64, keep: &Keep, past: &mut Vec<PastWait>) -> Nanos {
         let &OffCpu { thread, start, end, stack, .. } = off;
-        self.parks += 1;
+        let counts = keep.counts(thread, stack, Some(id), start);
+        self.parks += u64::from(counts);
         let wake = off.wake.and_then(|wake| Some((wake, wake.by?)));
         if let Some((wake, by)) = wake {
             self.releases.add(Release { at: wake.at, by, stack: wake.stack, to: thread, back: end });
@@ -285,20 +327,30 @@ impl Lock {
             Some(wait) => (wait.end, Wait { end, ready, release, ..wait }),
             None => {
                 if let Some(wait) = last {
-                    self.over(thread, &wait);
+                    self.over(id, thread, &wait, keep, past);
                 }
-                self.ledger.wait_begins(thread);
+                if counts {
+                    self.ledger.wait_begins(thread);
+                }
                 (start, Wait { start, end, stack, ready, release })
             }
         };
         *self.waits.of(thread) = Some(wait);
-        self.ledger.waited(thread, stack, end.since(from));
-        self.contended.add(from, end);
+        if counts {
+            self.ledger.waited(thread, stack, end.since(from));
+            self.contended.add(from, end);
+        }
         from
     }
 
-    fn over(&mut self, thread: ThreadId, wait: &Wait) {
+    fn over(&mut self, id: LockId, thread: ThreadId, wait: &Wait, keep: &Keep, past: &mut Vec<PastWait>) {
         let length = wait.end.since(wait.start);
+        if keep.waits {
+            past.push(PastWait { thread, part: Part { start: wait.start, end: wait.end }, length, sampled: false });
+        }
+        if !keep.counts(thread, wait.stack, Some(id), wait.start) {
+            return;
+        }
         self.ledger.wait_ends(thread, length);
         if self.timeline.is_some() {
             self.changes.extend([(wait.start, 1), (wait.end, -1)]);

@@ -26,19 +26,30 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(pauses(report));
     found.extend(refcounts(report));
     found.extend(records_lost(report));
-    found.sort_by_key(|finding| finding.severity);
+    // Nothing is worse than threads that never go on, whatever else costs time.
+    let order = |finding: &Finding| (finding.severity, finding.id != DEADLOCK);
+    found.sort_by(|a, b| order(a).cmp(&order(b)).then(b.cost_s.total_cmp(&a.cost_s)));
     found
 }
 
-fn finding<const N: usize>(id: &str, severity: Severity, message: String, evidence: [(&str, Value); N]) -> Finding {
+fn finding<const N: usize>(
+    id: &str,
+    severity: Severity,
+    cost_s: f64,
+    message: String,
+    evidence: [(&str, Value); N],
+) -> Finding {
     let evidence = BTreeMap::from(evidence.map(|(name, value)| (name.to_owned(), value)));
-    Finding { id: id.to_owned(), severity, message, evidence }
+    Finding { id: id.to_owned(), severity, cost_s: nanos(cost_s), message, evidence }
 }
 
 /// Without the digits that arithmetic added: they would not come back from JSON as they went in.
 fn nanos(seconds: f64) -> f64 {
     (seconds * 1e9).round() / 1e9
 }
+
+/// What such a finding is called.
+const DEADLOCK: &str = "deadlock";
 
 /// Threads wait for each other, for ever.
 fn deadlock(circle: &[Stuck]) -> Finding {
@@ -53,7 +64,7 @@ fn deadlock(circle: &[Stuck]) -> Finding {
         .collect();
     let tids: Vec<Tid> = circle.iter().map(|stuck| stuck.tid).collect();
     let message = format!("DEADLOCK: {} threads wait for each other: {}.", circle.len(), edges.join("; "));
-    finding("deadlock", Severity::High, message, [("tids", json!(tids))])
+    finding(DEADLOCK, Severity::High, 0.0, message, [("tids", json!(tids))])
 }
 
 /// A part of a thread's time from which on what takes it is severe.
@@ -87,6 +98,7 @@ fn saturated(gil: &Gil) -> Option<Finding> {
         finding(
             "gil-saturated",
             if waiters >= SATURATED_HIGH { Severity::High } else { Severity::Medium },
+            gil.wait.total_s,
             message,
             [
                 ("held_fraction", json!(gil.held_fraction)),
@@ -105,6 +117,8 @@ const CONVOY_MEAN: f64 = 0.5;
 /// A thread that lets go of the GIL after this part of the switch interval does so to wait for something else: a
 /// thread that computes keeps it for all of the interval.
 const CONVOY_TURN: f64 = 0.2;
+/// What such a finding is called.
+pub(super) const CONVOY: &str = "gil-convoy";
 /// A part of a thread's time that is worth having.
 const CONVOY_PART: f64 = 0.05;
 
@@ -131,8 +145,9 @@ fn convoy(gil: &Gil, thread: &GilThread) -> Option<Finding> {
         duration(interval),
     );
     Some(finding(
-        "gil-convoy",
+        CONVOY,
         severity(waited),
+        wait.total_s,
         message,
         [
             ("tid", json!(thread.tid)),
@@ -178,6 +193,7 @@ fn hog(gil: &Gil) -> Option<Finding> {
     Some(finding(
         "gil-hog",
         severity(waited(victim)),
+        hog.caused_s,
         message,
         [
             ("tid", json!(hog.tid)),
@@ -230,6 +246,7 @@ fn held_while_blocked(gil: &Gil) -> Vec<Finding> {
         let finding = finding(
             "gil-held-while-blocked",
             if harm < BLOCKED_PART { Severity::Low } else { severity(harm) },
+            caused,
             message,
             [
                 ("syscall", json!(call)),
@@ -268,7 +285,8 @@ fn switched_on(report: &Report, gil: &Gil) -> Option<Finding> {
     );
     let module = gil.switched_on.as_ref().and_then(|on| on.module.clone());
     let at = gil.switched_on.as_ref().map(|on| on.at_s);
-    Some(finding("gil-switched-on", Severity::High, message, [("module", json!(module)), ("at_s", json!(at))]))
+    let evidence = [("module", json!(module)), ("at_s", json!(at))];
+    Some(finding("gil-switched-on", Severity::High, gil.wait.total_s, message, evidence))
 }
 
 /// A lock is hot from this much waiting on, in threads that wait for it on average.
@@ -295,6 +313,7 @@ fn hot_lock(report: &Report, lock: &Lock) -> Option<Finding> {
     Some(finding(
         "lock-hot",
         severity(waiters),
+        lock.wait.total_s,
         message,
         [
             ("address", json!(lock.address)),
@@ -331,6 +350,7 @@ fn held_off_cpu(report: &Report, lock: &Lock) -> Option<Finding> {
     Some(finding(
         "lock-held-off-cpu",
         severity(waiters),
+        total,
         message,
         [
             ("address", json!(lock.address)),
@@ -364,6 +384,7 @@ fn pauses(report: &Report) -> Option<Finding> {
         finding(
             "paused",
             severity(paused),
+            report.pauses.wait.total_s,
             message,
             [
                 ("pauses", json!(report.pauses.count)),
@@ -396,6 +417,7 @@ fn refcounts(report: &Report) -> Option<Finding> {
     Some(finding(
         "refcount-hot",
         severity(refcounts.cpu_fraction),
+        refcounts.cpu_fraction * report.threads.iter().map(|thread| thread.cpu_s).sum::<f64>(),
         message,
         [
             ("cpu_fraction", json!(refcounts.cpu_fraction)),
@@ -416,7 +438,7 @@ fn records_lost(report: &Report) -> Option<Finding> {
             "{lost} records were lost on their way from the kernel: waits are missing. The threads' ledgers are not \
              affected."
         );
-        finding("records-lost", Severity::Medium, message, [("lost_events", json!(lost))])
+        finding("records-lost", Severity::Medium, 0.0, message, [("lost_events", json!(lost))])
     })
 }
 

@@ -12,7 +12,7 @@ use super::seconds;
 /// The ledgers of all threads, indexed by [`ThreadId`].
 pub fn ledgers(profile: &Profile, gils: &[GilSummary]) -> Vec<Thread> {
     let mut seen = vec![Seen::default(); profile.threads.len()];
-    for (key, weight) in profile.tree.iter() {
+    for (key, weight) in profile.whole().iter() {
         seen[key.thread.0 as usize].add(key.state, weight);
     }
     let threads = (0..).map(ThreadId).zip(&profile.threads).zip(&seen);

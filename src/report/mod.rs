@@ -1,8 +1,8 @@
 //! What a recording amounts to: each thread's time, each GIL's waits and who caused them, and what is wrong. Made at
 //! the end of `gilscope record`, for the terminal and as JSON; `gilscope report` reads the JSON back.
 //!
-//! Pure. [`model`] says what a report consists of, `ledger` and `gils` fill it, `findings` judges it, and [`text`]
-//! prints it. The last two know nothing but the report: a saved one prints like a new one.
+//! Pure. [`model`] says what a report consists of, `ledger` and `gils` fill it, `findings` judges it, [`verdict()`] sums
+//! it up, and [`text`] prints it. The last three know nothing but the report: a saved one prints like a new one.
 
 mod findings;
 #[cfg(test)]
@@ -18,6 +18,7 @@ mod refcounts;
 mod refcounts_tests;
 mod saved;
 pub mod text;
+mod verdict;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub use self::ledger::ledgers;
 pub use self::model::{Blame, Report};
 pub use self::refcounts::unavailable;
 pub use self::saved::read;
+pub use self::verdict::verdict;
 
 /// The most stacks that waiting is put down to in one list: a program has more of them than anybody reads.
 pub const MOST_BLAMED: usize = 1000;
@@ -62,7 +64,16 @@ impl Report {
             findings: Vec::new(),
             blame,
         };
+        if let Some(selection) = profile.selection() {
+            let shown: Vec<_> = (0..).map(ThreadId).zip(std::mem::take(&mut report.threads)).collect();
+            report.threads =
+                shown.into_iter().filter(|(id, _)| selection.has_thread(*id)).map(|(_, thread)| thread).collect();
+        }
         report.findings = findings::findings(&report);
+        if profile.selection().is_some_and(|selection| !selection.has_all_waits()) {
+            // How a thread lives with the GIL is told from all of its turns.
+            report.findings.retain(|finding| finding.id != findings::CONVOY);
+        }
         report
     }
 }
@@ -90,6 +101,7 @@ fn session(profile: &Profile) -> Session {
         lost_events: session.records_lost,
         profiler_cpu_s: seconds(session.profiler_cpu_ns),
         degraded: session.degraded.clone(),
+        filter: session.filter.clone(),
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Report {
     /// Who waited for something to do, for what, and where: a queue, an event, the end of a thread. The longest first.
     #[serde(default)]
     pub waiting_for_work: Vec<Idle>,
-    /// What is wrong, the worst first.
+    /// What is wrong, the worst first, and of those that are as bad the most costly.
     pub findings: Vec<Finding>,
     /// To whom the text puts down the waiting, unless told otherwise.
     #[serde(default)]
@@ -100,6 +100,9 @@ pub struct Session {
     pub profiler_cpu_s: f64,
     /// What could not be measured as it should, and why.
     pub degraded: Vec<String>,
+    /// Which part of the recording that is, if it is not all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
 }
 
 /// One thread's ledger.
@@ -530,6 +533,10 @@ pub struct Finding {
     pub id: String,
     /// How bad.
     pub severity: Severity,
+    /// What it costs, in seconds of threads' time; 0 if that cannot be told. What several findings cost may be the same
+    /// time.
+    #[serde(default)]
+    pub cost_s: f64,
     /// For people.
     pub message: String,
     /// The numbers behind it, with the thresholds that they passed.

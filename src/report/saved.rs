@@ -29,7 +29,9 @@ fn parse(bytes: &[u8]) -> Result<Report> {
         Err(error) if error.is_eof() && !bytes.trim_ascii().is_empty() => {
             bail!("the file is cut off: it ends in the middle of line {}", error.line())
         }
-        Err(_) => bail!("it is no report: write one with gilscope record -o NAME.report.json"),
+        Err(_) => bail!(
+            "it is neither a recording nor a report: gilscope record writes NAME.gscope, or what -o NAME.report.json says"
+        ),
     };
     let version = header.schema.as_deref().and_then(|schema| schema.strip_prefix(SCHEMA)?.strip_prefix('/'));
     match version.map(str::parse::<u32>) {
@@ -38,7 +40,7 @@ fn parse(bytes: &[u8]) -> Result<Report> {
             "it was written by a newer gilscope ({SCHEMA}/{newer}; this one reads {SCHEMA}/{VERSION}): \
              update gilscope"
         ),
-        _ => bail!("it is no report: it lacks \"schema\": \"{SCHEMA}/{VERSION}\""),
+        _ => bail!("it is no report of gilscope: it lacks \"schema\": \"{SCHEMA}/{VERSION}\""),
     }
     serde_json::from_slice(bytes).context("it is damaged")
 }
@@ -72,7 +74,8 @@ mod tests {
         let json = serde_json::to_vec_pretty(&fixture::report()).unwrap();
         let error = |bytes: &[u8]| format!("{:#}", parse(bytes).unwrap_err());
         for text in ["", "\n", "main;work 12\n", "[]", "{}", "{\"schema\": 1}", "{\"schema\": \"other/1\"}"] {
-            assert!(error(text.as_bytes()).starts_with("it is no report"), "{text}: {}", error(text.as_bytes()));
+            let error = error(text.as_bytes());
+            assert!(error.starts_with("it is n") && error.contains("report"), "{text}: {error}");
         }
         for length in [1, 20, json.len() / 2, json.len() - 2] {
             assert!(error(&json[..length]).contains("cut off"), "{length}: {}", error(&json[..length]));

@@ -6,7 +6,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::frames::ThreadStateView;
 use super::stack::StackReader;
 use super::thread::{Slot, Thread};
-use crate::event::{Event, GilId, LockId, Nanos, ObjectId, Pid, ProcessId, ThreadId, Tid};
+use crate::event::{Event, Ids, Nanos, Pid, ProcessId, ThreadId, Tid};
 use crate::gil::Gil;
 use crate::intern::Interner;
 use crate::target::debug_offsets::MAX_STRUCT;
@@ -35,40 +35,6 @@ pub struct Sink<'a> {
     pub events: &'a mut Vec<Event>,
     /// The ids given out so far.
     pub ids: &'a mut Ids,
-}
-
-/// Ids are given out in ascending order.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ids {
-    threads: u32,
-    gils: u32,
-    locks: u32,
-    objects: u32,
-}
-
-impl Ids {
-    /// The next GIL's.
-    pub fn gil(&mut self) -> GilId {
-        self.gils += 1;
-        GilId(self.gils - 1)
-    }
-
-    /// The next lock's.
-    pub fn lock(&mut self) -> LockId {
-        self.locks += 1;
-        LockId(self.locks - 1)
-    }
-
-    /// The next object's.
-    pub fn object(&mut self) -> ObjectId {
-        self.objects += 1;
-        ObjectId(self.objects - 1)
-    }
-
-    fn thread(&mut self) -> ThreadId {
-        self.threads += 1;
-        ThreadId(self.threads - 1)
-    }
 }
 
 impl Sink<'_> {

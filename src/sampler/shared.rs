@@ -249,9 +249,9 @@ impl KnownObjects {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Ids;
     use crate::event::ThreadId;
     use crate::intern::{Interner, StackId};
-    use crate::sampler::registry::Ids;
 
     fn counted(thread: u32) -> Counted {
         let at = At { at: Nanos(7), thread: ThreadId(thread), stack: StackId::EMPTY };

@@ -9,6 +9,11 @@ pub fn now() -> Nanos {
     nanos(ClockId::Monotonic)
 }
 
+/// What to add to a moment to have nanoseconds since 1970.
+pub fn clock_offset_ns() -> i64 {
+    unix().wrapping_sub(now().0) as i64
+}
+
 /// The time of day: nanoseconds since 1970, UTC.
 pub fn unix() -> u64 {
     nanos(ClockId::Realtime).0

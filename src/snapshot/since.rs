@@ -38,12 +38,11 @@ impl Snapshot {
                 processes: self.profile.processes.clone(),
                 threads: threads.map(|(index, info)| thread(info, before(index))).collect(),
                 tree: self.profile.tree.since(&earlier.profile.tree),
-                gils: Vec::new(),
                 locks: self.profile.locks.infos_only(),
                 refcounts: self.profile.refcounts.since(&earlier.profile.refcounts),
                 deadlocks: self.profile.deadlocks.clone(),
-                timeline: None,
                 session: session(&self.profile.session, &earlier.profile.session, earlier.at),
+                ..Profile::default()
             },
             gils: gils.map(|(index, now)| gil(now, before_gil(index))).collect(),
             locks,

@@ -10,7 +10,6 @@ use super::app::App;
 use super::shown::Shown;
 use super::tabs::Tab;
 use crate::export::{self, Format, View};
-use crate::record::program_name;
 use crate::report::Blame;
 use crate::snapshot::Snapshot;
 
@@ -54,7 +53,8 @@ fn view(app: &App) -> View {
 }
 
 fn create(shown: &Shown, suffix: &str) -> Result<(PathBuf, File)> {
-    let name = program_name(&shown.part.profile);
+    let first = shown.part.profile.processes.first();
+    let name = first.map_or_else(|| "python".to_owned(), |info| info.short_name());
     let pid = shown.report.target.pid;
     for number in 1..MOST_NAMES {
         let path = PathBuf::from(format!("gilscope-{name}-{pid}-{number}.{suffix}"));

@@ -1,10 +1,11 @@
 //! An undamaged interpreter: the stacks, names and the GIL that were put in come out.
 
+use gilscope::event::Ids;
 use gilscope::event::{Event, Nanos, ProcessId};
 use gilscope::gil::Gil;
 use gilscope::intern::Interner;
 use gilscope::sampler::code::CodeCache;
-use gilscope::sampler::registry::{Ids, Registry, Sink};
+use gilscope::sampler::registry::{Registry, Sink};
 use gilscope::sampler::stack::{Reading, Scratch, StackReader};
 use gilscope::target::layout::{Layout, LineTable};
 use gilscope::target::memory::{Memory, Span};

@@ -9,6 +9,7 @@ mod exports;
 mod harmless;
 mod kernel;
 mod record;
+mod recordings;
 mod reports;
 mod stacks;
 mod subprocesses;

@@ -341,7 +341,7 @@ fn without_a_path_the_file_is_named_after_the_program() {
     let done = run(command);
     done.ok();
     let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-    assert_eq!(files, [format!("gilscope-spin-{}.svg", target.pid()).as_str()]);
+    assert_eq!(files, [format!("gilscope-spin-{}.gscope", target.pid()).as_str()]);
     assert!(done.stderr.contains(files[0].to_str().unwrap()), "{}", done.stderr);
 }
 

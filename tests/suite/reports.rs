@@ -65,9 +65,9 @@ fn what_is_no_report_says_so_and_what_to_do() {
     let cases = [
         (missing, "No such file"),
         (folder.path().to_owned(), "directory"),
-        (file("empty", ""), "gilscope record -o NAME.report.json"),
-        (file("folded", "main;work 12\n"), "gilscope record -o NAME.report.json"),
-        (file("trace", "[\n{\"ph\": \"M\"}\n]\n"), "no report"),
+        (file("empty", ""), "neither a recording nor a report"),
+        (file("folded", "main;work 12\n"), "-o NAME.report.json"),
+        (file("trace", "[\n{\"ph\": \"M\"}\n]\n"), "neither a recording nor a report"),
         (file("other", "{\"schema\": \"speedscope\"}"), "no report"),
         (file("half", &text[..text.len() / 2]), "cut off"),
         (file("newer", &text.replace("gilscope-report/1", "gilscope-report/9")), "update gilscope"),

@@ -16,9 +16,10 @@ use crate::profile::Mode;
 use self::table::{Column, Table};
 use self::units::{duration, percent, short_label, wrap};
 use super::model::{Blame, Gil, Report, Severity, States, Thread};
+use super::verdict;
 
 /// Everything fits in so many columns.
-const WIDTH: usize = 80;
+pub const WIDTH: usize = 80;
 /// Locks are worth a line if so many threads wait for them on average.
 const LEAST_WAITERS: f64 = 0.05;
 /// Reference counts are worth a line from this part of the CPU time on.
@@ -81,10 +82,14 @@ fn by_stack<'a, T>(
 /// The verdict, the findings and the tables. `bold` headings need a terminal.
 pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
     let mut text = Text { out: String::new(), bold };
-    for line in verdicts(report) {
+    if report.threads.is_empty() {
+        return text.out;
+    }
+    text.heading(&wrap(&verdict(report), "", WIDTH));
+    for line in headlines(report) {
         text.heading(&line);
     }
-    if report.session.mode == Mode::Memory && !report.threads.is_empty() {
+    if report.session.mode == Mode::Memory {
         text.line("All times are estimated from samples.");
     }
     findings(report, &mut text);
@@ -100,7 +105,8 @@ pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
 /// What was recorded, the verdict and the findings: what fits on a screen.
 pub fn summary(report: &Report, bold: bool) -> String {
     let mut text = Text { out: subject(report), bold };
-    verdicts(report).iter().for_each(|line| text.heading(line));
+    text.heading(&wrap(&verdict(report), "", WIDTH));
+    headlines(report).iter().for_each(|line| text.heading(line));
     findings(report, &mut text);
     text.out
 }
@@ -137,7 +143,9 @@ pub fn subject(report: &Report) -> String {
         session.lost_events
     );
     let notes = session.degraded.iter().map(|note| format!("note: {}", crate::export::label::one_line(note)));
-    [what, how].into_iter().chain(notes).map(|line| wrap(&line, "  ", WIDTH) + "\n").collect()
+    let filter =
+        session.filter.iter().map(|filter| format!("only a part of it: {}", crate::export::label::one_line(filter)));
+    [what, how].into_iter().chain(filter).chain(notes).map(|line| wrap(&line, "  ", WIDTH) + "\n").collect()
 }
 
 /// There is something to say of it.
@@ -146,9 +154,9 @@ fn is_used(gil: &Gil) -> bool {
 }
 
 /// `GIL: 98 % held, 3.4 threads wait on average, worst waiter T-7 p99 41 ms`, for each GIL there is.
-pub fn verdicts(report: &Report) -> Vec<String> {
+pub fn headlines(report: &Report) -> Vec<String> {
     let mut lines: Vec<String> =
-        report.gils.iter().filter(|gil| is_used(gil)).map(|gil| verdict(report, gil)).collect();
+        report.gils.iter().filter(|gil| is_used(gil)).map(|gil| headline(report, gil)).collect();
     if lines.is_empty() && report.target.free_threaded {
         let running: f64 = report.threads.iter().map(|thread| thread.states.running_s).sum();
         let mean = if report.session.duration_s > 0.0 { running / report.session.duration_s } else { 0.0 };
@@ -173,7 +181,7 @@ pub fn verdicts(report: &Report) -> Vec<String> {
     lines
 }
 
-fn verdict(report: &Report, gil: &Gil) -> String {
+fn headline(report: &Report, gil: &Gil) -> String {
     let name = gil::name(report, gil);
     let held = percent(gil.held_fraction);
     let worst = gil.threads.iter().filter(|thread| thread.wait.count > 0);

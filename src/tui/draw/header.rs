@@ -11,13 +11,13 @@ use super::lines::{paragraph, put, row};
 use super::{Canvas, Hits};
 use crate::export::label::one_line;
 use crate::profile::{Mode, process_label};
+use crate::report::text::headlines;
 use crate::report::text::units::{cut, percent, wrap};
-use crate::report::text::verdicts;
 
 /// A sentence or two with the numbers that matter most.
 pub fn verdict(shown: &Shown) -> String {
     let lines: Vec<String> =
-        verdicts(&shown.report).iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        headlines(&shown.report).iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     match lines.is_empty() {
         true => "Nothing has been seen of its threads yet".to_owned(),
         false => lines.join(". "),

@@ -1,0 +1,124 @@
+//! What can be said about objects and their reference counts (free-threaded builds).
+
+use std::sync::Arc;
+
+use super::{ObjectId, ProcessId, ThreadId};
+
+/// What an access to a reference count is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CountOp {
+    /// A new reference.
+    Incref,
+    /// The end of one.
+    Decref,
+    /// A new reference, unless the object is going away: of what was found in a container without taking its lock.
+    TryIncref,
+    /// Cannot be told.
+    Unknown,
+}
+
+impl CountOp {
+    /// As in the report's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Incref => "incref",
+            Self::Decref => "decref",
+            Self::TryIncref => "try-incref",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Memory that a thread was held up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Accessed {
+    /// An object's reference count: its owner, its local or its shared half.
+    Count {
+        /// Of this object.
+        object: ObjectId,
+        /// What for.
+        op: CountOp,
+        /// By an atomic operation.
+        atomic: bool,
+    },
+    /// Something else in an object's header, in the cache line of its count.
+    Header {
+        /// Of this object.
+        object: ObjectId,
+    },
+    /// By an atomic operation, something else.
+    Elsewhere(Place),
+    /// It cannot be told which: the instruction overwrote its own address.
+    Unknown,
+    /// None that tells something: it was computing, in the kernel, or at memory without atomic operations.
+    Nothing,
+}
+
+/// Memory that is no reference count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The lock of an object that critical sections take.
+    ObjectMutex,
+    /// The data of the runtime, an interpreter or a thread: the cache of methods, queues, states.
+    Interpreter,
+    /// The keys of a dict, which all instances of a class share: their count or their lock.
+    DictKeys,
+    /// An object, behind its header.
+    Content,
+    /// Any other.
+    Memory,
+}
+
+/// How an object's references are counted (free-threaded builds).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Counting {
+    /// Those of the owner without, those of others with atomic operations.
+    Biased,
+    /// All with atomic operations: its owner let go of it, or has ended.
+    Merged,
+    /// Not those of the interpreter's own stack.
+    Deferred,
+    /// Not at all.
+    Immortal,
+}
+
+impl Counting {
+    /// As in the report's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Biased => "biased",
+            Self::Merged => "merged",
+            Self::Deferred => "deferred",
+            Self::Immortal => "immortal",
+        }
+    }
+}
+
+/// Facts about an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// The process it is in.
+    pub process: ProcessId,
+    /// Its address.
+    pub address: u64,
+    /// Its type.
+    pub type_name: Arc<str>,
+    /// Its own name or value, or a variable or attribute that holds it.
+    pub name: Option<Arc<str>>,
+    /// How many items it has, if it is a container.
+    pub len: Option<u64>,
+    /// How its references are counted.
+    pub counting: Counting,
+    /// The thread that counts without atomic operations.
+    pub owner: Option<ThreadId>,
+}
+
+impl ObjectInfo {
+    /// What to call it: `list (app.inventory)`.
+    pub fn label(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} ({name})", self.type_name),
+            None => format!("{} at {:#x}", self.type_name, self.address),
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! Records as events. Used by [`super::reader`]; [`super::encode`] is its mirror.
+//!
+//! Ids of processes, threads, GILs and locks are those of the file; strings, frames and stacks become those of the table
+//! that is given, which several recordings can share.
+//!
+//! Nothing in a file is believed: every number is checked against what came before it, so that no event can name a
+//! thread, a stack or a lock that there is not, and no sum of times can be too great for a number.
+
+use std::sync::Arc;
+
+use super::Origin;
+use super::records::{
+    AccessContext, COUNT_OPS, COUNTINGS, Context, GilContext, LOCK_KINDS, Last, MOST_CONTEXTS, PLACES, SampleContext,
+    SpinContext, WaitContext, WakeContext, state, tag,
+};
+use super::wire::{Bytes, Malformed};
+use crate::event::{
+    Accessed, Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, Loss, Nanos, ObjectId, ObjectInfo,
+    OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
+};
+use crate::intern::{Frame, FrameId, Interner, StackId, Sym};
+use crate::profile::{Mode, SessionInfo};
+
+/// No clock of a machine is so far; a century.
+const LATEST: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
+/// More time than that cannot be summed up: threads together, in nanoseconds.
+const MOST_TIME: u64 = 1 << 61;
+
+/// Makes events of records.
+#[derive(Debug)]
+pub struct Decoder {
+    /// Where the recording comes from, if that has been read.
+    pub origin: Option<Origin>,
+    /// How the recording went, up to here. Without what is counted from events.
+    pub session: Option<SessionInfo>,
+    /// The recording is complete.
+    pub ended: bool,
+    notes: Vec<String>,
+    strings: Vec<Sym>,
+    frames: Vec<FrameId>,
+    stacks: Vec<StackId>,
+    // How many there are so far.
+    processes: u32,
+    threads: u32,
+    gils: u32,
+    locks: u32,
+    objects: u32,
+    contexts: Vec<Context>,
+    last: Last,
+    /// The sum of all times.
+    time: u64,
+}
+
+impl Default for Decoder {
+    fn default() -> Decoder {
+        Decoder {
+            origin: None,
+            session: None,
+            ended: false,
+            notes: Vec::new(),
+            strings: Vec::new(),
+            frames: Vec::new(),
+            stacks: vec![StackId::EMPTY],
+            processes: 0,
+            threads: 0,
+            gils: 0,
+            locks: 0,
+            objects: 0,
+            contexts: Vec::new(),
+            last: Last::default(),
+            time: 0,
+        }
+    }
+}
+
+/// What a number in the file stands for.
+fn known<T: Copy>(table: &[T], number: u64) -> Result<T, Malformed> {
+    usize::try_from(number).ok().and_then(|index| table.get(index)).copied().ok_or(Malformed)
+}
+
+/// An id of which there are `count` so far.
+fn id(count: u32, number: u64) -> Result<u32, Malformed> {
+    u32::try_from(number).ok().filter(|&id| id < count).ok_or(Malformed)
+}
+
+/// An id, or the one after all that there are.
+fn id_or_new(count: &mut u32, number: u64) -> Result<u32, Malformed> {
+    if number == u64::from(*count) {
+        return new(count);
+    }
+    id(*count, number)
+}
+
+/// The one after all that there are.
+fn new(count: &mut u32) -> Result<u32, Malformed> {
+    let id = *count;
+    *count = count.checked_add(1).ok_or(Malformed)?;
+    Ok(id)
+}
+
+/// An id that may be missing.
+fn optional(count: u32, bytes: &mut Bytes<'_>) -> Result<Option<u32>, Malformed> {
+    match bytes.number()? {
+        0 => Ok(None),
+        number => id(count, number - 1).map(Some),
+    }
+}
+
+impl Decoder {
+    /// Appends the events of a block.
+    ///
+    /// # Errors
+    /// It makes no sense; the events before that are there.
+    pub fn block(&mut self, records: &[u8], table: &mut Interner, events: &mut Vec<Event>) -> Result<(), Malformed> {
+        let mut bytes = Bytes(records);
+        while !bytes.0.is_empty() {
+            let event = self.record(&mut bytes, table)?;
+            events.extend(event);
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, bytes: &mut Bytes<'_>, table: &mut Interner) -> Result<Option<Event>, Malformed> {
+        match bytes.number()? {
+            tag::ORIGIN => {
+                let (gilscope, boot) = (bytes.text()?.to_owned(), bytes.text()?.to_owned());
+                let (clock_offset_ns, min_wait_ns) = (bytes.signed()?, bytes.number()?);
+                self.origin = Some(Origin { gilscope, boot, clock_offset_ns, min_wait_ns });
+            }
+            tag::STRING => self.strings.push(table.string(bytes.text()?)),
+            tag::FRAME => {
+                let mut text = || known(&self.strings, bytes.number()?);
+                let (function, name, file) = (text()?, text()?, text()?);
+                let first_line: u32 = bytes.small()?;
+                let line = i64::from(first_line).checked_add(bytes.signed()?).ok_or(Malformed)?;
+                let line = u32::try_from(line).map_err(|_| Malformed)?;
+                self.frames.push(table.frame(Frame { function, name, file, line, first_line }));
+            }
+            tag::STACK => {
+                let caller = known(&self.stacks, bytes.number()?)?;
+                let frame = known(&self.frames, bytes.number()?)?;
+                self.stacks.push(table.push(caller, frame));
+            }
+            tag::SESSION => self.session = Some(self.session(bytes)?),
+            tag::NOTE => self.notes.push(bytes.text()?.to_owned()),
+            tag::END => self.ended = true,
+            tag::SAMPLE_CONTEXT => {
+                let context = self.sample_context(bytes)?;
+                self.add(Context::Sample(context))?;
+            }
+            tag::WAIT_CONTEXT => {
+                let context = self.wait_context(bytes)?;
+                self.add(Context::Wait(context))?;
+            }
+            tag::ACCESS_CONTEXT => {
+                let context = self.access_context(bytes)?;
+                self.add(Context::Access(context))?;
+            }
+            tag::SPIN_CONTEXT => {
+                let (thread, stack) = (self.thread(bytes)?, known(&self.stacks, bytes.number()?)?);
+                let lock = optional(self.locks, bytes)?.map(LockId);
+                self.add(Context::Spin(SpinContext { thread, stack, lock }))?;
+            }
+            tag::FORGET_CONTEXTS => self.contexts.clear(),
+            number @ tag::FIRST_CONTEXT.. => {
+                return Ok(Some(match known(&self.contexts, number - tag::FIRST_CONTEXT)? {
+                    Context::Sample(context) => self.sample(bytes, &context)?,
+                    Context::Wait(context) => Event::OffCpu(self.off_cpu(bytes, &context)?),
+                    Context::Access(AccessContext { thread, stack, accessed }) => {
+                        Event::Access { at: self.at(bytes)?, thread, stack, accessed }
+                    }
+                    Context::Spin(SpinContext { thread, stack, lock }) => {
+                        Event::Spin { at: self.at(bytes)?, thread, stack, lock }
+                    }
+                }));
+            }
+            rare => return self.rare(rare, bytes).map(Some),
+        }
+        Ok(None)
+    }
+
+    fn session(&mut self, bytes: &mut Bytes<'_>) -> Result<SessionInfo, Malformed> {
+        let mode = if bytes.flag()? { Mode::Kernel } else { Mode::Memory };
+        let mut rate = [0; 8];
+        for byte in &mut rate {
+            *byte = bytes.byte()?;
+        }
+        let rate_hz = f64::from_le_bytes(rate);
+        if !(0.001..=1e6).contains(&rate_hz) {
+            return Err(Malformed);
+        }
+        let start = self.moment(bytes.number()?)?;
+        let end = self.moment(start.0.checked_add(bytes.number()?).ok_or(Malformed)?)?;
+        let mut number = || bytes.number().and_then(|number| self.moment(number)).map(|number| number.0);
+        Ok(SessionInfo {
+            start,
+            end,
+            mode,
+            rate_hz,
+            ticks: number()?,
+            looks: number()?,
+            late_ticks: number()?,
+            stops: number()?,
+            stopped_ns: number()?,
+            profiler_cpu_ns: number()?,
+            waits: 0,
+            records_lost: 0,
+            degraded: self.notes.clone(),
+            filter: None,
+            started_unix_ns: 0,
+        })
+    }
+
+    fn add(&mut self, context: Context) -> Result<(), Malformed> {
+        if self.contexts.len() == MOST_CONTEXTS {
+            return Err(Malformed);
+        }
+        self.contexts.push(context);
+        Ok(())
+    }
+
+    /// A moment, or another number that is not greater than those are.
+    fn moment(&self, nanos: u64) -> Result<Nanos, Malformed> {
+        (nanos <= LATEST).then_some(Nanos(nanos)).ok_or(Malformed)
+    }
+
+    fn at(&mut self, bytes: &mut Bytes<'_>) -> Result<Nanos, Malformed> {
+        self.last.at = self.moment(self.last.at.0.wrapping_add_signed(bytes.signed()?))?;
+        Ok(self.last.at)
+    }
+
+    /// Counts time that will be summed up.
+    fn spend(&mut self, nanos: u64) -> Result<(), Malformed> {
+        self.time = self.time.checked_add(nanos).filter(|&time| time <= MOST_TIME).ok_or(Malformed)?;
+        Ok(())
+    }
+
+    fn thread(&self, bytes: &mut Bytes<'_>) -> Result<ThreadId, Malformed> {
+        id(self.threads, bytes.number()?).map(ThreadId)
+    }
+
+    fn state(&self, bytes: &mut Bytes<'_>) -> Result<crate::event::ThreadState, Malformed> {
+        state(bytes, |number| id(self.locks, number).map(LockId))
+    }
+
+    fn sample_context(&self, bytes: &mut Bytes<'_>) -> Result<SampleContext, Malformed> {
+        Ok(SampleContext {
+            thread: self.thread(bytes)?,
+            state: self.state(bytes)?,
+            stack: known(&self.stacks, bytes.number()?)?,
+            gil: optional(self.gils, bytes)?.map(GilId),
+            periods: bytes.small()?,
+            loss: match bytes.byte()? {
+                0 => None,
+                1 => Some(Loss::Torn),
+                2 => Some(Loss::Unreadable),
+                _ => return Err(Malformed),
+            },
+        })
+    }
+
+    fn wait_context(&self, bytes: &mut Bytes<'_>) -> Result<WaitContext, Malformed> {
+        let (thread, state) = (self.thread(bytes)?, self.state(bytes)?);
+        let stack = known(&self.stacks, bytes.number()?)?;
+        let flags = bytes.byte()?;
+        let has = |bit: u8| flags & 1 << bit != 0;
+        let wake = has(2).then(|| {
+            let by = optional(self.threads, bytes)?.map(ThreadId);
+            Ok(WakeContext { by, stack: known(&self.stacks, bytes.number()?)?, switches: has(3) })
+        });
+        let wake = wake.transpose()?;
+        let gil = has(4).then(|| {
+            let gil = GilId(id(self.gils, bytes.number()?)?);
+            Ok(GilContext { gil, holder: optional(self.threads, bytes)?.map(ThreadId), locked: has(5) })
+        });
+        Ok(WaitContext { thread, state, stack, lost: has(0), open: has(1), wake, gil: gil.transpose()? })
+    }
+
+    fn access_context(&self, bytes: &mut Bytes<'_>) -> Result<AccessContext, Malformed> {
+        let (thread, stack) = (self.thread(bytes)?, known(&self.stacks, bytes.number()?)?);
+        let object = |bytes: &mut Bytes<'_>| id(self.objects, bytes.number()?).map(ObjectId);
+        let accessed = match bytes.byte()? {
+            0 => {
+                let object = object(bytes)?;
+                Accessed::Count { object, op: known(&COUNT_OPS, bytes.byte()?.into())?, atomic: bytes.flag()? }
+            }
+            1 => Accessed::Header { object: object(bytes)? },
+            2 => Accessed::Elsewhere(known(&PLACES, bytes.byte()?.into())?),
+            3 => Accessed::Unknown,
+            4 => Accessed::Nothing,
+            _ => return Err(Malformed),
+        };
+        Ok(AccessContext { thread, stack, accessed })
+    }
+
+    fn sample(&mut self, bytes: &mut Bytes<'_>, context: &SampleContext) -> Result<Event, Malformed> {
+        let &SampleContext { thread, state, stack, gil, periods, loss } = context;
+        let at = self.at(bytes)?;
+        let period = self.session.as_ref().map_or(1e9, SessionInfo::period_ns);
+        self.spend((f64::from(periods) * period) as u64)?;
+        Ok(match loss {
+            None => Event::Sample { at, periods, thread, state, stack, gil },
+            Some(loss) => Event::Lost { at, periods, thread, state, gil, loss },
+        })
+    }
+
+    fn off_cpu(&mut self, bytes: &mut Bytes<'_>, context: &WaitContext) -> Result<OffCpu, Malformed> {
+        let &WaitContext { thread, state, stack, lost, open, .. } = context;
+        let back = Last::of(&mut self.last.back, thread.0).0;
+        let start = self.moment(back.wrapping_add_signed(bytes.signed()?))?;
+        let length = bytes.number()?;
+        self.spend(length)?;
+        let end = self.moment(start.0.checked_add(length).ok_or(Malformed)?)?;
+        *Last::of(&mut self.last.back, thread.0) = end;
+        let mut difference = || i32::try_from(bytes.signed()?).map_err(|_| Malformed);
+        let mut base = 0;
+        let gil = match context.gil {
+            Some(GilContext { gil, holder, locked }) => {
+                let switches = Last::of(&mut self.last.switches, gil.0);
+                *switches = switches.wrapping_add_signed(difference()?);
+                base = *switches;
+                Some(GilGlimpse { gil, holder, locked, switches: base })
+            }
+            None => None,
+        };
+        let wake = match context.wake {
+            Some(WakeContext { by, stack, switches }) => {
+                let at = self.moment(end.0.wrapping_sub(bytes.signed()? as u64))?;
+                let mut difference = || i32::try_from(bytes.signed()?).map_err(|_| Malformed);
+                let switches = if switches { Some(base.wrapping_add_signed(difference()?)) } else { None };
+                Some(Wake { at, by, stack, switches })
+            }
+            None => None,
+        };
+        Ok(OffCpu { thread, start, end, state, stack, lost, wake, gil, open })
+    }
+
+    fn rare(&mut self, tag: u64, bytes: &mut Bytes<'_>) -> Result<Event, Malformed> {
+        Ok(match tag {
+            tag::PROCESS => {
+                let pid = bytes.small()?;
+                let mut command = Vec::new();
+                for _ in 0..bytes.number()? {
+                    command.push(bytes.text()?.to_owned());
+                }
+                let (python, free_threaded) = (bytes.text()?.to_owned(), bytes.flag()?);
+                let process = ProcessId(new(&mut self.processes)?);
+                Event::Process { process, info: Arc::new(ProcessInfo { pid, command, python, free_threaded }) }
+            }
+            tag::THREAD_STARTED => {
+                let at = self.at(bytes)?;
+                let process = ProcessId(id(self.processes, bytes.number()?)?);
+                let tid = bytes.small()?;
+                let thread = ThreadId(new(&mut self.threads)?);
+                Event::ThreadStarted { at, thread, process, tid }
+            }
+            tag::THREAD_NAMED => Event::ThreadNamed { thread: self.thread(bytes)?, name: bytes.text()?.into() },
+            tag::THREAD_EXITED => {
+                let (at, thread) = (self.at(bytes)?, self.thread(bytes)?);
+                let cpu_ns = self.moment(bytes.number()?)?.0;
+                Event::ThreadExited { at, thread, cpu_ns }
+            }
+            tag::GIL => {
+                let at = self.at(bytes)?;
+                let gil = GilId(id_or_new(&mut self.gils, bytes.number()?)?);
+                let info = GilInfo {
+                    process: ProcessId(id(self.processes, bytes.number()?)?),
+                    interpreter: bytes.signed()?,
+                    enabled: bytes.flag()?,
+                    switch_interval_ns: bytes.number().and_then(|number| self.moment(number))?.0,
+                };
+                let switched_on_by = bytes.optional()?.map(Arc::from);
+                Event::Gil { at, gil, info: Arc::new(info), switched_on_by }
+            }
+            tag::LOCK => {
+                let lock = LockId(id_or_new(&mut self.locks, bytes.number()?)?);
+                let info = LockInfo {
+                    process: ProcessId(id(self.processes, bytes.number()?)?),
+                    address: bytes.number()?,
+                    kind: known(&LOCK_KINDS, bytes.byte()?.into())?,
+                    type_name: bytes.optional()?.map(Arc::from),
+                    name: bytes.optional()?.map(Arc::from),
+                };
+                Event::Lock { lock, info: Arc::new(info) }
+            }
+            tag::OBJECT => {
+                let object = ObjectId(id_or_new(&mut self.objects, bytes.number()?)?);
+                let info = ObjectInfo {
+                    process: ProcessId(id(self.processes, bytes.number()?)?),
+                    address: bytes.number()?,
+                    type_name: bytes.text()?.into(),
+                    name: bytes.optional()?.map(Arc::from),
+                    len: bytes.flag()?.then(|| bytes.number()).transpose()?,
+                    counting: known(&COUNTINGS, bytes.byte()?.into())?,
+                    owner: optional(self.threads, bytes)?.map(ThreadId),
+                };
+                Event::Object { object, info: Arc::new(info) }
+            }
+            tag::DEADLOCK => {
+                let at = self.at(bytes)?;
+                let mut threads = Vec::new();
+                for _ in 0..bytes.number()? {
+                    threads.push((self.thread(bytes)?, bytes.text()?.into()));
+                }
+                Event::Deadlock { at, threads }
+            }
+            tag::LOCK_HELD => Event::LockHeld {
+                at: self.at(bytes)?,
+                lock: LockId(id(self.locks, bytes.number()?)?),
+                thread: self.thread(bytes)?,
+                stack: known(&self.stacks, bytes.number()?)?,
+            },
+            tag::RECORDS_LOST => {
+                let (at, count) = (self.at(bytes)?, bytes.number()?);
+                self.spend(count)?;
+                Event::RecordsLost { at, count }
+            }
+            tag::ACCOUNT => {
+                let at = self.at(bytes)?;
+                let thread = self.thread(bytes)?;
+                let mut numbers = [0; Account::NUMBERS];
+                for number in &mut numbers {
+                    *number = bytes.number()?;
+                    self.spend(*number)?;
+                }
+                Event::Account { thread, account: Account::of(at, numbers) }
+            }
+            _ => return Err(Malformed),
+        })
+    }
+}

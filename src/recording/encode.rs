@@ -1,0 +1,268 @@
+//! Events as records. Used by [`super::writer`]; [`super::decode`] is its mirror.
+
+use rustc_hash::FxHashMap;
+
+use super::Origin;
+use super::records::{
+    AccessContext, COUNTINGS, Context, LOCK_KINDS, Last, MOST_CONTEXTS, SampleContext, SpinContext, WaitContext,
+    number, put_id, tag,
+};
+use super::wire::{put, put_optional, put_signed, put_text};
+use crate::event::{Event, Nanos, OffCpu};
+use crate::intern::{Interner, StackId};
+use crate::profile::{Mode, SessionInfo};
+
+/// Makes records of events. What it has written once it refers to by number.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    /// Records that are not in a block yet.
+    pub records: Vec<u8>,
+    strings: usize,
+    frames: usize,
+    stacks: usize,
+    contexts: FxHashMap<Context, u64>,
+    last: Last,
+    notes: Vec<String>,
+}
+
+impl Encoder {
+    /// Where the recording comes from: the first record.
+    pub fn origin(&mut self, origin: &Origin) {
+        let out = &mut self.records;
+        put(out, tag::ORIGIN);
+        put_text(out, &origin.gilscope);
+        put_text(out, &origin.boot);
+        put_signed(out, origin.clock_offset_ns);
+        put(out, origin.min_wait_ns);
+    }
+
+    /// What has happened. `stacks` must know every stack of the event.
+    pub fn event(&mut self, event: &Event, stacks: &Interner) {
+        self.tables(stacks);
+        match event {
+            &Event::Sample { at, periods, thread, state, stack, gil } => {
+                self.sample(at, SampleContext { thread, state, stack, gil, periods, loss: None });
+            }
+            &Event::Lost { at, periods, thread, state, gil, loss } => {
+                let (stack, loss) = (StackId::EMPTY, Some(loss));
+                self.sample(at, SampleContext { thread, state, stack, gil, periods, loss });
+            }
+            Event::OffCpu(off) => self.off_cpu(off),
+            &Event::Access { at, thread, stack, accessed } => {
+                self.context(Context::Access(AccessContext { thread, stack, accessed }));
+                self.at(at);
+            }
+            &Event::Spin { at, thread, stack, lock } => {
+                self.context(Context::Spin(SpinContext { thread, stack, lock }));
+                self.at(at);
+            }
+            rare => self.rare(rare),
+        }
+    }
+
+    /// How the recording goes. Comes with every block, so that one that is cut off has it, too.
+    pub fn session(&mut self, session: &SessionInfo) {
+        for note in &session.degraded {
+            if !self.notes.contains(note) {
+                put(&mut self.records, tag::NOTE);
+                put_text(&mut self.records, note);
+                self.notes.push(note.clone());
+            }
+        }
+        let out = &mut self.records;
+        put(out, tag::SESSION);
+        out.push(u8::from(session.mode == Mode::Kernel));
+        out.extend_from_slice(&session.rate_hz.to_le_bytes());
+        put(out, session.start.0);
+        put(out, session.end.since(session.start));
+        for number in [
+            session.ticks,
+            session.looks,
+            session.late_ticks,
+            session.stops,
+            session.stopped_ns,
+            session.profiler_cpu_ns,
+        ] {
+            put(out, number);
+        }
+    }
+
+    /// The recording is complete.
+    pub fn end(&mut self) {
+        put(&mut self.records, tag::END);
+    }
+
+    /// Strings, frames and stacks that are new.
+    fn tables(&mut self, table: &Interner) {
+        let out = &mut self.records;
+        for text in &table.strings()[self.strings..] {
+            put(out, tag::STRING);
+            put_text(out, text);
+        }
+        self.strings = table.strings().len();
+        for frame in &table.all_frames()[self.frames..] {
+            put(out, tag::FRAME);
+            put(out, frame.function.index().into());
+            put(out, frame.name.index().into());
+            put(out, frame.file.index().into());
+            put(out, frame.first_line.into());
+            put_signed(out, i64::from(frame.line) - i64::from(frame.first_line));
+        }
+        self.frames = table.all_frames().len();
+        for (caller, frame) in &table.stacks()[self.stacks..] {
+            put(out, tag::STACK);
+            put(out, caller.index().into());
+            put(out, frame.index().into());
+        }
+        self.stacks = table.stacks().len();
+    }
+
+    fn context(&mut self, context: Context) {
+        if !self.contexts.contains_key(&context) {
+            if self.contexts.len() == MOST_CONTEXTS {
+                self.contexts.clear();
+                put(&mut self.records, tag::FORGET_CONTEXTS);
+            }
+            context.put(&mut self.records);
+            self.contexts.insert(context, self.contexts.len() as u64);
+        }
+        put(&mut self.records, tag::FIRST_CONTEXT + self.contexts[&context]);
+    }
+
+    fn at(&mut self, at: Nanos) {
+        put_signed(&mut self.records, at.0.wrapping_sub(self.last.at.0) as i64);
+        self.last.at = at;
+    }
+
+    fn sample(&mut self, at: Nanos, context: SampleContext) {
+        self.context(Context::Sample(context));
+        self.at(at);
+    }
+
+    fn off_cpu(&mut self, off: &OffCpu) {
+        self.context(Context::Wait(WaitContext::of(off)));
+        let Encoder { records: out, last, .. } = self;
+        let back = Last::of(&mut last.back, off.thread.0);
+        put_signed(out, off.start.0.wrapping_sub(back.0) as i64);
+        put(out, off.end.since(off.start));
+        *back = off.end;
+        let mut base = 0;
+        if let Some(glimpse) = &off.gil {
+            let switches = Last::of(&mut last.switches, glimpse.gil.0);
+            put_signed(out, i64::from(glimpse.switches.wrapping_sub(*switches) as i32));
+            *switches = glimpse.switches;
+            base = glimpse.switches;
+        }
+        if let Some(wake) = &off.wake {
+            put_signed(out, off.end.0.wrapping_sub(wake.at.0) as i64);
+            if let Some(switches) = wake.switches {
+                put_signed(out, i64::from(switches.wrapping_sub(base) as i32));
+            }
+        }
+    }
+
+    fn rare(&mut self, event: &Event) {
+        let tag = |out: &mut Vec<u8>, tag| put(out, tag);
+        match event {
+            Event::Process { info, .. } => {
+                let out = &mut self.records;
+                tag(out, tag::PROCESS);
+                put(out, info.pid as u64);
+                put(out, info.command.len() as u64);
+                info.command.iter().for_each(|word| put_text(out, word));
+                put_text(out, &info.python);
+                out.push(info.free_threaded.into());
+            }
+            Event::ThreadStarted { at, process, tid, .. } => {
+                tag(&mut self.records, tag::THREAD_STARTED);
+                self.at(*at);
+                put(&mut self.records, process.0.into());
+                put(&mut self.records, *tid as u64);
+            }
+            Event::ThreadNamed { thread, name } => {
+                let out = &mut self.records;
+                tag(out, tag::THREAD_NAMED);
+                put(out, thread.0.into());
+                put_text(out, name);
+            }
+            Event::ThreadExited { at, thread, cpu_ns } => {
+                tag(&mut self.records, tag::THREAD_EXITED);
+                self.at(*at);
+                put(&mut self.records, thread.0.into());
+                put(&mut self.records, *cpu_ns);
+            }
+            Event::Gil { at, gil, info, switched_on_by } => {
+                tag(&mut self.records, tag::GIL);
+                self.at(*at);
+                let out = &mut self.records;
+                put(out, gil.0.into());
+                put(out, info.process.0.into());
+                put_signed(out, info.interpreter);
+                out.push(info.enabled.into());
+                put(out, info.switch_interval_ns);
+                put_optional(out, switched_on_by.as_deref());
+            }
+            Event::Lock { lock, info } => {
+                let out = &mut self.records;
+                tag(out, tag::LOCK);
+                put(out, lock.0.into());
+                put(out, info.process.0.into());
+                put(out, info.address);
+                out.push(number(&LOCK_KINDS, &info.kind));
+                put_optional(out, info.type_name.as_deref());
+                put_optional(out, info.name.as_deref());
+            }
+            Event::LockHeld { at, lock, thread, stack } => {
+                tag(&mut self.records, tag::LOCK_HELD);
+                self.at(*at);
+                put(&mut self.records, lock.0.into());
+                put(&mut self.records, thread.0.into());
+                put(&mut self.records, stack.index().into());
+            }
+            Event::RecordsLost { at, count } => {
+                tag(&mut self.records, tag::RECORDS_LOST);
+                self.at(*at);
+                put(&mut self.records, *count);
+            }
+            Event::Account { thread, account } => {
+                tag(&mut self.records, tag::ACCOUNT);
+                self.at(account.at);
+                let out = &mut self.records;
+                put(out, thread.0.into());
+                for number in account.numbers() {
+                    put(out, number);
+                }
+            }
+            Event::Object { object, info } => {
+                let out = &mut self.records;
+                tag(out, tag::OBJECT);
+                put(out, object.0.into());
+                put(out, info.process.0.into());
+                put(out, info.address);
+                put_text(out, &info.type_name);
+                put_optional(out, info.name.as_deref());
+                out.push(info.len.is_some().into());
+                if let Some(len) = info.len {
+                    put(out, len);
+                }
+                out.push(number(&COUNTINGS, &info.counting));
+                put_id(out, info.owner.map(|owner| owner.0));
+            }
+            Event::Deadlock { at, threads } => {
+                tag(&mut self.records, tag::DEADLOCK);
+                self.at(*at);
+                let out = &mut self.records;
+                put(out, threads.len() as u64);
+                for (thread, waits_for) in threads {
+                    put(out, thread.0.into());
+                    put_text(out, waits_for);
+                }
+            }
+            Event::Sample { .. }
+            | Event::Lost { .. }
+            | Event::OffCpu(_)
+            | Event::Access { .. }
+            | Event::Spin { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! Recordings in memory: what was put in comes out, and whatever happens to the bytes, nothing panics.
+
+use std::fs;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use proptest::prelude::*;
+
+use super::encode::Encoder;
+use super::wire::{put, put_text};
+use super::{Origin, Reader, block, load, records::tag};
+use crate::event::{
+    Accessed, Account, CountOp, Counting, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Loss, Nanos,
+    ObjectId, ObjectInfo, OffCpu, Place, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Wake,
+};
+use crate::export::{self, Format, View};
+use crate::filter::Filter;
+use crate::intern::{Frame, Interner, StackId};
+use crate::profile::{Mode, Profile, SessionInfo};
+use crate::report::{Blame, Report};
+
+const START: u64 = 5_000_000_000_000;
+const THREADS: u32 = 4;
+const LOCKS: u32 = 2;
+
+/// So many cases, unless `PROPTEST_CASES` says otherwise.
+fn cases(cases: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Something that a thread does, for so many microseconds.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Run { depth: u32, holds: bool, lost: bool },
+    Off { depth: u32, why: u8, by: Option<u32>, holder: Option<u32>, lost: bool },
+    Name { number: u32 },
+    Held { lock: u32 },
+    Lost { count: u64 },
+    Access { depth: u32, what: u8 },
+    Spin { lock: Option<u32> },
+    Deadlock { with: u32 },
+}
+
+fn some_act() -> impl Strategy<Value = (u32, u64, Act)> {
+    let by = || prop::option::of(0..THREADS);
+    let act = prop_oneof![
+        4 => (0..9u32, any::<bool>(), any::<bool>()).prop_map(|(depth, holds, lost)| Act::Run { depth, holds, lost }),
+        8 => (0..9u32, 0..9u8, by(), by(), any::<bool>())
+            .prop_map(|(depth, why, by, holder, lost)| Act::Off { depth, why, by, holder, lost }),
+        1 => (0..3u32).prop_map(|number| Act::Name { number }),
+        1 => (0..LOCKS).prop_map(|lock| Act::Held { lock }),
+        1 => (1..50u64).prop_map(|count| Act::Lost { count }),
+        2 => (0..9u32, 0..5u8).prop_map(|(depth, what)| Act::Access { depth, what }),
+        1 => prop::option::of(0..LOCKS).prop_map(|lock| Act::Spin { lock }),
+        1 => (0..THREADS).prop_map(|with| Act::Deadlock { with }),
+    ];
+    (0..THREADS, prop_oneof![0..50u64, 1..20_000u64], act)
+}
+
+/// What a session would have seen, and what it knows at the end.
+fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Event>, SessionInfo) {
+    let mut table = Interner::default();
+    let mut stacks = vec![StackId::EMPTY];
+    for depth in 1..9u32 {
+        let (name, file) = (table.string(&format!("f{depth}")), table.string("app.py"));
+        let function = table.string(&format!("App.f{depth}"));
+        let frame = table.frame(Frame { function, name, file, line: depth * 3, first_line: depth * 7 });
+        stacks.push(table.push(stacks[depth as usize - 1], frame));
+    }
+    let process = ProcessId(0);
+    let command = ["python", "app.py"].map(str::to_owned).to_vec();
+    let info = ProcessInfo { pid: 4000, command, python: "3.12.1".to_owned(), free_threaded: false };
+    let mut events = vec![Event::Process { process, info: Arc::new(info) }];
+    let gil = GilInfo { process, interpreter: 0, enabled: true, switch_interval_ns: 5_000_000 };
+    events.push(Event::Gil { at: Nanos(START), gil: GilId(0), info: Arc::new(gil), switched_on_by: None });
+    for lock in 0..LOCKS {
+        let name = (lock > 0).then(|| "app.lock".into());
+        let info =
+            LockInfo { process, address: 0x7f00 + 16 * u64::from(lock), kind: LockKind::Lock, type_name: None, name };
+        events.push(Event::Lock { lock: LockId(lock), info: Arc::new(info) });
+    }
+    for thread in 0..THREADS {
+        let (at, tid) = (Nanos(START + u64::from(thread)), 4000 + thread as i32);
+        events.push(Event::ThreadStarted { at, thread: ThreadId(thread), process, tid });
+    }
+    let object = ObjectInfo {
+        process,
+        address: 0x7000,
+        type_name: "list".into(),
+        name: Some("app.shared".into()),
+        len: Some(3),
+        counting: Counting::Merged,
+        owner: Some(ThreadId(1)),
+    };
+    events.push(Event::Object { object: ObjectId(0), info: Arc::new(object) });
+    let mut now = [START + 1_000_000; THREADS as usize];
+    let mut switches = 0u32;
+    for &(who, micros, act) in acts {
+        let thread = ThreadId(who);
+        let at = Nanos(now[who as usize] + micros * 1000);
+        events.push(match act {
+            Act::Name { number } => Event::ThreadNamed { thread, name: format!("worker {number}").into() },
+            Act::Held { lock } => Event::LockHeld { at, lock: LockId(lock), thread, stack: stacks[3] },
+            Act::Access { depth, what } => {
+                let object = ObjectId(0);
+                let accessed = match what {
+                    0 => Accessed::Count { object, op: CountOp::TryIncref, atomic: true },
+                    1 => Accessed::Header { object },
+                    2 => Accessed::Elsewhere(Place::DictKeys),
+                    3 => Accessed::Unknown,
+                    _ => Accessed::Nothing,
+                };
+                Event::Access { at, thread, stack: stacks[depth as usize], accessed }
+            }
+            Act::Spin { lock } => Event::Spin { at, thread, stack: stacks[2], lock: lock.map(LockId) },
+            Act::Deadlock { with } => {
+                Event::Deadlock { at, threads: vec![(thread, "a lock".into()), (ThreadId(with), "another".into())] }
+            }
+            Act::Lost { count } => Event::RecordsLost { at, count },
+            Act::Run { depth, holds, lost } => {
+                let state = if holds { ThreadState::GilHeld } else { ThreadState::Native };
+                let gil = Some(GilId(0));
+                match lost {
+                    true => Event::Lost { at, periods: 1, thread, state, gil, loss: Loss::Torn },
+                    false => Event::Sample { at, periods: 2, thread, state, stack: stacks[depth as usize], gil },
+                }
+            }
+            Act::Off { depth, why, by, holder, lost } => {
+                let start = Nanos(now[who as usize]);
+                now[who as usize] = at.0 + 3000;
+                let call = Syscall(i16::from(why) * 31 - 1);
+                let state = match why {
+                    0..3 => ThreadState::GilWait,
+                    3 => ThreadState::GilHeldOffCpu(call),
+                    4 => ThreadState::LockWait(LockId(0)),
+                    5 => ThreadState::LockWait(LockId(1)),
+                    6 => ThreadState::Blocked(call),
+                    7 => ThreadState::Runnable,
+                    _ => ThreadState::Paused(LockId(1)),
+                };
+                switches = switches.wrapping_add(1);
+                let stack = if lost { StackId::EMPTY } else { stacks[depth as usize] };
+                let wake = by.map(|by| Wake {
+                    at: Nanos(at.0 - micros * 300),
+                    by: (by != who).then_some(ThreadId(by)),
+                    stack: stacks[1],
+                    switches: (by > 1).then_some(switches.wrapping_sub(3)),
+                });
+                let holder = holder.map(ThreadId);
+                let gil = GilGlimpse { gil: GilId(0), holder, locked: holder.is_some(), switches };
+                let gil = (why != 6).then_some(gil);
+                match mode {
+                    Mode::Kernel => {
+                        let open = micros == 7;
+                        Event::OffCpu(OffCpu { thread, start, end: at, state, stack, lost, wake, gil, open })
+                    }
+                    Mode::Memory => Event::Sample { at, periods: 1, thread, state, stack, gil: Some(GilId(0)) },
+                }
+            }
+        });
+    }
+    let end = Nanos(now.iter().max().unwrap() + 1_000_000);
+    for thread in (0..THREADS).map(ThreadId) {
+        let account = Account { at: end, on_cpu_ns: 5000, gil_waits: 7, ..Account::default() };
+        if mode == Mode::Kernel {
+            events.push(Event::Account { thread, account });
+        }
+        events.push(Event::ThreadExited { at: end, thread, cpu_ns: 5000 });
+    }
+    let info = SessionInfo {
+        start: Nanos(START),
+        end,
+        mode,
+        rate_hz: 100.0,
+        ticks: 9,
+        degraded: vec!["something was not as it should be".to_owned()],
+        ..SessionInfo::default()
+    };
+    (table, events, info)
+}
+
+/// The records of a session, without what ends them.
+fn records(table: &Interner, events: &[Event], info: &SessionInfo) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    encoder.origin(&Origin { gilscope: "0.1.0".to_owned(), boot: "a boot".to_owned(), ..Origin::default() });
+    encoder.session(&SessionInfo { end: info.start, ..info.clone() });
+    events.iter().for_each(|event| encoder.event(event, table));
+    encoder.session(info);
+    encoder.records
+}
+
+/// A file of blocks.
+fn file(blocks: &[&[u8]]) -> Vec<u8> {
+    let blocks = blocks.iter().flat_map(|records| block::pack(records));
+    block::header().into_iter().chain(blocks).collect()
+}
+
+fn complete(records: &[u8]) -> Vec<u8> {
+    let mut end = Vec::new();
+    put(&mut end, tag::END);
+    file(&[records, &end])
+}
+
+/// The profile of a file.
+fn loaded(bytes: &[u8], timeline: bool) -> Profile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, bytes).unwrap();
+    load(file.path(), timeline, &Filter::default()).unwrap().profile
+}
+
+/// The profile of a session that was not recorded.
+fn direct(table: Interner, events: &[Event], info: SessionInfo) -> Profile {
+    let mut profile = Profile::default();
+    profile.stacks = table;
+    profile.keep_timeline();
+    events.iter().for_each(|event| profile.push(event));
+    profile.session =
+        SessionInfo { waits: profile.session.waits, records_lost: profile.session.records_lost, ..info };
+    profile.finish();
+    profile
+}
+
+/// Everything that can be written of a profile.
+fn everything(profile: &Profile) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for &format in Format::value_variants() {
+        for &view in View::value_variants() {
+            let options = export::Options { view, threads: true, idle: true, ..export::Options::default() };
+            let mut out = Vec::new();
+            export::write(profile, format, &options, &mut out).unwrap();
+            all.push(out);
+        }
+    }
+    all
+}
+
+fn some_mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Kernel), Just(Mode::Memory)]
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn a_recording_gives_what_the_session_would_have_given(
+        mode in some_mode(), acts in prop::collection::vec(some_act(), 0..120)
+    ) {
+        let (table, events, info) = session(mode, &acts);
+        let file = complete(&records(&table, &events, &info));
+        let mut reader = Reader::new(&*file).unwrap();
+        let mut back = Interner::default();
+        for event in &events {
+            let read = reader.next(&mut back).unwrap();
+            prop_assert_eq!(format!("{read:?}"), format!("{:?}", Some(event)));
+        }
+        prop_assert!(reader.next(&mut back).unwrap().is_none());
+        prop_assert_eq!(reader.origin().boot, "a boot");
+        let (direct, replayed) = (direct(table, &events, info), loaded(&file, true));
+        prop_assert_eq!(format!("{:?}", direct.session), format!("{:?}", replayed.session));
+        prop_assert!(everything(&direct) == everything(&replayed), "an export differs");
+    }
+}
+
+/// Something that happens to bytes.
+#[derive(Clone, Debug)]
+enum Damage {
+    Byte(prop::sample::Index, u8),
+    Number(prop::sample::Index, u64),
+    Cut(prop::sample::Index, u8),
+    Again(prop::sample::Index, u8),
+}
+
+fn some_damage() -> impl Strategy<Value = Damage> {
+    let index = any::<prop::sample::Index>;
+    let number = prop_oneof![Just(u64::MAX), Just(1 << 62), (0..64u32).prop_map(|bit| 1u64 << bit), any::<u64>()];
+    prop_oneof![
+        6 => (index(), any::<u8>()).prop_map(|(at, byte)| Damage::Byte(at, byte)),
+        3 => (index(), number).prop_map(|(at, number)| Damage::Number(at, number)),
+        1 => (index(), any::<u8>()).prop_map(|(at, length)| Damage::Cut(at, length)),
+        1 => (index(), any::<u8>()).prop_map(|(at, length)| Damage::Again(at, length)),
+    ]
+}
+
+fn damage(bytes: &mut Vec<u8>, damages: &[Damage]) {
+    for damage in damages {
+        if bytes.is_empty() {
+            return;
+        }
+        let range = |at: &prop::sample::Index, length: u8| {
+            let start = at.index(bytes.len());
+            start..(start + usize::from(length)).min(bytes.len())
+        };
+        match damage {
+            Damage::Byte(at, byte) => {
+                let at = at.index(bytes.len());
+                bytes[at] = *byte;
+            }
+            Damage::Number(at, number) => {
+                let mut varint = Vec::new();
+                put(&mut varint, *number);
+                let at = at.index(bytes.len());
+                bytes.splice(at..(at + 1), varint);
+            }
+            Damage::Cut(at, length) => {
+                let range = range(at, *length);
+                bytes.drain(range);
+            }
+            Damage::Again(at, length) => {
+                let piece = bytes[range(at, *length)].to_vec();
+                let at = at.index(bytes.len());
+                bytes.splice(at..at, piece);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(1500))]
+
+    /// The checksum is right: as if a gilscope with a defect had written it.
+    #[test]
+    fn damaged_records_are_survived(
+        mode in some_mode(),
+        acts in prop::collection::vec(some_act(), 1..40),
+        damages in prop::collection::vec(some_damage(), 1..6),
+    ) {
+        let (table, events, info) = session(mode, &acts);
+        let mut records = records(&table, &events, &info);
+        damage(&mut records, &damages);
+        let profile = loaded(&complete(&records), true);
+        // Nothing of it is guaranteed but that it can be looked at.
+        let report = Report::of(&profile, Blame::Holder);
+        crate::report::text::text(&report, Blame::Waiter, false);
+        prop_assert!(everything(&profile).iter().map(Vec::len).sum::<usize>() < 64 << 20);
+    }
+
+    #[test]
+    fn damaged_files_are_survived(
+        acts in prop::collection::vec(some_act(), 1..40),
+        damages in prop::collection::vec(some_damage(), 1..6),
+    ) {
+        let (table, events, info) = session(Mode::Kernel, &acts);
+        let mut bytes = complete(&records(&table, &events, &info));
+        damage(&mut bytes, &damages);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, &bytes).unwrap();
+        if let Ok(loaded) = load(file.path(), false, &Filter::default()) {
+            Report::of(&loaded.profile, Blame::Holder);
+        }
+    }
+}
+
+#[test]
+fn a_recording_can_be_read_up_to_where_it_was_cut() {
+    let acts: Vec<_> =
+        (0..300).map(|number| (number % 4, 100, Act::Run { depth: number % 9, holds: true, lost: false })).collect();
+    let (table, events, info) = session(Mode::Memory, &acts);
+    let mut encoder = Encoder::default();
+    encoder.session(&info);
+    let mut blocks: Vec<Vec<u8>> = Vec::new();
+    for part in events.chunks(50) {
+        part.iter().for_each(|event| encoder.event(event, &table));
+        encoder
+            .session(&SessionInfo { end: Nanos(START + 1_000_000_000 * (blocks.len() as u64 + 1)), ..info.clone() });
+        blocks.push(std::mem::take(&mut encoder.records));
+    }
+    let whole = file(&blocks.iter().map(|records| &**records).collect::<Vec<_>>());
+    let mut samples = 0;
+    for length in (block::HEADER..whole.len()).step_by(37) {
+        let profile = loaded(&whole[..length], false);
+        assert!(profile.samples() >= samples, "more of the file is no less");
+        samples = profile.samples();
+        let notes = &profile.session.degraded;
+        assert!(notes.iter().any(|note| note.contains("cut off after")), "{notes:?}");
+    }
+    assert!(samples > 300);
+    // A changed bit in the middle.
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 4;
+    let profile = loaded(&damaged, false);
+    assert!(profile.samples() > 0 && profile.samples() < samples);
+    assert!(profile.session.degraded.iter().any(|note| note.contains("damaged after")));
+}
+
+#[test]
+fn what_is_no_recording_is_told_apart() {
+    let error = |bytes: &[u8]| format!("{:#}", Reader::new(bytes).unwrap_err());
+    for bytes in [&b""[..], b"\x93gscop", b"{}", b"main;work 12\n", b"\x93gscope\r\n\x01\0\0\0"] {
+        assert!(error(bytes).starts_with("it is no recording"), "{}", error(bytes));
+    }
+    assert!(error(b"\x93gscope\n\x01").contains("cut off"));
+    let newer = error(b"\x93gscope\n\x02\0\0\0");
+    assert!(newer.contains("newer gilscope (format 2; this one reads up to 1)"), "{newer}");
+    // Nothing after the header is a recording of nothing.
+    assert_eq!(loaded(&block::header(), false).samples(), 0);
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_not_believed() {
+    let mut text = Vec::new();
+    put(&mut text, tag::STRING);
+    put(&mut text, u64::MAX);
+    let mut command = Vec::new();
+    put(&mut command, tag::PROCESS);
+    put(&mut command, 1);
+    put(&mut command, 1 << 60);
+    put_text(&mut command, "python");
+    let mut stack = Vec::new();
+    [tag::STACK, 7, 0].into_iter().for_each(|number| put(&mut stack, number));
+    for records in [text, command, stack, vec![23], vec![24], vec![0xff; 30]] {
+        let profile = loaded(&complete(&records), false);
+        assert!(profile.session.degraded[0].contains("damaged"), "{records:?}");
+    }
+}
+
+/// A program that keeps eight threads busy: how many bytes a sample takes, and a wait. With `--nocapture` it prints them.
+#[test]
+fn a_busy_program_takes_few_bytes() {
+    let mut random = 7u64;
+    let mut below = |most: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % most
+    };
+    let mut measure = |samples: bool| {
+        let (table, mut events, info) = session(Mode::Kernel, &[]);
+        let table = many_stacks(table, 2000);
+        let stacks: Vec<StackId> = table.stacks().iter().map(|&(caller, _)| caller).collect();
+        let mut encoder = Encoder::default();
+        events.drain(..).for_each(|event| encoder.event(&event, &table));
+        let before = block::pack(&std::mem::take(&mut encoder.records)).len();
+        const COUNT: u64 = 40_000;
+        let (mut file, mut now, mut switches) = (before, START, 0u32);
+        for number in 0..COUNT {
+            let thread = ThreadId((number % u64::from(THREADS)) as u32);
+            // Some stacks come more often than others.
+            let spread = 1 + below(200);
+            let stack = stacks[(below(spread) * 7) as usize % stacks.len()];
+            now += below(5_000_000);
+            let at = Nanos(now);
+            encoder.event(
+                &if samples {
+                    Event::Sample { at, periods: 1, thread, state: ThreadState::GilHeld, stack, gil: Some(GilId(0)) }
+                } else {
+                    switches += below(3) as u32;
+                    let holder = Some(ThreadId((thread.0 + 1) % THREADS));
+                    let gil = GilGlimpse { gil: GilId(0), holder, locked: true, switches };
+                    let wake =
+                        Wake { at: Nanos(now - below(60_000)), by: holder, stack, switches: Some(switches + 1) };
+                    Event::OffCpu(OffCpu {
+                        thread,
+                        start: Nanos(now - 100_000 - below(5_000_000)),
+                        end: at,
+                        state: ThreadState::GilWait,
+                        stack,
+                        lost: false,
+                        wake: Some(wake),
+                        gil: Some(gil),
+                        open: false,
+                    })
+                },
+                &table,
+            );
+            if encoder.records.len() > 64 << 10 {
+                encoder.session(&info);
+                file += block::pack(&std::mem::take(&mut encoder.records)).len();
+            }
+        }
+        (file + block::pack(&encoder.records).len()) as f64 / COUNT as f64
+    };
+    let (sample, wait) = (measure(true), measure(false));
+    println!("{sample:.1} bytes a sample, {wait:.1} a wait");
+    assert!(sample <= 10.0, "{sample:.1} bytes a sample");
+    assert!(wait <= 16.0, "{wait:.1} bytes a wait");
+}
+
+/// A tree of calls.
+fn many_stacks(mut table: Interner, count: u32) -> Interner {
+    let mut stacks = vec![StackId::EMPTY];
+    for number in 0..count {
+        let name = table.string(&format!("Handler.method_{}", number % 300));
+        let file = table.string(&format!("/srv/app/package_{}/module.py", number % 40));
+        let frame =
+            table.frame(Frame { function: name, name, file, line: number % 900 + 1, first_line: number % 900 });
+        let caller = stacks[(number as usize * 7 / 8).saturating_sub(number as usize % 5)];
+        stacks.push(table.push(caller, frame));
+    }
+    table
+}

@@ -1,0 +1,182 @@
+//! Writes a recording as it goes on. Called by the session for every event.
+//!
+//! The session only appends records to a block. A thread of its own compresses blocks and writes them, so that a slow
+//! disk holds nobody up, until [`MOST_WAITING`] blocks wait for it: memory is bounded, events are not dropped.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use nix::sys::signal::{SigSet, Signal};
+
+use super::encode::Encoder;
+use super::{Origin, block};
+use crate::event::{Event, Nanos, ProcessInfo};
+use crate::intern::Interner;
+use crate::output::Output;
+use crate::profile::SessionInfo;
+
+/// A block of records is complete with so many bytes.
+const FULL: usize = 64 << 10;
+/// Or when it is so old, in nanoseconds.
+const OLD: u64 = 1_000_000_000;
+/// So many blocks can wait to be written.
+const MOST_WAITING: usize = 64;
+/// So often the file is made safe from a loss of power.
+const SYNC_EVERY: Duration = Duration::from_secs(5);
+
+/// What the writing thread is told.
+#[derive(Debug)]
+enum Message {
+    /// There is something to record: the file appears, under a name that is known only now if there is one.
+    Appear(Option<PathBuf>),
+    /// The records of a block.
+    Records(Vec<u8>),
+}
+
+/// Takes events, and has them written.
+#[derive(Debug)]
+pub struct Recorder {
+    encoder: Encoder,
+    /// None after a failure.
+    messages: Option<SyncSender<Message>>,
+    worker: JoinHandle<Result<PathBuf>>,
+    named: bool,
+    appeared: bool,
+    sent: Nanos,
+}
+
+impl Recorder {
+    /// Writes to `output`. If it is not `named`, it is named after the first process. Begin it after signals are
+    /// blocked: its thread is not the one to get them.
+    ///
+    /// # Errors
+    /// There can be no more threads.
+    pub fn new(output: Output, named: bool, origin: &Origin) -> Result<Recorder> {
+        let (messages, inbox) = sync_channel(MOST_WAITING);
+        let worker = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || work(output, &inbox))
+            .context("cannot start a thread that writes the recording")?;
+        let mut encoder = Encoder::default();
+        encoder.origin(origin);
+        Ok(Recorder { encoder, messages: Some(messages), worker, named, appeared: false, sent: Nanos(0) })
+    }
+
+    /// What has happened. `stacks` must know every stack of the event.
+    pub fn event(&mut self, event: &Event, stacks: &Interner, session: &SessionInfo) {
+        if let Event::Process { info, .. } = event
+            && !self.appeared
+        {
+            self.appeared = true;
+            self.send(Message::Appear((!self.named).then(|| default_name(info))));
+            // What follows is understood only with the rate.
+            self.encoder.session(session);
+        }
+        self.encoder.event(event, stacks);
+        if self.encoder.records.len() >= 4 * FULL {
+            self.block();
+        }
+    }
+
+    /// Lets a block go if it is time. `session` is how the recording has gone up to `now`.
+    pub fn tick(&mut self, now: Nanos, session: &SessionInfo) {
+        let due = self.encoder.records.len() >= FULL || now.since(self.sent) >= OLD;
+        if self.appeared && due && !self.encoder.records.is_empty() {
+            self.sent = now;
+            self.encoder.session(&SessionInfo { end: now, ..session.clone() });
+            self.block();
+        }
+    }
+
+    /// Nothing more can be written. [`Recorder::finish`] tells why.
+    pub fn has_failed(&self) -> bool {
+        self.messages.is_none()
+    }
+
+    /// Completes the recording. Returns where it is.
+    ///
+    /// # Errors
+    /// It could not be written, or not all of it: the error says what is there.
+    pub fn finish(mut self, session: &SessionInfo) -> Result<PathBuf> {
+        self.encoder.session(session);
+        self.encoder.end();
+        self.block();
+        self.join()
+    }
+
+    /// Ends a recording of nothing. Nothing is left behind.
+    pub fn discard(self) {
+        let _ = self.join();
+    }
+
+    fn block(&mut self) {
+        let records = std::mem::take(&mut self.encoder.records);
+        self.send(Message::Records(records));
+    }
+
+    fn send(&mut self, message: Message) {
+        self.messages.take_if(|messages| messages.send(message).is_err());
+    }
+
+    fn join(self) -> Result<PathBuf> {
+        drop(self.messages);
+        self.worker.join().unwrap_or_else(|_| Err(anyhow!("the thread that writes the recording has failed")))
+    }
+}
+
+/// `gilscope-NAME-PID.gscope`.
+fn default_name(info: &ProcessInfo) -> PathBuf {
+    format!("gilscope-{}-{}.gscope", info.short_name(), info.pid).into()
+}
+
+/// The writing thread.
+fn work(mut output: Output, inbox: &Receiver<Message>) -> Result<PathBuf> {
+    // Beyond a limit of the size of files, writing is to fail rather than to kill.
+    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
+    let mut appeared = false;
+    let mut written = 0;
+    let mut synced = Instant::now();
+    for message in inbox {
+        let result = match &message {
+            Message::Appear(name) => {
+                appeared = true;
+                output.appear(name.as_deref()).and_then(|()| append(&mut output, &block::header(), &mut written))
+            }
+            Message::Records(_) if !appeared => continue,
+            Message::Records(records) => append(&mut output, &block::pack(records), &mut written),
+        };
+        if let Err(error) = result {
+            let path = output.path();
+            let kept = if written > block::HEADER as u64 {
+                // A file that ends in the middle of a block is as good; this one is tidy.
+                output.cut(written);
+                format!("the recording ends here; gilscope report {} shows what it has", path.display())
+            } else {
+                output.discard();
+                "nothing is recorded".to_owned()
+            };
+            return Err(error.context(format!("cannot write to {}: {kept}", path.display())));
+        }
+        if synced.elapsed() >= SYNC_EVERY {
+            output.sync();
+            synced = Instant::now();
+        }
+    }
+    if !appeared {
+        let path = output.path();
+        output.discard();
+        return Ok(path);
+    }
+    Ok(output.path())
+}
+
+fn append(output: &mut Output, bytes: &[u8], written: &mut u64) -> Result<()> {
+    output.write_all(bytes)?;
+    output.flush()?;
+    *written += bytes.len() as u64;
+    Ok(())
+}

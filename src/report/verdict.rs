@@ -1,0 +1,76 @@
+//! What a recording comes to, in one sentence. Called by everything that shows a report to people.
+
+use super::model::{Report, Severity};
+use super::text::units::duration;
+
+/// Less waiting than that is not worth a thought, in threads that wait on average.
+const LITTLE: f64 = 0.05;
+
+/// The sentence that goes first.
+pub fn verdict(report: &Report) -> String {
+    let (session, gils) = (&report.session, &report.gils);
+    if report.threads.is_empty() {
+        return "No thread was seen.".to_owned();
+    }
+    let for_gil: f64 = gils.iter().map(|gil| gil.wait.total_s).sum();
+    let for_locks: f64 = report.locks.iter().map(|lock| lock.wait.total_s).sum();
+    if !report.deadlocks.is_empty() {
+        let stuck: usize = report.deadlocks.iter().map(Vec::len).sum();
+        return format!("Deadlock: {stuck} threads wait for each other, and will never go on.");
+    }
+    let cpu: f64 = report.threads.iter().map(|thread| thread.cpu_s).sum();
+    let counts = &report.refcounts;
+    let kinds = [
+        ("Waiting for the GIL", for_gil),
+        ("Waiting for locks", for_locks),
+        ("Being stopped by the interpreter", report.pauses.wait.total_s),
+        ("Counting references to shared objects", (counts.cpu_fraction - counts.margin).max(0.0) * cpu),
+    ];
+    let (what, cost) = kinds.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
+    let threads = if session.duration_s > 0.0 { cost / session.duration_s } else { 0.0 };
+    let time = duration(session.duration_s);
+    if threads >= LITTLE {
+        let cost = duration(cost);
+        return format!(
+            "{what} costs most: {cost} of the threads' time in {time}, as if {threads:.1} threads stood still."
+        );
+    }
+    let nothing = report.findings.iter().all(|finding| finding.severity == Severity::Low);
+    let so = if nothing { "Threads hardly get in each other's way" } else { "Threads hardly wait for each other" };
+    match for_gil + for_locks {
+        0.0 => format!("{so}: nobody waited for the GIL or a lock in {time}."),
+        _ => format!(
+            "{so}: in {time} they waited {} for the GIL and {} for locks.",
+            duration(for_gil),
+            duration(for_locks)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn what_costs_most_is_named() {
+        let mut report = fixture::report();
+        assert_eq!(
+            verdict(&report),
+            "Waiting for the GIL costs most: 2.01 s of the threads' time in 2.00 s, as if 1.0 threads stood still."
+        );
+        report.pauses.wait.total_s = 3.0;
+        assert!(verdict(&report).starts_with("Being stopped by the interpreter costs most: 3.00 s"));
+        report.pauses.wait.total_s = 0.0;
+        report.gils[0].wait.total_s = 0.01;
+        report.findings.clear();
+        assert_eq!(
+            verdict(&report),
+            "Threads hardly get in each other's way: in 2.00 s they waited 10.0 ms for the GIL and 0 for locks."
+        );
+        report.gils.clear();
+        assert!(verdict(&report).ends_with("nobody waited for the GIL or a lock in 2.00 s."));
+        report.threads.clear();
+        assert_eq!(verdict(&report), "No thread was seen.");
+    }
+}
