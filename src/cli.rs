@@ -40,14 +40,15 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     gilscope record -o profile.svg -- python app.py\n  \
+    gilscope record -o report.html -- python app.py\n  \
     gilscope record -o profile.svg --pid 1234 -d 10\n  \
     gilscope record -o trace.json --subprocesses -- python -m pool_app")]
 pub struct RecordArgs {
     /// The process to record.
     #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
     pub pid: Option<Pid>,
-    /// Where to write; `-` is standard output. Its suffix picks the format: .svg flame graph, .collapsed or .txt
-    /// folded stacks, .speedscope.json, .json Chrome trace, .pftrace Perfetto, .firefox.json Firefox Profiler, .pb.gz
+    /// Where to write; `-` is standard output. Its suffix picks the format: .html report with everything, .svg
+    /// flame graph, .collapsed or .txt folded stacks, .speedscope.json, .json Chrome trace, .pftrace Perfetto, .firefox.json Firefox Profiler, .pb.gz
     /// pprof, .report.json report [default: gilscope-NAME-PID.svg].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,

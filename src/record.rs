@@ -103,7 +103,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         Ok(())
     })?;
     if !args.quiet {
-        report(args, format, &profile, &view, summary, &written);
+        report(args, format, &profile, &view, &summary, &written);
     }
     let Some(mut child) = child else { return Ok(0) };
     if child.try_wait().is_none() && !args.quiet {
@@ -139,7 +139,7 @@ fn report(
     format: Format,
     profile: &Profile,
     view: &export::Options,
-    summary: Summary,
+    summary: &Summary,
     written: &Path,
 ) {
     let session = &profile.session;
@@ -211,6 +211,9 @@ fn report(
     if summary.merged.slices > 0 {
         line(summary.merged.to_string());
     }
+    for note in &summary.notes {
+        line(format!("note: {note}"));
+    }
     line(format!("written to {}", written.display()));
     let tables = text(&Report::of(profile, args.blame), args.blame, bold(args.color, stderr().is_terminal()));
     if !tables.is_empty() {
@@ -233,13 +236,13 @@ fn format(args: &RecordArgs) -> Result<Format> {
         Some(format) => Ok(format),
         None if path == Path::new("-") && std::io::stdout().is_terminal() => {
             bail!(
-                "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, report)"
+                "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, report, html)"
             )
         }
         None if path == Path::new("-") => Ok(Format::Collapsed),
         None => bail!(
-            "the name {} does not say which format to write: end it in .svg, .collapsed, .txt, .speedscope.json, \
-             .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
+            "the name {} does not say which format to write: end it in .html, .svg, .collapsed, .txt, \
+             .speedscope.json, .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
             path.display()
         ),
     }

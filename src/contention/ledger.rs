@@ -2,12 +2,13 @@
 //! of the sampling rate where they were sampled.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 
 use super::by_thread::ByThread;
-use super::{Blame, WaitStats};
+use super::{Bar, Blame, WaitStats};
 use crate::event::{Syscall, ThreadId};
 use crate::intern::StackId;
 
@@ -46,6 +47,26 @@ impl Waits {
             max_ns: self.max * unit,
         }
     }
+
+    /// A histogram, from the shortest wait to the longest.
+    fn bars(&self, unit: u64) -> Vec<Bar> {
+        let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+        for value in self.lengths.iter_recorded() {
+            let length = self.lengths.lowest_equivalent(value.value_iterated_to()).saturating_mul(unit);
+            let end = bar_ends().find(|&end| end >= length).unwrap_or(u64::MAX);
+            *counts.entry(end).or_default() += u64::from(value.count_at_value());
+        }
+        let (Some(&first), Some(&last)) = (counts.keys().next(), counts.keys().next_back()) else {
+            return Vec::new();
+        };
+        let within = bar_ends().filter(|end| (first..=last).contains(end));
+        within.map(|upto_ns| Bar { upto_ns, count: counts.get(&upto_ns).copied().unwrap_or(0) }).collect()
+    }
+}
+
+/// Where the bars of a histogram end: at 1, 2 or 5 times a power of ten.
+fn bar_ends() -> impl Iterator<Item = u64> {
+    (0..19).flat_map(|power| [1, 2, 5].map(|times: u64| times.saturating_mul(10_u64.pow(power))))
 }
 
 /// Time by thread and stack.
@@ -174,6 +195,11 @@ impl Ledger {
         self.waits.stats(unit)
     }
 
+    /// How many waits were how long.
+    pub fn bars(&self, unit: u64) -> Vec<Bar> {
+        self.waits.bars(unit)
+    }
+
     /// What [`Ledger::held_off_cpu`] said, the greatest first.
     pub fn calls(&self, unit: u64) -> Vec<(Syscall, Blame)> {
         let mut calls: Vec<_> = self
@@ -205,6 +231,19 @@ mod tests {
             assert!(stats.p99_ns.abs_diff(990_000) <= 10_000 && stats.p99_ns <= stats.max_ns, "{stats:?}");
         }
         assert_eq!(ledger.waits(3).total_ns, 3 * 500_500_000);
+    }
+
+    #[test]
+    fn a_histogram_counts_every_wait_once_without_gaps() {
+        let mut ledger = Ledger::default();
+        for length in [900, 1000, 1500, 70_000, 80_000, 100_000] {
+            ledger.wait_ends(ThreadId(1), length);
+        }
+        let bars = |unit| ledger.bars(unit).iter().map(|bar| (bar.upto_ns, bar.count)).collect::<Vec<_>>();
+        let expected = [(1000, 2), (2000, 1), (5000, 0), (10_000, 0), (20_000, 0), (50_000, 0), (100_000, 3)];
+        assert_eq!(bars(1), expected);
+        assert_eq!(bars(10), expected.map(|(upto, count)| (upto * 10, count)));
+        assert_eq!(Ledger::default().bars(1), []);
     }
 
     #[test]

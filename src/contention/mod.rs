@@ -38,6 +38,15 @@ impl WaitStats {
     }
 }
 
+/// How many waits there were up to a length: one bar of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bar {
+    /// Not longer than that, but longer than the bar before.
+    pub upto_ns: u64,
+    /// How many.
+    pub count: u64,
+}
+
 /// Time put down to a thread's stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blame {

@@ -123,6 +123,7 @@ impl GilAnalysis {
             held,
             contended_ns: contended * unit,
             waits: ledger.waits(unit),
+            bars: ledger.bars(unit),
             caused_ns: ledger.caused * unit,
             gap_ns: ledger.gap * unit,
             unknown_ns: (ledger.unknown + ledger.undecided) * unit,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::contention::{Blame, WaitStats};
+use crate::contention::{Bar, Blame, WaitStats};
 use crate::event::{GilInfo, Nanos, Syscall, ThreadId};
 
 /// Everything there is to say about one GIL.
@@ -23,6 +23,8 @@ pub struct GilSummary {
     pub contended_ns: u64,
     /// Waits for it.
     pub waits: WaitStats,
+    /// How many of them were how long; those that are over.
+    pub bars: Vec<Bar>,
     /// The part of `waits.total_ns` during which a known thread held it. With the next two it adds up to
     /// `waits.total_ns`, to the nanosecond.
     pub caused_ns: u64,

@@ -316,6 +316,7 @@ impl Lock {
             info: info.clone(),
             estimated: self.estimated,
             waits: ledger.waits(unit),
+            bars: ledger.bars(unit),
             parks: self.parks,
             spun: self.spun,
             contended_ns: contended * unit,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::contention::{Blame, WaitStats};
+use crate::contention::{Bar, Blame, WaitStats};
 use crate::event::{LockInfo, ThreadId, ThreadState};
 
 /// Everything there is to say about one lock.
@@ -14,6 +14,8 @@ pub struct LockSummary {
     pub estimated: bool,
     /// Waits for it. Its count is how often the lock was fought for.
     pub waits: WaitStats,
+    /// How many of them were how long; those that are over.
+    pub bars: Vec<Bar>,
     /// How often a thread went to sleep for it: more than once in a wait if another was faster.
     pub parks: u64,
     /// Samples of threads that spun for it before they slept (free-threaded builds, kernel mode).

@@ -80,6 +80,7 @@ pub fn quiet_gil() -> GilSummary {
         held: HoldClasses::default(),
         contended_ns: 0,
         waits: WaitStats::default(),
+        bars: Vec::new(),
         caused_ns: 0,
         gap_ns: 0,
         unknown_ns: 0,

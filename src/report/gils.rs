@@ -6,7 +6,7 @@ use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::intern::StackId;
 use crate::profile::Profile;
 
-use super::model::{Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
+use super::model::{Bar, Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
 use super::{MOST_BLAMED, fraction, ratio, seconds, thread_name};
 
 /// One GIL. `threads` are the ledgers, indexed by thread.
@@ -29,6 +29,7 @@ pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gi
         mean_waiters: ratio(gil.waits.total_ns, gil.observed_ns),
         held: held(gil.held),
         wait: wait(gil.waits),
+        lengths: bars(&gil.bars),
         caused_s: seconds(gil.caused_ns),
         gap_s: seconds(gil.gap_ns),
         unknown_s: seconds(gil.unknown_ns),
@@ -73,6 +74,10 @@ fn thread(profile: &Profile, share: &ThreadShare, threads: &[Thread]) -> GilThre
         held: held(share.held),
         caused_s: seconds(share.caused_ns),
     }
+}
+
+pub(super) fn bars(bars: &[contention::Bar]) -> Vec<Bar> {
+    bars.iter().map(|bar| Bar { upto_s: seconds(bar.upto_ns), count: bar.count }).collect()
 }
 
 pub(super) fn wait(waits: WaitStats) -> Wait {

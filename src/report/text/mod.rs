@@ -82,7 +82,7 @@ fn by_stack<'a, T>(
 pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
     let mut text = Text { out: String::new(), bold };
     for line in verdicts(report) {
-        text.heading(&line);
+        text.heading(&wrap(&line, "  ", WIDTH));
     }
     if report.session.mode == Mode::Memory && !report.threads.is_empty() {
         text.line("All times are estimated from samples.");
@@ -134,7 +134,7 @@ fn is_used(gil: &Gil) -> bool {
 }
 
 /// `GIL: 98 % held, 3.4 threads wait on average, worst waiter T-7 p99 41 ms`, for each GIL there is.
-fn verdicts(report: &Report) -> Vec<String> {
+pub fn verdicts(report: &Report) -> Vec<String> {
     let mut lines: Vec<String> =
         report.gils.iter().filter(|gil| is_used(gil)).map(|gil| verdict(report, gil)).collect();
     if lines.is_empty() && report.target.free_threaded {
@@ -146,8 +146,7 @@ fn verdicts(report: &Report) -> Vec<String> {
     if let Some(worst) = report.locks.first().filter(|_| waited >= LEAST_WAITERS * report.session.duration_s) {
         let mean = waited / report.session.duration_s;
         let label = crate::export::label::one_line(&worst.label);
-        let line = format!("Locks: {mean:.1} threads wait on average, most for {label}");
-        lines.push(units::cut(&line, WIDTH).into_owned());
+        lines.push(format!("Locks: {mean:.1} threads wait on average, most for {label}"));
     }
     let refcounts = &report.refcounts;
     if let Some(worst) = refcounts.objects.first().filter(|_| refcounts.cpu_fraction >= LEAST_COUNTING) {
@@ -171,12 +170,11 @@ fn verdict(report: &Report, gil: &Gil) -> String {
         many => format!("{many:.1}"),
     };
     let who = crate::export::label::one_line(&worst.thread);
-    let line = format!(
+    format!(
         "{name}: {held} held, {waiters} threads wait on average, worst waiter {} p99 {}",
         units::cut(&who, 24),
         duration(worst.wait.p99_s),
-    );
-    wrap(&line, "  ", WIDTH)
+    )
 }
 
 /// The two lines of a heading, and what is below it.
