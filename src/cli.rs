@@ -50,16 +50,17 @@ pub enum Command {
 #[command(after_help = "Examples:\n  \
     gilscope record -- python app.py\n  \
     gilscope record -o profile.svg -- python app.py\n  \
+    gilscope record -o report.html -- python app.py\n  \
     gilscope record -o profile.svg --pid 1234 -d 10\n  \
     gilscope record -o trace.json --subprocesses -- python -m pool_app")]
 pub struct RecordArgs {
     /// The process to record.
     #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
     pub pid: Option<Pid>,
-    /// Where to write; `-` is standard output. Its suffix picks the format: .svg flame graph, .collapsed or .txt
-    /// folded stacks, .speedscope.json, .json Chrome trace, .pftrace Perfetto, .firefox.json Firefox Profiler, .pb.gz
-    /// pprof, .report.json report; .gscope is the recording itself, for gilscope report and export
-    /// [default: gilscope-NAME-PID.gscope].
+    /// Where to write; `-` is standard output. Its suffix picks the format: .html report with everything, .svg flame
+    /// graph, .collapsed or .txt folded stacks, .speedscope.json, .json Chrome trace, .pftrace Perfetto, .firefox.json
+    /// Firefox Profiler, .pb.gz pprof, .report.json report; .gscope is the recording itself, for gilscope report and
+    /// export [default: gilscope-NAME-PID.gscope].
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The format, if the suffix does not say.

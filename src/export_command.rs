@@ -43,7 +43,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
                 }
             };
             let (path, summary) = write(output, &profile, format, &args.view.options())?;
-            let amount = amount(&profile, format, &args.view, summary);
+            let amount = amount(&profile, format, &args.view, &summary);
             (path, profile.session, amount)
         }
     };
@@ -77,7 +77,7 @@ pub fn write(
 }
 
 /// Says how much of a profile was written.
-pub fn amount(profile: &Profile, format: Format, args: &ViewArgs, summary: Summary) -> Vec<String> {
+pub fn amount(profile: &Profile, format: Format, args: &ViewArgs, summary: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
     let view = view_name(args);
     if !format.has_all() {
@@ -98,6 +98,7 @@ pub fn amount(profile: &Profile, format: Format, args: &ViewArgs, summary: Summa
     if summary.merged.slices > 0 {
         lines.push(summary.merged.to_string());
     }
+    lines.extend(summary.notes.iter().map(|note| format!("note: {note}")));
     lines
 }
 

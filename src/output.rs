@@ -35,13 +35,13 @@ impl Kind {
             Some(kind) => Ok(kind),
             None if path == Path::new("-") && io::stdout().is_terminal() => {
                 bail!(
-                    "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, report)"
+                    "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, html, report)"
                 )
             }
             None if path == Path::new("-") => Ok(Kind::Export(Format::Collapsed)),
             None => bail!(
-                "the name {} does not say which format to write: end it in .gscope, .svg, .collapsed, .txt, \
-                 .speedscope.json, .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
+                "the name {} does not say which format to write: end it in .gscope, .html, .svg, .collapsed, \
+                 .txt, .speedscope.json, .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
                 path.display()
             ),
         }

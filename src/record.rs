@@ -231,7 +231,7 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&Written>) {
     }
     if let Some(Written { path, exported }) = written {
         if let Some((format, summary)) = exported.as_ref().filter(|_| !nothing) {
-            export_command::amount(profile, *format, &args.view, *summary).into_iter().for_each(&mut line);
+            export_command::amount(profile, *format, &args.view, summary).into_iter().for_each(&mut line);
         }
         line(format!("written to {}", path.display()));
     }

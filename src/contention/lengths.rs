@@ -1,6 +1,8 @@
 //! How long waits were: enough to say any percentile of them, and those of the waits that came since an earlier look. In
 //! the summaries of GILs and locks.
 
+use std::collections::BTreeMap;
+
 use hdrhistogram::Histogram;
 
 /// Waits by their length, to 1 %.
@@ -46,6 +48,23 @@ impl Lengths {
         reached.map_or(0, |(length, _)| length)
     }
 
+    /// How many waits were not longer than a length in nanoseconds, but longer than the one before: a histogram with ends
+    /// at 1, 2 or 5 times a power of ten, from the shortest wait to the longest.
+    pub fn bars(&self) -> Vec<(u64, u64)> {
+        let ends = || (0..19).flat_map(|power| [1, 2, 5].map(|times: u64| times.saturating_mul(10_u64.pow(power))));
+        let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+        for (length, count) in self.iter() {
+            // Lengths are rounded up, by 1 % at most.
+            let length = length - length / 100;
+            *counts.entry(ends().find(|&end| end >= length).unwrap_or(u64::MAX)).or_default() += count;
+        }
+        let (Some(&first), Some(&last)) = (counts.keys().next(), counts.keys().next_back()) else {
+            return Vec::new();
+        };
+        let within = ends().filter(|end| (first..=last).contains(end));
+        within.map(|end| (end, counts.get(&end).copied().unwrap_or(0))).collect()
+    }
+
     /// The longest, in nanoseconds.
     pub fn max(&self) -> u64 {
         self.0.last().map_or(0, |(length, _)| *length)
@@ -71,6 +90,13 @@ mod tests {
             assert!(all.quantile(part).abs_diff(exact) <= exact / 100, "{part}: {}", all.quantile(part));
         }
         assert_eq!(Lengths::default().quantile(0.5), 0);
+    }
+
+    #[test]
+    fn bars_end_at_round_numbers() {
+        let bars = lengths(&[900, 1000, 1500, 70_000, 80_000, 100_000]).bars();
+        assert_eq!(bars, [(1000, 2), (2000, 1), (5000, 0), (10_000, 0), (20_000, 0), (50_000, 0), (100_000, 3)]);
+        assert_eq!(Lengths::default().bars(), []);
     }
 
     proptest::proptest! {

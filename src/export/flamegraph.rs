@@ -21,7 +21,7 @@ pub(super) const MIN_WIDTH: f64 = 0.02;
 const TITLE_CHARS: usize = 70;
 
 /// Writes the view as a flame graph; one that only says so when there are no samples in it.
-pub(super) fn write(profile: &Profile, options: &Options, summary: Summary, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(profile: &Profile, options: &Options, summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     if summary.amount == 0 {
         return write_empty(profile, options, out);
     }
@@ -72,7 +72,8 @@ pub(super) fn title(profile: &Profile, options: &Options) -> String {
     title
 }
 
-fn view_title(options: &Options) -> &'static str {
+/// What a view shows, in a few words.
+pub(super) fn view_title(options: &Options) -> &'static str {
     match options.view {
         View::Cpu if options.idle => "On CPU and idle",
         View::Cpu => "On CPU",
@@ -85,7 +86,7 @@ fn view_title(options: &Options) -> &'static str {
     }
 }
 
-fn subtitle(profile: &Profile, options: &Options, summary: Summary) -> String {
+fn subtitle(profile: &Profile, options: &Options, summary: &Summary) -> String {
     let session = &profile.session;
     let seconds = session.end.since(session.start) as f64 / 1e9;
     let mut text = match options.unit(profile) {
@@ -153,7 +154,7 @@ mod tests {
 
     fn svg(profile: &Profile, options: &Options) -> String {
         let mut out = Vec::new();
-        write(profile, options, Summary::of(profile, options), &mut out).unwrap();
+        write(profile, options, &Summary::of(profile, options), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         fixture::assert_well_formed(&text);
         text

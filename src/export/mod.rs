@@ -23,6 +23,7 @@ mod fixture;
 mod flamegraph;
 mod frames;
 mod gapless;
+mod html;
 pub mod label;
 mod perfetto;
 mod pprof;
@@ -54,13 +55,17 @@ pub enum Format {
     Firefox,
     /// The report as JSON, for programs and for gilscope report
     Report,
+    /// The report with flame graphs and a timeline, one file for a browser
+    Html,
 }
 
 impl Format {
     /// The format a file name asks for by its suffix; `None` when it asks for none that is written here.
     pub fn from_path(path: &Path) -> Option<Format> {
         // The longer suffix first.
-        const SUFFIXES: [(&str, Format); 12] = [
+        const SUFFIXES: [(&str, Format); 14] = [
+            (".html", Format::Html),
+            (".htm", Format::Html),
             (".svg", Format::Svg),
             (".collapsed", Format::Collapsed),
             (".folded", Format::Collapsed),
@@ -80,12 +85,12 @@ impl Format {
 
     /// Shows everything, whatever the view.
     pub fn has_all(self) -> bool {
-        matches!(self, Format::Chrome | Format::Perfetto | Format::Firefox | Format::Report)
+        matches!(self, Format::Chrome | Format::Perfetto | Format::Firefox | Format::Report | Format::Html)
     }
 
     /// Shows when things happened, so the profile must keep its timeline ([`Profile::keep_timeline`]).
     pub fn needs_timeline(self) -> bool {
-        matches!(self, Format::Speedscope | Format::Chrome | Format::Perfetto | Format::Firefox)
+        matches!(self, Format::Speedscope | Format::Chrome | Format::Perfetto | Format::Firefox | Format::Html)
     }
 }
 
@@ -105,7 +110,7 @@ pub struct Options {
 }
 
 /// What was written, in the view's [`Unit`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// How much is in the view; 0 when it is empty, which is no error.
     pub amount: u64,
@@ -113,6 +118,8 @@ pub struct Summary {
     pub lost: u64,
     /// What was merged to keep the file small enough to be opened.
     pub merged: Merged,
+    /// What was merged or left out to keep the file small, each a sentence.
+    pub notes: Vec<String>,
 }
 
 impl Summary {
@@ -131,13 +138,15 @@ impl Summary {
 /// Fails when `out` does, or when the format needs a timeline and threads were recorded without one.
 pub fn write(profile: &Profile, format: Format, options: &Options, out: &mut dyn Write) -> Result<Summary> {
     let mut options = options.clone();
+    // The page begins with the view asked for, but it has them all.
+    let first = options.view;
     if format.has_all() {
         options.view = View::Wall;
     }
     let mut summary = Summary::of(profile, &options);
     let mut out = io::BufWriter::new(out);
     match format {
-        Format::Svg => flamegraph::write(profile, &options, summary, &mut out)?,
+        Format::Svg => flamegraph::write(profile, &options, &summary, &mut out)?,
         Format::Collapsed => collapsed::write(profile, &options, &mut out)?,
         Format::Speedscope => speedscope::write(profile, &options, &mut out)?,
         Format::Chrome => summary.merged = chrome::write(profile, &options, &mut out)?,
@@ -145,6 +154,9 @@ pub fn write(profile: &Profile, format: Format, options: &Options, out: &mut dyn
         Format::Pprof => pprof::write(profile, &options, &mut out)?,
         Format::Firefox => summary.merged = firefox::write(profile, &options, &mut out)?,
         Format::Report => report(profile, &options, &mut out)?,
+        Format::Html => {
+            summary.notes = html::write(profile, &Options { view: first, ..options }, &mut out)?;
+        }
     }
     out.flush()?;
     Ok(summary)
@@ -173,6 +185,9 @@ mod tests {
         assert_eq!(pick("b.firefox.json"), Some(Format::Firefox));
         assert_eq!(pick("b.pftrace"), Some(Format::Perfetto));
         assert_eq!(pick("b.pb.gz"), Some(Format::Pprof));
+        for name in ["b.html", "B.HTM"] {
+            assert_eq!(pick(name), Some(Format::Html), "{name}");
+        }
         for name in ["b.gscope", "b", "json", "x.svg/b"] {
             assert_eq!(pick(name), None, "{name}");
         }
@@ -189,6 +204,7 @@ mod tests {
             ("pprof", Format::Pprof),
             ("firefox", Format::Firefox),
             ("report", Format::Report),
+            ("html", Format::Html),
         ] {
             assert_eq!(Format::from_str(name, false), Ok(format));
         }
@@ -224,6 +240,7 @@ mod tests {
             match format {
                 Format::Svg => fixture::assert_well_formed(std::str::from_utf8(&out).unwrap()),
                 Format::Collapsed => assert!(out.is_empty()),
+                Format::Html => assert!(out.starts_with(b"<!doctype html>")),
                 Format::Perfetto | Format::Pprof => assert!(!out.is_empty()),
                 Format::Speedscope | Format::Chrome | Format::Firefox | Format::Report => {
                     serde_json::from_slice::<serde_json::Value>(&out).unwrap();
@@ -246,7 +263,7 @@ mod tests {
     fn a_missing_timeline_is_an_error_not_an_empty_trace() {
         let mut profile = fixture::profile();
         profile.timeline = None;
-        for format in [Format::Speedscope, Format::Chrome, Format::Perfetto, Format::Firefox] {
+        for format in [Format::Speedscope, Format::Chrome, Format::Perfetto, Format::Firefox, Format::Html] {
             let error = write(&profile, format, &Options::default(), &mut io::sink()).unwrap_err();
             assert!(error.to_string().contains("timeline"), "{error}");
         }

@@ -1,12 +1,13 @@
 //! What is known of a GIL, in the words of the report. Called by [`super::Report::new`].
 
+use crate::contention::lengths::Lengths;
 use crate::contention::{self, WaitStats};
 use crate::export::label::frame_label;
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::intern::StackId;
 use crate::profile::Profile;
 
-use super::model::{Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
+use super::model::{Bar, Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
 use super::{MOST_BLAMED, fraction, ratio, seconds, thread_name};
 
 /// One GIL. `threads` are the ledgers, indexed by thread.
@@ -29,6 +30,7 @@ pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gi
         mean_waiters: ratio(gil.waits.total_ns, gil.observed_ns),
         held: held(gil.held),
         wait: wait(gil.waits),
+        lengths: bars(&gil.lengths),
         caused_s: seconds(gil.caused_ns),
         gap_s: seconds(gil.gap_ns),
         unknown_s: seconds(gil.unknown_ns),
@@ -73,6 +75,10 @@ fn thread(profile: &Profile, share: &ThreadShare, threads: &[Thread]) -> GilThre
         held: held(share.held),
         caused_s: seconds(share.caused_ns),
     }
+}
+
+pub(super) fn bars(lengths: &Lengths) -> Vec<Bar> {
+    lengths.bars().into_iter().map(|(upto, count)| Bar { upto_s: seconds(upto), count }).collect()
 }
 
 pub(super) fn wait(waits: WaitStats) -> Wait {

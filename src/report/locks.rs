@@ -10,7 +10,7 @@ use crate::lockstats::summary::LockSummary;
 use crate::lockstats::work::{Work, work};
 use crate::profile::Profile;
 
-use super::gils::{blamed, wait};
+use super::gils::{bars, blamed, wait};
 use super::model::{Blamed, Idle, Lock, LockThread, OffCpuHolder, Pauses, Wait};
 use super::{MOST_BLAMED, fraction, seconds, thread_name};
 
@@ -44,6 +44,7 @@ fn lock(profile: &Profile, lock: &LockSummary) -> Lock {
         owner_changes: lock.owner_changes,
         wait: wait(lock.waits),
         spin_s: lock.spun as f64 * profile.session.period_ns() / 1e9,
+        lengths: bars(&lock.lengths),
         caused_s: seconds(lock.caused_ns),
         gap_s: seconds(lock.gap_ns),
         unknown_s: seconds(lock.unknown_ns),

@@ -178,6 +178,9 @@ pub struct Gil {
     pub held: Held,
     /// All waits.
     pub wait: Wait,
+    /// How many waits were how long.
+    #[serde(default)]
+    pub lengths: Vec<Bar>,
     /// The part of `wait.total_s` in which a known thread held it. With the next two it adds up to that, to the
     /// nanosecond.
     pub caused_s: f64,
@@ -245,6 +248,15 @@ pub struct Wait {
     pub p99_s: f64,
     /// The longest.
     pub max_s: f64,
+}
+
+/// One bar of a histogram of waits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bar {
+    /// Not longer than that, but longer than the bar before.
+    pub upto_s: f64,
+    /// How many waits.
+    pub count: u64,
 }
 
 /// Time put down to a thread's stack.
@@ -321,6 +333,9 @@ pub struct Lock {
     /// CPU time for which threads spun for it before they slept (free-threaded builds, kernel mode): an estimate.
     #[serde(default)]
     pub spin_s: f64,
+    /// How many waits were how long.
+    #[serde(default)]
+    pub lengths: Vec<Bar>,
     /// The part of `wait.total_s` in which a known thread held it. With the next two it adds up to that, to the
     /// nanosecond.
     pub caused_s: f64,

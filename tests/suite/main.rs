@@ -3,10 +3,12 @@
 #[allow(dead_code)]
 mod support;
 
+mod browser;
 mod deadlocks;
 mod errors;
 mod exports;
 mod harmless;
+mod html;
 mod kernel;
 mod record;
 mod recordings;

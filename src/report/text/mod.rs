@@ -87,7 +87,7 @@ pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
     }
     text.heading(&wrap(&verdict(report), "", WIDTH));
     for line in headlines(report) {
-        text.heading(&line);
+        text.heading(&wrap(&line, "  ", WIDTH));
     }
     if report.session.mode == Mode::Memory {
         text.line("All times are estimated from samples.");
@@ -106,7 +106,7 @@ pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
 pub fn summary(report: &Report, bold: bool) -> String {
     let mut text = Text { out: subject(report), bold };
     text.heading(&wrap(&verdict(report), "", WIDTH));
-    headlines(report).iter().for_each(|line| text.heading(line));
+    headlines(report).iter().for_each(|line| text.heading(&wrap(line, "  ", WIDTH)));
     findings(report, &mut text);
     text.out
 }
@@ -168,8 +168,7 @@ pub fn headlines(report: &Report) -> Vec<String> {
         let label = crate::export::label::one_line(&worst.label);
         let label = units::cut(&label, WIDTH - 10);
         let p99 = duration(worst.wait.p99_s);
-        let line = format!("Locks: {mean:.1} threads wait on average, most for {label}, p99 {p99}");
-        lines.push(wrap(&line, "  ", WIDTH));
+        lines.push(format!("Locks: {mean:.1} threads wait on average, most for {label}, p99 {p99}"));
     }
     let refcounts = &report.refcounts;
     if let Some(worst) = refcounts.objects.first().filter(|_| refcounts.cpu_fraction >= LEAST_COUNTING) {
@@ -193,12 +192,11 @@ fn headline(report: &Report, gil: &Gil) -> String {
         many => format!("{many:.1}"),
     };
     let who = crate::export::label::one_line(&worst.thread);
-    let line = format!(
+    format!(
         "{name}: {held} held, {waiters} threads wait on average, worst waiter {} p99 {}",
         units::cut(&who, 24),
         duration(worst.wait.p99_s),
-    );
-    wrap(&line, "  ", WIDTH)
+    )
 }
 
 /// The two lines of a heading, and what is below it.

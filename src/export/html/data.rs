@@ -1,0 +1,193 @@
+//! What a page knows: everything that `page/data.js` reads. Called by [`super::write`].
+
+use anyhow::Result;
+use clap::ValueEnum;
+use rustc_hash::FxHashMap;
+use serde::Serialize;
+
+use crate::event::{Pid, ProcessId, ThreadState, Tid};
+use crate::export::contended::{What, contended};
+use crate::export::flamegraph::view_title;
+use crate::export::label::one_line;
+use crate::export::{Options, Unit, View};
+use crate::profile::{Profile, ThreadInfo};
+use crate::report::text::headlines;
+use crate::report::{Report, verdict};
+
+use super::lanes::{Lanes, lanes};
+use super::stacks::{Stacks, Tables};
+use super::whom::{Pair, whom};
+
+/// All of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Page<'p> {
+    /// Who wrote it.
+    generator: &'static str,
+    /// The report as a sentence or two.
+    verdicts: Vec<String>,
+    report: Report,
+    /// All threads by their ids; the report may have some of them only.
+    threads: Vec<Thread<'p>>,
+    /// What to call each process.
+    processes: Vec<String>,
+    states: Vec<State>,
+    stacks: Tables,
+    views: Vec<Flames>,
+    /// The first to be shown; threads as roots, and functions instead of lines.
+    view: usize,
+    by_thread: bool,
+    by_function: bool,
+    /// What a sample stands for, in microseconds.
+    period: f64,
+    whom: Vec<Whom>,
+    timeline: Lanes,
+    /// What was left out, each a sentence.
+    pub notes: Vec<String>,
+}
+
+/// A thread.
+#[derive(Debug, Serialize)]
+struct Thread<'p> {
+    pid: Pid,
+    tid: Tid,
+    name: Option<&'p str>,
+    process: u32,
+}
+
+/// A state that threads were in.
+#[derive(Debug, Serialize)]
+struct State {
+    /// The field of the report's `States` that it is part of.
+    class: &'static str,
+    /// For people: `waits for list (app.inventory)`.
+    words: String,
+    /// The lock that is waited for, by its label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lock: Option<String>,
+}
+
+/// A view of the flame graph, and what it shows, as columns.
+#[derive(Debug, Serialize)]
+struct Flames {
+    /// As after `--view`.
+    name: String,
+    title: &'static str,
+    /// The amounts are microseconds, not samples.
+    timed: bool,
+    threads: Vec<u32>,
+    stacks: Vec<u32>,
+    amounts: Vec<u64>,
+}
+
+/// Who waited for whom at one GIL or lock.
+#[derive(Debug, Serialize)]
+struct Whom {
+    pid: i32,
+    /// The interpreter that owns the GIL; none for a lock.
+    interpreter: Option<i64>,
+    /// What to call the lock; none for a GIL.
+    label: Option<String>,
+    pairs: Vec<Pair>,
+}
+
+/// Gathers it. Fails when the recording kept no timeline.
+pub(super) fn page<'p>(profile: &'p Profile, report: Report, options: &Options) -> Result<Page<'p>> {
+    let mut states = StateTable::default();
+    let mut stacks = Stacks::new(profile);
+    let contended = contended(profile);
+    let whom = contended.iter().zip(whom(profile, &contended)).map(|(one, pairs)| {
+        let (interpreter, label) = match &one.what {
+            What::Gil(info) => (Some(info.interpreter), None),
+            What::Lock(_, label) => (None, Some(label.clone())),
+        };
+        Whom { pid: profile.processes[one.process.0 as usize].pid, interpreter, label, pairs }
+    });
+    let whom = whom.collect();
+    let (timeline, notes) = lanes(profile, &contended, &mut states, &mut stacks)?;
+    let views = View::value_variants();
+    let flames = views.iter().map(|&view| flames(profile, view, &mut stacks)).collect();
+    Ok(Page {
+        generator: concat!("gilscope ", env!("CARGO_PKG_VERSION")),
+        verdicts: verdicts(&report),
+        report,
+        threads: profile.threads.iter().map(|thread| self::thread(profile, thread)).collect(),
+        processes: (0..profile.processes.len() as u32)
+            .map(|index| one_line(&profile.process_label(ProcessId(index))))
+            .collect(),
+        states: states.states,
+        stacks: stacks.finish(),
+        views: flames,
+        view: views.iter().position(|&view| view == options.view).unwrap_or(0),
+        by_thread: options.threads,
+        by_function: options.functions,
+        period: profile.session.period_ns() / 1e3,
+        whom,
+        timeline,
+        notes,
+    })
+}
+
+fn thread<'p>(profile: &Profile, info: &'p ThreadInfo) -> Thread<'p> {
+    let pid = profile.processes[info.process.0 as usize].pid;
+    Thread { pid, tid: info.tid, name: info.name.as_deref(), process: info.process.0 }
+}
+
+fn flames(profile: &Profile, view: View, stacks: &mut Stacks<'_>) -> Flames {
+    let options = Options { view, ..Options::default() };
+    let items = options.items(profile);
+    Flames {
+        name: view.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()),
+        title: view_title(&options),
+        timed: options.unit(profile) == Unit::Micros,
+        threads: items.iter().map(|item| item.thread.0).collect(),
+        stacks: items.iter().map(|item| stacks.index(item.stack, item.lost, item.leaf.as_deref())).collect(),
+        amounts: items.iter().map(|item| item.amount).collect(),
+    }
+}
+
+/// The states mentioned so far.
+#[derive(Debug, Default)]
+pub(super) struct StateTable {
+    states: Vec<State>,
+    by_state: FxHashMap<ThreadState, u32>,
+}
+
+impl StateTable {
+    pub fn index(&mut self, profile: &Profile, state: ThreadState) -> u32 {
+        if let Some(&index) = self.by_state.get(&state) {
+            return index;
+        }
+        let lock = state.lock().map(|lock| one_line(&profile.locks.info(lock).label()));
+        let words = match (state, &lock) {
+            (ThreadState::LockWait(_), Some(lock)) => format!("waits for {lock}"),
+            _ => state.to_string(),
+        };
+        self.states.push(State { class: class(state), words, lock });
+        let index = self.states.len() as u32 - 1;
+        self.by_state.insert(state, index);
+        index
+    }
+}
+
+/// The field of [`crate::report::model::States`] that has the time in a state.
+fn class(state: ThreadState) -> &'static str {
+    match state {
+        ThreadState::Running => "running_s",
+        ThreadState::GilHeld | ThreadState::GilHeldNative => "gil_held_s",
+        ThreadState::GilHeldRunnable | ThreadState::GilHeldOffCpu(_) => "gil_held_off_cpu_s",
+        ThreadState::GilWait => "gil_wait_s",
+        ThreadState::LockWait(_) => "lock_wait_s",
+        ThreadState::Paused(_) => "paused_s",
+        ThreadState::Native => "native_s",
+        ThreadState::Blocked(_) => "blocked_s",
+        ThreadState::Runnable => "runnable_s",
+        ThreadState::Stopped | ThreadState::Unknown => "unknown_s",
+    }
+}
+/// The sentences that go first; none if nothing was recorded.
+fn verdicts(report: &Report) -> Vec<String> {
+    match report.threads.is_empty() {
+        true => Vec::new(),
+        false => std::iter::once(verdict(report)).chain(headlines(report)).collect(),
+    }
+}

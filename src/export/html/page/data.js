@@ -1,0 +1,54 @@
+// The data in the page: unpacks what src/export/html/data.rs has put there.
+
+/** The states of a thread, in the order of the report's `States`: a letter and words, because colour is not enough. */
+const CLASSES = [
+  ["running_s", "R", "runs"],
+  ["gil_held_s", "H", "holds the GIL"],
+  ["gil_held_off_cpu_s", "O", "holds the GIL, but is off the CPU"],
+  ["gil_wait_s", "W", "waits for the GIL"],
+  ["lock_wait_s", "L", "waits for a lock"],
+  ["native_s", "N", "runs native code"],
+  ["paused_s", "S", "stopped by the interpreter"],
+  ["blocked_s", "B", "blocked in a system call"],
+  ["runnable_s", "C", "ready, but without a CPU"],
+  ["unknown_s", "?", "unknown"],
+].map(([key, letter, words], index) => ({
+  key,
+  letter,
+  words,
+  index,
+  css: `s-${key.slice(0, -2).replaceAll("_", "-")}`,
+}));
+const CLASS_OF = new Map(CLASSES.map((one) => [one.key, one]));
+
+async function load() {
+  const text = atob(document.getElementById("data").textContent.trim());
+  const bytes = Uint8Array.from(text, (char) => char.charCodeAt(0));
+  const unpacked = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const page = await new Response(unpacked).json();
+  page.threads = page.threads.map((thread, index) => ({
+    ...thread,
+    index,
+    label: threadLabel(thread.name, thread.tid),
+    process: page.processes[thread.process],
+    ledger: null,
+  }));
+  // The report has them in the same order, or some of them. A tid can be several threads' in turn.
+  let next = 0;
+  for (const ledger of page.report.threads) {
+    const same = ({ pid, tid, index }) => index >= next && pid === ledger.pid && tid === ledger.tid;
+    const thread = page.threads.find(same);
+    if (!thread) continue;
+    thread.ledger = ledger;
+    next = thread.index + 1;
+  }
+  for (const state of page.states) state.class = CLASS_OF.get(state.class);
+  return page;
+}
+
+/** The frames of a stack of the tables, innermost first, as their labels. */
+function stackLabels({ stacks }, stack) {
+  const labels = [];
+  for (; stack !== 0; stack = stacks.callers[stack]) labels.push(stacks.strings[stacks.lines[stacks.frames[stack]]]);
+  return labels;
+}

@@ -1,0 +1,133 @@
+// Objects whose reference counts threads fight for (free-threaded builds): an estimate, from samples on the CPU.
+
+/** Less than this part of the CPU time is not worth a row. */
+const WORTH_A_WORD = 0.002;
+
+function refcounts({ report }) {
+  const all = report.refcounts;
+  if (!report.target.free_threaded || (all.samples === 0 && !all.unavailable)) return null;
+  if (all.unavailable)
+    return section(
+      "refcounts",
+      "Reference counts",
+      "Reference counts",
+      el("p", { class: "note", text: `Not measured: ${all.unavailable}` }),
+    );
+  const fought = all.objects.filter((object) => object.cpu_fraction >= WORTH_A_WORD);
+  const share = (one) => percent(one.cpu_fraction);
+  const bar = {
+    title: "",
+    text: true,
+    css: "small",
+    show: (one) => meter(ratio(one.cpu_fraction, all.cpu_fraction)),
+  };
+  const cpu = { title: "of CPU", of: (one) => one.cpu_fraction, show: share };
+  const samples = { title: "samples", of: (one) => one.samples, show: (one) => number(one.samples) };
+  const objects = [
+    { title: "object", text: true, of: (one) => one.label, show: (one) => one.label },
+    bar,
+    cpu,
+    samples,
+    { title: "threads", of: (one) => one.threads, show: (one) => number(one.threads) },
+    {
+      title: "atomic",
+      help: "samples at an atomic operation",
+      of: (one) => ratio(one.atomic, one.samples),
+      show: (one) => percent(ratio(one.atomic, one.samples)),
+    },
+    { title: "counted", text: true, of: (one) => one.counting, show: (one) => one.counting },
+  ];
+  const lines = [
+    { title: "line", text: true, of: (one) => one.line, show: (one) => one.line },
+    bar,
+    cpu,
+    samples,
+    { title: "objects", text: true, show: (one) => one.objects.slice(0, 3).join(", ") },
+  ];
+  const types = [
+    { title: "type", text: true, of: (one) => one.type, show: (one) => one.type },
+    bar,
+    cpu,
+    samples,
+    { title: "objects", of: (one) => one.objects, show: (one) => number(one.objects) },
+  ];
+  const nothing = el("p", {
+    class: "note",
+    text: "No object's count takes a part of the CPU time that is worth a word.",
+  });
+  return section(
+    "refcounts",
+    "Reference counts",
+    "Reference counts",
+    facts(
+      fact(percent(all.cpu_fraction), "of the CPU time held up"),
+      fact(`± ${percent(all.margin)}`, "of that, 95 % sure"),
+      fact(number(all.samples), "samples looked at"),
+    ),
+    el("p", {
+      class: "note",
+      text: "CPU time in which threads were held up by reference counts of objects that others use. Estimated from samples; no wait, and no part of the waiting above.",
+    }),
+    fought.length === 0
+      ? nothing
+      : [
+          tabs("By what", [
+            [
+              "By object",
+              () => [
+                table("Objects whose counts are fought for", objects, fought),
+                fought.slice(0, 20).map((object, index) => objectDetails(object, index < 1)),
+              ],
+            ],
+            ["By line", () => [table("Lines", lines, all.lines)]],
+            ["By type", () => [table("Types", types, all.types)]],
+          ]),
+        ],
+    elsewhere(all.elsewhere),
+  );
+}
+
+function objectDetails(object, open) {
+  const owner = object.owner ? `owned by ${object.owner}` : "without an owner";
+  const length = object.length === null ? "" : `${plural(object.length, "item")}, `;
+  const operations = Object.entries(object.operations)
+    .map(([name, samples]) => `${name} ${number(samples)}`)
+    .join(", ");
+  // Samples instead of seconds; the list only needs the proportions.
+  const total = object.stacks.reduce((sum, one) => sum + one.samples, 0);
+  const make = () =>
+    [
+      object.advice && el("p", {}, el("strong", { text: `${object.advice}.` })),
+      el("p", {
+        class: "note",
+        text: `At 0x${object.address.toString(16)}, ${length}${owner}, counted: ${object.counting}. Samples by operation: ${operations}.`,
+      }),
+      blamedList(object.stacks, total, { of: (one) => one.samples, show: (value) => plural(value, "sample") }),
+    ]
+      .flat(Infinity)
+      .filter(Boolean);
+  return fold(
+    el("span", {}, el("strong", { text: object.label }), ` · ${percent(object.cpu_fraction)} of the CPU time`),
+    make,
+    open,
+    { class: "card" },
+  );
+}
+
+/** What else holds threads up in the same way. */
+function elsewhere(parts) {
+  const words = {
+    object_mutex: "objects' own locks",
+    header: "the rest of those objects' headers",
+    interpreter: "the interpreter's own data",
+    dict_keys: "keys of dicts",
+    content: "objects behind their headers",
+    memory: "other memory",
+  };
+  const told = Object.entries(words).filter(([key]) => parts[key] >= WORTH_A_WORD);
+  if (told.length === 0) return null;
+  return el("p", {
+    class: "note",
+    text: `Other atomic operations, in % of the CPU time, whether shared or not: ${told.map(([key, name]) => `${name} ${percent(parts[key])}`).join("; ")}.`,
+  });
+}

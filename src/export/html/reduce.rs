@@ -1,0 +1,147 @@
+//! Makes a row of the timeline shorter than can be told apart by looking at it. Called by [`super::lanes`].
+//!
+//! What is long stays as it is. What is short is put together with its short neighbours, with how much of what is in
+//! it. So the picture of a whole recording stays the same, and only who zooms in far sees that something was merged.
+
+use rustc_hash::FxHashMap;
+
+/// A stretch of time, in nanoseconds since the recording began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub start: u64,
+    pub end: u64,
+    /// What it shows: two stretches that differ in it look different.
+    pub what: u32,
+    /// More about it.
+    pub stack: u32,
+    /// If it is several, put together: how many, and for how long what.
+    pub merged: Option<Merged>,
+}
+
+/// Several stretches as one. What the one says is what most of them say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Merged {
+    pub count: u64,
+    /// By `what`; the sum is less than the stretch if there were gaps in it.
+    pub ns: Vec<(u32, u64)>,
+}
+
+/// What was done to a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reduction {
+    /// Stretches that were put together; those shorter than this, in nanoseconds.
+    pub merged: u64,
+    pub shorter_than: u64,
+}
+
+/// A row of at most `most` stretches. They are in the order of time and do not overlap.
+pub(super) fn reduce(row: Vec<Stretch>, most: usize) -> (Vec<Stretch>, Reduction) {
+    if row.len() <= most {
+        return (row, Reduction::default());
+    }
+    let end = row.last().map_or(0, |last| last.end);
+    let length = end - row.first().map_or(0, |first| first.start);
+    // Each period has one merged stretch, and there is one more where a long one begins or ends.
+    let mut period = (length / most.max(1) as u64).max(1);
+    loop {
+        let reduced = merge(&row, period);
+        if reduced.len() <= most || period > end {
+            let merged = reduced.iter().filter_map(|stretch| Some(stretch.merged.as_ref()?.count)).sum();
+            return (reduced, Reduction { merged, shorter_than: period });
+        }
+        period = period * 3 / 2 + 1;
+    }
+}
+
+fn merge(row: &[Stretch], period: u64) -> Vec<Stretch> {
+    let mut out = Vec::new();
+    let mut short: Vec<&Stretch> = Vec::new();
+    for stretch in row {
+        let is_long = stretch.end - stretch.start >= period;
+        let far = short.first().is_some_and(|first| first.start / period != stretch.start / period);
+        if is_long || far {
+            out.extend(one(&short));
+            short.clear();
+        }
+        if is_long {
+            out.push(stretch.clone());
+        } else {
+            short.push(stretch);
+        }
+    }
+    out.extend(one(&short));
+    out
+}
+
+fn one(short: &[&Stretch]) -> Option<Stretch> {
+    let (first, last) = (*short.first()?, *short.last()?);
+    if short.len() == 1 {
+        return Some(first.clone());
+    }
+    let mut by_what: FxHashMap<u32, u64> = FxHashMap::default();
+    for stretch in short {
+        *by_what.entry(stretch.what).or_default() += stretch.end - stretch.start;
+    }
+    let mut ns: Vec<(u32, u64)> = by_what.into_iter().collect();
+    ns.sort_unstable_by_key(|&(what, ns)| (std::cmp::Reverse(ns), what));
+    let most = ns[0].0;
+    let longest =
+        short.iter().filter(|stretch| stretch.what == most).max_by_key(|stretch| stretch.end - stretch.start);
+    let stack = longest.map_or(0, |stretch| stretch.stack);
+    let merged = Some(Merged { count: short.len() as u64, ns });
+    Some(Stretch { start: first.start, end: last.end, what: most, stack, merged })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stretch(start: u64, end: u64, what: u32) -> Stretch {
+        Stretch { start, end, what, stack: what * 10, merged: None }
+    }
+
+    fn time_by_what(row: &[Stretch]) -> FxHashMap<u32, u64> {
+        let mut sums = FxHashMap::default();
+        for stretch in row {
+            match &stretch.merged {
+                None => *sums.entry(stretch.what).or_default() += stretch.end - stretch.start,
+                Some(merged) => merged.ns.iter().for_each(|&(what, ns)| *sums.entry(what).or_default() += ns),
+            }
+        }
+        sums
+    }
+
+    #[test]
+    fn what_is_few_stays_and_what_is_long_stays() {
+        let row = vec![stretch(0, 10, 1), stretch(10, 1000, 2), stretch(1000, 1001, 1), stretch(1001, 1003, 3)];
+        assert_eq!(reduce(row.clone(), 4), (row.clone(), Reduction::default()));
+        let (reduced, reduction) = reduce(row, 3);
+        assert_eq!(reduced[..2], [stretch(0, 10, 1), stretch(10, 1000, 2)]);
+        let merged = Some(Merged { count: 2, ns: vec![(3, 2), (1, 1)] });
+        assert_eq!(reduced[2], Stretch { start: 1000, end: 1003, what: 3, stack: 30, merged });
+        assert_eq!(reduction.merged, 2);
+    }
+
+    proptest! {
+        #[test]
+        fn no_time_is_lost_and_the_row_is_short(
+            parts in prop::collection::vec((0u64..50, 1u64..2000, 0u32..4), 1..400),
+            most in 1usize..50,
+        ) {
+            let mut at = 0;
+            let row: Vec<Stretch> = parts.iter().map(|&(gap, length, what)| {
+                let start = at + gap;
+                at = start + length;
+                stretch(start, at, what)
+            }).collect();
+            let (reduced, reduction) = reduce(row.clone(), most);
+            prop_assert!(reduced.len() <= most.max(1), "{} for {most}", reduced.len());
+            prop_assert_eq!(time_by_what(&row), time_by_what(&reduced));
+            prop_assert!(reduced.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            let kept = reduced.iter().filter(|stretch| stretch.merged.is_none()).count() as u64;
+            prop_assert_eq!(kept + reduction.merged, row.len() as u64);
+        }
+    }
+}
