@@ -157,7 +157,8 @@ impl ThreadWriter<'_, '_> {
                 cpu = 0;
             }
             let mut from = span.start;
-            let next = self.origin.0 + span.start.since(self.origin).div_ceil(interval) * interval;
+            let ticks = span.start.since(self.origin).div_ceil(interval);
+            let next = self.origin.0.saturating_add(ticks.saturating_mul(interval));
             for at in (next..span.end.0).step_by(interval as usize).map(Nanos) {
                 cpu += if span.state.on_cpu() { at.since(from) } else { 0 };
                 let stack = self.stack(&span);

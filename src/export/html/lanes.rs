@@ -147,7 +147,9 @@ impl Lane {
         let mut last = 0;
         for stretch in row {
             // Both ends are rounded, so that what meets still does.
-            let (start, end) = (micros(stretch.start), micros(stretch.end));
+            // What a damaged recording says need not be in order.
+            let start = micros(stretch.start).max(last);
+            let end = micros(stretch.end).max(start);
             if start == end {
                 continue;
             }
@@ -188,7 +190,8 @@ fn waiters(points: &[(Nanos, u32)], origin: Nanos, end: Nanos, most: usize) -> V
     let mut kept: Vec<(u64, u32)> = Vec::new();
     let mut before = 0;
     for &(at, count) in points {
-        let at = micros(at.since(origin)) / period * period;
+        let latest = kept.last().map_or(0, |point| point.0);
+        let at = (micros(at.since(origin)) / period * period).max(latest);
         match kept.last_mut() {
             // Of several at one moment the last counts, of several in a period the greatest.
             Some(last) if last.0 == at => last.1 = if period == 1 { count } else { last.1.max(count) },
@@ -206,7 +209,7 @@ fn waiters(points: &[(Nanos, u32)], origin: Nanos, end: Nanos, most: usize) -> V
 }
 
 fn micros(ns: u64) -> u64 {
-    (ns + 500) / 1000
+    ns.saturating_add(500) / 1000
 }
 
 #[cfg(test)]
