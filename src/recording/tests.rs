@@ -211,8 +211,7 @@ fn loaded(bytes: &[u8], timeline: bool) -> Profile {
 
 /// The profile of a session that was not recorded.
 fn direct(table: Interner, events: &[Event], info: SessionInfo) -> Profile {
-    let mut profile = Profile::default();
-    profile.stacks = table;
+    let mut profile = Profile { stacks: table, ..Profile::default() };
     profile.keep_timeline();
     events.iter().for_each(|event| profile.push(event));
     profile.session =
