@@ -103,6 +103,10 @@ pub struct Collector {
 /// How often records are taken out of the kernel, in nanoseconds.
 const DRAIN_EVERY: u64 = 25_000_000;
 
+/// How often threads that wait for each other are looked for, in nanoseconds, and for which part of the time at most.
+const DEADLOCKS_EVERY: u64 = 2_000_000_000;
+const DEADLOCKS_PART: u64 = 100;
+
 /// A process under observation.
 struct Observed {
     pid: Pid,
@@ -123,6 +127,8 @@ struct Session<'a> {
     totals: crate::sampler::Stats,
     /// CPU time gilscope had used when the recording started, in nanoseconds.
     cpu_before: u64,
+    /// When to look for threads that wait for each other, if somebody is watching.
+    deadlocks_at: Nanos,
 }
 
 /// Makes ready what is to look.
@@ -176,6 +182,7 @@ pub fn record(
         kernel,
         totals: crate::sampler::Stats::default(),
         cpu_before: 0,
+        deadlocks_at: Nanos(0),
     };
     if options.timeline {
         session.profile.keep_timeline();
@@ -352,15 +359,29 @@ impl Session<'_> {
                     let of = |info: &ThreadInfo| processes[info.process.0 as usize].pid == observed.pid;
                     threads.iter().rposition(|info| info.tid == tid && of(info)).map(|index| ThreadId(index as u32))
                 };
-                let stuck = circle.into_iter().filter_map(|stuck| Some((id(stuck.tid)?, stuck.waits_for.into())));
-                self.events.push(Event::Deadlock { at, threads: stuck.collect() });
+                let stuck = circle.into_iter().map(|stuck| Some((id(stuck.tid)?, stuck.waits_for.into())));
+                // None if one of them has not been told of yet.
+                let Some(threads) = stuck.collect::<Option<Vec<(ThreadId, Arc<str>)>>>() else { continue };
+                // One that is there stays for ever.
+                let is_it = |known: &Vec<(ThreadId, Arc<str>)>| {
+                    known.iter().map(|stuck| stuck.0).eq(threads.iter().map(|stuck| stuck.0))
+                };
+                if !self.profile.deadlocks.iter().any(is_it) {
+                    self.events.push(Event::Deadlock { at, threads });
+                }
             }
         }
+        self.take_in();
+        let took = now().since(at);
+        self.deadlocks_at = Nanos(at.0 + DEADLOCKS_EVERY.max(DEADLOCKS_PART * took));
     }
 
     /// Lets the observer look.
     fn show(&mut self, at: Nanos, observer: &mut dyn Observer) -> ControlFlow<()> {
         let mut under_way = Vec::new();
+        if observer.needs_under_way(at) && at >= self.deadlocks_at {
+            self.find_deadlocks();
+        }
         if observer.needs_under_way(at)
             && let Some(kernel) = &mut self.kernel
         {

@@ -123,11 +123,11 @@ pub fn run(args: &TopArgs) -> Result<u8> {
         }
         End::Duration | End::Signal | End::Observer | End::Unwritable => feed.end(None, Ending::Quit),
     }
-    if let Some(screen) = live.screen.take() {
+    let closed = live.screen.take().map_or(Ok(()), |screen| {
         wait(&screen, &screen_is_open, &mut signals, &feed);
-        close(screen)?;
-    }
-    if !batch {
+        close(screen)
+    });
+    if !batch && closed.is_ok() {
         let report = Report::of(&profile, args.blame);
         stdout().lock().write_all(summary(&report, bold(colors, stdout().is_terminal())).as_bytes())?;
     }
@@ -138,7 +138,7 @@ pub fn run(args: &TopArgs) -> Result<u8> {
         }
         let _ = writeln!(stderr(), "the output of the program is in {}", log.display());
     }
-    Ok(0)
+    closed.map(|()| 0)
 }
 
 /// Tells the other side that nobody looks any more.

@@ -520,6 +520,20 @@ pub struct Elsewhere {
     pub unknown: f64,
 }
 
+impl Elsewhere {
+    /// All but what is not known, in words.
+    pub fn parts(&self) -> [(&'static str, f64); 6] {
+        [
+            ("objects' own locks", self.object_mutex),
+            ("the rest of those objects' headers", self.header),
+            ("the interpreter's own data", self.interpreter),
+            ("keys of dicts", self.dict_keys),
+            ("objects behind their headers", self.content),
+            ("other memory", self.memory),
+        ]
+    }
+}
+
 /// A thread that waits for ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stuck {

@@ -1,10 +1,12 @@
 //! The loop of the screen, in a thread of its own: news in, keys in, drawings out.
 
-use std::io;
+use std::io::{self, IsTerminal, stdin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use crossterm::event::{poll, read};
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::app::{App, Effect, Scene};
 use super::draw::{Canvas, Hits, draw};
@@ -15,6 +17,26 @@ use super::shown::{Past, Shown};
 use super::terminal::Screen;
 use super::theme::Theme;
 use crate::snapshot::Snapshot;
+
+/// Waits until there is something to read, but not longer than this. Returns how long the library is still to wait.
+///
+/// # Errors
+/// The terminal is gone. The library would read nothing from it again and again, and never return.
+fn wait_for_keys(most: Duration) -> io::Result<Duration> {
+    let stdin = stdin();
+    if !stdin.is_terminal() {
+        // Keys come from the controlling terminal then.
+        return Ok(most);
+    }
+    let timeout = Timespec { tv_sec: most.as_secs() as _, tv_nsec: most.subsec_nanos() as _ };
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    // A signal ends the waiting, too: the window may have another size.
+    let _ = rustix::event::poll(&mut fds, Some(&timeout));
+    match fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+        true => Err(io::Error::other("the terminal is gone")),
+        false => Ok(Duration::ZERO),
+    }
+}
 
 /// Everything that the screen remembers.
 struct Loop<'a> {
@@ -51,7 +73,8 @@ impl Loop<'_> {
             if todo == Effect::Quit {
                 return Ok(());
             }
-            let mut more = poll(if todo == Effect::None { GLANCE } else { Default::default() })?;
+            let left = wait_for_keys(if todo == Effect::None { GLANCE } else { Duration::ZERO })?;
+            let mut more = poll(left)?;
             while more {
                 let event = read()?;
                 let scene = Scene { shown: &self.shown, history: &self.history, hits: &self.hits };
@@ -66,7 +89,7 @@ impl Loop<'_> {
                         todo = if todo == Effect::Show { todo } else { left };
                     }
                 }
-                more = poll(Default::default())?;
+                more = poll(Duration::ZERO)?;
             }
             if todo == Effect::Show {
                 self.shown = Shown::new(&self.newest, &self.past, self.app.range, self.app.blame);

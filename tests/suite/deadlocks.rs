@@ -68,6 +68,15 @@ fn recorded(pid: i32) {
     assert!(message.contains("waits for threading.RLock (") && message.contains("of taker-1"), "{message}");
 }
 
+/// And so does the live view, while it goes on.
+#[test]
+fn the_live_view_says_so() {
+    let target = Python::usual().start("deadlock.py", &["rlocks"]);
+    let pid = target.pid().to_string();
+    let done = run(gilscope(["top", "-b", "-n", "8", "--interval", "0.5", "--pid", &pid]));
+    assert!(done.ok().contains("Deadlock: 3 threads wait for each other"), "{}", done.stdout);
+}
+
 fn join(python: &Python) {
     let target = python.start("deadlock.py", &["join"]);
     let dump = dump(target.pid());

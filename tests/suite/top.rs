@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -37,6 +38,24 @@ for number in range(4):
     threading.Thread(target=work, name='worker-%d' % number, daemon=True).start()
 print('READY')
 time.sleep(100)";
+
+/// Runs its arguments in a terminal, closes that when something has been printed, and says what becomes of them.
+const CLOSES: &str = "
+import os, pty, sys, time
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+os.read(terminal, 1)
+time.sleep(0.5)
+os.close(terminal)
+until = time.monotonic() + 20
+while time.monotonic() < until:
+    if os.waitpid(pid, os.WNOHANG)[0]:
+        print('ENDED')
+        sys.exit()
+    time.sleep(0.05)
+os.kill(pid, 9)
+print('GOES ON')";
 
 const SIZE: (u16, u16) = (30, 120);
 
@@ -224,6 +243,15 @@ fn signals_give_the_terminal_back() {
         top.end();
     }
     assert!(target.is_running());
+}
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let target = convoy();
+    let mut command = Command::new("python3");
+    command.args(["-c", CLOSES, GILSCOPE, "top", "--mode", "memory", "--pid", &target.pid().to_string()]);
+    command.env("TERM", "xterm-256color").stdin(Stdio::null());
+    assert!(run(command).ok().contains("ENDED"));
 }
 
 #[test]

@@ -99,22 +99,10 @@ fn details(object: &CountedObject, text: &mut Text) {
     }
 }
 
-/// What else holds threads up in the same way.
+/// What else takes time in the same way.
 fn elsewhere(refcounts: &Refcounts, text: &mut Text) {
-    let elsewhere = &refcounts.elsewhere;
-    let parts = [
-        ("objects' own locks", elsewhere.object_mutex),
-        ("the rest of those objects' headers", elsewhere.header),
-        ("the interpreter's own data", elsewhere.interpreter),
-        ("keys of dicts", elsewhere.dict_keys),
-        ("objects behind their headers", elsewhere.content),
-        ("other memory", elsewhere.memory),
-    ];
-    let parts: Vec<String> = parts
-        .iter()
-        .filter(|(_, part)| *part >= WORTH_A_TABLE)
-        .map(|(name, part)| format!("{name} {}", percent(*part)))
-        .collect();
+    let parts = refcounts.elsewhere.parts().into_iter().filter(|(_, part)| *part >= WORTH_A_TABLE);
+    let parts: Vec<String> = parts.map(|(name, part)| format!("{name} {}", percent(part))).collect();
     if !parts.is_empty() {
         text.heading("Other atomic operations, in % of the CPU time, whether shared or not");
         text.line(wrap(&parts.join("; "), "  ", WIDTH));

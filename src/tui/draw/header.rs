@@ -16,8 +16,10 @@ use crate::report::text::units::{cut, percent, wrap};
 
 /// A sentence or two with the numbers that matter most.
 pub fn verdict(shown: &Shown) -> String {
-    let lines: Vec<String> =
-        headlines(&shown.report).iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    // Nothing else matters then.
+    let stuck = (!shown.report.deadlocks.is_empty())
+        .then(|| crate::report::verdict(&shown.report).trim_end_matches('.').to_owned());
+    let lines: Vec<String> = stuck.into_iter().chain(headlines(&shown.report)).collect();
     match lines.is_empty() {
         true => "Nothing has been seen of its threads yet".to_owned(),
         false => lines.join(". "),

@@ -27,15 +27,14 @@ pub fn table(shown: &Shown) -> Table {
     let refcounts = &shown.report.refcounts;
     let mut notes = Vec::new();
     if !refcounts.objects.is_empty() {
+        let parts = refcounts.elsewhere.parts().into_iter().filter(|(_, part)| *part > 0.0);
+        let parts: Vec<String> = parts.map(|(name, part)| format!("{name} {}", percent(part))).collect();
         notes.push(format!(
-            "{} of the CPU time (+/- {}, estimated from {} samples); besides: objects' own locks {}, the interpreter's \
-             own data {}, other memory that threads share {}",
+            "{} of the CPU time (+/- {}, estimated from {} samples); other atomic operations: {}",
             percent(refcounts.cpu_fraction),
             percent(refcounts.margin),
             refcounts.samples,
-            percent(refcounts.elsewhere.object_mutex),
-            percent(refcounts.elsewhere.interpreter),
-            percent(refcounts.elsewhere.memory),
+            if parts.is_empty() { "none".to_owned() } else { parts.join(", ") },
         ));
     }
     let empty = match &refcounts.unavailable {
