@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use crate::cli::{ExportArgs, ViewArgs};
 use crate::export::{self, Format, Summary, Unit, View};
 use crate::filter::Filter;
-use crate::output::{Kind, Output};
+use crate::output::{Kind, Output, say};
 use crate::profile::Profile;
 use crate::recording;
 use crate::report::text::WIDTH;
@@ -51,9 +51,9 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
         let filter = session.filter.map(|filter| format!("only a part of it: {filter}"));
         let notes = session.degraded.iter().map(|note| format!("note: {note}"));
         for line in filter.into_iter().chain(notes).chain(amount) {
-            eprintln!("{}", wrap(&line, "  ", WIDTH));
+            say(wrap(&line, "  ", WIDTH));
         }
-        eprintln!("written to {}", path.display());
+        say(format_args!("written to {}", path.display()));
     }
     Ok(0)
 }

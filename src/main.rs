@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gilscope: {error:#}");
+            gilscope::output::say(format_args!("gilscope: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -36,7 +36,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Report(args) => print(&gilscope::report_command::run(args)?),
         Command::Diff(args) => {
             let written = gilscope::diff_command::run(args)?;
-            eprintln!("written to {}", written.display());
+            gilscope::output::say(format_args!("written to {}", written.display()));
             Ok(0)
         }
         Command::Doctor(args) => {

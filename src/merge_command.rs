@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::cli::MergeArgs;
-use crate::output::{Kind, Output};
+use crate::output::{Kind, Output, say};
 use crate::recording::merge;
 use crate::report::text::WIDTH;
 use crate::report::text::units::wrap;
@@ -18,8 +18,8 @@ pub fn run(args: &MergeArgs) -> Result<u8> {
     }
     let (path, session) = merge(&args.files, Output::create(&args.output)?)?;
     for note in &session.degraded {
-        eprintln!("{}", wrap(&format!("note: {note}"), "  ", WIDTH));
+        say(wrap(&format!("note: {note}"), "  ", WIDTH));
     }
-    eprintln!("written to {}", path.display());
+    say(format_args!("written to {}", path.display()));
     Ok(0)
 }

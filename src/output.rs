@@ -11,6 +11,11 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::export::Format;
 
+/// Prints a line to standard error. Nobody may be there to read it any more, and that must not be the end.
+pub fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// What a file can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

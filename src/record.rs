@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::cli::{self, RecordArgs};
 use crate::export::{self, Format, Summary};
 use crate::export_command;
-use crate::output::{Kind, Output};
+use crate::output::{Kind, Output, say};
 use crate::profile::{Mode, Profile};
 use crate::recording::{Origin, Recorder};
 use crate::report::Report;
@@ -84,7 +84,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         Ok(_) => None,
         // The program goes on, whatever has become of the recording.
         Err(error) if child.is_some() => {
-            eprintln!("gilscope: {error:#}");
+            say(format_args!("gilscope: {error:#}"));
             Some(1)
         }
         Err(error) => return Err(error),
@@ -97,7 +97,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
             }
             _ => "waiting for the program to end (Ctrl-C again: do not wait)",
         };
-        eprintln!("{how}");
+        say(how);
     }
     let code = wait(&mut child, &mut signals)?;
     Ok(written.unwrap_or(code))

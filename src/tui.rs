@@ -38,6 +38,7 @@ use self::app::App;
 use self::feed::{Ending, Feed, Live};
 use self::theme::Theme;
 use crate::cli::{TopArgs, stopping};
+use crate::output::say;
 use crate::profile::Profile;
 use crate::record::raise_descriptor_limit;
 use crate::report::Report;
@@ -111,7 +112,7 @@ pub fn run(args: &TopArgs) -> Result<u8> {
             let shown = live.screen.take().map(close).transpose();
             if let Some((mut child, log)) = launched {
                 child.signal(Signal::SIGTERM);
-                eprintln!("the output of the program is in {}", log.display());
+                say(format_args!("the output of the program is in {}", log.display()));
             }
             return Err(error.into()).and_then(|()| shown.map(|_| 0));
         }
