@@ -181,7 +181,7 @@ fn describe(target: &Target, sampler: &Sampler, stacks: &Interner) -> Dump {
 }
 
 fn describe_thread(thread: &Thread, stacks: &Interner) -> ThreadDump {
-    let stack = if thread.loss.is_some() { StackId::EMPTY } else { thread.stack };
+    let stack = if thread.loss.is_some() { StackId::EMPTY } else { thread.shown };
     let frame = |id| {
         let frame = stacks.get_frame(id);
         FrameDump {

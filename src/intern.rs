@@ -105,6 +105,12 @@ impl Interner {
         })
     }
 
+    /// A frame that is not of the program, but says something about the stack: `text` is in brackets.
+    pub fn pseudo_frame(&mut self, text: &str) -> FrameId {
+        let (function, file) = (self.string(text), self.string(""));
+        self.frame(Frame { function, name: function, file, line: 0, first_line: 0 })
+    }
+
     /// The stack that is `caller` with `frame` called from it.
     pub fn push(&mut self, caller: StackId, frame: FrameId) -> StackId {
         *self.by_stack.entry((caller, frame)).or_insert_with(|| {

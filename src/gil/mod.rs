@@ -4,6 +4,7 @@
 //! What happened at it is told by [`analysis`]; all other modules here are its parts.
 
 pub mod analysis;
+pub mod collections;
 #[cfg(test)]
 mod analysis_tests;
 mod exact;

@@ -23,14 +23,14 @@ const ZERO: u64 = 120;
 const TLBC_SHIFT: u32 = 48;
 
 /// `struct target`.
-pub type Target = [u64; 49];
+pub type Target = [u64; 52];
 /// `struct tstates`.
 pub type TStates = [u64; 4 * MAX_TSTATES + 1];
 /// `struct thread`.
 pub type Thread = [u64; 25];
 
 /// `struct target` for a process whose interpreter is not known yet: its threads are observed without stacks.
-pub const BLANK: Target = [0; 49];
+pub const BLANK: Target = [0; 52];
 
 /// `struct target` for a process, with the address ranges of the interpreter's code and the addresses of its GILs.
 pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) -> Target {
@@ -81,7 +81,9 @@ pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) 
         code.filename,
         code.line_table,
         code.first_line,
-        layout.interp_collecting.unwrap_or(NONE),
+        layout.gc.collecting,
+        u64::from(layout.gc.in_runtime),
+        layout.gc.world_stopped.unwrap_or(NONE),
     ];
     for (index, pair) in numbers.chunks(2).enumerate() {
         words[GILS + MAX_GILS + index] = pair[0] & NONE | pair.get(1).unwrap_or(&0) << 32;
@@ -152,8 +154,10 @@ pub mod flag {
     pub const OPEN: u8 = 64;
     /// Of a sample: runs code that is neither the interpreter's nor the C library's.
     pub const NATIVE: u8 = 128;
-    /// Of a time in the parking lot: the interpreter was collecting garbage.
+    /// Of a time off the CPU: the interpreter was collecting garbage. Unless the thread was parked, it was this one that did.
     pub const COLLECTING: u8 = 128;
+    /// Of a sample: the thread was collecting garbage.
+    pub const COLLECTS: u8 = 16;
 }
 
 /// `enum off_kind`.

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 
 use super::abi::code_key;
 use crate::event::Nanos;
-use crate::intern::{Frame, FrameId, Interner, StackId};
+use crate::intern::{Interner, StackId};
 use crate::sampler::code::CodeCache;
 use crate::sampler::frames::RawFrame;
 use crate::target::layout::Layout;
@@ -95,7 +95,7 @@ impl Stacks {
             let mut whole = true;
             let mut resolved = StackId::EMPTY;
             if stack.truncated {
-                let frame = pseudo(names, TRUNCATED);
+                let frame = names.pseudo_frame(TRUNCATED);
                 resolved = names.push(resolved, frame);
             }
             for (raw, &key) in stack.frames.iter().zip(&stack.keys).rev() {
@@ -103,7 +103,7 @@ impl Stacks {
                 let frame = is_there.then(|| codes.frame(memory, layout, raw, names)).flatten();
                 let frame = frame.unwrap_or_else(|| {
                     whole = false;
-                    pseudo(names, GONE)
+                    names.pseudo_frame(GONE)
                 });
                 resolved = names.push(resolved, frame);
             }
@@ -129,8 +129,3 @@ impl Stacks {
     }
 }
 
-/// A frame that is none.
-fn pseudo(names: &mut Interner, text: &str) -> FrameId {
-    let (function, file) = (names.string(text), names.string(""));
-    names.frame(Frame { function, name: function, file, line: 0, first_line: 0 })
-}

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 use super::abi::{self, OffKind, Record, flag};
 use super::stacks::Stacks;
 use crate::event::{Event, GilGlimpse, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake};
+use crate::gil::collections::Collections;
 use crate::intern::StackId;
 use crate::sampler::Process;
 use crate::sampler::accesses::{self, Accesses, Eyes};
@@ -46,6 +47,7 @@ pub struct Traced {
     by_tstate: FxHashMap<u64, ThreadId>,
     gils: Gils,
     locks: KnownLocks,
+    collections: Collections,
     accesses: Accesses,
     seeds: FxHashMap<Tid, Seed>,
     /// What threads off the CPU were last found to do.
@@ -79,6 +81,7 @@ impl Traced {
             by_tstate: FxHashMap::default(),
             gils: Gils::default(),
             locks: KnownLocks::new(process.id, process.runtime),
+            collections: Collections::default(),
             accesses: Accesses::new(process.pid, process.id, process.runtime),
             seeds: FxHashMap::default(),
             under_way: FxHashMap::default(),
@@ -238,7 +241,13 @@ impl Traced {
             stack: self.stacks.get(off.waker_stack, off.woken_at).unwrap_or(StackId::EMPTY),
             switches: has(flag::WAKER_GIL).then_some(off.waker_switches),
         });
-        let gil = self.gils.get(off.gil).filter(|_| has(flag::HAS_GIL)).map(|gil| GilGlimpse {
+        let gil = self.gils.get(off.gil).filter(|_| has(flag::HAS_GIL));
+        // A parked thread is one that is held up by the collection.
+        if (held || has(flag::COLLECTING) || gil.is_none()) && off.kind != OffKind::Parked {
+            let collecting = has(flag::COLLECTING);
+            stack = stack.map(|stack| self.collections.stack(gil, thread, stack, collecting, sink.stacks));
+        }
+        let gil = gil.map(|gil| GilGlimpse {
             gil,
             holder: has(flag::LOCKED).then(|| self.by_tstate.get(&off.holder).copied()).flatten(),
             locked: has(flag::LOCKED),
@@ -286,7 +295,11 @@ impl Traced {
         };
         let gil = self.gils.get(sample.gil).filter(|_| has(flag::HAS_GIL));
         let (at, periods) = (sample.at, 1);
-        let stack = self.stacks.get(sample.stack, sample.at);
+        let mut stack = self.stacks.get(sample.stack, sample.at);
+        if has(flag::HELD) || gil.is_none() {
+            let collecting = has(flag::COLLECTS);
+            stack = stack.map(|stack| self.collections.stack(gil, thread, stack, collecting, sink.stacks));
+        }
         sink.events.push(match stack {
             Some(stack) => Event::Sample { at, periods, thread, state, stack, gil },
             None => Event::Lost { at, periods, thread, state, gil, loss: Loss::Unreadable },

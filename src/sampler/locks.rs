@@ -38,11 +38,10 @@ pub struct At {
 }
 
 impl At {
-    /// A thread of the interpreter at `interp` that sleeps at a futex now.
-    pub fn of(memory: &impl Memory, layout: &Layout, interp: u64, futex: &Futex, now: Nanos) -> At {
+    /// A thread that sleeps at a futex now, of an interpreter that is `collecting` garbage or not.
+    pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex, now: Nanos, collecting: bool) -> At {
         let (how, address) = How::of(memory, layout, futex);
-        let collecting = |offset: u64| memory.i32(interp.wrapping_add(offset)).is_ok_and(|flag| flag == 1);
-        At { how, address, now, collecting: layout.interp_collecting.is_some_and(collecting) }
+        At { how, address, now, collecting }
     }
 }
 

@@ -39,6 +39,7 @@ use self::stack::{Reading, Scratch};
 use self::thread::{Progress, Slot, Thread, Turn};
 use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
 use crate::gil::Gil;
+use crate::gil::collections::Collections;
 use crate::target::layout::Layout;
 use crate::target::locks::{Lock, in_critical_section, owner};
 use crate::target::memory::{Live, ReadError};
@@ -89,6 +90,7 @@ pub struct Sampler {
     naming: Naming,
     process: ProcessId,
     gils: Gils,
+    collections: Collections,
     /// None as long as nobody wants to know which locks threads wait for.
     locks: Option<KnownLocks>,
     /// None as long as nobody wants to know what memory threads are held up by.
@@ -130,6 +132,7 @@ impl Sampler {
             naming: Naming::default(),
             process: process.id,
             gils: Gils::default(),
+            collections: Collections::default(),
             locks: None,
             accesses: None,
             register_samples: Vec::new(),
@@ -361,6 +364,14 @@ impl Sampler {
                 thread.classify(|index| interpreters[index].gil, layout);
             }
         }
+        let Sampler { registry, gils, collections, .. } = self;
+        let gil = |thread: &Thread| gils.get(thread.gil(&registry.interpreters)?);
+        for thread in &mut registry.threads {
+            thread.shown = match thread.collects(&registry.interpreters, collections) {
+                Some(now) => collections.stack(gil(thread), thread.id, thread.stack, now, sink.stacks),
+                None => thread.stack,
+            };
+        }
         self.find_locks(now, sink);
         let Sampler { registry, gils, .. } = self;
         let interpreters = &registry.interpreters;
@@ -369,7 +380,7 @@ impl Sampler {
             let gil = thread.gil(interpreters).and_then(|addr| gils.get(addr));
             sink.events.push(match thread.loss {
                 Some(loss) => Event::Lost { at: now, periods, thread: id, state, gil, loss },
-                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.stack, gil },
+                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.shown, gil },
             });
         }
         Ok(())
@@ -388,7 +399,7 @@ impl Sampler {
         clock.drain(register_samples);
         for sample in register_samples.drain(..) {
             let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == sample.tid) else { continue };
-            let at = accesses::At { at: sample.at, thread: thread.id, stack: thread.stack };
+            let at = accesses::At { at: sample.at, thread: thread.id, stack: thread.shown };
             accesses.sample(Eyes { memory, layout, registry }, at, sample.registers.as_ref(), sink);
         }
         accesses.name(Eyes { memory, layout, registry }, now, sink);
@@ -404,9 +415,9 @@ impl Sampler {
             }
             let asleep = thread.state() == ThreadState::Blocked(Syscall::FUTEX) && thread.loss.is_none();
             let futex = asleep.then(|| thread.os.futex()).flatten();
-            let interp = thread.slots.first().map(|slot| registry.interpreters[slot.interpreter].addr);
-            let waits = futex.zip(interp).and_then(|(futex, interp)| {
-                let at = At::of(memory, layout, interp, &futex, now);
+            let interpreter = thread.slots.first().map(|slot| &registry.interpreters[slot.interpreter]);
+            let waits = futex.zip(interpreter).and_then(|(futex, interpreter)| {
+                let at = At::of(memory, layout, &futex, now, interpreter.collecting);
                 let state = locks.wait(memory, layout, registry, &at, thread.stack, sink)?;
                 Some((state, at.address))
             });
@@ -423,7 +434,7 @@ impl Sampler {
                 None => slot.attached && in_critical_section(memory, layout, slot.reader.tstate(), address),
             };
             if let Some(holder) = registry.threads.iter().find(|thread| thread.slots.iter().any(holds)) {
-                sink.events.push(Event::LockHeld { at: now, lock, thread: holder.id, stack: holder.stack });
+                sink.events.push(Event::LockHeld { at: now, lock, thread: holder.id, stack: holder.shown });
             }
         }
         locks.name(memory, layout, registry, now, sink);

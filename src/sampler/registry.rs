@@ -59,6 +59,10 @@ pub struct Interpreter {
     pub gil: Gil,
     /// The GIL one tick earlier.
     pub gil_before: Gil,
+    /// Garbage is being collected.
+    pub collecting: bool,
+    /// All threads but one are stopped (free-threaded builds).
+    pub world_stopped: bool,
 }
 
 /// A thread state met in a scan.
@@ -94,6 +98,10 @@ pub struct Registry {
     buffer: Vec<u8>,
     arrived: Vec<bool>,
 }
+
+/// What is read of each interpreter at every tick: its links, its GIL, whether it collects garbage, and whether it has
+/// stopped all threads.
+const SPANS: usize = 4;
 
 /// The stretch of an interpreter that holds its links.
 fn links(layout: &Layout) -> (u64, usize) {
@@ -146,6 +154,10 @@ impl Registry {
         for interpreter in &self.interpreters {
             self.spans.push(Span { addr: interpreter.addr.wrapping_add(first), len });
             self.spans.push(Span { addr: interpreter.gil.addr, len: layout.gil.len });
+            self.spans.push(Span { addr: layout.gc.collecting_at(self.runtime, interpreter.addr), len: 4 });
+            // Where there is no such flag, something else is read for it.
+            let stopped = layout.gc.world_stopped.unwrap_or(first);
+            self.spans.push(Span { addr: interpreter.addr.wrapping_add(stopped), len: 1 });
         }
         self.buffer.resize(self.spans.iter().map(|span| span.len).sum(), 0);
         memory.read_spans(&self.spans, &mut self.buffer, &mut self.arrived)?;
@@ -156,16 +168,20 @@ impl Registry {
         let mut at = 8;
         for (index, interpreter) in self.interpreters.iter_mut().enumerate() {
             let bytes = &self.buffer[at..at + len];
-            changed |= !self.arrived[1 + 2 * index]
+            let arrived = &self.arrived[1 + SPANS * index..][..SPANS];
+            changed |= !arrived[0]
                 || u64_at(bytes, layout.interp_next - first) != interpreter.next
                 || u64_at(bytes, layout.interp_threads - first) != interpreter.threads;
             at += len;
             interpreter.gil_before = interpreter.gil;
-            if self.arrived[2 + 2 * index] {
+            if arrived[1] {
                 let bytes = &self.buffer[at..at + layout.gil.len];
                 interpreter.gil = Gil::decode(&layout.gil, interpreter.gil.addr, bytes);
             }
             at += layout.gil.len;
+            interpreter.collecting = arrived[2] && self.buffer[at..at + 4] == 1i32.to_ne_bytes();
+            interpreter.world_stopped = arrived[3] && layout.gc.world_stopped.is_some() && self.buffer[at + 4] != 0;
+            at += 5;
         }
         let due = changed || self.rescan_at.is_some_and(|at| at <= now);
         if due {
@@ -332,5 +348,7 @@ fn read_interpreter(
         threads: u64_at(bytes, layout.interp_threads - first),
         gil: Gil::read(memory, &layout.gil, gil),
         gil_before: Gil::default(),
+        collecting: false,
+        world_stopped: false,
     })
 }

@@ -8,6 +8,7 @@ use super::registry::Interpreter;
 use super::stack::StackReader;
 use crate::event::{Loss, Nanos, Syscall, ThreadId, ThreadState};
 use crate::gil::Gil;
+use crate::gil::collections::Collections;
 use crate::intern::{Interner, StackId};
 use crate::target::layout::Layout;
 use crate::target::memory::Memory;
@@ -215,6 +216,8 @@ pub struct Thread {
     pub stopped: bool,
     /// The stack it was last seen with.
     pub stack: StackId,
+    /// The same, with a frame for the garbage collection that it makes.
+    pub shown: StackId,
     /// The stack has changed in this tick.
     moved: bool,
     /// Why there is no stack, if there is none.
@@ -246,6 +249,7 @@ impl Thread {
             waits: None,
             stopped: false,
             stack: StackId::EMPTY,
+            shown: StackId::EMPTY,
             moved: true,
             loss: None,
             pace: Pace::default(),
@@ -260,6 +264,18 @@ impl Thread {
     pub fn add(&mut self, slot: Slot) {
         self.slots.push(slot);
         self.sched = None;
+    }
+
+    /// Whether its interpreter is collecting garbage while it holds the GIL or, where there is none, it is this one that does.
+    /// None if it neither holds a GIL nor is attached without.
+    pub fn collects(&self, interpreters: &[Interpreter], collections: &Collections) -> Option<bool> {
+        let held = self.slots.iter().find(|slot| slot.holds_gil && self.state().holds_gil());
+        if let Some(slot) = held {
+            return Some(interpreters[slot.interpreter].collecting);
+        }
+        let interpreter = &interpreters[self.slots.first()?.interpreter];
+        let collects = interpreter.collecting && (interpreter.world_stopped || collections.is_collector(self.id));
+        (self.state() == ThreadState::Running).then_some(collects)
     }
 
     /// `threading.get_ident()`.

@@ -216,6 +216,25 @@ pub enum GilPlace {
     Interpreter(u64),
 }
 
+/// The garbage collector: `struct _gc_runtime_state`.
+#[derive(Clone, Copy, Debug)]
+pub struct GcLayout {
+    /// Part of `_PyRuntime` (3.8), not of the interpreter.
+    pub in_runtime: bool,
+    /// `collecting`, int: 1 while garbage is being collected. An offset in the runtime or the interpreter.
+    pub collecting: u64,
+    /// `PyInterpreterState.stoptheworld.world_stopped`, bool (free-threaded builds): all other threads stand still.
+    pub world_stopped: Option<u64>,
+}
+
+impl GcLayout {
+    /// The address of `collecting` for an interpreter.
+    pub fn collecting_at(&self, runtime: u64, interp: u64) -> u64 {
+        let base = if self.in_runtime { runtime } else { interp };
+        base.wrapping_add(self.collecting)
+    }
+}
+
 /// All offsets of one target.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
@@ -233,8 +252,8 @@ pub struct Layout {
     pub interp_threads: u64,
     /// `sys.modules`.
     pub interp_modules: u64,
-    /// `gc.collecting`, int: 1 while garbage is being collected (3.13 and later).
-    pub interp_collecting: Option<u64>,
+    /// What tells that garbage is being collected.
+    pub gc: GcLayout,
     /// Where the GIL is.
     pub gil_place: GilPlace,
     /// What it looks like.
@@ -350,7 +369,11 @@ impl Layout {
             interp_id: by([16, 24, 24, 48, 8]),
             interp_threads: by([8, 8, 8, 16, 72]),
             interp_modules: by([56, 856, 856, 888, 944]),
-            interp_collecting: None,
+            gc: GcLayout {
+                in_runtime: minor == 8,
+                collecting: by([544, 816, 816, 848, 312]),
+                world_stopped: None,
+            },
             gil_place: match minor {
                 12 => GilPlace::Interpreter(384),
                 _ => GilPlace::Runtime(by([1152, 352, 352, 360, 0])),
@@ -475,7 +498,11 @@ impl Layout {
             interp_id: d.interp_id,
             interp_threads: d.interp_threads_head,
             interp_modules: d.interp_modules,
-            interp_collecting: Some(d.interp_gc + d.gc_collecting),
+            gc: GcLayout {
+                in_runtime: false,
+                collecting: d.interp_gc + d.gc_collecting,
+                world_stopped: free_threaded.then_some([10746, 10850, 10802][usize::from(minor - 13)]),
+            },
             gil_place: GilPlace::Interpreter(d.interp_ceval_gil),
             gil,
             thread,

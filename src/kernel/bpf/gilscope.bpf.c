@@ -87,6 +87,9 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 #define MAX_TEXTS 8
 #define MAX_INTERPRETERS 8
 #define MAX_LISTED 128
+// A GIL's `cond`, `mutex`, `switch_cond`, of glibc: a condition variable has 48 bytes, a mutex 40.
+#define COND_LEN 48
+#define SWITCH_COND_AFTER_COND 88
 // An offset of a field that this version does not have.
 #define NONE 0xffffffff
 // The part of a GIL that is read: up to its switch_number.
@@ -122,7 +125,10 @@ struct target {
     u32 frame_previous, frame_code, frame_instr, frame_owner, frame_tlbc, frame_len;
     u32 instr_shift;        // 32 where the instruction is an int, else 0
     u32 code_name, code_filename, code_line_table, code_first_line;
-    u32 interp_collecting;
+    u32 gc_collecting, gc_in_runtime, world_stopped;
+    // Kept by collects(): who was last seen to collect garbage, in which interpreter, and has let go of the GIL meanwhile.
+    u32 collector, collector_away, unused;
+    u64 collector_in;
 };
 
 // The thread states of a thread, in the order they were entered.
@@ -154,8 +160,10 @@ enum flag {
     OPEN = 64,      // off the CPU since before it was observed
     NATIVE = 128,   // runs code that is neither the interpreter's nor the C library's
 };
-// Of times in the parking lot: the interpreter is collecting garbage.
+// Of times off the CPU: the interpreter is collecting garbage. Unless the thread is parked, it is this one that does.
 #define COLLECTING 128
+// Of samples: the thread is collecting garbage.
+#define COLLECTS 16
 // Of samples: where threads have no GIL, and of a thread that ran its own code, not the kernel's.
 #define ATTACHED 2
 #define IN_USER 8
@@ -226,6 +234,7 @@ struct scratch {
     struct tstates found;
     struct thread thread;
     u64 has_news;
+    u64 holds_in;           // the interpreter whose GIL the thread holds
     struct stack_record stack;
 };
 
@@ -627,11 +636,58 @@ static __always_inline u8 look_at_gil(struct target *t, struct scratch *s, struc
         off->holder = gil_holder(t, s);
         if (states) {
             for (int i = 0; i < MAX_TSTATES; i++)
-                if (i < states->count && states->tstate[i] == off->holder)
+                if (i < states->count && states->tstate[i] == off->holder) {
                     flags |= HELD;
+                    s->holds_in = states->interp[i];
+                }
         }
     }
     return flags;
+}
+
+static __always_inline bool is_collecting(struct target *t, u64 interp)
+{
+    return read_u32((t->gc_in_runtime ? t->runtime : interp) + t->gc_collecting) == 1;
+}
+
+// Whether the current thread collects garbage. It does if it holds the GIL meanwhile, unless another does and has let go of
+// the GIL in a finalizer or callback. Where there is no GIL, it is the one thread that is attached while all are stopped,
+// until the collection is over. `flags` are those of look_at_gil().
+static __always_inline bool collects(struct target *t, struct scratch *s, struct tstates *states, u8 flags, u32 tid)
+{
+    if (flags & HELD) {
+        bool collecting = is_collecting(t, s->holds_in);
+        if (collecting && t->collector_away && t->collector != tid && t->collector_in == s->holds_in)
+            return false;
+        t->collector = collecting ? tid : 0;
+        t->collector_away = 0;
+        t->collector_in = s->holds_in;
+        return collecting;
+    }
+    if (flags & HAS_GIL || !states || t->world_stopped == NONE)
+        return false;
+    u64 interp = states->interp[0];
+    if (!is_collecting(t, interp)) {
+        if (t->collector == tid)
+            t->collector = 0;
+        return false;
+    }
+    if (read_u32(interp + t->world_stopped) & 0xff && read_u32(states->tstate[0] + t->ts_state) == 1)
+        t->collector = tid;
+    return t->collector == tid;
+}
+
+// The current thread leaves the CPU without the GIL. One that was asked to let go of it waits until another has it, at
+// `switch_cond`: if the interpreter is collecting then, it is this thread that does.
+static __always_inline void leaves_collection(struct target *t, struct tstates *states, u64 gil, u64 futex, u32 tid)
+{
+    u64 switch_cond = gil + t->gil_cond + SWITCH_COND_AFTER_COND;
+    bool was_asked = gil && futex >= switch_cond && futex < switch_cond + COND_LEN && !t->collector_away;
+    if (!states || !(was_asked || t->collector == tid) || !is_collecting(t, states->interp[0]))
+        return;
+    t->collector = tid;
+    t->collector_away = 1;
+    t->collector_in = states->interp[0];
 }
 
 // What a thread waits for that sleeps at a futex of its own stack: mirrors `struct wait_entry` (Python/parking_lot.c, 3.13
@@ -691,9 +747,10 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
     u8 flags = look_at_gil(t, s, states, waits_for, off);
     if (waits_for && flags & HAS_GIL)
         kind = OFF_GIL_WAIT;
-    if (kind == OFF_PARKED && states && t->interp_collecting != NONE &&
-        read_u32(states->interp[0] + t->interp_collecting) == 1)
+    if (kind == OFF_PARKED ? states && is_collecting(t, states->interp[0]) : collects(t, s, states, flags, tid))
         flags |= COLLECTING;
+    if (flags & HAS_GIL && !(flags & HELD))
+        leaves_collection(t, states, waits_for, off->lock, tid);
     off->header.flags = flags;
     off->header.off_kind = kind;
     off->stack = take_stack(t, s, states, tgid, tid);
@@ -848,6 +905,8 @@ int on_cpu_clock(struct clock_tick *ctx)
     if (!(flags & HAS_GIL) && states && t->ts_state != NONE &&
         read_u32(states->tstate[0] + t->ts_state) == 1)
         flags |= ATTACHED;
+    if (collects(t, s, states, flags, tid))
+        flags |= COLLECTS;
     struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
     flags |= NATIVE;
     for (int i = 0; i < MAX_TEXTS; i++)
