@@ -243,7 +243,8 @@ pub enum Event {
         /// What is known of it.
         info: Arc<LockInfo>,
     },
-    /// A thread held a lock at a tick at which others waited for it (memory mode). Comes before their samples.
+    /// A thread held a lock while others waited for it: in memory mode at a tick, before their samples; in kernel mode when a
+    /// wait was over that nobody had ended, or was still going on.
     LockHeld {
         /// When.
         at: Nanos,
@@ -545,6 +546,9 @@ pub struct LockInfo {
 }
 
 impl LockInfo {
+    /// The name of a pause that is made to collect garbage.
+    pub const COLLECTION: &str = "garbage collection";
+
     /// What to call it: `list (app.inventory)`.
     pub fn label(&self) -> String {
         let kind = match self.kind {

@@ -79,6 +79,13 @@ impl Snapshot {
             alive.for_each(|info| info.end = info.end.max(at));
         }
         under_way.iter().for_each(|off| snapshot.goes_on(off));
+        // Waits for the GIL are cut into pieces of the switch interval, and told of one by one. Those for locks can be long.
+        for off in under_way {
+            if let ThreadState::LockWait(id) = off.state {
+                let waiter = Blame { thread: off.thread, stack: off.stack, ns: off.end.since(off.start) };
+                snapshot.waits_still(id, waiter, profile.locks.holder(id, off.end));
+            }
+        }
         snapshot
     }
 
@@ -91,14 +98,11 @@ impl Snapshot {
             let holder = off.gil.and_then(|gil| gil.holder);
             *now = Some(Now { state, stack, since: Some(start), holder });
         }
-        // Waits for the GIL are cut into pieces of the switch interval, and told of one by one. Those for locks can be long.
-        if let ThreadState::LockWait(id) = state {
-            self.waits_still(id, Blame { thread, stack, ns });
-        }
     }
 
-    /// A thread waits for a lock, and has for some time. Who holds it comes out only in the end.
-    fn waits_still(&mut self, id: LockId, waiter: Blame) {
+    /// A thread waits for a lock, and has for some time. Few locks tell who holds them; of the others that comes out only in
+    /// the end.
+    fn waits_still(&mut self, id: LockId, waiter: Blame, holder: Option<ThreadId>) {
         let at = match self.locks.iter().position(|lock| lock.id == id) {
             Some(at) => at,
             None => {
@@ -112,23 +116,21 @@ impl Snapshot {
         lock.waits.total_ns += waiter.ns;
         lock.waits.max_ns = lock.waits.max_ns.max(waiter.ns);
         lock.parks += 1;
-        lock.unknown_ns += waiter.ns;
-        let known =
-            lock.by_waiter.iter_mut().find(|blame| (blame.thread, blame.stack) == (waiter.thread, waiter.stack));
-        match known {
-            Some(blame) => blame.ns += waiter.ns,
-            None => lock.by_waiter.push(waiter),
-        }
-        let share = match lock.threads.iter_mut().find(|share| share.thread == waiter.thread) {
-            Some(share) => share,
-            None => {
-                lock.threads.push(LockShare { thread: waiter.thread, waits: Default::default(), caused_ns: 0 });
-                lock.threads.last_mut().expect("it was just added")
-            }
-        };
+        add(&mut lock.by_waiter, waiter);
+        let share = share(&mut lock.threads, waiter.thread);
         share.waits.count += 1;
         share.waits.total_ns += waiter.ns;
         share.waits.max_ns = share.waits.max_ns.max(waiter.ns);
+        match holder {
+            Some(thread) => {
+                let now = self.now.get(thread.0 as usize).copied().flatten();
+                let stack = now.map_or(StackId::EMPTY, |now| now.stack);
+                lock.caused_ns += waiter.ns;
+                add(&mut lock.by_holder, Blame { thread, stack, ns: waiter.ns });
+                self::share(&mut lock.threads, thread).caused_ns += waiter.ns;
+            }
+            None => lock.unknown_ns += waiter.ns,
+        }
     }
 
     /// What it amounts to.
@@ -140,4 +142,20 @@ impl Snapshot {
     pub fn seconds(&self) -> f64 {
         self.profile.session.end.since(self.profile.session.start) as f64 / 1e9
     }
+}
+
+fn add(all: &mut Vec<Blame>, blame: Blame) {
+    match all.iter_mut().find(|known| (known.thread, known.stack) == (blame.thread, blame.stack)) {
+        Some(known) => known.ns += blame.ns,
+        None => all.push(blame),
+    }
+}
+
+/// The part of a thread in what happened at a lock.
+fn share(shares: &mut Vec<LockShare>, thread: ThreadId) -> &mut LockShare {
+    let at = shares.iter().position(|share| share.thread == thread).unwrap_or_else(|| {
+        shares.push(LockShare { thread, waits: Default::default(), caused_ns: 0 });
+        shares.len() - 1
+    });
+    &mut shares[at]
 }

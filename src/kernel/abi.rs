@@ -23,14 +23,14 @@ const ZERO: u64 = 120;
 const TLBC_SHIFT: u32 = 48;
 
 /// `struct target`.
-pub type Target = [u64; 52];
+pub type Target = [u64; 53];
 /// `struct tstates`.
 pub type TStates = [u64; 4 * MAX_TSTATES + 1];
 /// `struct thread`.
 pub type Thread = [u64; 25];
 
 /// `struct target` for a process whose interpreter is not known yet: its threads are observed without stacks.
-pub const BLANK: Target = [0; 52];
+pub const BLANK: Target = [0; 53];
 
 /// `struct target` for a process, with the address ranges of the interpreter's code and the addresses of its GILs.
 pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) -> Target {
@@ -203,6 +203,9 @@ const RECORD_STACK: u64 = 1;
 const RECORD_OFF: u64 = 2;
 const RECORD_SAMPLE: u64 = 3;
 const RECORD_EXIT: u64 = 4;
+const RECORD_RESUME: u64 = 5;
+/// Words of a stack that are sent.
+const STACK_WORDS: usize = 64;
 
 /// `struct off_record`: one time off the CPU.
 #[derive(Clone, Copy, Debug)]
@@ -281,6 +284,15 @@ pub enum Record {
         /// Its account.
         account: Account,
     },
+    /// A thread let the others go on that it had stopped.
+    Resume {
+        /// Which.
+        tid: Tid,
+        /// When.
+        at: Nanos,
+        /// Words of its stack, innermost first.
+        words: Vec<u64>,
+    },
 }
 
 /// Decodes a record and the process that it is of; `None` for bytes that are none.
@@ -313,6 +325,10 @@ pub fn decode(bytes: &[u8]) -> Option<(u32, Record)> {
         RECORD_EXIT => {
             let at = Nanos(word(bytes, 2)?);
             Record::Exit { tid, account: account(at, |index| word(bytes, 3 + index))? }
+        }
+        RECORD_RESUME => {
+            let words = (0..STACK_WORDS).map(|index| word(bytes, 3 + index)).collect::<Option<_>>()?;
+            Record::Resume { tid, at: Nanos(word(bytes, 2)?), words }
         }
         _ => return None,
     };

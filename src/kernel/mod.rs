@@ -181,7 +181,7 @@ impl Kernel {
             self.lost = lost;
         }
         let mut gone = Vec::new();
-        let Kernel { observed, targets, tstates, forget, .. } = self;
+        let Kernel { observed, targets, tstates, threads, forget, .. } = self;
         for (&pid, observed) in observed {
             let Some(observed) = observed else { continue };
             match observed.traced.refresh(now, sink) {
@@ -189,7 +189,7 @@ impl Kernel {
                 Ok(None) => {}
                 Err(_) => gone.push(pid),
             }
-            observed.traced.look(now, sink, forget);
+            observed.traced.look(now, &peek(threads), sink, forget);
         }
         for key in self.forget.drain(..) {
             let _ = self.known_stacks.remove(&key);
@@ -200,32 +200,18 @@ impl Kernel {
     /// What threads that are off the CPU have been doing up to now. The accounts of all threads come as events.
     pub fn under_way(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<OffCpu> {
         let Kernel { observed, threads, forget, .. } = self;
-        let mut found = Vec::new();
-        for Observed { traced, .. } in observed.values_mut().flatten() {
-            let tids: Vec<Tid> = traced.threads().collect();
-            let states: Vec<_> =
-                tids.into_iter().filter_map(|tid| Some((tid, threads.get(&(tid as u32), 0).ok()?))).collect();
-            // Stacks that come and go are looked up with their records; what has not moved since has its name.
-            states.iter().for_each(|(_, state)| traced.touch(state, now));
-            traced.look(now, sink, forget);
-            found.extend(states.iter().filter_map(|(tid, state)| traced.under_way(*tid, state, now, sink)));
-        }
-        found
+        let peek = peek(threads);
+        let all = observed.values_mut().flatten();
+        all.flat_map(|observed| observed.traced.all_under_way(now, &peek, sink, forget)).collect()
     }
 
     /// Stops observing a process, and says what its threads were doing up to now.
     pub fn finish(&mut self, pid: Pid, now: Nanos, sink: &mut Sink<'_>) {
         let _ = self.targets.remove(&(pid as u32));
         let Some(Some(Observed { mut traced, .. })) = self.observed.remove(&pid) else { return };
-        let tids: Vec<Tid> = traced.threads().collect();
-        let states: Vec<_> =
-            tids.into_iter().filter_map(|tid| Some((tid, self.threads.get(&(tid as u32), 0).ok()?))).collect();
-        states.iter().for_each(|(_, state)| traced.touch(state, now));
-        traced.look(now, sink, &mut self.forget);
-        traced.finish(sink);
-        for (tid, state) in &states {
-            traced.close(*tid, state, now, sink);
-            let _ = self.threads.remove(&(*tid as u32));
+        let tids = traced.finish(now, &peek(&self.threads), sink, &mut self.forget);
+        for tid in tids {
+            let _ = self.threads.remove(&(tid as u32));
         }
     }
 
@@ -239,6 +225,11 @@ impl std::fmt::Debug for Kernel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kernel").field("observed", &self.observed).finish_non_exhaustive()
     }
+}
+
+/// What the kernel has of a thread.
+fn peek(threads: &HashMap<MapData, u32, abi::Thread>) -> impl Fn(Tid) -> Option<abi::Thread> {
+    |tid| threads.get(&(tid as u32), 0).ok()
 }
 
 const BPF_NOEXIST: u64 = 1;

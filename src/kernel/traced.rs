@@ -5,21 +5,24 @@ use rustc_hash::FxHashMap;
 
 use super::abi::{self, OffKind, Record, flag};
 use super::stacks::Stacks;
-use crate::event::{Event, GilGlimpse, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake};
+use crate::event::{Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake};
 use crate::gil::collections::Collections;
 use crate::intern::StackId;
 use crate::sampler::Process;
 use crate::sampler::accesses::{self, Accesses, Eyes};
 use crate::sampler::gils::Gils;
-use crate::sampler::locks::{At, KnownLocks};
+use crate::sampler::locks::{self, At, KnownLocks};
 use crate::sampler::naming::Naming;
 use crate::sampler::registry::{Registry, Sink};
 use crate::target::layout::Layout;
 use crate::target::locks::How;
 use crate::target::memory::{Live, ReadError};
+use crate::target::pauses::Reasons;
 
 /// The registers that a function leaves as they were (x86_64 System V): rbx, rbp, r12 to r15.
 const KEPT: [usize; 6] = [3, 5, 12, 13, 14, 15];
+/// Threads that are let go on by one thread within so long were stopped together, in nanoseconds.
+const SAME_PAUSE: u64 = 1_000_000;
 /// How often lists of threads are walked although nothing seems to have changed, in nanoseconds.
 const SCAN_EVERY: u64 = 250_000_000;
 
@@ -31,6 +34,9 @@ pub struct Seed {
     /// Its stack.
     pub stack: StackId,
 }
+
+/// What the kernel has of a thread at this moment.
+pub type Peek<'a> = &'a dyn Fn(Tid) -> Option<abi::Thread>;
 
 /// A process under observation.
 #[derive(Debug)]
@@ -48,6 +54,9 @@ pub struct Traced {
     gils: Gils,
     locks: KnownLocks,
     collections: Collections,
+    reasons: Reasons,
+    /// Who last let all threads go on, when, and why they had been stopped.
+    resumed: Option<(Tid, Nanos, Option<&'static str>)>,
     accesses: Accesses,
     seeds: FxHashMap<Tid, Seed>,
     /// What threads off the CPU were last found to do.
@@ -82,6 +91,8 @@ impl Traced {
             gils: Gils::default(),
             locks: KnownLocks::new(process.id, process.runtime),
             collections: Collections::default(),
+            reasons: Reasons::default(),
+            resumed: None,
             accesses: Accesses::new(process.pid, process.id, process.runtime),
             seeds: FxHashMap::default(),
             under_way: FxHashMap::default(),
@@ -93,11 +104,6 @@ impl Traced {
     /// Its structure offsets.
     pub fn layout(&self) -> &Layout {
         &self.layout
-    }
-
-    /// Threads that are known, by tid.
-    pub fn threads(&self) -> impl Iterator<Item = Tid> + '_ {
-        self.threads.keys().copied()
     }
 
     /// What a thread was doing when observation began.
@@ -147,7 +153,7 @@ impl Traced {
     }
 
     /// Turns the records since the last look into events. Stacks that the kernel has to send again come into `forget`.
-    pub fn look(&mut self, now: Nanos, sink: &mut Sink<'_>, forget: &mut Vec<u64>) {
+    pub fn look(&mut self, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>, forget: &mut Vec<u64>) {
         let mut records = std::mem::take(&mut self.records);
         for record in &records {
             match record {
@@ -162,9 +168,12 @@ impl Traced {
         self.stacks.look(&self.memory, &self.layout, now, sink.stacks, forget);
         for record in records.drain(..) {
             match record {
-                Record::Off(off) => self.off(&off, sink),
+                Record::Off(off) => self.off(&off, now, peek, sink),
                 Record::Sample(sample) => self.sample(&sample, sink),
                 Record::Exit { tid, account } => self.exit(tid, account, sink),
+                Record::Resume { tid, at, words } => {
+                    self.resumed = Some((tid, at, self.reasons.of(self.memory.0, &words)));
+                }
                 Record::Stack { .. } => {}
             }
         }
@@ -184,15 +193,47 @@ impl Traced {
         thread
     }
 
-    fn off(&mut self, off: &abi::Off, sink: &mut Sink<'_>) {
+    fn off(&mut self, off: &abi::Off, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>) {
         let event = self.off_cpu(off, sink);
+        self.find_holder(off, &event, now, peek, sink);
         self.seeds.remove(&off.tid);
         self.under_way.remove(&off.tid);
         sink.events.push(Event::OffCpu(event));
     }
 
-    /// What a thread that is off the CPU has been doing up to now; none if it is on it. Its account comes as an event.
-    pub fn under_way(&mut self, tid: Tid, state: &abi::Thread, now: Nanos, sink: &mut Sink<'_>) -> Option<OffCpu> {
+    /// What threads that are off the CPU have been doing up to now. The accounts of all threads come as events.
+    pub fn all_under_way(
+        &mut self,
+        now: Nanos,
+        peek: Peek<'_>,
+        sink: &mut Sink<'_>,
+        forget: &mut Vec<u64>,
+    ) -> Vec<OffCpu> {
+        let states = self.states(now, peek);
+        // Stacks that come and go are looked up with their records; what has not moved since has its name.
+        self.look(now, peek, sink, forget);
+        states.iter().filter_map(|(tid, state)| self.under_way(*tid, state, now, peek, sink)).collect()
+    }
+
+    /// What the kernel has of all threads. Makes sure that the stacks that they have now can be named at the next look.
+    fn states(&mut self, now: Nanos, peek: Peek<'_>) -> Vec<(Tid, abi::Thread)> {
+        let states: Vec<_> = self.threads.keys().filter_map(|&tid| Some((tid, peek(tid)?))).collect();
+        for (_, state) in &states {
+            if let (Some(off), _) = abi::under_way(state, now) {
+                self.stacks.touch(off.stack, now);
+            }
+        }
+        states
+    }
+
+    fn under_way(
+        &mut self,
+        tid: Tid,
+        state: &abi::Thread,
+        now: Nanos,
+        peek: Peek<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Option<OffCpu> {
         let (off, account) = abi::under_way(state, now);
         let thread = self.thread(tid, now, sink);
         sink.events.push(Event::Account { thread, account });
@@ -210,7 +251,30 @@ impl Traced {
                 event
             }
         };
-        Some(OffCpu { end: now, open: true, wake: None, ..known })
+        let event = OffCpu { end: now, open: true, wake: None, ..known };
+        self.find_holder(&off, &event, now, peek, sink);
+        Some(event)
+    }
+
+    /// Who lets go of a lock while others wait shows. If nobody has ended a wait, the lock may tell who has it `now`: the same
+    /// as when the wait ended, if that is not longer ago than it took.
+    fn find_holder(&self, off: &abi::Off, event: &OffCpu, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>) {
+        let ThreadState::LockWait(lock) = event.state else { return };
+        let long_ago = now.since(event.end) > event.end.since(event.start);
+        let ended = long_ago || event.wake.is_some_and(|wake| wake.by.is_some());
+        let Some(info) = self.locks.info(off.lock).filter(|_| !ended) else { return };
+        if let Some(holder) = locks::holder(&self.memory, &self.layout, &self.registry, info, off.lock)
+            && holder.id != event.thread
+        {
+            // It may have been off the CPU all the time, which shows only when it is back.
+            let holds = peek(holder.os.tid()).and_then(|thread| abi::under_way(&thread, now).0);
+            let stack = holds.and_then(|off| match self.seeds.get(&off.tid) {
+                Some(seed) if off.flags & flag::OPEN != 0 => Some(seed.stack),
+                _ => self.stacks.get(off.stack, off.start),
+            });
+            let stack = stack.unwrap_or(StackId::EMPTY);
+            sink.events.push(Event::LockHeld { at: event.end, lock, thread: holder.id, stack });
+        }
     }
 
     fn off_cpu(&mut self, off: &abi::Off, sink: &mut Sink<'_>) -> OffCpu {
@@ -277,8 +341,12 @@ impl Traced {
         if off.syscall != Syscall::FUTEX.0 || off.lock == 0 {
             return None;
         }
-        let collecting = off.flags & flag::COLLECTING != 0;
-        let at = At { how, address: off.lock, now: off.end, collecting };
+        let resumed = self.resumed.filter(|&(by, at, _)| by == off.waker && off.woken_at.since(at) < SAME_PAUSE);
+        let pause = match off.flags & flag::COLLECTING {
+            0 => resumed.and_then(|(_, _, reason)| reason),
+            _ => Some(LockInfo::COLLECTION),
+        };
+        let at = At { how, address: off.lock, now: off.end, pause };
         self.locks.wait(&self.memory, &self.layout, &self.registry, &at, stack?, sink)
     }
 
@@ -330,28 +398,29 @@ impl Traced {
         self.by_tstate.retain(|_, known| *known != thread);
     }
 
-    /// Says what a thread has been doing up to now, and what it is doing still.
-    pub fn close(&mut self, tid: Tid, state: &abi::Thread, now: Nanos, sink: &mut Sink<'_>) {
-        let (off, account) = abi::under_way(state, now);
-        if let Some(off) = off {
-            let mut event = self.off_cpu(&off, sink);
-            event.open = true;
-            sink.events.push(Event::OffCpu(event));
-        }
-        let thread = self.thread(tid, now, sink);
-        sink.events.push(Event::Account { thread, account });
-        sink.events.push(Event::ThreadExited { at: now, thread, cpu_ns: account.on_cpu_ns });
-    }
-
-    /// No more records come.
-    pub fn finish(&mut self, sink: &mut Sink<'_>) {
+    /// No more records come. Says what all threads have been doing up to now, and what they are doing still. Returns who they
+    /// were.
+    pub fn finish(
+        &mut self,
+        now: Nanos,
+        peek: Peek<'_>,
+        sink: &mut Sink<'_>,
+        forget: &mut Vec<u64>,
+    ) -> impl Iterator<Item = Tid> + use<> {
+        let states = self.states(now, peek);
+        self.look(now, peek, sink, forget);
         self.accesses.finish(sink);
-    }
-
-    /// Makes sure that the stack under way of a thread can be named.
-    pub fn touch(&mut self, state: &abi::Thread, now: Nanos) {
-        if let (Some(off), _) = abi::under_way(state, now) {
-            self.stacks.touch(off.stack, now);
+        for &(tid, ref state) in &states {
+            let (off, account) = abi::under_way(state, now);
+            if let Some(off) = off {
+                let event = OffCpu { open: true, ..self.off_cpu(&off, sink) };
+                self.find_holder(&off, &event, now, peek, sink);
+                sink.events.push(Event::OffCpu(event));
+            }
+            let thread = self.thread(tid, now, sink);
+            sink.events.push(Event::Account { thread, account });
+            sink.events.push(Event::ThreadExited { at: now, thread, cpu_ns: account.on_cpu_ns });
         }
+        states.into_iter().map(|(tid, _)| tid)
     }
 }

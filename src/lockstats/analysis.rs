@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::releases::{Owner, Release, Releases};
 use super::summary::{LockShare, LockSummary};
+use super::trend::Trend;
 use crate::contention::by_thread::ByThread;
 use crate::contention::cover::Cover;
 use crate::contention::evidence::Evidence;
@@ -37,6 +38,7 @@ pub struct Locks {
     sampled: ByThread<Option<SampledWait>>,
     /// Samples of threads that spun for a lock that could not be told.
     spun_unknown: u64,
+    pauses: Trend,
     keep: Keep,
     past: Vec<PastWait>,
 }
@@ -65,7 +67,7 @@ struct Lock {
     /// When somebody was last seen to wait, and for how many periods in all (memory mode).
     waited_at: Option<Nanos>,
     waited_for: u64,
-    /// Who was last seen to hold it, when and where (memory mode).
+    /// Who was last seen to hold it, when and where.
     held: Option<(Nanos, ThreadId, StackId)>,
     /// What happened when, if that is kept; its waiters only in the end.
     timeline: Option<Timeline>,
@@ -149,9 +151,14 @@ impl Locks {
         self.spun_unknown
     }
 
-    /// What all locks are, without what happened at them.
+    /// How stops of all threads have changed in the course of time.
+    pub fn pauses(&self) -> &Trend {
+        &self.pauses
+    }
+
+    /// What all locks are, without what happened at them but for stops of all threads.
     pub fn infos_only(&self) -> Locks {
-        Locks { infos: self.infos.clone(), ..Locks::default() }
+        Locks { infos: self.infos.clone(), pauses: self.pauses.clone(), ..Locks::default() }
     }
 
     /// What is known of a lock.
@@ -184,9 +191,16 @@ impl Locks {
         self.sampled_wait(at, u64::from(periods), thread, state.lock(), stack);
     }
 
-    /// A thread held a lock at a tick.
+    /// A thread held a lock while others waited.
     pub fn held(&mut self, at: Nanos, lock: LockId, thread: ThreadId, stack: StackId) {
-        self.locks[lock.0 as usize].held = Some((at, thread, stack));
+        let lock = &mut self.locks[lock.0 as usize];
+        lock.held = Some((at, thread, stack));
+        lock.releases.add(Release { at, by: thread, stack, to: None });
+    }
+
+    /// The thread that was seen to hold a lock at that moment.
+    pub fn holder(&self, lock: LockId, at: Nanos) -> Option<ThreadId> {
+        self.locks[lock.0 as usize].held.filter(|held| held.0 == at).map(|held| held.1)
     }
 
     /// A thread waits for a lock, or not, at a tick. A wait is a run of ticks with one stack.
@@ -260,9 +274,15 @@ impl Locks {
             (ThreadState::Runnable | ThreadState::GilHeldRunnable, _) => *self.ready.of(thread) += end.since(start),
             (_, Some(id)) => {
                 let ready = *self.ready.of(thread);
-                let Locks { locks, keep, past, .. } = self;
-                let from = locks[id.0 as usize].sleep(id, off, ready, keep, past);
+                let Locks { locks, keep, past, pauses, .. } = self;
+                let lock = &mut locks[id.0 as usize];
+                let releases = lock.releases.times;
+                let from = lock.sleep(id, off, ready, keep, past);
                 if keep.counts(thread, stack, Some(id), start) {
+                    if let ThreadState::Paused(_) = state {
+                        pauses.stopped(end, lock.releases.times - releases);
+                        pauses.held_up(end, end.since(from));
+                    }
                     self.undecided.push_back(Segment { lock: id, waiter: thread, part: Part { start: from, end } });
                 }
             }
@@ -312,7 +332,7 @@ impl Lock {
         self.parks += u64::from(counts);
         let wake = off.wake.and_then(|wake| Some((wake, wake.by?)));
         if let Some((wake, by)) = wake {
-            self.releases.add(Release { at: wake.at, by, stack: wake.stack, to: thread, back: end });
+            self.releases.add(Release { at: wake.at, by, stack: wake.stack, to: Some((thread, end)) });
             if let Some(timeline) = &mut self.timeline {
                 timeline.handoffs.push(Handoff { from: by, released: wake.at, to: thread, acquired: end });
             }

@@ -8,6 +8,7 @@
 pub mod analysis;
 mod releases;
 pub mod summary;
+pub mod trend;
 pub mod work;
 
 pub use self::analysis::Locks;

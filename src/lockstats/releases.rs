@@ -16,7 +16,7 @@ const REMEMBERED: usize = 1 << 12;
 /// Threads woken by one thread within so long of each other were woken together.
 const TOGETHER_NS: u64 = 500_000;
 
-/// A thread let go of the lock and woke one that waited.
+/// A thread let go of the lock and woke one that waited; or was seen to hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {
     /// When.
@@ -25,10 +25,14 @@ pub struct Release {
     pub by: ThreadId,
     /// Where.
     pub stack: StackId,
-    /// Who was woken.
-    pub to: ThreadId,
-    /// When that thread was on a CPU again.
-    pub back: Nanos,
+    /// Who was woken, and when that thread was on a CPU again. None: the lock was not let go of.
+    pub to: Option<(ThreadId, Nanos)>,
+}
+
+impl Release {
+    fn woke(&self, thread: ThreadId) -> Option<Nanos> {
+        self.to.filter(|to| to.0 == thread).map(|to| to.1)
+    }
 }
 
 /// Who had the lock for a part of a wait.
@@ -60,9 +64,11 @@ impl Releases {
         let index = self.all.len() - later;
         let before = index.checked_sub(1).map(|before| self.all[before]);
         self.changes += u64::from(before.is_some_and(|before| before.by != release.by));
-        let near = |other: &Release| other.by == release.by && release.at.0.abs_diff(other.at.0) < TOGETHER_NS;
+        let near = |other: &Release| {
+            other.by == release.by && other.to.is_some() && release.at.0.abs_diff(other.at.0) < TOGETHER_NS
+        };
         let together = before.as_ref().is_some_and(near) || self.all.get(index).is_some_and(near);
-        self.times += u64::from(!together);
+        self.times += u64::from(release.to.is_some() && !together);
         self.all.insert(index, release);
         if self.all.len() > REMEMBERED {
             self.all.pop_front();
@@ -71,7 +77,8 @@ impl Releases {
 
     /// Whether a thread has let go of the lock since.
     pub fn released_since(&self, by: ThreadId, since: Nanos) -> bool {
-        self.all.iter().rev().take_while(|release| release.at >= since).any(|release| release.by == by)
+        let mut since = self.all.iter().rev().take_while(|release| release.at >= since);
+        since.any(|release| release.by == by && release.to.is_some())
     }
 
     /// Shares out a part of a wait, without overlaps and in full. All releases up to its end must be there.
@@ -86,7 +93,7 @@ impl Releases {
             let until = release.at.min(wait.end);
             self.held(index, waiter, Part { start: from, end: until }, &mut put);
             from = until;
-            if release.to == waiter && release.back >= wait.end {
+            if release.woke(waiter).is_some_and(|back| back >= wait.end) {
                 put(Owner::Nobody, wait.end.since(from));
                 return;
             }
@@ -103,7 +110,7 @@ impl Releases {
         }
         let before = index.checked_sub(1).map(|before| self.all[before]);
         // It waited itself before it had the lock, if it was woken by the release before.
-        let acquired = before.filter(|before| before.to == release.by).map(|before| before.back.min(release.at));
+        let acquired = before.and_then(|before| before.woke(release.by)).map(|back| back.min(release.at));
         let start = acquired.or(before.map(|before| before.at)).unwrap_or(Nanos(0));
         let middle = start.clamp(part.start, part.end);
         put(Owner::Nobody, middle.since(part.start));
@@ -124,7 +131,7 @@ mod tests {
     fn releases(all: &[(u64, ThreadId, ThreadId, u64)]) -> Releases {
         let mut releases = Releases::default();
         for &(at, by, to, back) in all {
-            releases.add(Release { at: Nanos(at), by, stack: StackId::EMPTY, to, back: Nanos(back) });
+            releases.add(Release { at: Nanos(at), by, stack: StackId::EMPTY, to: Some((to, Nanos(back))) });
         }
         releases
     }
@@ -175,12 +182,26 @@ mod tests {
     }
 
     #[test]
+    fn who_is_seen_to_hold_it_has_since_it_was_let_go_of_last() {
+        let mut hands = releases(&[(10, A, B, 12)]);
+        hands.add(Release { at: Nanos(50), by: B, stack: StackId::EMPTY, to: None });
+        assert_eq!((hands.times, hands.changes), (1, 1));
+        assert!(!hands.released_since(B, Nanos(0)));
+        assert_eq!(split(&hands, C, 0, 50), [(1, 10), (0, 2), (2, 38)]);
+        assert_eq!(split(&hands, C, 20, 60), [(2, 30), (9, 10)], "it may have let go of it since");
+        hands.add(Release { at: Nanos(70), by: B, stack: StackId::EMPTY, to: Some((C, Nanos(71))) });
+        assert_eq!(split(&hands, C, 20, 71), [(2, 30), (2, 20), (0, 1)]);
+        assert_eq!((hands.times, hands.changes), (2, 1));
+    }
+
+    #[test]
     fn releases_are_put_in_order_and_their_number_is_bounded() {
         let mut hands = releases(&[(30, A, B, 31), (10, B, A, 12), (20, A, B, 22)]);
         assert!(hands.all.iter().is_sorted_by_key(|release| release.at));
         assert!(hands.released_since(A, Nanos(30)) && !hands.released_since(B, Nanos(11)));
         for at in 0..2 * REMEMBERED as u64 {
-            hands.add(Release { at: Nanos(100 + at), by: A, stack: StackId::EMPTY, to: B, back: Nanos(100 + at) });
+            let to = Some((B, Nanos(100 + at)));
+            hands.add(Release { at: Nanos(100 + at), by: A, stack: StackId::EMPTY, to });
         }
         assert_eq!(hands.all.len(), REMEMBERED);
     }

@@ -6,11 +6,12 @@ use rustc_hash::FxHashMap;
 
 use super::registry::{Registry, Sink};
 use super::search::{MOST_SEARCHES, Search};
+use super::thread::{Slot, Thread};
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadState};
 use crate::intern::StackId;
 use crate::lockstats::work::work;
 use crate::target::layout::Layout;
-use crate::target::locks::{How, Place, identify, lock_kind};
+use crate::target::locks::{How, Lock, Place, identify, in_critical_section, lock_kind, owner};
 use crate::target::memory::Memory;
 use crate::target::objects::Objects;
 use crate::target::os_thread::Futex;
@@ -21,9 +22,6 @@ const MOST_KNOWN: usize = 1 << 16;
 /// After so long an address is looked at again: the object may have been freed, and another be there.
 const CHECK_AFTER: u64 = 100_000_000;
 
-/// The name of stops of all threads that are made to collect garbage.
-const COLLECTION: &str = "garbage collection";
-
 /// A thread's sleep in `futex`.
 #[derive(Clone, Copy, Debug)]
 pub struct At {
@@ -33,15 +31,15 @@ pub struct At {
     pub address: u64,
     /// When it was seen.
     pub now: Nanos,
-    /// The interpreter was collecting garbage then.
-    pub collecting: bool,
+    /// Why, if the interpreter has stopped all threads.
+    pub pause: Option<&'static str>,
 }
 
 impl At {
     /// A thread that sleeps at a futex now, of an interpreter that is `collecting` garbage or not.
     pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex, now: Nanos, collecting: bool) -> At {
         let (how, address) = How::of(memory, layout, futex);
-        At { how, address, now, collecting }
+        At { how, address, now, pause: collecting.then_some(LockInfo::COLLECTION) }
     }
 }
 
@@ -62,15 +60,15 @@ pub struct KnownLocks {
     process: ProcessId,
     runtime: u64,
     known: FxHashMap<u64, Known>,
-    /// Stops of all threads, for other reasons and for collections: each thread waits at an address of its own.
-    pauses: [Option<LockId>; 2],
+    /// Stops of all threads by their reasons: each thread waits at an address of its own.
+    pauses: FxHashMap<Option<&'static str>, LockId>,
     search: Search,
 }
 
 impl KnownLocks {
     /// None yet.
     pub fn new(process: ProcessId, runtime: u64) -> KnownLocks {
-        KnownLocks { process, runtime, known: FxHashMap::default(), pauses: [None; 2], search: Search::default() }
+        KnownLocks { process, runtime, known: FxHashMap::default(), pauses: FxHashMap::default(), search: Search::default() }
     }
 
     /// What a thread waits for that sleeps in `futex`, not for the GIL; none if that is work, or cannot be told. `stack` is
@@ -107,8 +105,8 @@ impl KnownLocks {
         let state = state(&known.info, waits_for_work)?;
         if known.info.kind == LockKind::Pause {
             let process = self.process;
-            let id = self.pauses[usize::from(at.collecting)].get_or_insert_with(|| {
-                let name = at.collecting.then(|| COLLECTION.into());
+            let id = self.pauses.entry(at.pause).or_insert_with(|| {
+                let name = at.pause.map(Into::into);
                 let info = LockInfo { process, address: 0, kind: LockKind::Pause, type_name: None, name };
                 announce(Arc::new(info), sink)
             });
@@ -189,6 +187,26 @@ impl KnownLocks {
         }
         self.search.want(now);
     }
+}
+
+/// The thread that holds a lock, if that can be told: by the lock itself or, of those of objects, by the thread's critical
+/// sections. `address` is where others wait for it.
+pub fn holder<'a>(
+    memory: &impl Memory,
+    layout: &Layout,
+    registry: &'a Registry,
+    info: &LockInfo,
+    address: u64,
+) -> Option<&'a Thread> {
+    let ident = owner(memory, layout, &Lock::new(info.address, info.kind));
+    let holds = |slot: &Slot| match ident {
+        Some(ident) => slot.ident() == ident,
+        None => in_critical_section(memory, layout, slot.reader.tstate(), address),
+    };
+    if ident.is_none() && info.kind != LockKind::CriticalSection {
+        return None;
+    }
+    registry.threads.iter().find(|thread| thread.slots.iter().any(holds))
 }
 
 /// Gives a lock its id.

@@ -36,12 +36,11 @@ use self::quiet::Reads;
 use self::registers::RegisterClock;
 use self::registry::{Registry, Sink};
 use self::stack::{Reading, Scratch};
-use self::thread::{Progress, Slot, Thread, Turn};
+use self::thread::{Progress, Thread, Turn};
 use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
 use crate::gil::Gil;
 use crate::gil::collections::Collections;
 use crate::target::layout::Layout;
-use crate::target::locks::{Lock, in_critical_section, owner};
 use crate::target::memory::{Live, ReadError};
 use crate::target::os_thread::RunState;
 use crate::target::stop::{StopError, Stopped, Stopper};
@@ -407,7 +406,7 @@ impl Sampler {
 
     /// Finds out for which locks threads wait, and who holds those that tell it.
     fn find_locks(&mut self, now: Nanos, sink: &mut Sink<'_>) {
-        let Sampler { memory, layout, registry, locks: Some(locks), .. } = self else { return };
+        let Sampler { memory, layout, registry, locks: Some(known), .. } = self else { return };
         for index in 0..registry.threads.len() {
             let thread = &registry.threads[index];
             if !thread.fresh {
@@ -418,7 +417,7 @@ impl Sampler {
             let interpreter = thread.slots.first().map(|slot| &registry.interpreters[slot.interpreter]);
             let waits = futex.zip(interpreter).and_then(|(futex, interpreter)| {
                 let at = At::of(memory, layout, &futex, now, interpreter.collecting);
-                let state = locks.wait(memory, layout, registry, &at, thread.stack, sink)?;
+                let state = known.wait(memory, layout, registry, &at, thread.stack, sink)?;
                 Some((state, at.address))
             });
             registry.threads[index].waits = waits;
@@ -427,17 +426,12 @@ impl Sampler {
         for (state, address) in registry.threads.iter().filter_map(|thread| thread.waits) {
             let Some(lock) = state.lock().filter(|lock| !told.contains(lock)) else { continue };
             told.push(lock);
-            let Some(info) = locks.info(address) else { continue };
-            let ident = owner(memory, layout, &Lock::new(info.address, info.kind));
-            let holds = |slot: &Slot| match ident {
-                Some(ident) => slot.ident() == ident,
-                None => slot.attached && in_critical_section(memory, layout, slot.reader.tstate(), address),
-            };
-            if let Some(holder) = registry.threads.iter().find(|thread| thread.slots.iter().any(holds)) {
+            let Some(info) = known.info(address) else { continue };
+            if let Some(holder) = locks::holder(memory, layout, registry, info, address) {
                 sink.events.push(Event::LockHeld { at: now, lock, thread: holder.id, stack: holder.shown });
             }
         }
-        locks.name(memory, layout, registry, now, sink);
+        known.name(memory, layout, registry, now, sink);
     }
 }
 

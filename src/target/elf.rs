@@ -6,7 +6,8 @@ use std::fs::File;
 use std::ops::Range;
 
 use object::elf::{
-    EM_X86_64, FileHeader64, PF_W, PF_X, PT_GNU_EH_FRAME, PT_LOAD, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionType,
+    EM_X86_64, FileHeader64, PF_W, PF_X, PT_GNU_EH_FRAME, PT_LOAD, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, SectionType,
+    Sym64,
 };
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{LittleEndian as LE, ReadCache, ReadRef};
@@ -63,14 +64,7 @@ impl Elf {
     /// # Errors
     /// [`ElfError`] when the file is damaged.
     pub fn symbol(&self, table: Table, names: &[&str]) -> Result<Option<u64>, ElfError> {
-        let kind: SectionType = match table {
-            Table::Dynamic => SHT_DYNSYM,
-            Table::Full => SHT_SYMTAB,
-        };
-        let sections = self.header()?.sections(LE, &self.data)?;
-        let Some(symbols) = sections.iter().find(|section| section.sh_type(LE) == kind) else { return Ok(None) };
-        let strings = sections.section(symbols.link(LE))?.data(LE, &self.data)?;
-        let symbols = symbols.data_as_array::<object::elf::Sym64<LE>, _>(LE, &self.data)?;
+        let Some((symbols, strings)) = self.symbols(table)? else { return Ok(None) };
         // A name is where its text is in the table of strings, possibly as the end of a longer one.
         Ok(names.iter().find_map(|name| {
             let name = [name.as_bytes(), b"\0"].concat();
@@ -80,6 +74,37 @@ impl Elf {
                 .find(|symbol| symbol.st_shndx(LE) != SHN_UNDEF && places.contains(&symbol.st_name(LE)))
                 .map(|symbol| symbol.st_value(LE))
         }))
+    }
+
+    /// A table and the names in it.
+    fn symbols(&self, table: Table) -> Result<Option<(&[Sym64<LE>], &[u8])>, ElfError> {
+        let kind: SectionType = match table {
+            Table::Dynamic => SHT_DYNSYM,
+            Table::Full => SHT_SYMTAB,
+        };
+        let sections = self.header()?.sections(LE, &self.data)?;
+        let Some(symbols) = sections.iter().find(|section| section.sh_type(LE) == kind) else { return Ok(None) };
+        let strings = sections.section(symbols.link(LE))?.data(LE, &self.data)?;
+        Ok(Some((symbols.data_as_array(LE, &self.data)?, strings)))
+    }
+
+    /// The functions whose names mean something, with what they mean: from where to where they are, before loading.
+    ///
+    /// # Errors
+    /// [`ElfError`] when the file is damaged.
+    pub fn functions<T>(
+        &self,
+        table: Table,
+        meaning: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<(Range<u64>, T)>, ElfError> {
+        let Some((symbols, strings)) = self.symbols(table)? else { return Ok(Vec::new()) };
+        let functions = symbols.iter().filter(|symbol| symbol.st_type() == STT_FUNC && symbol.st_size(LE) > 0);
+        let known = functions.filter_map(|symbol| {
+            let name = strings.get(symbol.st_name(LE) as usize..)?;
+            let meaning = meaning(&name[..memchr::memchr(0, name)?])?;
+            Some((symbol.st_value(LE)..symbol.st_value(LE).saturating_add(symbol.st_size(LE)), meaning))
+        });
+        Ok(known.collect())
     }
 
     /// The address, before loading, of a section.
@@ -151,11 +176,12 @@ impl Elf {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::target::maps;
 
-    fn own() -> (Elf, u64) {
+    /// The file of this very process, and what was added to its addresses.
+    pub fn own() -> (Elf, u64) {
         let exe = std::env::current_exe().unwrap();
         let maps = maps::parse(&std::fs::read("/proc/self/maps").unwrap());
         let file = maps::code_files(&maps).into_iter().find(|file| file.path == exe).unwrap();

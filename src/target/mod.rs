@@ -16,6 +16,7 @@ pub mod memory;
 pub mod names;
 pub mod objects;
 pub mod os_thread;
+pub mod pauses;
 pub mod process;
 pub mod stop;
 pub mod variables;

@@ -103,6 +103,9 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 // A thread whose PyThreadState was not found is looked for again after so long, then twice as long, and so on.
 #define SEARCH_AGAIN 1000000ULL
 #define SEARCH_SELDOM 1000000000ULL
+// How much of a stack is sent, in words; and how soon after a pause another is taken to be the same.
+#define STACK_WORDS 64
+#define SAME_PAUSE 100000ULL
 // Where glibc keeps the tid in the descriptor that pthread_self() points to.
 #define PTHREAD_TID 720
 
@@ -129,6 +132,7 @@ struct target {
     // Kept by collects(): who was last seen to collect garbage, in which interpreter, and has let go of the GIL meanwhile.
     u32 collector, collector_away, unused;
     u64 collector_in;
+    u64 resumed_at;         // kept by tell_resume()
 };
 
 // The thread states of a thread, in the order they were entered.
@@ -168,7 +172,7 @@ enum flag {
 #define ATTACHED 2
 #define IN_USER 8
 
-enum record_kind { REC_STACK = 1, REC_OFF, REC_SAMPLE, REC_EXIT };
+enum record_kind { REC_STACK = 1, REC_OFF, REC_SAMPLE, REC_EXIT, REC_RESUME };
 
 struct header {
     u8 kind;
@@ -226,6 +230,13 @@ struct exit_record {
     u64 account[ACCOUNTS];
 };
 
+// A thread lets the others go on that it has stopped: the end of its stack, which tells why.
+struct resume_record {
+    struct header header;
+    u64 at;
+    u64 words[STACK_WORDS];
+};
+
 // What is too large for the stack. Programs that use it run with interrupts off, so one for each CPU is enough.
 struct scratch {
     u64 frame[16];
@@ -235,6 +246,7 @@ struct scratch {
     struct thread thread;
     u64 has_news;
     u64 holds_in;           // the interpreter whose GIL the thread holds
+    struct resume_record resume;
     struct stack_record stack;
 };
 
@@ -843,6 +855,23 @@ int on_switch(u64 *ctx)
     return 0;
 }
 
+// The current thread, `waker`, wakes one that may be stopped by the interpreter: it is parked for its own state then.
+static __always_inline void tell_resume(struct target *t, struct scratch *s, struct off_record *off, u32 tid, u32 waker,
+                                        struct pt_regs *regs, u64 now)
+{
+    if (off->header.off_kind != OFF_PARKED || t->world_stopped == NONE || now - t->resumed_at < SAME_PAUSE)
+        return;
+    struct tstates *states = bpf_map_lookup_elem(&tstates_of, &tid);
+    if (!states || off->lock != states->tstate[0] + t->ts_state)
+        return;
+    t->resumed_at = now;
+    struct resume_record *record = &s->resume;
+    record->header = (struct header){.kind = REC_RESUME, .tid = waker, .tgid = off->header.tgid};
+    record->at = now;
+    if (!bpf_probe_read_user(record->words, sizeof record->words, (void *)regs->sp))
+        send(record, sizeof *record, false);
+}
+
 SEC("tp_btf/sched_waking")
 int on_waking(u64 *ctx)
 {
@@ -867,6 +896,7 @@ int on_waking(u64 *ctx)
         if (regs->orig_ax == SYS_FUTEX && command < 32 && (1u << command) & FUTEX_WAKES) {
             waker = tid_of(current);
             struct thread *own = bpf_map_lookup_elem(&threads, &waker);
+            tell_resume(t, s, off, tid, waker, regs, now);
             u64 gil = gil_at(t, address);
             if (gil && read_gil(t, s, gil)) {
                 has_gil = 1;
