@@ -118,7 +118,8 @@ mod tests {
         for &(thread, functions, collecting) in looks {
             let stack = stack(&mut stacks, functions);
             let stack = collections.stack(gil, thread, stack, collecting, &mut stacks);
-            let frames: Vec<_> = stacks.frames(stack).map(|frame| stacks.text(stacks.get_frame(frame).name)).collect();
+            let frames: Vec<_> =
+                stacks.frames(stack).map(|frame| stacks.text(stacks.get_frame(frame).name)).collect();
             all.push(frames.into_iter().rev().collect::<Vec<_>>().join(" ").replace(FRAME, "GC"));
             let marked = stacks_of_collections(&stacks);
             assert_eq!(marked[stack.index() as usize], all.last().unwrap().contains("GC"));

@@ -4,9 +4,9 @@
 //! What happened at it is told by [`analysis`]; all other modules here are its parts.
 
 pub mod analysis;
-pub mod collections;
 #[cfg(test)]
 mod analysis_tests;
+pub mod collections;
 mod exact;
 mod facts;
 mod holders;

@@ -128,4 +128,3 @@ impl Stacks {
         Some(stack.whole.filter(|whole| whole.0 >= since).map_or(stack.resolved, |whole| whole.1))
     }
 }
-

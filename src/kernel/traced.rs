@@ -5,7 +5,9 @@ use rustc_hash::FxHashMap;
 
 use super::abi::{self, OffKind, Record, flag};
 use super::stacks::Stacks;
-use crate::event::{Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake};
+use crate::event::{
+    Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
+};
 use crate::gil::collections::Collections;
 use crate::intern::StackId;
 use crate::sampler::Process;

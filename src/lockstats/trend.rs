@@ -47,7 +47,8 @@ impl Trend {
 
     fn add(&mut self, at: Nanos, what: Interval) {
         put(&mut self.intervals, at.0 / self.length, what);
-        while let Some(((first, _), (last, _))) = self.intervals.first_key_value().zip(self.intervals.last_key_value())
+        while let Some(((first, _), (last, _))) =
+            self.intervals.first_key_value().zip(self.intervals.last_key_value())
             && last - first >= MOST_INTERVALS
         {
             self.length *= 2;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::model::{BlockedHolder, Finding, Gil, GilThread, Lock, Report, Severity, Stuck};
+use super::model::{Blamed, BlockedHolder, Finding, Gil, GilThread, Lock, LockThread, Report, Severity, Stuck};
 use super::text::units::{duration, label, percent};
 use crate::event::Tid;
 
@@ -24,6 +24,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(report.locks.iter().filter_map(|lock| hot_lock(report, lock)));
     found.extend(report.locks.iter().filter_map(|lock| held_off_cpu(report, lock)));
     found.extend(pauses(report));
+    found.extend(collections(report));
     found.extend(refcounts(report));
     found.extend(records_lost(report));
     // Nothing is worse than threads that never go on, whatever else costs time.
@@ -292,9 +293,53 @@ fn switched_on(report: &Report, gil: &Gil) -> Option<Finding> {
 /// A lock is hot from this much waiting on, in threads that wait for it on average.
 const HOT_WAITERS: f64 = 0.1;
 
+/// A lock is taken for each call of a function if that is where this part of the waiting is done, and caused ...
+const PER_CALL: f64 = 0.8;
+/// ... by at least so many threads, and so often a second (or threads spin for it instead) ...
+const PER_CALL_THREADS: usize = 2;
+const PER_CALL_RATE: f64 = 100.0;
+/// ... each time for a moment, in seconds.
+const PER_CALL_WAIT: f64 = 0.005;
+
+/// The line that holds the lock of an object, or of the interpreter, while others wait for it at the same line: its calls go
+/// one at a time.
+fn per_call<'a>(report: &Report, lock: &'a Lock) -> Option<&'a str> {
+    let leaf = |blamed: &'a Blamed| blamed.stack.first().map(String::as_str);
+    let line = leaf(lock.waiters.first()?)?;
+    let at_line = |all: &'a [Blamed]| -> f64 {
+        all.iter().filter(|blamed| leaf(blamed) == Some(line)).map(|blamed| blamed.seconds).sum()
+    };
+    let causes = |thread: &&LockThread| part(thread.caused_s, lock.caused_s) > (1.0 - PER_CALL) / 2.0;
+    let is_one = !lock.estimated
+        && ["critical_section", "pymutex", "type_lock"].contains(&lock.kind.as_str())
+        && at_line(&lock.waiters) >= PER_CALL * lock.wait.total_s
+        && at_line(&lock.holders) >= PER_CALL * lock.caused_s
+        && lock.caused_s > 0.0
+        && lock.threads.iter().filter(causes).count() >= PER_CALL_THREADS
+        && (part(lock.contended as f64, report.session.duration_s) >= PER_CALL_RATE
+            || lock.spin_s > lock.wait.total_s)
+        && lock.wait.mean_s <= PER_CALL_WAIT;
+    is_one.then_some(line)
+}
+
+/// What to do about a lock that is taken for each call.
+fn instead(type_name: Option<&str>) -> &'static str {
+    match type_name {
+        Some("functools._lru_cache_wrapper") => {
+            " A cache of its own for each thread, or a plain dict, needs no turns."
+        }
+        Some("random.Random") => " Give each thread a random.Random() of its own.",
+        Some("list" | "dict" | "set" | "collections.deque" | "collections.Counter" | "collections.defaultdict") => {
+            " Let each thread fill one of its own, and put them together in the end."
+        }
+        _ => "",
+    }
+}
+
 /// Threads wait for one lock most of the time.
 fn hot_lock(report: &Report, lock: &Lock) -> Option<Finding> {
-    let waiters = part(lock.wait.total_s, report.session.duration_s);
+    let cost = lock.wait.total_s + lock.spin_s;
+    let waiters = part(cost, report.session.duration_s);
     if waiters < HOT_WAITERS {
         return None;
     }
@@ -304,16 +349,30 @@ fn hot_lock(report: &Report, lock: &Lock) -> Option<Finding> {
     });
     let waiter = lock.waiters.first().and_then(|waiter| waiter.stack.first());
     let place = waiter.map_or_else(String::new, |at| format!(", most of it in {at}"));
-    let message = format!(
-        "{waiters:.1} threads wait for {} on average: {} waits, {} in all{place}.{holder}",
-        lock.label,
-        lock.wait.count,
-        duration(lock.wait.total_s),
-    );
+    let spun = match lock.spin_s {
+        0.0 => String::new(),
+        spun => format!(", and {} of spinning", duration(spun)),
+    };
+    let waits = format!("{} waits, {} in all{spun}", lock.wait.count, duration(lock.wait.total_s));
+    let (id, message) = match per_call(report, lock) {
+        Some(line) => {
+            let (label, instead) = (&lock.label, instead(lock.type_name.as_deref()));
+            let message = format!(
+                "Calls in {line} go one at a time: each takes the lock of {label}, and {waiters:.1} threads wait for \
+                 it on average ({waits}).{instead}"
+            );
+            ("lock-per-call", message)
+        }
+        None => {
+            let label = &lock.label;
+            let message = format!("{waiters:.1} threads wait for {label} on average: {waits}{place}.{holder}");
+            ("lock-hot", message)
+        }
+    };
     Some(finding(
-        "lock-hot",
+        id,
         severity(waiters),
-        lock.wait.total_s,
+        cost,
         message,
         [
             ("address", json!(lock.address)),
@@ -322,6 +381,7 @@ fn hot_lock(report: &Report, lock: &Lock) -> Option<Finding> {
             ("mean_waiters_threshold", json!(HOT_WAITERS)),
             ("waits", json!(lock.wait.count)),
             ("wait_s", json!(lock.wait.total_s)),
+            ("spin_s", json!(lock.spin_s)),
             ("contended_fraction", json!(lock.contended_fraction)),
         ],
     ))
@@ -394,6 +454,40 @@ fn pauses(report: &Report) -> Option<Finding> {
             ],
         )
     })
+}
+
+/// Collections matter from this part of the time for which the GIL is held, and of the recording.
+const COLLECTING_PART: f64 = 0.1;
+
+/// The GIL is held to collect garbage.
+fn collections(report: &Report) -> Option<Finding> {
+    let collections = &report.collections;
+    let time = part(collections.held_s, report.session.duration_s);
+    if collections.held_fraction < COLLECTING_PART || time < COLLECTING_PART {
+        return None;
+    }
+    let by = collections.by.first();
+    let place =
+        by.and_then(|by| by.stack.first()).map_or_else(String::new, |at| format!(", most of it started in {at}"));
+    let message = format!(
+        "The GIL is held to collect garbage for {}, {} of the time{place}. Others waited {} for it meanwhile. \
+         gc.freeze() after start-up and a higher gc.set_threshold() make it less.",
+        duration(collections.held_s),
+        percent(time),
+        duration(collections.waited_s),
+    );
+    Some(finding(
+        "gil-held-to-collect",
+        severity(time),
+        collections.waited_s,
+        message,
+        [
+            ("held_s", json!(collections.held_s)),
+            ("held_fraction", json!(collections.held_fraction)),
+            ("held_fraction_threshold", json!(COLLECTING_PART)),
+            ("waited_s", json!(collections.waited_s)),
+        ],
+    ))
 }
 
 /// Reference counts matter from this part of the CPU time on.

@@ -4,14 +4,15 @@ use std::cmp::Reverse;
 
 use rustc_hash::FxHashMap;
 
-use crate::contention::Blame;
-use crate::event::{LockKind, Syscall, ThreadState};
+use crate::contention::{Blame, Part};
+use crate::event::{LockInfo, LockKind, Syscall, ThreadState};
 use crate::lockstats::summary::LockSummary;
+use crate::lockstats::trend::Interval;
 use crate::lockstats::work::{Work, work};
 use crate::profile::Profile;
 
 use super::gils::{bars, blamed, wait};
-use super::model::{Blamed, Idle, Lock, LockThread, OffCpuHolder, Pauses, Wait};
+use super::model::{Blamed, Idle, Lock, LockThread, OffCpuHolder, PausedInterval, Pauses, Wait};
 use super::{MOST_BLAMED, fraction, seconds, thread_name};
 
 /// So many locks are told of: programs can have a new one for every call.
@@ -81,8 +82,10 @@ pub(super) fn pauses(profile: &Profile, locks: &[LockSummary]) -> Pauses {
     let of = |kind| locks.iter().filter(move |lock: &&LockSummary| lock.info.kind == kind);
     for lock in of(LockKind::Pause) {
         pauses.count += lock.releases;
-        // A collection is the only reason that has a name.
-        let reason = if lock.info.name.is_some() { "gc" } else { "other" };
+        let reason = match lock.info.name.as_deref() {
+            Some(LockInfo::COLLECTION) => "gc",
+            other => other.unwrap_or("other"),
+        };
         *pauses.reasons.entry(reason.to_owned()).or_default() += lock.releases;
         pauses.requesters.extend(all_blamed(profile, &lock.by_releaser));
         pauses.wait = longer(pauses.wait, wait(lock.waits));
@@ -91,6 +94,15 @@ pub(super) fn pauses(profile: &Profile, locks: &[LockSummary]) -> Pauses {
         pauses.last_to_stop.extend(all_blamed(profile, &lock.by_releaser));
         pauses.time_to_stop = longer(pauses.time_to_stop, wait(lock.waits));
     }
+    let start = profile.session.start;
+    let interval = |(part, interval): (Part, Interval)| PausedInterval {
+        from_s: seconds(part.start.since(start)),
+        to_s: seconds(part.end.min(profile.session.end).since(start)),
+        count: interval.count,
+        total_s: seconds(interval.total_ns),
+        max_s: seconds(interval.max_ns),
+    };
+    pauses.trend = profile.locks.pauses().intervals().into_iter().map(interval).collect();
     pauses
 }
 

@@ -4,6 +4,7 @@
 //! Pure. [`model`] says what a report consists of, `ledger` and `gils` fill it, `findings` judges it, [`verdict()`] sums
 //! it up, and [`text`] prints it. The last three know nothing but the report: a saved one prints like a new one.
 
+mod collections;
 mod findings;
 #[cfg(test)]
 mod fixture;
@@ -58,6 +59,7 @@ impl Report {
             threads,
             locks: locks::locks(profile, locks),
             pauses: locks::pauses(profile, locks),
+            collections: collections::collections(profile, gils),
             deadlocks: deadlocks(profile),
             refcounts: refcounts::refcounts(profile),
             waiting_for_work: locks::waiting_for_work(profile),

@@ -37,6 +37,9 @@ pub struct Report {
     /// Stops of all threads by the interpreter (free-threaded builds), as far as somebody was held up by them.
     #[serde(default)]
     pub pauses: Pauses,
+    /// Garbage collections.
+    #[serde(default)]
+    pub collections: Collections,
     /// Threads that wait for each other in a circle: each for what the next one has, the last for what the first one has.
     #[serde(default)]
     pub deadlocks: Vec<Vec<Stuck>>,
@@ -385,7 +388,7 @@ pub struct LockThread {
 pub struct Pauses {
     /// How often they held somebody up.
     pub count: u64,
-    /// The same by reason: `gc` for a collection, `other`.
+    /// The same by reason: `gc` for a collection, `fork`, `type being changed` ...; `other` if it cannot be told.
     #[serde(default)]
     pub reasons: BTreeMap<String, u64>,
     /// For how long threads were held up.
@@ -398,6 +401,39 @@ pub struct Pauses {
     pub last_to_stop: Vec<Blamed>,
     /// Who stopped the others, where.
     pub requesters: Vec<Blamed>,
+    /// How it changed: intervals of one length, from the first to the last stop (kernel mode).
+    #[serde(default)]
+    pub trend: Vec<PausedInterval>,
+}
+
+/// Stops that ended in some part of the recording.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PausedInterval {
+    /// From when, since the start of the recording.
+    pub from_s: f64,
+    /// Until when.
+    pub to_s: f64,
+    /// How often threads were stopped.
+    pub count: u64,
+    /// For how long that held them up, all together.
+    pub total_s: f64,
+    /// And any one of them at most.
+    pub max_s: f64,
+}
+
+/// Garbage collections: an estimate, from samples of threads on a CPU.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Collections {
+    /// For how long threads made them.
+    pub total_s: f64,
+    /// The part in which the GIL was held for it.
+    pub held_s: f64,
+    /// That part of all the time for which it was held.
+    pub held_fraction: f64,
+    /// For how long others waited for the GIL meanwhile.
+    pub waited_s: f64,
+    /// Who made them, and where they were started. The longest first.
+    pub by: Vec<Blamed>,
 }
 
 /// Reference counts that hold threads up: an estimate, from samples of threads on a CPU.

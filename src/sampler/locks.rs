@@ -68,7 +68,13 @@ pub struct KnownLocks {
 impl KnownLocks {
     /// None yet.
     pub fn new(process: ProcessId, runtime: u64) -> KnownLocks {
-        KnownLocks { process, runtime, known: FxHashMap::default(), pauses: FxHashMap::default(), search: Search::default() }
+        KnownLocks {
+            process,
+            runtime,
+            known: FxHashMap::default(),
+            pauses: FxHashMap::default(),
+            search: Search::default(),
+        }
     }
 
     /// What a thread waits for that sleeps in `futex`, not for the GIL; none if that is work, or cannot be told. `stack` is

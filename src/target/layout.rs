@@ -369,11 +369,7 @@ impl Layout {
             interp_id: by([16, 24, 24, 48, 8]),
             interp_threads: by([8, 8, 8, 16, 72]),
             interp_modules: by([56, 856, 856, 888, 944]),
-            gc: GcLayout {
-                in_runtime: minor == 8,
-                collecting: by([544, 816, 816, 848, 312]),
-                world_stopped: None,
-            },
+            gc: GcLayout { in_runtime: minor == 8, collecting: by([544, 816, 816, 848, 312]), world_stopped: None },
             gil_place: match minor {
                 12 => GilPlace::Interpreter(384),
                 _ => GilPlace::Runtime(by([1152, 352, 352, 360, 0])),

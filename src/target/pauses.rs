@@ -89,8 +89,7 @@ impl Interpreter {
     fn reason(&self, words: &[u64]) -> Option<&'static str> {
         // A return address is behind the call.
         let calls = words.iter().map(|word| word.wrapping_sub(1));
-        let mut calls: Vec<u64> =
-            calls.filter(|call| self.code.iter().any(|range| range.contains(call))).collect();
+        let mut calls: Vec<u64> = calls.filter(|call| self.code.iter().any(|range| range.contains(call))).collect();
         let function = |call: &u64| self.known.iter().find(|(range, _)| range.contains(call)).map(|known| known.1);
         let lets_go = calls.iter().rposition(|call| function(call) == Some(None));
         let most = MOST_CALLERS[usize::from(lets_go.is_none())];
@@ -111,9 +110,8 @@ impl Interpreter {
             let of = |name: &[u8]| FUNCTIONS.iter().find(|(start, _)| name.starts_with(start.as_bytes()));
             for table in [Table::Full, Table::Dynamic] {
                 let functions = elf.functions(table, |name| of(name).map(|&(_, reason)| reason));
-                let moved = |(range, reason): Known| {
-                    (range.start.wrapping_add(bias)..range.end.wrapping_add(bias), reason)
-                };
+                let moved =
+                    |(range, reason): Known| (range.start.wrapping_add(bias)..range.end.wrapping_add(bias), reason);
                 known.extend(functions.unwrap_or_default().into_iter().map(moved));
             }
         }
@@ -142,9 +140,7 @@ mod tests {
     fn functions_of_a_program_are_found_by_name() {
         let (elf, bias) = crate::target::elf::tests::own();
         let here = functions_of_a_program_are_found_by_name as *const () as u64;
-        let named = |name: &[u8]| {
-            memchr::memmem::find(name, b"functions_of_a_program_are_found_by_name").map(|_| ())
-        };
+        let named = |name: &[u8]| memchr::memmem::find(name, b"functions_of_a_program_are_found_by_name").map(|_| ());
         let found = elf.functions(Table::Full, named).unwrap();
         assert!(found.iter().any(|(range, ())| range.start.wrapping_add(bias) == here), "{found:x?}");
         assert_eq!(elf.functions(Table::Full, |_| None::<()>).unwrap(), []);

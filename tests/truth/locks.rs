@@ -230,3 +230,62 @@ fn who_stops_all_threads_is_told() {
         });
     }
 }
+
+/// And why: each reason from a program that stops them for nothing else.
+#[test]
+fn why_all_threads_are_stopped_is_told() {
+    let reasons = [
+        ("fork", "fork"),
+        ("type_change", "type being changed"),
+        ("tracing", "tracing being set"),
+        ("stacks", "stacks being looked at"),
+        ("collection", "gc"),
+    ];
+    for python in Python::free_threaded() {
+        for (shape, reason) in reasons {
+            let folder = folder();
+            let out = folder.path().join("out.report.json");
+            let program = python.script("stops.py", &[shape, "60"]);
+            run(support::recording(&out, &["--mode", "kernel"], &program)).ok();
+            let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+            let pauses = &report["pauses"];
+            let count = number(&pauses["count"]);
+            let so = pauses["reasons"][reason].as_f64().unwrap_or(0.0);
+            assert!(count >= 30.0 && so >= 0.8 * count, "{shape} on {}: {pauses:#}", python.version);
+            let trend = pauses["trend"].as_array().unwrap();
+            let sum = |name: &str| trend.iter().map(|interval| number(&interval[name])).sum::<f64>();
+            assert_eq!(sum("count"), count, "{pauses:#}");
+            assert!((2..=16).contains(&trend.len()), "{pauses:#}");
+            let ends = trend.iter().zip(&trend[1..]).all(|(one, next)| one["to_s"] == next["from_s"]);
+            assert!(ends && number(&trend.last().unwrap()["to_s"]) <= number(&report["session"]["duration_s"]));
+        }
+    }
+}
+
+/// Nobody lets go of the lock, so no release tells who has it.
+fn kept(python: &Python, shape: &str) -> Result<(), String> {
+    let target = python.start("kept.py", &[shape]);
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let pid = target.pid().to_string();
+    let mut command = support::gilscope(["record", "--mode", "kernel", "-d", "1.5", "--pid", &pid, "-o"]);
+    command.arg(&out);
+    run(command).ok();
+    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    let Some(lock) = report["locks"].as_array().unwrap().first() else { return Err(format!("{report:#}")) };
+    let by_keeper = |by: &&Value| by["thread"] == "keeper" && by["stack"].to_string().contains("keeper (");
+    let holders = lock["holders"].as_array().unwrap();
+    let caused: f64 = holders.iter().filter(by_keeper).map(|by| number(&by["seconds"])).sum();
+    let waited = number(&lock["wait"]["total_s"]);
+    match waited > 1.4 && caused > 0.9 * waited {
+        true => Ok(()),
+        false => Err(format!("{shape} on {}: {lock:#}", python.version)),
+    }
+}
+
+on_every_python! {
+    fn who_keeps_a_lock_for_good_is_told(python) {
+        let shapes = if python.is_free_threaded() { &["rlock", "list"][..] } else { &["rlock"] };
+        shapes.iter().for_each(|shape| thrice(|| kept(python, shape)));
+    }
+}

@@ -6,6 +6,7 @@
 mod support;
 
 mod chains;
+mod collections;
 mod counts;
 mod gil;
 mod locks;

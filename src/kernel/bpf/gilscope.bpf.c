@@ -246,6 +246,7 @@ struct scratch {
     struct thread thread;
     u64 has_news;
     u64 holds_in;           // the interpreter whose GIL the thread holds
+    u64 let_go;             // not 0: the thread was the last to hold the GIL, which is free
     struct resume_record resume;
     struct stack_record stack;
 };
@@ -624,6 +625,7 @@ static __always_inline u8 look_at_gil(struct target *t, struct scratch *s, struc
     off->gil = 0;
     off->holder = 0;
     off->switches = 0;
+    s->let_go = 0;
     if (!gil && states) {
         for (int i = MAX_TSTATES - 1; i >= 0; i--) {
             if (i >= states->count)
@@ -646,13 +648,17 @@ static __always_inline u8 look_at_gil(struct target *t, struct scratch *s, struc
     if (gil_locked(t, s)) {
         flags |= LOCKED;
         off->holder = gil_holder(t, s);
-        if (states) {
-            for (int i = 0; i < MAX_TSTATES; i++)
-                if (i < states->count && states->tstate[i] == off->holder) {
+    }
+    if (states) {
+        u64 last = gil_holder(t, s);
+        for (int i = 0; i < MAX_TSTATES; i++)
+            if (i < states->count && states->tstate[i] == last) {
+                s->holds_in = states->interp[i];
+                if (flags & LOCKED)
                     flags |= HELD;
-                    s->holds_in = states->interp[i];
-                }
-        }
+                else
+                    s->let_go = 1;
+            }
     }
     return flags;
 }
@@ -689,13 +695,15 @@ static __always_inline bool collects(struct target *t, struct scratch *s, struct
     return t->collector == tid;
 }
 
-// The current thread leaves the CPU without the GIL. One that was asked to let go of it waits until another has it, at
-// `switch_cond`: if the interpreter is collecting then, it is this thread that does.
-static __always_inline void leaves_collection(struct target *t, struct tstates *states, u64 gil, u64 futex, u32 tid)
+// The current thread leaves the CPU without the GIL. If it has only just let go of it, and the interpreter is collecting, it
+// is this thread that does: nobody has taken the GIL since, or it waits for that, at `switch_cond`.
+static __always_inline void leaves_collection(struct target *t, struct scratch *s, struct tstates *states, u64 gil,
+                                              u64 futex, u32 tid)
 {
     u64 switch_cond = gil + t->gil_cond + SWITCH_COND_AFTER_COND;
-    bool was_asked = gil && futex >= switch_cond && futex < switch_cond + COND_LEN && !t->collector_away;
-    if (!states || !(was_asked || t->collector == tid) || !is_collecting(t, states->interp[0]))
+    bool was_asked = gil && futex >= switch_cond && futex < switch_cond + COND_LEN;
+    bool let_go = (was_asked || s->let_go) && !t->collector_away;
+    if (!states || !(let_go || t->collector == tid) || !is_collecting(t, states->interp[0]))
         return;
     t->collector = tid;
     t->collector_away = 1;
@@ -762,7 +770,7 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
     if (kind == OFF_PARKED ? states && is_collecting(t, states->interp[0]) : collects(t, s, states, flags, tid))
         flags |= COLLECTING;
     if (flags & HAS_GIL && !(flags & HELD))
-        leaves_collection(t, states, waits_for, off->lock, tid);
+        leaves_collection(t, s, states, waits_for, off->lock, tid);
     off->header.flags = flags;
     off->header.off_kind = kind;
     off->stack = take_stack(t, s, states, tgid, tid);

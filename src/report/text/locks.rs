@@ -1,8 +1,10 @@
 //! What happened at locks, and who had nothing to do. Called by [`super::text`].
 
+use std::cmp::Reverse;
+
 use crate::export::label::one_line;
 
-use super::super::model::{Blame, Blamed, Lock, Report};
+use super::super::model::{Blame, Blamed, Lock, PausedInterval, Pauses, Report};
 use super::table::{Column, Table};
 use super::units::{cut, duration, percent, short_label, wrap};
 use super::{Text, WIDTH, by_stack};
@@ -14,6 +16,9 @@ const MOST_DETAILS: usize = 3;
 const WORTH_DETAILS: f64 = 0.001;
 /// So many stacks say where.
 const MOST_STACKS: usize = 3;
+/// The course of time has so many parts.
+const MOST_INTERVALS: usize = 8;
+const TREND_WIDTH: usize = 56;
 /// So many places are told of where threads wait for work.
 const MOST_IDLE: usize = 8;
 
@@ -27,6 +32,7 @@ pub(super) fn sections(report: &Report, blame: Blame, text: &mut Text) {
         }
     }
     pauses(report, text);
+    collections(report, text);
     idle(report, text);
 }
 
@@ -118,8 +124,8 @@ fn pauses(report: &Report, text: &mut Text) {
     }
     text.heading("Stops of all threads by the interpreter");
     let wait = &pauses.wait;
-    let collections = pauses.reasons.get("gc").copied().unwrap_or(0);
-    text.line(format!("  {} times, {collections} of them to collect garbage", pauses.count));
+    let times = format!("{} times: {}", pauses.count, reasons(pauses));
+    text.line(format!("  {}", wrap(&times, "    ", WIDTH - 2)));
     text.line(format!(
         "  threads were held up for {} in all, p99 {}, at most {}",
         duration(wait.total_s),
@@ -137,6 +143,58 @@ fn pauses(report: &Report, text: &mut Text) {
         ));
         blamed("  last to stop", &pauses.last_to_stop, stop.total_s, text);
     }
+    trend(pauses, text);
+}
+
+/// `38 for a garbage collection, 2 for fork`, the most frequent first.
+pub fn reasons(pauses: &Pauses) -> String {
+    let mut reasons: Vec<_> = pauses.reasons.iter().collect();
+    reasons.sort_by_key(|&(reason, count)| (Reverse(*count), reason));
+    let words = |(reason, count): (&String, &u64)| match reason.as_str() {
+        "gc" => format!("{count} for garbage collection"),
+        "other" => format!("{count} for unknown reasons"),
+        reason => format!("{count} for {reason}"),
+    };
+    reasons.into_iter().map(words).collect::<Vec<_>>().join(", ")
+}
+
+/// How stops changed: neighbours among the intervals are put together until there are few.
+fn trend(pauses: &Pauses, text: &mut Text) {
+    let together = pauses.trend.len().div_ceil(MOST_INTERVALS);
+    if pauses.trend.len() < 2 {
+        return;
+    }
+    let mut columns = vec![Column::label(["  from", ""])];
+    columns.extend(["stops", "held up", "longest"].map(|heading| Column::number([heading, ""], 12)));
+    let mut table = Table::new(columns, TREND_WIDTH);
+    for intervals in pauses.trend.chunks(together) {
+        let sum = |of: fn(&PausedInterval) -> f64| intervals.iter().map(of).sum::<f64>();
+        let count: u64 = intervals.iter().map(|interval| interval.count).sum();
+        let longest = intervals.iter().map(|interval| interval.max_s).fold(0.0, f64::max);
+        let from = format!("  {}", duration(intervals[0].from_s));
+        table.row(&from, &[count.to_string(), duration(sum(|of| of.total_s)), duration(longest)]);
+    }
+    text.line("  in the course of time");
+    text.line(table.to_string());
+}
+
+fn collections(report: &Report, text: &mut Text) {
+    let collections = &report.collections;
+    if collections.total_s < WORTH_DETAILS * report.session.duration_s {
+        return;
+    }
+    text.heading("Garbage collection, estimated from samples");
+    let under_gil = match collections.held_s > 0.0 {
+        true => format!(
+            ", {} of the time for which the GIL was held; others waited {} for the GIL meanwhile",
+            percent(collections.held_fraction),
+            duration(collections.waited_s)
+        ),
+        false => String::new(),
+    };
+    let total = format!("{}{under_gil}", duration(collections.total_s));
+    text.line(format!("  {}", wrap(&total, "    ", WIDTH - 2)));
+    blamed("  started by", &collections.by, collections.total_s, text);
 }
 
 /// Nobody is to blame for that, but people want to know where threads are all day.
