@@ -81,13 +81,17 @@ pub(super) fn pauses(profile: &Profile, locks: &[LockSummary]) -> Pauses {
     let mut pauses = Pauses::default();
     let of = |kind| locks.iter().filter(move |lock: &&LockSummary| lock.info.kind == kind);
     for lock in of(LockKind::Pause) {
-        pauses.count += lock.releases;
+        // From samples it is not known who let threads go on: there were at least as many stops as any one of them was in.
+        let most = || lock.threads.iter().map(|share| share.waits.count).max().unwrap_or(0);
+        let count = if lock.estimated { most() } else { lock.releases };
+        pauses.count += count;
         let reason = match lock.info.name.as_deref() {
             Some(LockInfo::COLLECTION) => "gc",
             other => other.unwrap_or("other"),
         };
-        *pauses.reasons.entry(reason.to_owned()).or_default() += lock.releases;
-        pauses.requesters.extend(all_blamed(profile, &lock.by_releaser));
+        *pauses.reasons.entry(reason.to_owned()).or_default() += count;
+        let by = if lock.estimated { &lock.by_holder } else { &lock.by_releaser };
+        pauses.requesters.extend(all_blamed(profile, by));
         pauses.wait = longer(pauses.wait, wait(lock.waits));
     }
     for lock in of(LockKind::StopRequest) {

@@ -6,6 +6,7 @@ use super::fixture::{self, MS};
 use super::*;
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, OffCpu, ProcessId, Syscall, ThreadState, Wake};
 use crate::export::{Format, Options, View, write};
+use crate::intern::StackId;
 use crate::profile::Mode;
 
 const HOLDER: ThreadId = ThreadId(1);
@@ -93,4 +94,95 @@ fn the_text_and_the_flame_graph_name_it() {
     write(&profile, Format::Collapsed, &options, &mut folded).unwrap();
     let expected = "<module> (app.py:1);add (app.py:20);[waiting for list (app.inventory)] 1620000\n";
     assert_eq!(String::from_utf8(folded).unwrap(), expected);
+}
+
+/// Two threads call a function that takes the lock of an object for 100 us, one after the other.
+fn one_at_a_time(calls: u64, line_of_other: u32) -> Report {
+    let mut profile = fixture::profile(Mode::Kernel, true, &["", "holder", "waiter"]);
+    let lines = [20, line_of_other].map(|line| fixture::stack(&mut profile, "add", line));
+    profile.push(&Event::Lock { lock: LIST, info: lock(LockKind::CriticalSection, "list", Some("app.inventory")) });
+    let threads = [HOLDER, WAITER];
+    for turn in 0..calls {
+        let own = (turn % 2) as usize;
+        let start = START + turn * MS / 10;
+        let wake =
+            Wake { at: Nanos(start + MS / 10), by: Some(threads[1 - own]), stack: lines[1 - own], switches: None };
+        profile.push(&Event::OffCpu(OffCpu {
+            thread: threads[own],
+            start: Nanos(start),
+            end: Nanos(start + MS / 10),
+            state: ThreadState::LockWait(LIST),
+            stack: lines[own],
+            lost: false,
+            wake: Some(wake),
+            gil: None,
+            open: false,
+        }));
+    }
+    fixture::finish(&mut profile);
+    profile.finish();
+    Report::of(&profile, Blame::Holder)
+}
+
+#[test]
+fn calls_that_go_one_at_a_time_are_told_from_a_lock_that_one_thread_keeps() {
+    let found = |report: Report| report.findings.into_iter().map(|found| (found.id, found.message)).next().unwrap();
+    let (id, message) = found(one_at_a_time(20_000, 20));
+    assert_eq!(id, "lock-per-call");
+    assert_eq!(
+        message,
+        "Calls in add (app.py:20) go one at a time: each takes the lock of list (app.inventory), and 1.0 threads wait \
+         for it on average (20000 waits, 2.00 s in all). Let each thread fill one of its own, and put them together in \
+         the end."
+    );
+    assert_eq!(found(one_at_a_time(20_000, 30)).0, "lock-hot", "another line holds it");
+    assert_eq!(one_at_a_time(1_000, 20).findings, [], "0.05 threads wait");
+    assert_eq!(found(Report::of(&contended(), Blame::Holder)).0, "lock-hot", "one thread keeps it");
+}
+
+#[test]
+fn stops_are_told_with_their_reasons_and_how_they_change() {
+    let mut profile = fixture::profile(Mode::Kernel, true, &["", "holder", "waiter"]);
+    let line = fixture::stack(&mut profile, "tidy", 7);
+    for (id, reason) in [(0, Some(LockInfo::COLLECTION)), (1, Some("fork")), (2, None)] {
+        let (kind, name) = (LockKind::Pause, reason.map(Into::into));
+        let info = LockInfo { process: ProcessId(0), address: 0, kind, type_name: None, name };
+        profile.push(&Event::Lock { lock: LockId(id), info: Arc::new(info) });
+    }
+    for stop in 0..20 {
+        let start = START + stop * 100 * MS;
+        let end = Nanos(start + (stop + 1) * MS);
+        let wake = Wake { at: end, by: Some(HOLDER), stack: line, switches: None };
+        let state = ThreadState::Paused(LockId(if stop < 18 { 0 } else { stop as u32 - 17 }));
+        let (thread, stack) = (WAITER, StackId::EMPTY);
+        let start = Nanos(start);
+        profile.push(&Event::OffCpu(OffCpu {
+            thread,
+            start,
+            end,
+            state,
+            stack,
+            lost: false,
+            wake: Some(wake),
+            gil: None,
+            open: false,
+        }));
+    }
+    fixture::finish(&mut profile);
+    profile.finish();
+    let report = Report::of(&profile, Blame::Holder);
+    let pauses = &report.pauses;
+    let reasons: Vec<_> = pauses.reasons.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
+    assert_eq!((pauses.count, reasons), (20, vec![("fork", 1), ("gc", 18), ("other", 1)]));
+    let trend = &pauses.trend;
+    assert!(trend.is_sorted_by_key(|interval| (interval.max_s * 1e9) as u64), "{trend:?}");
+    assert_eq!(trend.iter().map(|interval| interval.count).sum::<u64>(), 20);
+    let total: f64 = trend.iter().map(|interval| interval.total_s).sum();
+    assert!((total - 0.21).abs() < 1e-9, "{total}");
+    assert!(trend[0].from_s < 0.2 && trend.last().unwrap().to_s <= 2.0, "{trend:?}");
+    let text = text::text(&report, Blame::Holder, false);
+    let reasons = "  20 times: 18 for garbage collection, 1 for fork, 1 for unknown reasons\n";
+    assert!(text.contains(reasons), "{text}");
+    assert!(text.contains("in the course of time"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }

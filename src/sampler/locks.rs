@@ -43,6 +43,9 @@ impl At {
     }
 }
 
+/// From `_stoptheworld_state.world_stopped` to its `requester`, a `PyThreadState *` (free-threaded builds, 3.13 to 3.15).
+const REQUESTER_AFTER_WORLD_STOPPED: u64 = 14;
+
 /// What is known of an address.
 #[derive(Debug)]
 struct Known {
@@ -196,7 +199,7 @@ impl KnownLocks {
 }
 
 /// The thread that holds a lock, if that can be told: by the lock itself or, of those of objects, by the thread's critical
-/// sections. `address` is where others wait for it.
+/// sections; or the one that has stopped all others. `address` is where others wait for it.
 pub fn holder<'a>(
     memory: &impl Memory,
     layout: &Layout,
@@ -204,15 +207,21 @@ pub fn holder<'a>(
     info: &LockInfo,
     address: u64,
 ) -> Option<&'a Thread> {
-    let ident = owner(memory, layout, &Lock::new(info.address, info.kind));
-    let holds = |slot: &Slot| match ident {
-        Some(ident) => slot.ident() == ident,
-        None => in_critical_section(memory, layout, slot.reader.tstate(), address),
-    };
-    if ident.is_none() && info.kind != LockKind::CriticalSection {
-        return None;
+    let find = |holds: &dyn Fn(&Slot) -> bool| registry.threads.iter().find(|thread| thread.slots.iter().any(holds));
+    match info.kind {
+        LockKind::CriticalSection => find(&|slot| in_critical_section(memory, layout, slot.reader.tstate(), address)),
+        LockKind::Pause => {
+            let requester = layout.gc.world_stopped? + REQUESTER_AFTER_WORLD_STOPPED;
+            let requester =
+                |interp: u64| memory.u64(interp.wrapping_add(requester)).ok().filter(|&tstate| tstate != 0);
+            let requester = registry.interpreters.iter().find_map(|interpreter| requester(interpreter.addr))?;
+            find(&|slot| slot.reader.tstate() == requester)
+        }
+        kind => {
+            let ident = owner(memory, layout, &Lock::new(info.address, kind))?;
+            find(&|slot| slot.ident() == ident)
+        }
     }
-    registry.threads.iter().find(|thread| thread.slots.iter().any(holds))
 }
 
 /// Gives a lock its id.

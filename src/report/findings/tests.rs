@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::contention::Blame;
-use crate::event::{Nanos, Syscall};
+use crate::event::{Event, Nanos, Syscall, ThreadState};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::profile::{Mode, Profile};
 use crate::report::fixture::{self, CLIENT, CRUNCHER, LEGACY, MS, quiet_gil, waits};
@@ -154,4 +154,35 @@ fn lost_records_are_told() {
     let held = HoldClasses { python_ns: 1999 * MS, ..HoldClasses::default() };
     let share = ThreadShare { thread: CRUNCHER, waits: waits(0, 0), lengths: Default::default(), held, caused_ns: 0 };
     assert_eq!(of(&profile, GilSummary { held, threads: vec![share], ..quiet_gil() }), []);
+}
+
+#[test]
+fn a_gil_that_is_held_to_collect_is_told_with_who_waits() {
+    let collecting = |ms: u32, waited: u64| {
+        after("gil-held-to-collect", |profile, gil| {
+            let stack = fixture::stack(profile, "build", 50);
+            let frame = profile.stacks.pseudo_frame(crate::gil::collections::FRAME);
+            let stack = profile.stacks.push(stack, frame);
+            let sample = |periods, state| Event::Sample {
+                at: Nanos(fixture::END.0 - 1),
+                periods,
+                thread: CRUNCHER,
+                state,
+                stack,
+                gil: None,
+            };
+            profile.push(&sample(ms / 10, ThreadState::GilHeld));
+            profile.push(&sample(1, ThreadState::Native));
+            gil.by_holder.push(Blame { thread: CRUNCHER, stack, ns: waited * MS });
+        })
+    };
+    let found = collecting(300, 250).unwrap();
+    assert_eq!(
+        found.message,
+        "The GIL is held to collect garbage for 300 ms, 15 % of the time, most of it started in build (app.py:50). \
+         Others waited 250 ms for it meanwhile. gc.freeze() after start-up and a higher gc.set_threshold() make it less."
+    );
+    assert_eq!((found.severity, found.cost_s), (Severity::Medium, 0.25));
+    assert!(collecting(190, 100).is_none(), "9.5 % of the time");
+    assert_eq!(collecting(600, 0).unwrap().severity, Severity::High);
 }
