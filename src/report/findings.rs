@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::model::{Blamed, BlockedHolder, Finding, Gil, GilThread, Lock, LockThread, Report, Severity, Stuck};
+use super::text::reasons;
 use super::text::units::{duration, label, percent};
 use crate::event::Tid;
 
@@ -436,8 +437,9 @@ fn pauses(report: &Report) -> Option<Finding> {
         let by = by.and_then(|by| by.stack.first()).map_or_else(String::new, |at| format!(", most of them in {at}"));
         let name = worst.name.clone().unwrap_or_else(|| format!("thread {}", worst.tid));
         let message = format!(
-            "The interpreter stops all threads {} times{by}. {} is stopped for {} of its time.",
+            "The interpreter stops all threads {} times, {}{by}. {} is stopped for {} of its time.",
             report.pauses.count,
+            reasons(&report.pauses),
             label(&name, worst.tid),
             percent(paused),
         );

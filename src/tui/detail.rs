@@ -12,7 +12,7 @@ use super::draw::bars;
 use super::history::{History, Moment};
 use super::shown::Shown;
 use super::table::{RowKey, Tone};
-use super::tabs::{holder, waits_for};
+use super::tabs::{List, holder, waits_for};
 use super::theme::Theme;
 use crate::contention::Blame;
 use crate::contention::lengths::Lengths;
@@ -79,7 +79,7 @@ pub fn lines(app: &App, shown: &Shown, history: &History, width: u16) -> Vec<Tex
         Some(RowKey::Waiter(gil, thread)) => page.waiter(*gil, *thread),
         Some(RowKey::Lock(lock)) => page.lock(*lock),
         Some(RowKey::Object(address)) => page.object(*address),
-        Some(RowKey::Pause(last, index)) => page.pause(*last, *index),
+        Some(RowKey::Pause(list, index)) => page.pause(*list, *index),
         Some(RowKey::Function(name)) => page.function(&app.choice(), name),
         Some(RowKey::Finding(index)) => page.finding(*index),
         None => {}
@@ -413,17 +413,21 @@ impl Page<'_> {
         }
     }
 
-    fn pause(&mut self, last: bool, index: usize) {
-        let pauses = &self.shown.report.pauses;
-        let (what, list) = match last {
-            true => ("was the last to stop", &pauses.last_to_stop),
-            false => ("stopped the others", &pauses.requesters),
-        };
-        let Some(Blamed { tid, thread, seconds, stack }) = list.get(index) else {
+    fn pause(&mut self, list: List, index: usize) {
+        let Some(Blamed { tid, thread, seconds, stack }) = list.of(&self.shown.report).get(index) else {
             return self.say("There was none in this part of the recording.");
+        };
+        let what = match list {
+            List::Stopped => "stopped the others",
+            List::LastToStop => "was the last to stop",
+            List::Collected => "collected garbage, started here",
         };
         self.heading(format!("{} {what}: {}", label(thread, *tid), duration(*seconds)));
         self.words(stack, 4);
+        let pauses = &self.shown.report.pauses;
+        if pauses.count == 0 {
+            return;
+        }
         self.heading("How long threads were held up");
         let all = self.shown.all.as_deref().map(|all| all.report.pauses.wait);
         self.waits(&pauses.wait, all.as_ref());

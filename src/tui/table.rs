@@ -2,6 +2,7 @@
 //! the order has changed. Made by the tabs; sorted and filtered here; drawn by `draw::table`.
 
 use super::class::Class;
+use super::tabs::List;
 use crate::event::{GilId, LockId};
 
 /// What a row is about.
@@ -17,8 +18,8 @@ pub enum RowKey {
     Lock(LockId),
     /// An object, by its address.
     Object(u64),
-    /// Who stopped the others or was the last to stop, by place in the report's list.
-    Pause(bool, usize),
+    /// Somebody in a list of the tab of pauses.
+    Pause(List, usize),
     /// A function, or a line of it.
     Function(String),
     /// A finding, by its place in the list.

@@ -16,6 +16,7 @@ use super::table::{Column, Order, Table};
 use crate::event::ThreadId;
 use crate::report::text::units::short_label;
 
+pub use self::pauses::List;
 pub use self::threads::{holder, waits_for};
 
 /// What the flame graph is of.

@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 
 use crate::profile::Mode;
 
+pub use self::locks::reasons;
 use self::table::{Column, Table};
 use self::units::{duration, percent, short_label, wrap};
 use super::model::{Blame, Gil, Report, Severity, States, Thread};

@@ -17,7 +17,7 @@ use crate::report::text::units::{duration, percent};
 pub const TOTAL: &str = "TOTAL";
 
 /// All columns.
-pub const COLUMNS: [Column; 14] = [
+pub const COLUMNS: [Column; 15] = [
     Column::text("LOCK", 14, 3, 0, "the variable that leads to it, and what it is; else its address"),
     Column::number("NOW", 3, 3, "threads that wait for it now"),
     Column::number("WAITS", 7, 2, "how often it was waited for"),
@@ -32,7 +32,16 @@ pub const COLUMNS: [Column; 14] = [
     Column::text("HELD BY", 12, 4, 2, "who held it most while others waited, and where (b: who let go of it)"),
     Column::text("WAITED FOR BY", 13, 4, 3, "who waited most, and where"),
     Column::number("CHANGES", 7, 8, "how often it went to another thread than the time before"),
+    Column::number(
+        "SPIN",
+        8,
+        5,
+        "CPU time that threads spun for it before they slept, from samples (free-threaded builds)",
+    ),
 ];
+
+/// Where in [`COLUMNS`] the last one is.
+const SPIN: usize = COLUMNS.len() - 1;
 
 /// The table.
 pub fn table(app: &App, shown: &Shown) -> Table {
@@ -40,7 +49,16 @@ pub fn table(app: &App, shown: &Shown) -> Table {
     if app.blame == Blame::Releaser {
         columns[11].title = "LET GO BY";
     }
-    let rows = shown.locks().map(|(summary, lock)| row(app, shown, summary, lock)).collect();
+    // Threads spin only where there is no GIL.
+    if !shown.report.target.free_threaded {
+        columns.truncate(SPIN);
+    }
+    let row = |(summary, lock)| {
+        let mut row = row(app, shown, summary, lock);
+        row.cells.truncate(columns.len());
+        row
+    };
+    let rows = shown.locks().map(row).collect();
     let waited: f64 = shown.report.locks.iter().map(|lock| lock.wait.total_s).sum();
     let seconds = shown.part.seconds().max(1e-9);
     let mut notes = Vec::new();
@@ -106,6 +124,7 @@ fn row(app: &App, shown: &Shown, summary: &LockSummary, lock: &Lock) -> Row {
         Cell::text(if holder.is_empty() { "(not known)".to_owned() } else { holder }),
         Cell::text(who(&summary.by_waiter)),
         count(lock.owner_changes),
+        time(lock.spin_s),
     ];
     Row { key: RowKey::Lock(summary.id), cells }
 }

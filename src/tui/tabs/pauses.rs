@@ -1,9 +1,11 @@
-//! The tab of pauses: stops of all threads by the interpreter.
+//! The tab of pauses: stops of all threads by the interpreter, and garbage collections.
 
 use super::super::class::Class;
 use super::super::shown::Shown;
 use super::super::table::{Cell, Column, Row, RowKey, Table, Tone};
+use crate::report::Report;
 use crate::report::model::Blamed;
+use crate::report::text::reasons;
 use crate::report::text::units::{duration, percent, short_label};
 
 /// The column of [`COLUMNS`] that it is sorted by.
@@ -12,11 +14,49 @@ pub const TIME: &str = "TIME";
 /// All columns.
 pub const COLUMNS: [Column; 5] = [
     Column::text("THREAD", 12, 2, 0, "name and thread id"),
-    Column::text("WHAT", 12, 0, 1, "it stopped the others, or was the last to stop"),
-    Column::number("TIME", 8, 0, "how long the others were held up, or the one who stopped them had to wait"),
+    Column::text("WHAT", 12, 0, 1, "it stopped the others, was the last to stop, or collected garbage"),
+    Column::number(
+        "TIME",
+        8,
+        0,
+        "how long the others were held up, the one who stopped them had to wait, or it collected",
+    ),
     Column::number("SHARE", 6, 2, "of all the time of that kind"),
     Column::text("WHERE", 14, 4, 0, "the innermost Python function then"),
 ];
+
+/// One of the lists that the table consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum List {
+    /// Who stopped the others.
+    Stopped,
+    /// Who was the last to stop.
+    LastToStop,
+    /// Who collected garbage.
+    Collected,
+}
+
+impl List {
+    const ALL: [List; 3] = [List::Stopped, List::LastToStop, List::Collected];
+
+    /// Who is in it.
+    pub fn of(self, report: &Report) -> &[Blamed] {
+        match self {
+            List::Stopped => &report.pauses.requesters,
+            List::LastToStop => &report.pauses.last_to_stop,
+            List::Collected => &report.collections.by,
+        }
+    }
+
+    /// What those did.
+    pub fn what(self) -> &'static str {
+        match self {
+            List::Stopped => "stopped them",
+            List::LastToStop => "last to stop",
+            List::Collected => "collected",
+        }
+    }
+}
 
 /// The table.
 pub fn table(shown: &Shown) -> Table {
@@ -26,9 +66,10 @@ pub fn table(shown: &Shown) -> Table {
         let (wait, stop) = (&pauses.wait, &pauses.time_to_stop);
         let seconds = shown.part.seconds().max(1e-9);
         notes.push(format!(
-            "{} stops of all threads ({:.1} a second); threads were held up for {} in all, p99 {}, at most {}",
+            "{} stops of all threads ({:.1} a second), {}; threads were held up for {} in all, p99 {}, at most {}",
             pauses.count,
             pauses.count as f64 / seconds,
+            reasons(pauses),
             duration(wait.total_s),
             duration(wait.p99_s),
             duration(wait.max_s)
@@ -42,21 +83,29 @@ pub fn table(shown: &Shown) -> Table {
             ));
         }
     }
+    let collections = &shown.report.collections;
+    if collections.held_s > 0.0 {
+        notes.push(format!(
+            "the GIL was held to collect garbage for {}, {} of the time for which it was held; others waited {} for that",
+            duration(collections.held_s),
+            percent(collections.held_fraction),
+            duration(collections.waited_s)
+        ));
+    }
     let sum = |all: &[Blamed]| all.iter().map(|blamed| blamed.seconds).sum::<f64>();
     let mut rows = Vec::new();
-    let lists = [(false, "stopped them", &pauses.requesters), (true, "last to stop", &pauses.last_to_stop)];
-    for (last, what, list) in lists {
-        let all = sum(list);
-        for (index, blamed) in list.iter().enumerate() {
+    for list in List::ALL {
+        let all = sum(list.of(&shown.report));
+        for (index, blamed) in list.of(&shown.report).iter().enumerate() {
             let place = blamed.stack.first().map_or("(no Python frame)", String::as_str);
             let cells = vec![
                 Cell::text(short_label(&blamed.thread, blamed.tid, 40)),
-                Cell::text(what),
+                Cell::text(list.what()),
                 Cell::number(blamed.seconds, duration(blamed.seconds)).toned(Tone::Of(Class::Paused)),
                 Cell::number(blamed.seconds / all.max(1e-12), percent(blamed.seconds / all.max(1e-12))),
                 Cell::text(place),
             ];
-            rows.push(Row { key: RowKey::Pause(last, index), cells });
+            rows.push(Row { key: RowKey::Pause(list, index), cells });
         }
     }
     let empty = match shown.report.target.free_threaded {
@@ -65,8 +114,8 @@ pub fn table(shown: &Shown) -> Table {
                  type, a fork)."
         }
         false => {
-            "Stops of all threads are something of free-threaded Pythons: with a GIL, holding it is enough to be \
-                  alone."
+            "No thread was seen to collect garbage. (Stops of all threads are something of free-threaded Pythons: with a \
+                  GIL, holding it is enough to be alone.)"
         }
     };
     Table { columns: COLUMNS.to_vec(), rows, notes, empty: empty.to_owned() }

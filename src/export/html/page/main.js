@@ -93,6 +93,7 @@ async function main() {
     locks(page),
     refcounts(page),
     pauses(page),
+    collections(page),
     waitingForWork(page),
   ];
   const graph = empty ? null : flameGraph(page);

@@ -4,13 +4,15 @@ function pauses({ report }) {
   const { pauses: all } = report;
   if (all.count === 0) return null;
   const { wait, time_to_stop: stop } = all;
-  const collections = all.reasons?.gc ?? 0;
+  const words = { gc: "garbage collection", other: "unknown reasons" };
+  const reasons = Object.entries(all.reasons ?? {}).sort((a, b) => b[1] - a[1]);
   return section(
     "pauses",
     "Stops of all threads by the interpreter",
     "Pauses",
     facts(
-      fact(number(all.count), `stops that held somebody up, ${number(collections)} to collect garbage`),
+      fact(number(all.count), "stops that held somebody up"),
+      ...reasons.map(([reason, count]) => fact(number(count), `for ${words[reason] ?? reason}`)),
       fact(duration(wait.total_s), "threads were held up in all"),
       fact(duration(wait.p99_s), "p99"),
       fact(duration(wait.max_s), "longest"),
@@ -18,6 +20,36 @@ function pauses({ report }) {
     ),
     all.requesters.length > 0 && [heading("Stopped by"), blamedList(all.requesters, wait.total_s)],
     all.last_to_stop.length > 0 && [heading("Last to stop"), blamedList(all.last_to_stop, stop.total_s)],
+    all.trend.length > 1 && [heading("In the course of time"), trend(all.trend)],
+  );
+}
+
+// How stops changed: intervals of one length.
+function trend(intervals) {
+  const columns = [
+    { title: "from", text: true, show: (one) => duration(one.from_s) },
+    { title: "stops", show: (one) => number(one.count) },
+    { title: "held up", show: (one) => duration(one.total_s) },
+    { title: "longest", show: (one) => duration(one.max_s) },
+  ];
+  return table("How stops changed", columns, intervals);
+}
+
+// Garbage collections: under the GIL, others wait for them.
+function collections({ report }) {
+  const { collections: all } = report;
+  if (!all || all.total_s === 0) return null;
+  return section(
+    "collections",
+    "Garbage collection",
+    "Garbage",
+    el("p", { class: "note", text: "Estimated from samples." }),
+    facts(
+      fact(duration(all.total_s), "threads collected garbage"),
+      all.held_s > 0 && fact(percent(all.held_fraction), "of the time for which the GIL was held"),
+      all.held_s > 0 && fact(duration(all.waited_s), "others waited for the GIL meanwhile"),
+    ),
+    all.by.length > 0 && [heading("Started by"), blamedList(all.by, all.total_s)],
   );
 }
 
