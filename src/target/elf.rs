@@ -34,6 +34,9 @@ pub enum Table {
     Full,
 }
 
+/// A table of symbols, and the text of their names.
+type Symbols<'a> = (&'a [Sym64<LE>], &'a [u8]);
+
 /// An ELF file for x86_64.
 #[derive(Debug)]
 pub struct Elf {
@@ -77,7 +80,7 @@ impl Elf {
     }
 
     /// A table and the names in it.
-    fn symbols(&self, table: Table) -> Result<Option<(&[Sym64<LE>], &[u8])>, ElfError> {
+    fn symbols(&self, table: Table) -> Result<Option<Symbols<'_>>, ElfError> {
         let kind: SectionType = match table {
             Table::Dynamic => SHT_DYNSYM,
             Table::Full => SHT_SYMTAB,

@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn the_reason_is_the_first_function_that_has_one_behind_the_one_that_lets_go() {
         let known = vec![(100..200, None), (200..300, Some(FORK)), (300..400, Some(TYPE))];
-        let interpreter = Interpreter { code: vec![100..1000], known };
+        let interpreter = Interpreter { code: vec![100..500, 500..1000], known };
         let reason = |words: &[u64]| interpreter.reason(words);
         assert_eq!(reason(&[7, 150, 9, 350, 250]), Some(TYPE));
         assert_eq!(reason(&[150, 200, 250]), Some(FORK), "200 is behind the end of the first");
