@@ -159,3 +159,61 @@ fn share(shares: &mut Vec<LockShare>, thread: ThreadId) -> &mut LockShare {
     });
     &mut shares[at]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::contention::fixture::stack;
+    use crate::event::{Event, LockInfo, LockKind, ProcessId, Syscall};
+
+    const HOLDER: ThreadId = ThreadId(0);
+    const WAITER: ThreadId = ThreadId(1);
+    const LOCK: LockId = LockId(0);
+
+    /// A thread has waited for 100 ns of 1000, and waits again, for 300 now; it is known who holds the lock or not.
+    fn waits_again(is_known: bool) -> LockSummary {
+        let mut profile = Profile::default();
+        profile.session.mode = Mode::Kernel;
+        let (process, kind) = (ProcessId(0), LockKind::RLock);
+        for thread in [HOLDER, WAITER] {
+            profile.push(&Event::ThreadStarted { at: Nanos(0), thread, process, tid: 1 + thread.0 as i32 });
+        }
+        let info = Arc::new(LockInfo { process, address: 0x10, kind, type_name: None, name: None });
+        profile.push(&Event::Lock { lock: LOCK, info });
+        let off = |thread, start, end, state, number| OffCpu {
+            thread,
+            start: Nanos(start),
+            end: Nanos(end),
+            state,
+            stack: stack(number),
+            lost: false,
+            wake: None,
+            gil: None,
+            open: false,
+        };
+        profile.push(&Event::OffCpu(off(WAITER, 100, 200, ThreadState::LockWait(LOCK), 1)));
+        profile.finish();
+        if is_known {
+            profile.push(&Event::LockHeld { at: Nanos(1000), lock: LOCK, thread: HOLDER, stack: StackId::EMPTY });
+        }
+        let under_way = [
+            off(WAITER, 700, 1000, ThreadState::LockWait(LOCK), 1),
+            off(HOLDER, 500, 1000, ThreadState::Blocked(Syscall(0)), 2),
+        ];
+        Snapshot::of(Nanos(1000), &profile, &under_way).locks.remove(0)
+    }
+
+    #[test]
+    fn a_wait_that_goes_on_is_put_down_to_who_holds_the_lock_now() {
+        let lock = waits_again(true);
+        assert_eq!((lock.waits.total_ns, lock.caused_ns, lock.unknown_ns), (400, 300, 100));
+        assert_eq!(lock.by_holder, [Blame { thread: HOLDER, stack: stack(2), ns: 300 }]);
+        let caused: u64 = lock.threads.iter().map(|share| share.caused_ns).sum();
+        assert_eq!((lock.by_waiter.len(), lock.by_waiter[0].ns, caused), (1, 400, 300));
+        let lock = waits_again(false);
+        assert_eq!((lock.waits.total_ns, lock.caused_ns, lock.unknown_ns), (400, 0, 400));
+        assert!(lock.by_holder.is_empty());
+    }
+}

@@ -98,15 +98,21 @@ fn the_text_and_the_flame_graph_name_it() {
 
 /// Two threads call a function that takes the lock of an object for 100 us, one after the other.
 fn one_at_a_time(calls: u64, line_of_other: u32) -> Report {
+    calls_of(calls, line_of_other, &[WAITER, HOLDER])
+}
+
+/// The same; these hold it in turn, while another waits.
+fn calls_of(calls: u64, line_of_other: u32, holders: &[ThreadId]) -> Report {
     let mut profile = fixture::profile(Mode::Kernel, true, &["", "holder", "waiter"]);
     let lines = [20, line_of_other].map(|line| fixture::stack(&mut profile, "add", line));
     profile.push(&Event::Lock { lock: LIST, info: lock(LockKind::CriticalSection, "list", Some("app.inventory")) });
     let threads = [HOLDER, WAITER];
     for turn in 0..calls {
-        let own = (turn % 2) as usize;
+        let by = holders[turn as usize % holders.len()];
+        let other = usize::from(by == threads[1]);
+        let own = 1 - other;
         let start = START + turn * MS / 10;
-        let wake =
-            Wake { at: Nanos(start + MS / 10), by: Some(threads[1 - own]), stack: lines[1 - own], switches: None };
+        let wake = Wake { at: Nanos(start + MS / 10), by: Some(by), stack: lines[other], switches: None };
         profile.push(&Event::OffCpu(OffCpu {
             thread: threads[own],
             start: Nanos(start),
@@ -136,6 +142,7 @@ fn calls_that_go_one_at_a_time_are_told_from_a_lock_that_one_thread_keeps() {
          the end."
     );
     assert_eq!(found(one_at_a_time(20_000, 30)).0, "lock-hot", "another line holds it");
+    assert_eq!(found(calls_of(20_000, 20, &[HOLDER])).0, "lock-hot", "one thread holds it all the time");
     assert_eq!(one_at_a_time(1_000, 20).findings, [], "0.05 threads wait");
     assert_eq!(found(Report::of(&contended(), Blame::Holder)).0, "lock-hot", "one thread keeps it");
 }
