@@ -1,6 +1,7 @@
 //! Waiting for work: a thread that sleeps in `Condition.wait`, `Queue.get` or `Thread.join` sleeps at a lock, too, but
 //! nobody holds it against the thread: there is nothing to do. It is told from a wait for a lock by where in the
-//! standard library the thread is. Called by the collectors, before they say what a thread does, and by the report.
+//! standard library the thread is. Some of these waits are for what others have and keep, a connection of a pool for
+//! one: see [`Work::is_limited`]. Called by the collectors, before they say what a thread does, and by the report.
 
 use crate::intern::{FrameId, Interner, StackId};
 
@@ -13,6 +14,10 @@ pub enum Work {
     Event,
     /// `threading.Semaphore`
     Semaphore,
+    /// A free connection of a pool.
+    Connection,
+    /// Room in a `queue.Queue` that is full.
+    Room,
     /// `threading.Barrier`
     Barrier,
     /// `queue.Queue`, and the work queue of a thread pool.
@@ -30,12 +35,32 @@ impl Work {
             Work::Condition => "condition",
             Work::Event => "event",
             Work::Semaphore => "semaphore",
+            Work::Connection => "connection",
+            Work::Room => "room",
             Work::Barrier => "barrier",
             Work::Queue => "queue",
             Work::Future => "future",
             Work::Join => "join",
         }
     }
+
+    /// The thread has something to do, and cannot: it waits for something there is a limited number of, until another
+    /// thread gives it back.
+    pub fn is_limited(self) -> bool {
+        matches!(self, Work::Semaphore | Work::Connection | Work::Room)
+    }
+}
+
+/// Functions that take a connection from a pool, wherever the pool is: urllib3, redis, psycopg, pymongo.
+const GET_CONNECTION: [&str; 7] =
+    ["_get_conn", "get_conn", "getconn", "get_connection", "_get_connection", "get_socket", "checkout"];
+
+/// A function that waits for work only to return a connection.
+fn gets_connection(stacks: &Interner, frame: FrameId) -> bool {
+    let frame = stacks.get_frame(frame);
+    let (name, file) = (stacks.text(frame.name), stacks.text(frame.file));
+    // SQLAlchemy's name says little.
+    GET_CONNECTION.contains(&name) || name == "_do_get" && file.ends_with("pool/impl.py")
 }
 
 /// Modules whose frames are between the thread's own code and the lock.
@@ -79,11 +104,13 @@ pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
             (Some(Library::Threading), "acquire" | "__enter__") => Work::Semaphore,
             (Some(Library::Threading), "_wait" | "_enter") => Work::Barrier,
             (Some(Library::Threading), "wait_for" | "wait") => found,
-            (Some(Library::Queue), "get" | "put" | "join") => Work::Queue,
+            (Some(Library::Queue), "put") => Work::Room,
+            (Some(Library::Queue), "get" | "join") => Work::Queue,
             (Some(Library::Futures), "result" | "exception" | "wait" | "as_completed" | "result_iterator") => {
                 Work::Future
             }
             (Some(Library::Futures), "_worker") => Work::Queue,
+            _ if gets_connection(stacks, frame) => return Some(Work::Connection),
             _ => break,
         };
     }
@@ -112,8 +139,10 @@ mod tests {
         const Q: &str = "/usr/lib/python3.12/queue.py";
         const F: &str = "/usr/lib/python3.12/concurrent/futures/_base.py";
         const P: &str = "/usr/lib/python3.12/concurrent/futures/thread.py";
+        const U: &str = "/site-packages/urllib3/connectionpool.py";
+        const A: &str = "/site-packages/sqlalchemy/pool/impl.py";
         type Case = (&'static [(&'static str, &'static str)], Option<Work>);
-        let cases: [Case; 12] = [
+        let cases: [Case; 17] = [
             (&[("main", "app.py")], None),
             (&[("main", "app.py"), ("wait", T)], Some(Work::Condition)),
             (&[("main", "app.py"), ("wait", T), ("wait", T)], Some(Work::Event)),
@@ -124,6 +153,11 @@ mod tests {
             (&[("main", "app.py"), ("result", F), ("wait", T)], Some(Work::Future)),
             (&[("run", T), ("_worker", P)], Some(Work::Queue)),
             (&[("main", "app.py"), ("join", T), ("_wait_for_tstate_lock", T)], Some(Work::Join)),
+            (&[("main", "app.py"), ("put", Q), ("wait", T)], Some(Work::Room)),
+            (&[("urlopen", U), ("_get_conn", U), ("get", Q), ("wait", T)], Some(Work::Connection)),
+            (&[("_do_get", A), ("get", "/sqlalchemy/util/queue.py"), ("wait", T)], Some(Work::Connection)),
+            (&[("_do_get", "app.py"), ("get", Q), ("wait", T)], Some(Work::Queue)),
+            (&[("_process_connections", "threadpool.py"), ("get", Q), ("wait", T)], Some(Work::Queue)),
             (&[("main", "app.py"), ("get", Q)], None),
             (&[("main", "app.py"), ("get", Q), ("__enter__", T)], None),
         ];

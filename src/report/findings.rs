@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::model::{Blamed, BlockedHolder, Finding, Gil, GilThread, Lock, LockThread, Report, Severity, Stuck};
+use super::text::is_library;
 use super::text::reasons;
 use super::text::units::{duration, label, percent};
 use crate::event::Tid;
@@ -24,6 +25,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     }
     found.extend(report.locks.iter().filter_map(|lock| hot_lock(report, lock)));
     found.extend(report.locks.iter().filter_map(|lock| held_off_cpu(report, lock)));
+    found.extend(no_connection(report));
     found.extend(pauses(report));
     found.extend(collections(report));
     found.extend(refcounts(report));
@@ -421,6 +423,34 @@ fn held_off_cpu(report: &Report, lock: &Lock) -> Option<Finding> {
             ("mean_waiters_threshold", json!(IDLE_HOLDER)),
             ("state", json!(top.state)),
             ("syscall", json!(top.syscall)),
+        ],
+    ))
+}
+
+/// Threads that wait for a free connection matter from so many on, on average.
+const CONNECTION_WAITERS: f64 = 0.1;
+
+/// All connections of a pool are in use.
+fn no_connection(report: &Report) -> Option<Finding> {
+    let total = report.waiting_for_connections_s();
+    let waiters = part(total, report.session.duration_s);
+    let top = report.waiting_for_connections().next().filter(|_| waiters >= CONNECTION_WAITERS)?;
+    let place = top.by.stack.iter().find(|frame| !is_library(frame));
+    let place = place.map_or_else(String::new, |at| format!(", most of it in {at}"));
+    let message = format!(
+        "{waiters:.1} threads wait for a free connection of a pool on average, {} in all{place}. The pool is too small \
+         for its threads, or they keep connections too long.",
+        duration(total),
+    );
+    Some(finding(
+        "no-free-connection",
+        severity(waiters),
+        total,
+        message,
+        [
+            ("wait_s", json!(nanos(total))),
+            ("mean_waiters", json!(waiters)),
+            ("mean_waiters_threshold", json!(CONNECTION_WAITERS)),
         ],
     ))
 }

@@ -114,15 +114,17 @@ fn longer(a: Wait, b: Wait) -> Wait {
     if a.total_s >= b.total_s { a } else { b }
 }
 
-/// Who waited for something to do.
-pub(super) fn waiting_for_work(profile: &Profile) -> Vec<Idle> {
+/// Who waited for something to do, or for something of which there is a limited number.
+pub(super) fn waiting_for_work(profile: &Profile, limited: bool) -> Vec<Idle> {
     let period = profile.session.period_ns();
     let mut found: FxHashMap<_, (Work, u64)> = FxHashMap::default();
     for (key, weight) in profile.tree.sorted() {
         if key.state != ThreadState::Blocked(Syscall::FUTEX) {
             continue;
         }
-        let Some(work) = work(&profile.stacks, key.stack) else { continue };
+        let Some(work) = work(&profile.stacks, key.stack).filter(|work| work.is_limited() == limited) else {
+            continue;
+        };
         let ns = weight.off_cpu_ns + (weight.samples as f64 * period) as u64;
         found.entry((key.thread, key.stack)).or_insert((work, 0)).1 += ns;
     }

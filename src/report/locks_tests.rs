@@ -193,3 +193,37 @@ fn stops_are_told_with_their_reasons_and_how_they_change() {
     assert!(text.contains("in the course of time"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
 }
+
+/// As above, but the third thread waits until a connection of urllib3's pool is free.
+#[test]
+fn who_waits_for_a_connection_of_a_pool_has_something_to_do() {
+    let mut profile = fixture::profile(Mode::Kernel, true, &["", "crawler"]);
+    let waits = ["_get_conn (urllib3/connectionpool.py)", "get (queue.py)", "wait (threading.py)"];
+    let stack = waits.iter().fold(StackId::EMPTY, |stack, frame| {
+        let (function, file) = frame.trim_end_matches(')').split_once(" (").unwrap();
+        let table = &mut profile.stacks;
+        let (name, file) = (table.string(function), table.string(file));
+        let frame = table.frame(crate::intern::Frame { function: name, name, file, line: 7, first_line: 1 });
+        table.push(stack, frame)
+    });
+    let (start, end) = (Nanos(START), Nanos(START + 1500 * MS));
+    let state = ThreadState::Blocked(Syscall::FUTEX);
+    let off = OffCpu { thread: HOLDER, start, end, state, stack, lost: false, wake: None, gil: None, open: false };
+    profile.push(&Event::OffCpu(off));
+    fixture::finish(&mut profile);
+    profile.finish();
+    let report = Report::of(&profile, Blame::Holder);
+    assert_eq!(report.waiting_for_work, []);
+    let waits = &report.waiting_for_limited[0];
+    assert_eq!((waits.kind.as_str(), waits.by.thread.as_str(), waits.by.seconds), ("connection", "crawler", 1.5));
+    let found = &report.findings[0];
+    assert_eq!((found.id.as_str(), found.cost_s), ("no-free-connection", 1.5));
+    assert!(
+        found.message.contains("1.50 s in all, most of it in _get_conn (connectionpool.py:7)"),
+        "{}",
+        found.message
+    );
+    let text = text::text(&report, Blame::Holder, false);
+    assert!(text.contains("Waiting for a free connection costs most: 1.50 s"), "{text}");
+    assert!(!text.contains("nothing is wrong"), "{text}");
+}

@@ -27,9 +27,10 @@ use crate::event::ThreadId;
 use crate::export::label::one_line;
 use crate::gil::summary::GilSummary;
 use crate::lockstats::summary::LockSummary;
+use crate::lockstats::work::Work;
 use crate::profile::Profile;
 
-use self::model::{SCHEMA, Session, Stuck, Target, VERSION};
+use self::model::{Idle, SCHEMA, Session, Stuck, Target, VERSION};
 
 pub use self::ledger::ledgers;
 pub use self::model::{Blame, Report};
@@ -41,6 +42,16 @@ pub use self::verdict::verdict;
 pub const MOST_BLAMED: usize = 1000;
 
 impl Report {
+    /// Who waited until a connection of a pool was free, and where, the longest first.
+    fn waiting_for_connections(&self) -> impl Iterator<Item = &Idle> {
+        self.waiting_for_limited.iter().filter(|idle| idle.kind == Work::Connection.name())
+    }
+
+    /// For how long, in seconds, all of them together.
+    fn waiting_for_connections_s(&self) -> f64 {
+        self.waiting_for_connections().map(|idle| idle.by.seconds).sum()
+    }
+
     /// The report of a finished recording.
     pub fn of(profile: &Profile, blame: Blame) -> Report {
         let period = profile.session.period_ns();
@@ -62,7 +73,8 @@ impl Report {
             collections: collections::collections(profile, gils),
             deadlocks: deadlocks(profile),
             refcounts: refcounts::refcounts(profile),
-            waiting_for_work: locks::waiting_for_work(profile),
+            waiting_for_work: locks::waiting_for_work(profile, false),
+            waiting_for_limited: locks::waiting_for_work(profile, true),
             findings: Vec::new(),
             blame,
         };

@@ -49,6 +49,10 @@ pub struct Report {
     /// Who waited for something to do, for what, and where: a queue, an event, the end of a thread. The longest first.
     #[serde(default)]
     pub waiting_for_work: Vec<Idle>,
+    /// Who had something to do, and waited until somebody gave back what it needs: a connection of a pool, a permit of a
+    /// semaphore, room in a queue. The longest first.
+    #[serde(default)]
+    pub waiting_for_limited: Vec<Idle>,
     /// What is wrong, the worst first, and of those that are as bad the most costly.
     pub findings: Vec<Finding>,
     /// To whom the text puts down the waiting, unless told otherwise.
@@ -581,7 +585,7 @@ pub struct Stuck {
     pub waits_for: String,
 }
 
-/// Time a thread had nothing to do.
+/// Time a thread had nothing to do, or not what it needs to do it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Idle {
     /// What it waited for: `queue`, `event`, `join` ...

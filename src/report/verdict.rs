@@ -23,6 +23,8 @@ pub fn verdict(report: &Report) -> String {
     let kinds = [
         ("Waiting for the GIL", for_gil),
         ("Waiting for locks", for_locks),
+        ("Waiting for a free connection", report.waiting_for_connections_s()),
+        ("Waiting for a CPU", report.threads.iter().map(|thread| thread.states.runnable_s).sum()),
         ("Being stopped by the interpreter", report.pauses.wait.total_s),
         ("Counting references to shared objects", (counts.cpu_fraction - counts.margin).max(0.0) * cpu),
     ];
@@ -62,6 +64,9 @@ mod tests {
         report.pauses.wait.total_s = 3.0;
         assert!(verdict(&report).starts_with("Being stopped by the interpreter costs most: 3.00 s"));
         report.pauses.wait.total_s = 0.0;
+        report.threads[0].states.runnable_s = 4.0;
+        assert!(verdict(&report).starts_with("Waiting for a CPU costs most: "));
+        report.threads[0].states.runnable_s = 0.0;
         report.gils[0].wait.total_s = 0.01;
         report.findings.clear();
         assert_eq!(

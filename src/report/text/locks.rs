@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::export::label::one_line;
 
-use super::super::model::{Blame, Blamed, Lock, PausedInterval, Pauses, Report};
+use super::super::model::{Blame, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
 use super::table::{Column, Table};
 use super::units::{cut, duration, percent, short_label, wrap};
 use super::{Text, WIDTH, by_stack};
@@ -33,6 +33,7 @@ pub(super) fn sections(report: &Report, blame: Blame, text: &mut Text) {
     }
     pauses(report, text);
     collections(report, text);
+    waiting("Waiting until others give something back", &report.waiting_for_limited, text);
     idle(report, text);
 }
 
@@ -199,11 +200,17 @@ fn collections(report: &Report, text: &mut Text) {
 
 /// Nobody is to blame for that, but people want to know where threads are all day.
 fn idle(report: &Report, text: &mut Text) {
-    if report.waiting_for_work.is_empty() || report.locks.is_empty() && report.gils.is_empty() {
+    if !report.locks.is_empty() || !report.gils.is_empty() {
+        waiting("Waiting for work: nothing is wrong with that", &report.waiting_for_work, text);
+    }
+}
+
+fn waiting(heading: &str, all: &[Idle], text: &mut Text) {
+    if all.is_empty() {
         return;
     }
-    text.heading("Waiting for work: nothing is wrong with that");
-    for idle in report.waiting_for_work.iter().take(MOST_IDLE) {
+    text.heading(heading);
+    for idle in all.iter().take(MOST_IDLE) {
         let by = &idle.by;
         let label = short_label(&by.thread, by.tid, 28);
         // Where the thread's own code called the library's.
@@ -211,12 +218,12 @@ fn idle(report: &Report, text: &mut Text) {
         let own = own.map_or_else(String::new, |frame| one_line(frame));
         text.line(format!("{:>9}  {:<10} {label:<28} {}", duration(by.seconds), idle.kind, cut(&own, 28)));
     }
-    if report.waiting_for_work.len() > MOST_IDLE {
-        text.line(format!("... and {} more places", report.waiting_for_work.len() - MOST_IDLE));
+    if all.len() > MOST_IDLE {
+        text.line(format!("... and {} more places", all.len() - MOST_IDLE));
     }
 }
 
 /// A frame of the modules between a thread's own code and the lock.
-fn is_library(frame: &str) -> bool {
+pub(in crate::report) fn is_library(frame: &str) -> bool {
     ["(threading.py:", "(queue.py:", "(_base.py:"].iter().any(|file| frame.contains(file))
 }

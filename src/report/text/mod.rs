@@ -18,6 +18,7 @@ use self::table::{Column, Table};
 use self::units::{duration, percent, short_label, wrap};
 use super::model::{Blame, Gil, Report, Severity, States, Thread};
 use super::verdict;
+pub(super) use locks::is_library;
 
 /// Everything fits in so many columns.
 pub const WIDTH: usize = 80;

@@ -217,6 +217,7 @@ pub fn waits_for(shown: &Shown, thread: usize, now: &Now) -> String {
         ThreadState::Blocked(call) => {
             let stacks = &shown.part.profile.stacks;
             match work(stacks, now.stack) {
+                Some(work) if work.is_limited() => format!("a {} to be free", work.name()),
                 Some(work) => format!("work ({})", work.name()),
                 None => call.to_string(),
             }

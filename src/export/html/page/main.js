@@ -94,6 +94,7 @@ async function main() {
     refcounts(page),
     pauses(page),
     collections(page),
+    waitingForLimited(page),
     waitingForWork(page),
   ];
   const graph = empty ? null : flameGraph(page);

@@ -53,6 +53,19 @@ function collections({ report }) {
   );
 }
 
+function waitingForLimited({ report }) {
+  const all = report.waiting_for_limited ?? [];
+  if (all.length === 0) return null;
+  const total = all.reduce((sum, one) => sum + one.seconds, 0);
+  return section(
+    "limited",
+    "Waiting until others give something back",
+    "Limits",
+    el("p", { class: "note", text: "A connection of a pool, a permit of a semaphore, room in a queue." }),
+    blamedList(all, total, SECONDS, (one) => `for ${one.kind}`),
+  );
+}
+
 function waitingForWork({ report }) {
   const all = report.waiting_for_work;
   if (all.length === 0) return null;
