@@ -509,9 +509,16 @@ pub enum LockKind {
     Native,
     /// None: the interpreter has stopped its threads.
     Pause,
+    /// None: a `queue.SimpleQueue` that is empty. Up to 3.12 it is taken for a lock until a variable leads to it.
+    Queue,
 }
 
 impl LockKind {
+    /// Threads that wait for it wait for a lock, and not for something else.
+    pub fn is_lock(self) -> bool {
+        !matches!(self, Self::StopRequest | Self::Pause | Self::Queue)
+    }
+
     /// A short constant name, as in the report's JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -526,6 +533,7 @@ impl LockKind {
             Self::Semaphore => "semaphore",
             Self::Native => "native",
             Self::Pause => "pause",
+            Self::Queue => "queue",
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::contention::selection::{Keep, PastWait, Selection};
-use crate::event::{Account, Event, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid};
+use crate::event::{
+    Account, Event, LockKind, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Tid,
+};
 use crate::gil::analysis::GilAnalysis;
 use crate::intern::{Interner, StackId};
 use crate::lockstats::Locks;
@@ -246,7 +248,12 @@ impl Profile {
             Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
             Event::Spin { at, thread, stack, lock } => self.locks.spin(at, thread, stack, lock),
             Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
-            Event::Lock { lock, ref info } => self.locks.found(lock, info),
+            Event::Lock { lock, ref info } => {
+                if info.kind == LockKind::Queue {
+                    self.tree.restate(ThreadState::LockWait(lock), ThreadState::Blocked(Syscall::FUTEX));
+                }
+                self.locks.found(lock, info);
+            }
             Event::Account { thread, account } => self.threads[thread.0 as usize].account = Some(account),
             Event::RecordsLost { count, .. } => self.session.records_lost += count,
             Event::Gil { at, gil, ref info, ref switched_on_by } => match self.gils.get_mut(gil.0 as usize) {

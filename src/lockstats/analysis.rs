@@ -16,7 +16,7 @@ use crate::contention::in_order::{DISORDER_NS, InOrder};
 use crate::contention::ledger::Ledger;
 use crate::contention::selection::{Keep, PastWait};
 use crate::contention::{A_LOOK_NS, Blame, Handoff, Hold, Part, Timeline, count};
-use crate::event::{LockId, LockInfo, Nanos, OffCpu, ThreadId, ThreadState};
+use crate::event::{LockId, LockInfo, LockKind, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::intern::StackId;
 
 /// A release is known only when the thread it woke is back on a CPU. So long is waited for that.
@@ -118,6 +118,7 @@ impl Locks {
         let waited = |lock: &Lock| lock.ledger.total();
         let mut found: Vec<_> =
             (0..).map(LockId).zip(&self.locks).filter(|(_, lock)| waited(lock) >= least_ns).collect();
+        found.retain(|(id, _)| self.info(*id).kind != LockKind::Queue);
         found.sort_by_key(|(_, lock)| Reverse(waited(lock)));
         found.into_iter().filter_map(|(id, lock)| Some((id, lock.timeline.as_ref()?))).collect()
     }
@@ -434,7 +435,7 @@ fn holds(handoffs: &[Handoff]) -> Vec<Hold> {
 mod tests {
     use super::*;
     use crate::contention::fixture::stack;
-    use crate::event::{LockKind, ProcessId, Syscall, Wake};
+    use crate::event::{ProcessId, Syscall, Wake};
 
     const HOLDER: ThreadId = ThreadId(1);
     const WAITER: ThreadId = ThreadId(2);

@@ -51,9 +51,8 @@ impl Work {
     }
 }
 
-/// Functions that take a connection from a pool, wherever the pool is: urllib3, redis, psycopg, pymongo.
-const GET_CONNECTION: [&str; 7] =
-    ["_get_conn", "get_conn", "getconn", "get_connection", "_get_connection", "get_socket", "checkout"];
+/// Functions that take a connection from a pool, wherever the pool is. `_get_conn` is urllib3's.
+const GET_CONNECTION: [&str; 5] = ["_get_conn", "get_conn", "getconn", "get_connection", "_get_connection"];
 
 /// A function that waits for work only to return a connection.
 fn gets_connection(stacks: &Interner, frame: FrameId) -> bool {
@@ -69,6 +68,8 @@ enum Library {
     Threading,
     Queue,
     Futures,
+    /// `multiprocessing.pool`, of threads too.
+    Pool,
 }
 
 fn library(stacks: &Interner, frame: FrameId) -> Option<Library> {
@@ -79,6 +80,7 @@ fn library(stacks: &Interner, frame: FrameId) -> Option<Library> {
         "queue.py" => Some(Library::Queue),
         "_base.py" if inside("concurrent/futures/", "_base.py") => Some(Library::Futures),
         "thread.py" if inside("concurrent/futures/", "thread.py") => Some(Library::Futures),
+        "pool.py" if inside("multiprocessing/", "pool.py") => Some(Library::Pool),
         _ => None,
     }
 }
@@ -93,7 +95,10 @@ pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
         (Library::Threading, "join" | "_wait_for_tstate_lock" | "_shutdown" | "_join_thread") => {
             return Some(Work::Join);
         }
-        (Library::Futures, "_worker") => return Some(Work::Queue),
+        // Their queues are not written in Python.
+        (Library::Futures, "_worker") | (Library::Pool, "worker" | "_handle_tasks" | "_handle_results") => {
+            return Some(Work::Queue);
+        }
         _ => return None,
     }
     // Of the classes built upon the condition, the outermost one is what the thread called.
@@ -142,7 +147,7 @@ mod tests {
         const U: &str = "/site-packages/urllib3/connectionpool.py";
         const A: &str = "/site-packages/sqlalchemy/pool/impl.py";
         type Case = (&'static [(&'static str, &'static str)], Option<Work>);
-        let cases: [Case; 17] = [
+        let cases: [Case; 19] = [
             (&[("main", "app.py")], None),
             (&[("main", "app.py"), ("wait", T)], Some(Work::Condition)),
             (&[("main", "app.py"), ("wait", T), ("wait", T)], Some(Work::Event)),
@@ -158,6 +163,8 @@ mod tests {
             (&[("_do_get", A), ("get", "/sqlalchemy/util/queue.py"), ("wait", T)], Some(Work::Connection)),
             (&[("_do_get", "app.py"), ("get", Q), ("wait", T)], Some(Work::Queue)),
             (&[("_process_connections", "threadpool.py"), ("get", Q), ("wait", T)], Some(Work::Queue)),
+            (&[("run", T), ("worker", "/usr/lib/python3.12/multiprocessing/pool.py")], Some(Work::Queue)),
+            (&[("run", T), ("worker", "/usr/lib/python3.12/app/pool.py")], None),
             (&[("main", "app.py"), ("get", Q)], None),
             (&[("main", "app.py"), ("get", Q), ("__enter__", T)], None),
         ];

@@ -40,7 +40,7 @@ pub mod tag {
 pub const MOST_CONTEXTS: usize = 1 << 15;
 
 /// Kinds of locks by their numbers in records.
-pub const LOCK_KINDS: [LockKind; 11] = [
+pub const LOCK_KINDS: [LockKind; 12] = [
     LockKind::CriticalSection,
     LockKind::Lock,
     LockKind::RLock,
@@ -52,6 +52,7 @@ pub const LOCK_KINDS: [LockKind; 11] = [
     LockKind::Semaphore,
     LockKind::Native,
     LockKind::Pause,
+    LockKind::Queue,
 ];
 
 /// Ways of counting references.

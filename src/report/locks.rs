@@ -20,8 +20,7 @@ const MOST_LOCKS: usize = 1000;
 
 /// All locks that were waited for.
 pub(super) fn locks(profile: &Profile, locks: &[LockSummary]) -> Vec<Lock> {
-    let no_lock = |lock: &&LockSummary| !matches!(lock.info.kind, LockKind::Pause | LockKind::StopRequest);
-    let real = locks.iter().filter(no_lock);
+    let real = locks.iter().filter(|lock| lock.info.kind.is_lock());
     real.take(MOST_LOCKS).map(|lock| self::lock(profile, lock)).collect()
 }
 

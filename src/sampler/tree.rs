@@ -50,6 +50,16 @@ impl Tree {
         self.weights.iter().map(|(&key, &weight)| (key, weight))
     }
 
+    /// What was taken for one state has turned out to be another.
+    pub fn restate(&mut self, from: ThreadState, to: ThreadState) {
+        let wrong: Vec<Key> = self.weights.keys().filter(|key| key.state == from).copied().collect();
+        for key in wrong {
+            if let Some(weight) = self.weights.remove(&key) {
+                self.add(Key { state: to, ..key }, weight);
+            }
+        }
+    }
+
     /// Leaves only some.
     pub fn retain(&mut self, wanted: impl Fn(Key) -> bool) {
         self.weights.retain(|&key, _| wanted(key));

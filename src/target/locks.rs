@@ -282,11 +282,13 @@ fn in_object(memory: &impl Memory, layout: &Layout, mutex: u64) -> Option<Lock> 
     }
 }
 
-/// What an object of this type is, if it is a lock.
+/// What an object of this type is, if it is a lock or is waited for like one.
 pub fn lock_kind(type_name: &str) -> Option<LockKind> {
     match type_name {
         "_thread.lock" => Some(LockKind::Lock),
         "_thread.RLock" => Some(LockKind::RLock),
+        // Its `lock` (up to 3.12) or `has_threads_waiting` comes first, too.
+        "_queue.SimpleQueue" => Some(LockKind::Queue),
         _ => None,
     }
 }

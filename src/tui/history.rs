@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use super::class::Class;
-use crate::event::{LockId, LockKind};
+use crate::event::LockId;
 use crate::profile::Mode;
 use crate::report;
 use crate::snapshot::Snapshot;
@@ -72,8 +72,7 @@ fn moment(part: &Snapshot) -> Moment {
         Mode::Kernel => ledgers.iter().map(|thread| thread.cpu_s).sum(),
         Mode::Memory => sum(|states| states.running_s + states.gil_held_s + states.native_s),
     };
-    let is_lock = |kind| !matches!(kind, LockKind::Pause | LockKind::StopRequest);
-    let locks = part.locks.iter().filter(|lock| is_lock(lock.info.kind));
+    let locks = part.locks.iter().filter(|lock| lock.info.kind.is_lock());
     let locks = locks.map(|lock| (lock.id, mean(lock.waits.total_ns as f64 / 1e9))).collect();
     let waits = |states: &report::model::States| states.gil_wait_s + states.lock_wait_s + states.paused_s;
     Moment {

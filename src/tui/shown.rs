@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::event::{GilId, LockId, LockKind};
+use crate::event::{GilId, LockId};
 use crate::export::label::{frame_label, one_line};
 use crate::gil::summary::GilSummary;
 use crate::intern::StackId;
@@ -150,8 +150,7 @@ impl Shown {
 
     /// Locks that were waited for.
     pub fn locks(&self) -> impl Iterator<Item = (&LockSummary, &Lock)> {
-        let no_lock = |lock: &&LockSummary| !matches!(lock.info.kind, LockKind::Pause | LockKind::StopRequest);
-        self.part.locks.iter().filter(no_lock).zip(&self.report.locks)
+        self.part.locks.iter().filter(|lock| lock.info.kind.is_lock()).zip(&self.report.locks)
     }
 
     /// A lock by its id.

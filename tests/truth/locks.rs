@@ -293,3 +293,31 @@ on_every_python! {
         shapes.iter().for_each(|shape| thrice(|| kept(python, shape)));
     }
 }
+
+/// Threads that are handed their work have nothing to do meanwhile.
+fn handed(python: &Python, mode: &str) -> Result<(), String> {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    run(support::recording(&out, &["--mode", mode, "-r", "500"], &python.script("handed.py", &["2"]))).ok();
+    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    let waited: f64 = report["locks"].as_array().unwrap().iter().map(|lock| number(&lock["wait"]["total_s"])).sum();
+    let of_threads = |state: &str| -> f64 {
+        report["threads"].as_array().unwrap().iter().map(|thread| number(&thread["states"][state])).sum()
+    };
+    let (locks, blocked) = (of_threads("lock_wait_s"), of_threads("blocked_s"));
+    let findings: Vec<_> = report["findings"].as_array().unwrap().iter().map(|finding| &finding["id"]).collect();
+    let wrong = findings.iter().any(|id| id.as_str().is_some_and(|id| id.starts_with("lock")));
+    match waited < 0.3 && locks < 0.3 && blocked > 6.0 && !wrong {
+        true => Ok(()),
+        false => Err(format!(
+            "{waited} and {locks} of {blocked} s on {} in {mode} mode: {findings:?} {:#}",
+            python.version, report["locks"]
+        )),
+    }
+}
+
+on_every_python! {
+    fn who_is_handed_work_waits_for_no_lock(python) {
+        MODES.iter().for_each(|mode| thrice(|| handed(python, mode)));
+    }
+}
