@@ -91,7 +91,7 @@ impl Traced {
             threads: FxHashMap::default(),
             by_tstate: FxHashMap::default(),
             gils: Gils::default(),
-            locks: KnownLocks::new(process.id, process.runtime),
+            locks: KnownLocks::new(process),
             collections: Collections::default(),
             reasons: Reasons::default(),
             resumed: None,

@@ -11,7 +11,7 @@ use super::model::{Blamed, BlockedHolder, Finding, Gil, GilThread, Lock, LockThr
 use super::text::is_library;
 use super::text::reasons;
 use super::text::units::{duration, label, percent};
-use crate::event::{LockKind, Tid};
+use crate::event::Tid;
 
 /// All findings, the worst first.
 pub(super) fn findings(report: &Report) -> Vec<Finding> {
@@ -23,7 +23,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
         found.extend(hog(gil));
         found.extend(held_while_blocked(gil));
     }
-    let locks = || report.locks.iter().filter(|lock| !is_signal(lock));
+    let locks = || report.real_locks();
     found.extend(locks().filter_map(|lock| hot_lock(report, lock)));
     found.extend(locks().filter_map(|lock| held_off_cpu(report, lock)));
     found.extend(no_connection(report));
@@ -292,13 +292,6 @@ fn switched_on(report: &Report, gil: &Gil) -> Option<Finding> {
     let at = gil.switched_on.as_ref().map(|on| on.at_s);
     let evidence = [("module", json!(module)), ("at_s", json!(at))];
     Some(finding("gil-switched-on", Severity::High, gil.wait.total_s, message, evidence))
-}
-
-/// A semaphore of which nobody knows what it is need not be a lock: if some threads only wait for it and others only release
-/// it, those may have given them something to do.
-fn is_signal(lock: &Lock) -> bool {
-    let both = |thread: &LockThread| thread.wait.count > 0 && thread.caused_s > 0.0;
-    lock.kind == LockKind::Semaphore.name() && lock.name.is_none() && !lock.threads.iter().any(both)
 }
 
 /// A lock is hot from this much waiting on, in threads that wait for it on average.

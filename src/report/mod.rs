@@ -30,7 +30,7 @@ use crate::lockstats::summary::LockSummary;
 use crate::lockstats::work::Work;
 use crate::profile::Profile;
 
-use self::model::{Idle, SCHEMA, Session, Stuck, Target, VERSION};
+use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, VERSION};
 
 pub use self::ledger::ledgers;
 pub use self::model::{Blame, Report};
@@ -42,6 +42,11 @@ pub use self::verdict::verdict;
 pub const MOST_BLAMED: usize = 1000;
 
 impl Report {
+    /// Locks, without what may be something else.
+    fn real_locks(&self) -> impl Iterator<Item = &Lock> {
+        self.locks.iter().filter(|lock| !lock.is_signal())
+    }
+
     /// Who waited until a connection of a pool was free, and where, the longest first.
     fn waiting_for_connections(&self) -> impl Iterator<Item = &Idle> {
         self.waiting_for_limited.iter().filter(|idle| idle.kind == Work::Connection.name())

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{Pid, Tid};
+use crate::event::{LockKind, Pid, Tid};
 use crate::profile::Mode;
 
 /// The name of the schema without its version.
@@ -360,6 +360,15 @@ pub struct Lock {
     pub holder_off_cpu: Vec<OffCpuHolder>,
     /// Each thread that waited for it or was seen to hold it.
     pub threads: Vec<LockThread>,
+}
+
+impl Lock {
+    /// A semaphore of which nobody knows what it is need not be a lock: if some threads only wait for it and others only
+    /// release it, those may have given them something to do.
+    pub(super) fn is_signal(&self) -> bool {
+        let both = |thread: &LockThread| thread.wait.count > 0 && thread.caused_s > 0.0;
+        self.kind == LockKind::Semaphore.name() && self.name.is_none() && !self.threads.iter().any(both)
+    }
 }
 
 /// Time others waited for a lock whose holder did not run.

@@ -13,7 +13,7 @@ pub fn verdict(report: &Report) -> String {
         return "No thread was seen.".to_owned();
     }
     let for_gil: f64 = gils.iter().map(|gil| gil.wait.total_s).sum();
-    let for_locks: f64 = report.locks.iter().map(|lock| lock.wait.total_s).sum();
+    let for_locks: f64 = report.real_locks().map(|lock| lock.wait.total_s).sum();
     if !report.deadlocks.is_empty() {
         let stuck: usize = report.deadlocks.iter().map(Vec::len).sum();
         return format!("Deadlock: {stuck} threads wait for each other, and will never go on.");

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::Process;
 use super::registry::{Registry, Sink};
 use super::search::{MOST_SEARCHES, Search};
 use super::thread::{Slot, Thread};
-use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadState};
+use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, Pid, ProcessId, ThreadState};
 use crate::intern::StackId;
 use crate::lockstats::work::work;
 use crate::target::layout::Layout;
@@ -15,6 +16,7 @@ use crate::target::locks::{How, Lock, Place, identify, in_critical_section, lock
 use crate::target::memory::Memory;
 use crate::target::objects::Objects;
 use crate::target::os_thread::Futex;
+use crate::target::statics;
 use crate::target::variables::Wanted;
 
 /// Conditions make a new lock for each wait: of so many addresses, those that no wait for a lock was at are forgotten.
@@ -60,6 +62,7 @@ struct Known {
 /// Locks by the address that threads wait at: of a mutex, or of a semaphore.
 #[derive(Debug)]
 pub struct KnownLocks {
+    pid: Pid,
     process: ProcessId,
     runtime: u64,
     known: FxHashMap<u64, Known>,
@@ -70,8 +73,10 @@ pub struct KnownLocks {
 
 impl KnownLocks {
     /// None yet.
-    pub fn new(process: ProcessId, runtime: u64) -> KnownLocks {
+    pub fn new(process: &Process) -> KnownLocks {
+        let Process { pid, id: process, runtime, .. } = *process;
         KnownLocks {
+            pid,
             process,
             runtime,
             known: FxHashMap::default(),
@@ -143,7 +148,10 @@ impl KnownLocks {
         let slots = registry.threads.iter().flat_map(|thread| &thread.slots);
         let tstates: Vec<u64> = slots.map(|slot| slot.reader.tstate()).collect();
         let place = Place { runtime: self.runtime, interpreters: &interpreters, tstates: &tstates };
-        let lock = identify(memory, layout, place, at.how, at.address);
+        let mut lock = identify(memory, layout, place, at.how, at.address);
+        if lock.kind == LockKind::Native {
+            lock.name = statics::name(self.pid, lock.address);
+        }
         LockInfo {
             process: self.process,
             address: lock.address,

@@ -146,7 +146,7 @@ impl Sampler {
 
     /// From now on says which locks threads wait for.
     pub fn watch_locks(&mut self, process: &Process) {
-        self.locks = Some(KnownLocks::new(process.id, process.runtime));
+        self.locks = Some(KnownLocks::new(process));
     }
 
     /// From now on says what memory threads are held up by, if it is a free-threaded build: by samples of their registers

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use object::elf::{
     EM_X86_64, FileHeader64, PF_W, PF_X, PT_GNU_EH_FRAME, PT_LOAD, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC,
-    SectionType, Sym64,
+    STT_OBJECT, SectionType, Sym64,
 };
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{LittleEndian as LE, ReadCache, ReadRef};
@@ -108,6 +108,22 @@ impl Elf {
             Some((symbol.st_value(LE)..symbol.st_value(LE).saturating_add(symbol.st_size(LE)), meaning))
         });
         Ok(known.collect())
+    }
+
+    /// The name of the variable at an address, before loading.
+    ///
+    /// # Errors
+    /// [`ElfError`] when the file is damaged.
+    pub fn variable(&self, table: Table, address: u64) -> Result<Option<String>, ElfError> {
+        let Some((symbols, strings)) = self.symbols(table)? else { return Ok(None) };
+        let is_there = |symbol: &&Sym64<LE>| {
+            let (start, size) = (symbol.st_value(LE), symbol.st_size(LE));
+            symbol.st_type() == STT_OBJECT && (start..start.saturating_add(size)).contains(&address)
+        };
+        Ok(symbols.iter().find(is_there).and_then(|symbol| {
+            let name = strings.get(symbol.st_name(LE) as usize..)?;
+            Some(String::from_utf8_lossy(&name[..memchr::memchr(0, name)?]).into_owned())
+        }))
     }
 
     /// The address, before loading, of a section.

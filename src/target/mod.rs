@@ -18,6 +18,7 @@ pub mod objects;
 pub mod os_thread;
 pub mod pauses;
 pub mod process;
+pub mod statics;
 pub mod stop;
 pub mod variables;
 pub mod version;

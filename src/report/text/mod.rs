@@ -164,8 +164,8 @@ pub fn headlines(report: &Report) -> Vec<String> {
         let mean = if report.session.duration_s > 0.0 { running / report.session.duration_s } else { 0.0 };
         lines.push(format!("No GIL: {mean:.1} threads run at a time on average"));
     }
-    let waited: f64 = report.locks.iter().map(|lock| lock.wait.total_s).sum();
-    if let Some(worst) = report.locks.first().filter(|_| waited >= LEAST_WAITERS * report.session.duration_s) {
+    let waited: f64 = report.real_locks().map(|lock| lock.wait.total_s).sum();
+    if let Some(worst) = report.real_locks().next().filter(|_| waited >= LEAST_WAITERS * report.session.duration_s) {
         let mean = waited / report.session.duration_s;
         let label = crate::export::label::one_line(&worst.label);
         let label = units::cut(&label, WIDTH - 10);
