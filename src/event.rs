@@ -375,24 +375,21 @@ impl Account {
     pub const NUMBERS: usize = 10;
 
     /// All numbers, in the order of the fields.
-    pub fn numbers(&self) -> [u64; Self::NUMBERS] {
-        [
-            self.on_cpu_ns,
-            self.runnable_ns,
-            self.gil_held_runnable_ns,
-            self.gil_held_off_cpu_ns,
-            self.gil_wait_ns,
-            self.futex_ns,
-            self.blocked_ns,
-            self.unknown_ns,
-            self.gil_waits,
-            self.blocks,
-        ]
+    pub fn numbers(mut self) -> [u64; Self::NUMBERS] {
+        self.fields().map(|field| *field)
     }
 
     /// An account of such numbers.
     pub fn of(at: Nanos, numbers: [u64; Self::NUMBERS]) -> Account {
-        let [
+        let mut account = Account { at, ..Account::default() };
+        account.fields().into_iter().zip(numbers).for_each(|(field, number)| *field = number);
+        account
+    }
+
+    fn fields(&mut self) -> [&mut u64; Self::NUMBERS] {
+        // All are named, so that none that is added can be forgotten.
+        let Account {
+            at: _,
             on_cpu_ns,
             runnable_ns,
             gil_held_runnable_ns,
@@ -403,9 +400,8 @@ impl Account {
             unknown_ns,
             gil_waits,
             blocks,
-        ] = numbers;
-        Account {
-            at,
+        } = self;
+        [
             on_cpu_ns,
             runnable_ns,
             gil_held_runnable_ns,
@@ -416,7 +412,7 @@ impl Account {
             unknown_ns,
             gil_waits,
             blocks,
-        }
+        ]
     }
 }
 

@@ -72,26 +72,15 @@ fn thread(now: &ThreadInfo, before: Option<&ThreadInfo>) -> ThreadInfo {
         lost: now.lost.saturating_sub(before.lost),
         // What it used is known only in the end: it is not known of how much of its life.
         cpu_ns: if before.exited { 0 } else { now.cpu_ns },
-        account: now.account.map(|account| before.account.map_or(account, |before| self::account(&account, &before))),
+        account: now.account.map(|account| before.account.map_or(account, |before| self::account(account, before))),
         ..now.clone()
     }
 }
 
-fn account(now: &Account, before: &Account) -> Account {
-    let minus = u64::saturating_sub;
-    Account {
-        at: now.at,
-        on_cpu_ns: minus(now.on_cpu_ns, before.on_cpu_ns),
-        runnable_ns: minus(now.runnable_ns, before.runnable_ns),
-        gil_held_runnable_ns: minus(now.gil_held_runnable_ns, before.gil_held_runnable_ns),
-        gil_held_off_cpu_ns: minus(now.gil_held_off_cpu_ns, before.gil_held_off_cpu_ns),
-        gil_wait_ns: minus(now.gil_wait_ns, before.gil_wait_ns),
-        futex_ns: minus(now.futex_ns, before.futex_ns),
-        blocked_ns: minus(now.blocked_ns, before.blocked_ns),
-        unknown_ns: minus(now.unknown_ns, before.unknown_ns),
-        gil_waits: minus(now.gil_waits, before.gil_waits),
-        blocks: minus(now.blocks, before.blocks),
-    }
+fn account(now: Account, before: Account) -> Account {
+    let (mut numbers, before) = (now.numbers(), before.numbers());
+    numbers.iter_mut().zip(before).for_each(|(now, before)| *now = now.saturating_sub(before));
+    Account::of(now.at, numbers)
 }
 
 /// Waits that came since: how many and how long in all, and the lengths of those that ended since.
