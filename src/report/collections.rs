@@ -23,7 +23,7 @@ pub(super) fn collections(profile: &Profile, gils: &[GilSummary]) -> Collections
     let mut by: FxHashMap<(ThreadId, StackId), u64> = FxHashMap::default();
     let mut held_ns = 0;
     for (key, weight) in profile.tree.iter().filter(|(key, _)| is_one(key.stack)) {
-        let ns = weight.off_cpu_ns + (weight.samples as f64 * period) as u64;
+        let ns = weight.ns(period);
         *by.entry((key.thread, key.stack)).or_default() += ns;
         held_ns += if key.state.holds_gil() { ns } else { 0 };
     }

@@ -124,7 +124,7 @@ pub(super) fn waiting_for_work(profile: &Profile, limited: bool) -> Vec<Idle> {
         let Some(work) = work(&profile.stacks, key.stack).filter(|work| work.is_limited() == limited) else {
             continue;
         };
-        let ns = weight.off_cpu_ns + (weight.samples as f64 * period) as u64;
+        let ns = weight.ns(period);
         found.entry((key.thread, key.stack)).or_insert((work, 0)).1 += ns;
     }
     let mut found: Vec<_> = found.into_iter().collect();

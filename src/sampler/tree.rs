@@ -30,6 +30,13 @@ pub struct Weight {
     pub waits: u64,
 }
 
+impl Weight {
+    /// The time that it amounts to, in nanoseconds, with samples of such a period.
+    pub fn ns(self, period_ns: f64) -> u64 {
+        (self.samples as f64 * period_ns) as u64 + self.off_cpu_ns
+    }
+}
+
 /// Weights by [`Key`]. Interned stacks already share their prefixes, so this is all a call tree needs.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {

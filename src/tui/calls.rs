@@ -9,7 +9,6 @@ use crate::export::label::{Origin, frame_label, origin};
 use crate::export::{self, NO_PYTHON_FRAME, STACK_UNREADABLE, View, leaf};
 use crate::intern::{FrameId, StackId};
 use crate::profile::Profile;
-use crate::sampler::tree::Weight;
 
 /// What to show.
 #[derive(Clone, Debug, Default)]
@@ -53,11 +52,6 @@ pub struct Calls {
     pub nodes: Vec<Node>,
     /// What frames are called, and whose they are.
     pub labels: Vec<(String, Whose)>,
-}
-
-/// Time of a weight, in nanoseconds.
-fn time(profile: &Profile, weight: Weight) -> u64 {
-    (weight.samples as f64 * profile.session.period_ns()) as u64 + weight.off_cpu_ns
 }
 
 /// Words frames once, not once per stack they are in.
@@ -126,7 +120,8 @@ impl Calls {
         let mut stacks: FxHashMap<(ThreadState, StackId, bool), u64> = FxHashMap::default();
         for (key, weight) in profile.tree.iter() {
             if options.shows(key.state) && choice.thread.is_none_or(|thread| thread == key.thread) {
-                *stacks.entry((key.state, key.stack, key.lost)).or_default() += time(profile, weight);
+                *stacks.entry((key.state, key.stack, key.lost)).or_default() +=
+                    weight.ns(profile.session.period_ns());
             }
         }
         let mut labels = Labels::new(profile, choice.functions);
@@ -229,7 +224,7 @@ pub fn functions(profile: &Profile, choice: &Choice) -> (Vec<Function>, u64) {
     let mut stacks: FxHashMap<(ThreadState, StackId, bool), u64> = FxHashMap::default();
     for (key, weight) in profile.tree.iter() {
         if choice.thread.is_none_or(|thread| thread == key.thread) {
-            *stacks.entry((key.state, key.stack, key.lost)).or_default() += time(profile, weight);
+            *stacks.entry((key.state, key.stack, key.lost)).or_default() += weight.ns(profile.session.period_ns());
         }
     }
     let (mut path, mut all) = (Vec::new(), 0);
