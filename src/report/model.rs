@@ -369,6 +369,14 @@ impl Lock {
         let both = |thread: &LockThread| thread.wait.count > 0 && thread.caused_s > 0.0;
         self.kind == LockKind::Semaphore.name() && self.name.is_none() && !self.threads.iter().any(both)
     }
+
+    /// What to call it where it may be cut: the name before the kind, so that it is the kind that is lost.
+    pub fn name_first(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{name}: {}", self.type_name.as_ref().unwrap_or(&self.kind)),
+            None => self.label.clone(),
+        }
+    }
 }
 
 /// Time others waited for a lock whose holder did not run.
@@ -508,6 +516,16 @@ pub struct CountedObject {
     pub advice: Option<String>,
     /// Who was where, the most first; at most [`super::MOST_BLAMED`].
     pub stacks: Vec<Sampled>,
+}
+
+impl CountedObject {
+    /// What to call it where it may be cut: the name before the type, so that it is the type that is lost.
+    pub fn name_first(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{name}: {}", self.type_name),
+            None => self.label.clone(),
+        }
+    }
 }
 
 /// Samples put down to a thread's stack.

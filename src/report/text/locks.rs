@@ -55,12 +55,7 @@ fn table(report: &Report, text: &mut Text) {
         let holders = lock.threads.iter().filter(|thread| thread.caused_s > 0.0).count();
         let last = if spins { duration(lock.spin_s) } else { holders.to_string() };
         let cells = [vec![wait.count.to_string()], times.to_vec(), vec![last]].concat();
-        // The name before the kind: if one is cut, it is the kind.
-        let label = match &lock.name {
-            Some(name) => format!("{name}: {}", lock.type_name.as_ref().unwrap_or(&lock.kind)),
-            None => lock.label.clone(),
-        };
-        table.row(&one_line(&label), &cells);
+        table.row(&one_line(&lock.name_first()), &cells);
     }
     text.line(table.to_string());
     if report.locks.len() > MOST_LOCKS {

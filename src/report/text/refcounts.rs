@@ -57,12 +57,7 @@ fn table(refcounts: &Refcounts, text: &mut Text) {
             of_all(up.sum()),
             of_all(object.atomic),
         ];
-        // The name before the type: if one is cut, it is the type.
-        let label = match &object.name {
-            Some(name) => format!("{name}: {}", object.type_name),
-            None => object.label.clone(),
-        };
-        table.row(&one_line(&label), &cells);
+        table.row(&one_line(&object.name_first()), &cells);
     }
     text.line(table.to_string());
     if refcounts.objects.len() > MOST_OBJECTS {

@@ -86,14 +86,6 @@ pub fn table(app: &App, shown: &Shown) -> Table {
     Table { columns, rows, notes, empty }
 }
 
-/// The name before the kind: if one is cut, it is the kind.
-pub fn label(lock: &Lock) -> String {
-    one_line(&match &lock.name {
-        Some(name) => format!("{name}: {}", lock.type_name.as_ref().unwrap_or(&lock.kind)),
-        None => lock.label.clone(),
-    })
-}
-
 fn row(app: &App, shown: &Shown, summary: &LockSummary, lock: &Lock) -> Row {
     let wait = &lock.wait;
     let time = |seconds: f64| Cell::number(seconds, if seconds > 0.0 { duration(seconds) } else { "-".to_owned() });
@@ -110,7 +102,7 @@ fn row(app: &App, shown: &Shown, summary: &LockSummary, lock: &Lock) -> Row {
         Blame::Holder | Blame::Waiter => who(&summary.by_holder),
     };
     let cells = vec![
-        Cell::text(label(lock)),
+        Cell::text(one_line(&lock.name_first())),
         count(waits_now.count() as u64).toned(Tone::Of(Class::LockWait)),
         count(lock.contended),
         count(lock.parked),

@@ -44,20 +44,12 @@ pub fn table(shown: &Shown) -> Table {
     Table { columns: COLUMNS.to_vec(), rows: refcounts.objects.iter().map(row).collect(), notes, empty }
 }
 
-/// The name before the type: if one is cut, it is the type.
-fn label(object: &CountedObject) -> String {
-    one_line(&match &object.name {
-        Some(name) => format!("{name}: {}", object.type_name),
-        None => object.label.clone(),
-    })
-}
-
 fn row(object: &CountedObject) -> Row {
     let count = |number: u64| Cell::number(number as f64, number.to_string());
     let all: u64 = object.operations.values().sum();
     let place = object.stacks.first().and_then(|sampled| sampled.stack.first());
     let cells = vec![
-        Cell::text(label(object)),
+        Cell::text(one_line(&object.name_first())),
         Cell::share(object.cpu_fraction, 1.0).toned(Tone::Of(Class::LockWait)),
         count(object.samples),
         count(object.threads as u64),
