@@ -1,6 +1,6 @@
 //! How a frame is worded. Called by every format and by everything that prints a stack as text.
 
-use crate::intern::{FrameId, Interner};
+use crate::intern::{FrameId, Interner, StackId};
 
 /// Where a file comes from, as far as its path tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,11 @@ pub fn frame_label(stacks: &Interner, frame: FrameId, functions: bool) -> String
         (_, 0) => format!("{function} ({file})"),
         _ => format!("{function} ({file}:{line})"),
     })
+}
+
+/// The frames of a stack with their lines, innermost first.
+pub fn stack_labels(stacks: &Interner, stack: StackId) -> Vec<String> {
+    stacks.frames(stack).map(|frame| frame_label(stacks, frame, false)).collect()
 }
 
 /// The part of a path that tells files apart at a glance: below `site-packages` or the standard library, else the

@@ -2,9 +2,8 @@
 
 use crate::contention::lengths::Lengths;
 use crate::contention::{self, WaitStats};
-use crate::export::label::frame_label;
+use crate::export::label::stack_labels;
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
-use crate::intern::StackId;
 use crate::profile::Profile;
 
 use super::model::{Bar, Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
@@ -54,14 +53,8 @@ pub(super) fn blamed(profile: &Profile, blame: &contention::Blame) -> Blamed {
         tid: profile.threads[blame.thread.0 as usize].tid,
         thread: thread_name(profile, blame.thread),
         seconds: seconds(blame.ns),
-        stack: stack(profile, blame.stack),
+        stack: stack_labels(&profile.stacks, blame.stack),
     }
-}
-
-/// A stack in words, innermost first.
-pub(super) fn stack(profile: &Profile, stack: StackId) -> Vec<String> {
-    let stacks = &profile.stacks;
-    stacks.frames(stack).map(|frame| frame_label(stacks, frame, false)).collect()
 }
 
 fn thread(profile: &Profile, share: &ThreadShare, threads: &[Thread]) -> GilThread {

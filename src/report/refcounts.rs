@@ -4,12 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::event::{Counting, Place};
-use crate::export::label::frame_label;
+use crate::export::label::{frame_label, stack_labels};
 use crate::intern::StackId;
 use crate::profile::{Mode, Profile};
 use crate::refcount::analysis::{ObjectSummary, Summary};
 
-use super::gils::stack;
 use super::model::{CountedLine, CountedObject, CountedType, Elsewhere, Refcounts, Sampled};
 use super::{MOST_BLAMED, ratio, thread_name};
 
@@ -93,7 +92,7 @@ fn object(profile: &Profile, of: &ObjectSummary, summary: &Summary) -> CountedOb
                 tid: profile.threads[thread.0 as usize].tid,
                 thread: thread_name(profile, thread),
                 samples,
-                stack: stack(profile, at),
+                stack: stack_labels(&profile.stacks, at),
             })
             .collect(),
     }

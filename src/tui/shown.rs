@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::event::{GilId, LockId};
-use crate::export::label::{frame_label, one_line};
+use crate::export::label::{frame_label, one_line, stack_labels};
 use crate::gil::summary::GilSummary;
 use crate::intern::StackId;
 use crate::lockstats::summary::LockSummary;
@@ -137,8 +137,7 @@ impl Shown {
 
     /// The frames of a stack in words, innermost first.
     pub fn stack(&self, stack: StackId) -> Vec<String> {
-        let stacks = &self.part.profile.stacks;
-        stacks.frames(stack).map(|frame| frame_label(stacks, frame, false)).collect()
+        stack_labels(&self.part.profile.stacks, stack)
     }
 
     /// GILs that there is something to say of.
