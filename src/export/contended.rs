@@ -91,19 +91,24 @@ pub(super) fn waited_for<'p>(all: &[Contended<'p>], process: ProcessId, state: T
     found.next().is_none().then_some(one.timeline)
 }
 
-/// Who held it from `start` to `end`: `cruncher (102) 4.90 ms, ...`.
-pub(super) fn holders(profile: &Profile, timeline: &Timeline, start: Nanos, end: Nanos) -> Option<String> {
+/// Who held it from `start` to `end`, hold by hold, each with how long that was within, in nanoseconds.
+pub(super) fn held(timeline: &Timeline, start: Nanos, end: Nanos) -> impl Iterator<Item = (ThreadId, u64)> {
     let first = timeline.holds.partition_point(|hold| hold.end <= start);
-    let mut held: Vec<(ThreadId, u64)> = Vec::new();
-    for hold in timeline.holds[first..].iter().take_while(|hold| hold.start < end) {
-        let ns = hold.end.min(end).since(hold.start.max(start));
-        match held.iter_mut().find(|(thread, _)| *thread == hold.thread) {
+    let within = timeline.holds[first..].iter().take_while(move |hold| hold.start < end);
+    within.map(move |hold| (hold.thread, hold.end.min(end).since(hold.start.max(start))))
+}
+
+/// The same in words: `cruncher (102) 4.90 ms, ...`.
+pub(super) fn holders(profile: &Profile, timeline: &Timeline, start: Nanos, end: Nanos) -> Option<String> {
+    let mut sums: Vec<(ThreadId, u64)> = Vec::new();
+    for (thread, ns) in held(timeline, start, end) {
+        match sums.iter_mut().find(|(known, _)| *known == thread) {
             Some((_, sum)) => *sum += ns,
-            None => held.push((hold.thread, ns)),
+            None => sums.push((thread, ns)),
         }
     }
-    held.sort_by_key(|&(_, ns)| std::cmp::Reverse(ns));
-    let named = held
+    sums.sort_by_key(|&(_, ns)| std::cmp::Reverse(ns));
+    let named = sums
         .iter()
         .take(MOST_HOLDERS)
         .map(|&(thread, ns)| format!("{} {}", one_line(&profile.thread_label(thread)), duration(ns as f64 / 1e9)));

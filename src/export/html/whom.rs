@@ -3,7 +3,8 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::export::contended::{Contended, waited_for};
+use crate::event::ThreadId;
+use crate::export::contended::{Contended, held, waited_for};
 use crate::export::slices::{lengths, timeline};
 use crate::profile::Profile;
 
@@ -18,13 +19,9 @@ pub(super) fn whom(profile: &Profile, contended: &[Contended<'_>]) -> Vec<Vec<Pa
         for span in lengths(spans) {
             let Some(waited) = waited_for(contended, process, span.state) else { continue };
             let Some(index) = contended.iter().position(|one| std::ptr::eq(one.timeline, waited)) else { continue };
-            let first = waited.holds.partition_point(|hold| hold.end <= span.start);
-            for hold in waited.holds[first..].iter().take_while(|hold| hold.start < span.end) {
-                // In memory mode, waiters and holders are seen at the same ticks: a thread may seem to be both.
-                if hold.thread.0 != waiter {
-                    let ns = hold.end.min(span.end).since(hold.start.max(span.start));
-                    *sums[index].entry((waiter, hold.thread.0)).or_default() += ns;
-                }
+            // In memory mode, waiters and holders are seen at the same ticks: a thread may seem to be both.
+            for (ThreadId(holder), ns) in held(waited, span.start, span.end).filter(|held| held.0.0 != waiter) {
+                *sums[index].entry((waiter, holder)).or_default() += ns;
             }
         }
     }
