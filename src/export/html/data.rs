@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::event::{Pid, ProcessId, ThreadState, Tid};
-use crate::export::contended::{What, contended};
+use crate::export::contended::{Contended, What, contended};
 use crate::export::flamegraph::view_title;
 use crate::export::label::one_line;
 use crate::export::{Options, Unit, View};
@@ -79,14 +79,31 @@ struct Flames {
     amounts: Vec<u64>,
 }
 
-/// Who waited for whom at one GIL or lock.
+/// Which GIL or lock something is about.
 #[derive(Debug, Serialize)]
-struct Whom {
-    pid: i32,
+pub(super) struct Which {
+    pid: Pid,
     /// The interpreter that owns the GIL; none for a lock.
     interpreter: Option<i64>,
     /// What to call the lock; none for a GIL.
     label: Option<String>,
+}
+
+impl Which {
+    pub fn of(profile: &Profile, one: &Contended<'_>) -> Which {
+        let (interpreter, label) = match &one.what {
+            What::Gil(info) => (Some(info.interpreter), None),
+            What::Lock(_, label) => (None, Some(label.clone())),
+        };
+        Which { pid: profile.processes[one.process.0 as usize].pid, interpreter, label }
+    }
+}
+
+/// Who waited for whom at one GIL or lock.
+#[derive(Debug, Serialize)]
+struct Whom {
+    #[serde(flatten)]
+    which: Which,
     pairs: Vec<Pair>,
 }
 
@@ -95,14 +112,8 @@ pub(super) fn page<'p>(profile: &'p Profile, report: Report, options: &Options) 
     let mut states = StateTable::default();
     let mut stacks = Stacks::new(profile);
     let contended = contended(profile);
-    let whom = contended.iter().zip(whom(profile, &contended)).map(|(one, pairs)| {
-        let (interpreter, label) = match &one.what {
-            What::Gil(info) => (Some(info.interpreter), None),
-            What::Lock(_, label) => (None, Some(label.clone())),
-        };
-        Whom { pid: profile.processes[one.process.0 as usize].pid, interpreter, label, pairs }
-    });
-    let whom = whom.collect();
+    let whom = contended.iter().zip(whom(profile, &contended));
+    let whom = whom.map(|(one, pairs)| Whom { which: Which::of(profile, one), pairs }).collect();
     let (timeline, notes) = lanes(profile, &contended, &mut states, &mut stacks)?;
     let views = View::value_variants();
     let flames = views.iter().map(|&view| flames(profile, view, &mut stacks)).collect();

@@ -5,12 +5,12 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::event::{Nanos, ThreadId};
-use crate::export::contended::{Contended, What};
+use crate::export::contended::Contended;
 use crate::export::slices::{bounds, lengths, shown, timeline};
 use crate::profile::Profile;
 use crate::report::text::units::duration;
 
-use super::data::StateTable;
+use super::data::{StateTable, Which};
 use super::reduce::{Reduction, Stretch, reduce};
 use super::stacks::Stacks;
 
@@ -46,11 +46,8 @@ struct Lane {
 /// Who held a GIL or a lock (`what` is a thread), and how many waited from when on.
 #[derive(Debug, Serialize)]
 struct ContendedLane {
-    pid: i32,
-    /// The interpreter that owns the GIL; none for a lock.
-    interpreter: Option<i64>,
-    /// What to call the lock; none for a GIL.
-    label: Option<String>,
+    #[serde(flatten)]
+    which: Which,
     holds: Lane,
     /// Time since the change before, and how many.
     waiters: Vec<(u64, u32)>,
@@ -94,12 +91,8 @@ pub(super) fn lanes_of(
         .iter()
         .zip(holds)
         .map(|(one, holds)| {
-            let (interpreter, label) = match &one.what {
-                What::Gil(info) => (Some(info.interpreter), None),
-                What::Lock(_, label) => (None, Some(label.clone())),
-            };
             let waiters = waiters(&one.timeline.waiters, origin, end, share);
-            ContendedLane { pid: profile.processes[one.process.0 as usize].pid, interpreter, label, holds, waiters }
+            ContendedLane { which: Which::of(profile, one), holds, waiters }
         })
         .collect();
     let note = |reduction: Reduction, what: &str| {
