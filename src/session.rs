@@ -379,15 +379,16 @@ impl Session<'_> {
     /// Lets the observer look.
     fn show(&mut self, at: Nanos, observer: &mut dyn Observer) -> ControlFlow<()> {
         let mut under_way = Vec::new();
-        if observer.needs_under_way(at) && at >= self.deadlocks_at {
-            self.find_deadlocks();
-        }
-        if observer.needs_under_way(at)
-            && let Some(kernel) = &mut self.kernel
-        {
-            let mut sink = Sink { stacks: &mut self.profile.stacks, events: &mut self.events, ids: &mut self.ids };
-            under_way = kernel.under_way(at, &mut sink);
-            self.take_in();
+        if observer.needs_under_way(at) {
+            if at >= self.deadlocks_at {
+                self.find_deadlocks();
+            }
+            if let Some(kernel) = &mut self.kernel {
+                let mut sink =
+                    Sink { stacks: &mut self.profile.stacks, events: &mut self.events, ids: &mut self.ids };
+                under_way = kernel.under_way(at, &mut sink);
+                self.take_in();
+            }
         }
         self.profile.session.end = at;
         self.profile.session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
