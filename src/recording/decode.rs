@@ -106,6 +106,11 @@ fn optional(count: u32, bytes: &mut Bytes<'_>) -> Result<Option<u32>, Malformed>
     }
 }
 
+/// By how much a number of switches has changed.
+fn difference(bytes: &mut Bytes<'_>) -> Result<i32, Malformed> {
+    i32::try_from(bytes.signed()?).map_err(|_| Malformed)
+}
+
 impl Decoder {
     /// Appends the events of a block.
     ///
@@ -312,12 +317,11 @@ impl Decoder {
         self.spend(length)?;
         let end = self.moment(start.0.checked_add(length).ok_or(Malformed)?)?;
         *Last::of(&mut self.last.back, thread.0) = end;
-        let mut difference = || i32::try_from(bytes.signed()?).map_err(|_| Malformed);
         let mut base = 0;
         let gil = match context.gil {
             Some(GilContext { gil, holder, locked }) => {
                 let switches = Last::of(&mut self.last.switches, gil.0);
-                *switches = switches.wrapping_add_signed(difference()?);
+                *switches = switches.wrapping_add_signed(difference(bytes)?);
                 base = *switches;
                 Some(GilGlimpse { gil, holder, locked, switches: base })
             }
@@ -326,8 +330,7 @@ impl Decoder {
         let wake = match context.wake {
             Some(WakeContext { by, stack, switches }) => {
                 let at = self.moment(end.0.wrapping_sub(bytes.signed()? as u64))?;
-                let mut difference = || i32::try_from(bytes.signed()?).map_err(|_| Malformed);
-                let switches = if switches { Some(base.wrapping_add_signed(difference()?)) } else { None };
+                let switches = if switches { Some(base.wrapping_add_signed(difference(bytes)?)) } else { None };
                 Some(Wake { at, by, stack, switches })
             }
             None => None,
