@@ -13,7 +13,7 @@ use super::history::{History, Moment};
 use super::shown::Shown;
 use super::table::{RowKey, Tone};
 use super::tabs::{List, holder, waits_for};
-use super::theme::Theme;
+use super::theme::{BARS, Theme};
 use crate::contention::Blame;
 use crate::contention::lengths::Lengths;
 use crate::event::{GilId, LockId, ThreadId, ThreadState};
@@ -25,8 +25,6 @@ use crate::report::text::units::{cut, duration, label, percent, wrap};
 /// So many stacks of a kind are shown, and so many frames of each.
 const MOST_STACKS: usize = 4;
 const MOST_FRAMES: usize = 12;
-/// The bars of a sparkline; [`Theme::text`] has others where these cannot be shown.
-const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// A line, and how its parts stand out.
 #[derive(Clone, Debug, Default)]

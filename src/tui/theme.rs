@@ -7,6 +7,9 @@ use super::class::Class;
 use super::table::Tone;
 use crate::export::label::Origin;
 
+/// The bars of a sparkline, from nothing to all; [`Theme::text`] has others where these cannot be shown.
+pub const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
 /// How the screen is to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
@@ -111,7 +114,7 @@ impl Theme {
     /// The bars of a sparkline, from nothing to all.
     pub fn bars(self) -> &'static [char] {
         match self.ascii {
-            false => &[' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
+            false => &BARS,
             true => &['_', '.', ':', '-', '=', '+', '*', '#', '#'],
         }
     }
