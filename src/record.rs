@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cli::{self, RecordArgs};
 use crate::export::{self, Format, Summary};
@@ -45,9 +44,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
             return Err(error);
         }
     };
-    // After the launch: the program keeps the limits it would have had, too.
     let mut signals = early.map_or_else(signals, Ok)?;
-    raise_descriptor_limit();
     let root = match (&child, args.pid) {
         (Some(child), _) => child.pid(),
         (None, Some(pid)) => pid,
@@ -242,14 +239,4 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&Written>) {
         lines.push_str(&tables);
     }
     let _ = stderr().write_all(lines.as_bytes());
-}
-
-/// Two files are kept open for every thread.
-pub fn raise_descriptor_limit() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // Without it, files of many threads are opened again for every look.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
 }

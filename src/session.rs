@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::clock::Ticks;
@@ -168,6 +169,8 @@ pub fn record(
     observer: &mut dyn Observer,
 ) -> Result<(Profile, End), AttachError> {
     let Collector { kernel, degraded } = collector;
+    // After the launch: the program keeps the limits it would have had.
+    raise_descriptor_limit();
     if kernel.is_none() {
         clock::precise();
     }
@@ -448,6 +451,16 @@ impl Session<'_> {
         }
         self.profile.finish();
         self.profile
+    }
+}
+
+/// Two files are kept open for every thread.
+fn raise_descriptor_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Without it, files of many threads are opened again for every look.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

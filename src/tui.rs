@@ -40,7 +40,6 @@ use self::theme::Theme;
 use crate::cli::{TopArgs, stopping};
 use crate::output::say;
 use crate::profile::Profile;
-use crate::record::raise_descriptor_limit;
 use crate::report::Report;
 use crate::report::text::summary;
 use crate::report_command::bold;
@@ -72,7 +71,6 @@ pub fn run(args: &TopArgs) -> Result<u8> {
     let collector = session::collector(&options)?;
     let mut launched = if args.program.is_empty() { None } else { Some(launch(args)?) };
     let mut signals = early.map_or_else(signals, Ok)?;
-    raise_descriptor_limit();
     let root = match (&launched, args.pid) {
         (Some((child, _)), _) => child.pid(),
         (None, Some(pid)) => pid,
