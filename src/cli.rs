@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
@@ -93,7 +94,7 @@ pub struct RecordArgs {
     /// In kernel mode, keep no record of waits shorter than this, in microseconds. The threads' totals stay exact; the
     /// table of the GIL lacks them.
     #[arg(long, value_name = "US", default_value = "0", value_parser = microseconds)]
-    pub min_wait: f64,
+    pub min_wait: Duration,
     /// Print errors only.
     #[arg(short, long)]
     pub quiet: bool,
@@ -202,7 +203,7 @@ pub struct TopArgs {
     pub mode: Mode,
     /// In kernel mode, keep no record of waits shorter than this, in microseconds.
     #[arg(long, value_name = "US", default_value = "0", value_parser = microseconds)]
-    pub min_wait: f64,
+    pub min_wait: Duration,
     /// Where the output of COMMAND goes [default: gilscope-COMMAND-PID.log in the directory for temporary files].
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -353,8 +354,8 @@ fn milliseconds(text: &str) -> Result<f64, String> {
     number(text, 0.0, 1e9)
 }
 
-fn microseconds(text: &str) -> Result<f64, String> {
-    number(text, 0.0, 1e12)
+fn microseconds(text: &str) -> Result<Duration, String> {
+    number(text, 0.0, 1e12).map(|us| Duration::from_nanos((us * 1e3) as u64))
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -106,15 +106,11 @@ fn options(args: &RecordArgs, kind: Kind) -> session::Options {
         duration: args.duration.map(Duration::from_secs_f64),
         subprocesses: args.subprocesses,
         mode: args.mode.collector(),
-        min_wait: Duration::from_nanos(min_wait_ns(args)),
+        min_wait: args.min_wait,
         stopping: cli::stopping(args.blocking, args.nonblocking),
         // A recording has everything; the profile beside it is only for the report.
         timeline: matches!(kind, Kind::Export(format) if format.needs_timeline()),
     }
-}
-
-fn min_wait_ns(args: &RecordArgs) -> u64 {
-    (args.min_wait * 1e3) as u64
 }
 
 fn origin(args: &RecordArgs) -> Origin {
@@ -122,7 +118,7 @@ fn origin(args: &RecordArgs) -> Origin {
         gilscope: env!("CARGO_PKG_VERSION").to_owned(),
         boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         clock_offset_ns: session::clock_offset_ns(),
-        min_wait_ns: min_wait_ns(args),
+        min_wait_ns: args.min_wait.as_nanos() as u64,
     }
 }
 

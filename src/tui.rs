@@ -29,7 +29,6 @@ use std::io::{IsTerminal, PipeReader, Write, pipe, stderr, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
@@ -61,7 +60,7 @@ pub fn run(args: &TopArgs) -> Result<u8> {
         duration: None,
         subprocesses: args.subprocesses,
         mode: args.mode.collector(),
-        min_wait: Duration::from_nanos((args.min_wait * 1e3) as u64),
+        min_wait: args.min_wait,
         stopping: stopping(args.blocking, args.nonblocking),
         timeline: false,
     };
