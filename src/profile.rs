@@ -358,6 +358,15 @@ impl Profile {
     }
 }
 
+/// A command line for titles: the directories of the interpreter and the script would leave no room for the rest.
+pub fn short_command(command: &[String]) -> Vec<String> {
+    let short = |(index, word): (usize, &String)| match index {
+        0 | 1 => word.rsplit('/').next().unwrap_or_default().to_owned(),
+        _ => word.clone(),
+    };
+    command.iter().enumerate().map(short).collect()
+}
+
 /// `python app.py [1234]`.
 pub fn process_label(command: &[String], pid: Pid) -> String {
     format!("{} [{pid}]", command.join(" "))

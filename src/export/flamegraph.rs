@@ -7,7 +7,7 @@ use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{self, TextTruncateDirection};
 
 use crate::event::ProcessInfo;
-use crate::profile::Profile;
+use crate::profile::{Profile, short_command};
 
 use super::collapsed::{Folded, fold, folded_name};
 use super::frames::Entry;
@@ -57,13 +57,7 @@ pub(super) fn title(profile: &Profile, options: &Options) -> String {
     let mut title = view_title(options).to_owned();
     if let [_, others @ ..] = profile.processes.as_slice() {
         let ProcessInfo { command, pid, .. } = profile.processes[0].as_ref();
-        // The directories of the interpreter and the script would leave no room for the rest.
-        let short = |(index, word): (usize, &String)| match index {
-            0 | 1 => word.rsplit('/').next().unwrap_or_default().to_owned(),
-            _ => word.clone(),
-        };
-        let command: Vec<String> = command.iter().enumerate().map(short).collect();
-        let command: String = one_line(&command.join(" ")).chars().take(TITLE_CHARS).collect();
+        let command: String = one_line(&short_command(command).join(" ")).chars().take(TITLE_CHARS).collect();
         title = format!("{title}: {command} [{pid}]");
         if !others.is_empty() {
             title += &format!(" and {} more", others.len());

@@ -10,7 +10,7 @@ use super::super::tabs::Tab;
 use super::lines::{paragraph, put, row};
 use super::{Canvas, Hits};
 use crate::export::label::one_line;
-use crate::profile::{Mode, process_label};
+use crate::profile::{Mode, process_label, short_command};
 use crate::report::text::headlines;
 use crate::report::text::units::{cut, percent, wrap};
 
@@ -86,13 +86,7 @@ fn subject(shown: &Shown, width: u16) -> String {
     for note in &session.degraded {
         text += &format!("; {}", one_line(note));
     }
-    // The directories of the interpreter and the script would leave no room for the rest.
-    let short = |(index, word): (usize, &String)| match index {
-        0 | 1 => word.rsplit('/').next().unwrap_or_default().to_owned(),
-        _ => word.clone(),
-    };
-    let command: Vec<String> = target.command.iter().enumerate().map(short).collect();
-    let command = process_label(&command, target.pid);
+    let command = process_label(&short_command(&target.command), target.pid);
     let command = cut(&one_line(&command), usize::from(width / 2)).into_owned();
     cut(&format!("{command}{more}; {text}"), usize::from(width)).into_owned()
 }
