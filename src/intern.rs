@@ -156,11 +156,6 @@ impl Interner {
         })
     }
 
-    /// How many distinct stacks there are, the empty one and all prefixes included.
-    pub fn stack_count(&self) -> usize {
-        self.stacks.len()
-    }
-
     /// All strings, in the order of their symbols.
     pub fn strings(&self) -> &[Arc<str>] {
         &self.strings
@@ -174,6 +169,15 @@ impl Interner {
     /// All stacks but the empty one, in the order of their ids, as the caller's stack and the innermost frame.
     pub fn stacks(&self) -> &[(StackId, FrameId)] {
         &self.stacks[1..]
+    }
+
+    /// Which stacks have one of the `wanted` frames: by [`StackId::index`].
+    pub fn stacks_with(&self, wanted: impl Fn(FrameId) -> bool) -> Vec<bool> {
+        let mut found = vec![false];
+        for &(caller, frame) in self.stacks() {
+            found.push(found[caller.index() as usize] || wanted(frame));
+        }
+        found
     }
 }
 
@@ -197,6 +201,6 @@ mod tests {
         assert_eq!(first, second);
         let back: Vec<FrameId> = table.frames(first).collect();
         assert_eq!(back, frames.iter().rev().copied().collect::<Vec<_>>());
-        assert_eq!(table.stack_count(), 4);
+        assert_eq!(table.stacks().len(), 3);
     }
 }

@@ -135,11 +135,7 @@ impl Filter {
         if !frames.contains(&true) {
             bail!("no function is called {}: none of that name is on any stack", self.args.function.join(" or "));
         }
-        let mut selected = vec![false];
-        for (caller, frame) in table.stacks() {
-            selected.push(selected[caller.index() as usize] || frames[frame.index() as usize]);
-        }
-        Ok(Some(selected))
+        Ok(Some(table.stacks_with(|frame| frames[frame.index() as usize])))
     }
 
     fn locks(&self, profile: &Profile) -> Result<Option<Vec<bool>>> {

@@ -81,15 +81,10 @@ fn is_called_from(stacks: &Interner, mut stack: StackId, caller: StackId) -> boo
 
 /// Which stacks are of a collection: by [`StackId::index`].
 pub fn stacks_of_collections(stacks: &Interner) -> Vec<bool> {
-    let is_frame = |frame| {
+    stacks.stacks_with(|frame| {
         let frame = stacks.get_frame(frame);
         stacks.text(frame.name) == FRAME && stacks.text(frame.file).is_empty()
-    };
-    let mut of_collection = vec![false];
-    for &(caller, frame) in stacks.stacks() {
-        of_collection.push(of_collection[caller.index() as usize] || is_frame(frame));
-    }
-    of_collection
+    })
 }
 
 #[cfg(test)]
