@@ -6,9 +6,9 @@ use std::io::{self, Write};
 
 use anyhow::{Result, bail};
 use inferno::differential;
-use inferno::flamegraph::{self, TextTruncateDirection};
+use inferno::flamegraph;
 
-use super::flamegraph::MIN_WIDTH;
+use super::flamegraph::drawing;
 use super::label::one_line;
 
 /// Folded stacks, and where they are from.
@@ -56,21 +56,15 @@ pub fn write(before: &Folded, after: &Folded, absolute: bool, out: &mut dyn Writ
     let mut lines = Vec::new();
     differential::from_readers(options, before.lines.as_bytes(), after.lines.as_bytes(), &mut lines)?;
     let lines = String::from_utf8_lossy(&lines);
-    let mut drawing = flamegraph::Options::default();
-    drawing.title = one_line(&format!("From {} to {}", before.name, after.name));
+    let title = one_line(&format!("From {} to {}", before.name, after.name));
     let compared = if absolute { "amounts" } else { "shares of the whole" };
-    drawing.subtitle = Some(format!(
+    let subtitle = format!(
         "red: more, blue: less, by {compared}; widths are those of the second ({} before, {} after)",
         before.total, after.total
-    ));
-    drawing.count_name = "after".to_owned();
-    drawing.name_type = "Frame:".to_owned();
-    drawing.min_width = MIN_WIDTH;
-    drawing.text_truncate_direction = TextTruncateDirection::Right;
-    drawing.deterministic = true;
+    );
     let mut lines: Vec<&str> = lines.lines().collect();
     lines.sort_unstable();
-    flamegraph::from_lines(&mut drawing, lines, out)
+    flamegraph::from_lines(&mut drawing(title, subtitle, "after"), lines, out)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::label::{Origin, one_line, origin};
 use super::{Options, Summary, Unit, View};
 
 /// Narrower frames are left out, in percent. Invisible until zoomed in far, they would make most of the file.
-pub(super) const MIN_WIDTH: f64 = 0.02;
+const MIN_WIDTH: f64 = 0.02;
 
 /// Longer titles would run out of the picture.
 const TITLE_CHARS: usize = 70;
@@ -32,24 +32,31 @@ pub(super) fn write(profile: &Profile, options: &Options, summary: &Summary, out
         let color = color(options.view, entry, &name);
         palette.insert(name, color);
     }
-    let mut drawing = flamegraph::Options::default();
-    drawing.title = title(profile, options);
-    drawing.subtitle = Some(subtitle(profile, options, summary));
-    drawing.count_name = options.unit(profile).name().to_owned();
-    drawing.name_type = "Frame:".to_owned();
-    drawing.min_width = MIN_WIDTH;
-    // The function's name begins a label; the left-most part is what tells frames apart.
-    drawing.text_truncate_direction = TextTruncateDirection::Right;
+    let (title, subtitle) = (title(profile, options), subtitle(profile, options, summary));
+    let mut drawing = drawing(title, subtitle, options.unit(profile).name());
     drawing.bgcolors = Some(match options.view {
         View::Cpu => BackgroundColor::Yellow,
         View::Wall | View::OffCpu | View::GilWait | View::LockWait => BackgroundColor::Blue,
         View::GilHold => BackgroundColor::Green,
         View::Refcount => BackgroundColor::Grey,
     });
-    drawing.deterministic = true;
     drawing.palette_map = Some(&mut palette);
     let lines: Vec<String> = lines.iter().map(|(stack, count)| format!("{stack} {count}")).collect();
     flamegraph::from_lines(&mut drawing, lines.iter().map(String::as_str), out)
+}
+
+/// What all flame graphs have in common.
+pub(super) fn drawing<'a>(title: String, subtitle: String, count_name: &str) -> flamegraph::Options<'a> {
+    let mut drawing = flamegraph::Options::default();
+    drawing.title = title;
+    drawing.subtitle = Some(subtitle);
+    drawing.count_name = count_name.to_owned();
+    drawing.name_type = "Frame:".to_owned();
+    drawing.min_width = MIN_WIDTH;
+    // The function's name begins a label; the left-most part is what tells frames apart.
+    drawing.text_truncate_direction = TextTruncateDirection::Right;
+    drawing.deterministic = true;
+    drawing
 }
 
 /// What a view shows of which program, on one line.
