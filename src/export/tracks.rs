@@ -65,6 +65,12 @@ impl HeldBy {
     pub fn name(&self, profile: &Profile) -> String {
         if self.many.is_some() { "many short holds".to_owned() } else { one_line(&profile.thread_label(self.thread)) }
     }
+
+    /// What is to be told of it.
+    pub fn details(&self) -> Vec<(&'static str, Detail)> {
+        let many = |(count, ns): (u64, u64)| vec![("count", Detail::Number(count)), ("held_ns", Detail::Number(ns))];
+        self.many.map_or_else(Vec::new, many)
+    }
 }
 
 /// It was handed over, from a slice of one thread to a slice of another.

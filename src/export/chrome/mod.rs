@@ -192,10 +192,7 @@ impl<W: Write> Trace<W> {
         let order = index as i64 - tracks.contended.len() as i64;
         self.describe(pid, Some(track), &name, order)?;
         for held in &tracks.holds[index] {
-            let many =
-                |(count, ns): (u64, u64)| vec![("count", Detail::Number(count)), ("held_ns", Detail::Number(ns))];
-            let details = held.many.map_or_else(Vec::new, many);
-            self.slice(&held.name(profile), (pid, track), held.start, held.end, details)?;
+            self.slice(&held.name(profile), (pid, track), held.start, held.end, held.details())?;
         }
         for (at, waiters) in one.waiters() {
             // Viewers add the name of the series: this is "GIL waiters".

@@ -210,14 +210,11 @@ impl<W: Write> Trace<W> {
             ..TrackDescriptor::default()
         })?;
         for held in &tracks.holds[index] {
-            let many =
-                |(count, ns): (u64, u64)| vec![("count", Detail::Number(count)), ("held_ns", Detail::Number(ns))];
-            let details = held.many.map_or_else(Vec::new, many);
             let event = TrackEvent {
                 r#type: EventType::SliceBegin as i32,
                 track_uuid: track,
                 name_iid: Some(self.interned.name(&held.name(profile))),
-                debug_annotations: self.details(details),
+                debug_annotations: self.details(held.details()),
                 ..TrackEvent::default()
             };
             self.event(held.start, event)?;
