@@ -64,7 +64,7 @@ pub fn waits(
     let interpreters: Vec<u64> = sampler.interpreters().iter().map(|interpreter| interpreter.addr).collect();
     let slots = || sampler.threads().iter().flat_map(|thread| thread.slots.iter().map(move |slot| (thread, slot)));
     let tstates: Vec<u64> = slots().map(|(_, slot)| slot.reader.tstate()).collect();
-    let place = Place { runtime, interpreters: &interpreters, tstates: &tstates };
+    let place = Place { pid: sampler.pid(), runtime, interpreters: &interpreters, tstates: &tstates };
     let by_ident = |ident: u64| slots().find(|(_, slot)| slot.ident() == ident).map(|(thread, _)| thread.os.tid());
     let holder = |mutex| {
         let holds = |tstate| in_critical_section(memory, layout, tstate, mutex);

@@ -16,7 +16,6 @@ use crate::target::locks::{How, Lock, Place, identify, in_critical_section, lock
 use crate::target::memory::Memory;
 use crate::target::objects::Objects;
 use crate::target::os_thread::Futex;
-use crate::target::statics;
 use crate::target::variables::Wanted;
 
 /// Conditions make a new lock for each wait: of so many addresses, those that no wait for a lock was at are forgotten.
@@ -147,11 +146,8 @@ impl KnownLocks {
         let interpreters: Vec<u64> = registry.interpreters.iter().map(|interpreter| interpreter.addr).collect();
         let slots = registry.threads.iter().flat_map(|thread| &thread.slots);
         let tstates: Vec<u64> = slots.map(|slot| slot.reader.tstate()).collect();
-        let place = Place { runtime: self.runtime, interpreters: &interpreters, tstates: &tstates };
-        let mut lock = identify(memory, layout, place, at.how, at.address);
-        if lock.kind == LockKind::Native {
-            lock.name = statics::name(self.pid, lock.address);
-        }
+        let place = Place { pid: self.pid, runtime: self.runtime, interpreters: &interpreters, tstates: &tstates };
+        let lock = identify(memory, layout, place, at.how, at.address);
         LockInfo {
             process: self.process,
             address: lock.address,

@@ -161,6 +161,11 @@ impl Sampler {
         self.accesses.as_ref()?.0.refused()
     }
 
+    /// The process.
+    pub fn pid(&self) -> Pid {
+        self.memory.0
+    }
+
     /// The threads as last seen.
     pub fn threads(&self) -> &[Thread] {
         &self.registry.threads

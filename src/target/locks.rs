@@ -6,7 +6,8 @@ use super::layout::Layout;
 use super::memory::Memory;
 use super::objects::Objects;
 use super::os_thread::Futex;
-use crate::event::LockKind;
+use super::statics;
+use crate::event::{LockKind, Pid};
 
 /// A lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +102,8 @@ const TABLES: [(&str, [u64; 3], u64, u64); 2] =
 /// Where to look.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
+    /// The process.
+    pub pid: Pid,
     /// `_PyRuntime`.
     pub runtime: u64,
     /// All `PyInterpreterState`s.
@@ -197,7 +200,7 @@ pub fn identify(memory: &impl Memory, layout: &Layout, place: Place<'_>, how: Ho
         How::ParkedMutex | How::Parked => parked_for(memory, layout, place, address, how == How::ParkedMutex),
         // Whether it is the semaphore of a `threading.Lock` shows when that is found.
         How::Other => Lock::new(address, LockKind::Semaphore),
-        How::NativeMutex => Lock::new(address, LockKind::Native),
+        How::NativeMutex => Lock { name: statics::name(place.pid, address), ..Lock::new(address, LockKind::Native) },
     }
 }
 

@@ -237,36 +237,48 @@ impl<M: Memory> Objects<'_, M> {
         })
     }
 
-    /// All of these.
-    pub fn attributes(&self, object: u64) -> Result<Vec<DictEntry>, ObjectError> {
-        let minor = self.layout.version.minor;
+    /// The dict that an instance keeps them in. None if it keeps them otherwise: from 3.11 on, as long as nothing asks for
+    /// its `__dict__`.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn attribute_dict(&self, object: u64) -> Result<Option<u64>, ObjectError> {
         let word = |offset: u64| self.memory.u64(object.wrapping_sub(offset));
-        match minor {
+        let dict = match self.layout.version.minor {
             8..=10 => {
                 let type_addr = self.type_of(object)?;
                 let offset = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_dictoffset))?;
-                self.dict(self.memory.u64(object.wrapping_add(offset))?)
+                self.memory.u64(object.wrapping_add(offset))?
             }
-            // 3.11: the dict, if there is one, at -24, else the values at -32.
-            11 => match word(24)? {
-                0 => self.inline_attributes(object, word(32)?),
-                dict => self.dict(dict),
-            },
-            // 3.12: one tagged word; if it is odd, the values are one byte further.
-            12 => match word(24)? {
-                values if values & 1 == 1 => self.inline_attributes(object, values.wrapping_add(1)),
-                dict => self.dict(dict),
-            },
-            // 3.13 and later: a dict pointer, or values inside the object behind its basic size.
-            _ => match word(if self.layout.free_threaded { 8 } else { 24 })? {
-                0 => {
-                    let type_addr = self.type_of(object)?;
-                    let size = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_basicsize))?;
-                    // `_dictvalues`: capacity, size, embedded, valid (u8 each), padding, then the values
-                    self.inline_attributes(object, object.wrapping_add(size).wrapping_add(8))
-                }
-                dict => self.dict(dict),
-            },
+            11 => word(24)?,
+            // One tagged word: odd if it leads to the values.
+            12 => Some(word(24)?).filter(|word| word & 1 == 0).unwrap_or(0),
+            _ => word(if self.layout.free_threaded { 8 } else { 24 })?,
+        };
+        Ok((dict != 0).then_some(dict))
+    }
+
+    /// All of these.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn attributes(&self, object: u64) -> Result<Vec<DictEntry>, ObjectError> {
+        if let Some(dict) = self.attribute_dict(object)? {
+            return self.dict(dict);
+        }
+        let word = |offset: u64| self.memory.u64(object.wrapping_sub(offset));
+        match self.layout.version.minor {
+            8..=10 => Ok(Vec::new()),
+            11 => self.inline_attributes(object, word(32)?),
+            // The values are one byte further.
+            12 => self.inline_attributes(object, word(24)?.wrapping_add(1)),
+            // Values inside the object behind its basic size.
+            _ => {
+                let type_addr = self.type_of(object)?;
+                let size = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_basicsize))?;
+                // `_dictvalues`: capacity, size, embedded, valid (u8 each), padding, then the values
+                self.inline_attributes(object, object.wrapping_add(size).wrapping_add(8))
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 //! What a static variable of C code is called: locks of extension modules and of the libraries they use have no Python
-//! object that leads to them. Called by `sampler/locks.rs` for native locks that it has not met before.
+//! object that leads to them. Called by [`super::locks`] for native locks that were not met before.
 
 use super::elf::{Elf, Table};
 use super::maps::{self, Mapping};

@@ -202,7 +202,8 @@ impl<M: Memory> Search<'_, M> {
             Class::Tuple => items(objects, object.wrapping_add(o.tuple_items), word(o.ob_size)?),
             Class::Instance => {
                 let entries = objects.attributes(object)?.into_iter().take(MOST_ITEMS);
-                Ok(entries.map(|entry| (entry.value, Step::Attribute(entry.key))).collect())
+                let dict = objects.attribute_dict(object)?.map(|dict| (dict, Step::Dict));
+                Ok(entries.map(|entry| (entry.value, Step::Attribute(entry.key))).chain(dict).collect())
             }
             Class::Lock | Class::Other => Ok(Vec::new()),
         }
@@ -286,7 +287,7 @@ impl<M: Memory> Search<'_, M> {
                 Step::Dict | Step::Content => {}
             }
         }
-        // The dict of a module or class is an object of its own.
+        // The dict of a module, class or instance is an object of its own.
         if matches!(node.step, Step::Dict) {
             name += ".__dict__";
         }

@@ -309,7 +309,7 @@ fn views_show_what_they_say() {
     let hold = view(&["--view", "gil-hold"]);
     assert!(hold.total() > 100 && hold.count(waits) + hold.count(asleep) == 0, "{hold:?}");
     let idle = view(&["--idle"]);
-    assert!(idle.count(asleep) > 20);
+    assert!(idle.count(asleep) > 0, "{idle:?}");
     assert!(idle.total() > cpu.total());
 }
 

@@ -53,8 +53,13 @@ class Quick:
 def shared_list():
     inventory = [1]
 
+    def key(_):
+        # The other may have put a second item in: they are compared.
+        hold_attached()
+        return 0
+
     def hold():
-        inventory.sort(key=hold_attached)
+        inventory.sort(key=key)
 
     def use():
         try:
