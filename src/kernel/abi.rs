@@ -116,8 +116,7 @@ pub fn code_key(addr: u64, words: &CodeWords) -> u64 {
 
 /// Where in `struct thread` its parts are, in words.
 const ACCOUNT: usize = 3;
-const ACCOUNTS: usize = 10;
-const OFF: usize = ACCOUNT + ACCOUNTS;
+const OFF: usize = ACCOUNT + Account::NUMBERS;
 
 /// `struct thread` for a thread found when observation began: off the CPU since `now` (why, in which call, bits of
 /// [`flag`], at which lock), or on it.
@@ -388,21 +387,13 @@ fn off(word: impl Fn(usize) -> Option<u64>) -> Option<Off> {
     })
 }
 
-/// `enum account`, in its order.
+/// `enum account`: its order is that of the numbers of an [`Account`].
 fn account(at: Nanos, word: impl Fn(usize) -> Option<u64>) -> Option<Account> {
-    Some(Account {
-        at,
-        on_cpu_ns: word(0)?,
-        runnable_ns: word(1)?,
-        gil_held_runnable_ns: word(2)?,
-        gil_held_off_cpu_ns: word(3)?,
-        gil_wait_ns: word(4)?,
-        futex_ns: word(5)?,
-        blocked_ns: word(6)?,
-        unknown_ns: word(7)?,
-        gil_waits: word(8)?,
-        blocks: word(9)?,
-    })
+    let mut numbers = [0; Account::NUMBERS];
+    for (index, number) in numbers.iter_mut().enumerate() {
+        *number = word(index)?;
+    }
+    Some(Account::of(at, numbers))
 }
 
 /// The end of `struct sample_record`.
