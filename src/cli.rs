@@ -207,7 +207,8 @@ pub struct TopArgs {
     /// Where the output of COMMAND goes [default: gilscope-COMMAND-PID.log in the directory for temporary files].
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// The program to run and look at, with its arguments. Its output goes to a file.
+    /// The program to run and look at, with its arguments. Its output goes to a file; if it ends by itself, its exit code
+    /// is passed on.
     #[arg(last = false, trailing_var_arg = true, value_name = "COMMAND")]
     pub program: Vec<OsString>,
 }

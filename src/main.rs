@@ -1,5 +1,5 @@
 //! Parses arguments, runs the command, prints the error and its remedy, and exits: 0 ok, 1 gilscope failed, 2
-//! usage; `record -- command` passes the command's own exit code on.
+//! usage; `record -- command` and `top -- command` pass the command's own exit code on.
 
 use std::io::Write;
 use std::process::ExitCode;

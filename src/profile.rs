@@ -135,7 +135,7 @@ pub struct Profile {
     pub refcounts: Refcounts,
     /// Threads that wait for each other, with what each waits for.
     pub deadlocks: Vec<Vec<(ThreadId, Arc<str>)>>,
-    /// Per thread, what it did when; filled only after [`Profile::keep_timeline`].
+    /// Per thread, what it did when, whatever is selected; filled only after [`Profile::keep_timeline`].
     pub timeline: Option<Vec<Vec<Span>>>,
     /// How the recording went.
     pub session: SessionInfo,
@@ -271,11 +271,6 @@ impl Profile {
         let end = self.session.end;
         self.gils.iter_mut().for_each(|gil| gil.finish(end));
         self.locks.finish();
-        if let (Some(selection), Some(timeline)) = (&self.keep.selection, &mut self.timeline) {
-            for (thread, spans) in (0..).map(ThreadId).zip(timeline) {
-                spans.retain(|span| selection.has(thread, span.stack, span.state, span.start));
-            }
-        }
     }
 
     fn sample(&mut self, at: Nanos, periods: u32, key: Key) {

@@ -49,7 +49,7 @@ use crate::snapshot::Snapshot;
 
 pub use self::terminal::Log;
 
-/// Runs the command. Returns the exit code.
+/// Runs the command. Returns the exit code: that of the launched program if it has ended by itself, else 0.
 ///
 /// # Errors
 /// As those of `record`: there is nothing to look at, or no way to; and the terminal may be gone.
@@ -70,6 +70,10 @@ pub fn run(args: &TopArgs) -> Result<u8> {
     let collector = session::collector(&options)?;
     let mut launched = if args.program.is_empty() { None } else { Some(launch(args)?) };
     let mut signals = early.map_or_else(signals, Ok)?;
+    if !batch {
+        // Before there is a second thread: one that does not hold them back would stop them all.
+        terminal::hold_stops().context("cannot set up signal handling")?;
+    }
     let root = match (&launched, args.pid) {
         (Some((child, _)), _) => child.pid(),
         (None, Some(pid)) => pid,
@@ -114,13 +118,18 @@ pub fn run(args: &TopArgs) -> Result<u8> {
             return Err(error.into()).and_then(|()| shown.map(|_| 0));
         }
     };
-    match end {
+    let code = match end {
         End::TargetExited => {
             let last = Snapshot::of(profile.session.end, &profile, &[]);
-            feed.end(Some(last), Ending::Over(farewell(&profile, launched.as_mut().map(|(child, _)| child))));
+            let code = launched.as_mut().and_then(|(child, _)| child.try_wait()).map(exit_code);
+            feed.end(Some(last), Ending::Over(farewell(&profile, code)));
+            code.unwrap_or(0)
         }
-        End::Duration | End::Signal | End::Observer | End::Unwritable => feed.end(None, Ending::Quit),
-    }
+        End::Duration | End::Signal | End::Observer | End::Unwritable => {
+            feed.end(None, Ending::Quit);
+            0
+        }
+    };
     let closed = live.screen.take().map_or(Ok(()), |screen| {
         wait(&screen, &screen_is_open, &mut signals, &feed);
         close(screen)
@@ -136,7 +145,7 @@ pub fn run(args: &TopArgs) -> Result<u8> {
         }
         let _ = writeln!(stderr(), "the output of the program is in {}", log.display());
     }
-    closed.map(|()| 0)
+    closed.map(|()| code)
 }
 
 /// Tells the other side that nobody looks any more.
@@ -165,10 +174,9 @@ fn launch(args: &TopArgs) -> Result<(Child, PathBuf)> {
     Ok((child, path))
 }
 
-/// What to say when the program has ended.
-fn farewell(profile: &Profile, child: Option<&mut Child>) -> String {
+/// What to say when the program has ended, with this exit code if that is known.
+fn farewell(profile: &Profile, code: Option<u8>) -> String {
     let pid = profile.processes.first().map_or(0, |info| info.pid);
-    let code = child.and_then(Child::try_wait).map(exit_code);
     let how = code.map_or_else(String::new, |code| format!(" with exit code {code}"));
     format!("PROCESS {pid} EXITED{how}: this is its last state. q quits.")
 }

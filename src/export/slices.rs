@@ -28,9 +28,10 @@ pub(super) fn timeline(profile: &Profile) -> Result<&[Vec<Span>]> {
     }
 }
 
-/// The spans of a thread as they are shown: what was only seen now and then, between what was measured, is filled in.
+/// The spans of a thread as they are shown: what was only seen now and then, between what was measured, is filled in; of
+/// that, what is selected.
 pub(super) fn shown<'p>(profile: &Profile, thread: ThreadId, spans: &'p [Span]) -> Cow<'p, [Span]> {
-    match profile.session.mode {
+    let mut shown: Cow<'p, [Span]> = match profile.session.mode {
         Mode::Memory => spans.into(),
         Mode::Kernel => {
             let info = &profile.threads[thread.0 as usize];
@@ -38,7 +39,12 @@ pub(super) fn shown<'p>(profile: &Profile, thread: ThreadId, spans: &'p [Span]) 
             let has_gil = profile.gils.iter().filter(of_process).any(|gil| gil.info.enabled);
             gapless(spans, info.start.max(profile.session.start), info.end, has_gil).into()
         }
+    };
+    // Not before: what is not selected was no gap.
+    if let Some(selection) = profile.selection() {
+        shown.to_mut().retain(|span| selection.has(thread, span.stack, span.state, span.start));
     }
+    shown
 }
 
 /// The first and the last moment of a recording: the session's, or the spans' where they reach further.

@@ -159,11 +159,24 @@ impl<'p> Tracks<'p> {
         Ok(Tracks { profile, timeline, contended, holds, states, arrows, merged, origin })
     }
 
-    /// All threads, and whether another had the same tid before.
+    /// Whether a thread has a track. Without a filter all have, with one those of which there is something to show.
+    fn has_track(&self, thread: ThreadId) -> bool {
+        self.profile.session.filter.is_none() || !self.states[thread.0 as usize].is_empty()
+    }
+
+    /// The processes that have a track.
+    pub fn processes(&self) -> impl Iterator<Item = ProcessId> {
+        let threads = self.threads().map(|(thread, ..)| self.profile.threads[thread.0 as usize].process);
+        let used: FxHashSet<_> = threads.chain(self.contended.iter().map(|one| one.process)).collect();
+        let all = self.profile.session.filter.is_none();
+        (0..self.profile.processes.len() as u32).map(ProcessId).filter(move |process| all || used.contains(process))
+    }
+
+    /// The threads that have a track, and whether another has the same tid before.
     pub fn threads(&self) -> impl Iterator<Item = (ThreadId, Tid, bool)> {
         let mut used = FxHashSet::default();
         let profile = self.profile;
-        (0..self.timeline.len() as u32).map(move |index| {
+        (0..self.timeline.len() as u32).filter(|&index| self.has_track(ThreadId(index))).map(move |index| {
             let info = &profile.threads[index as usize];
             (ThreadId(index), info.tid, !used.insert((info.process, info.tid)))
         })

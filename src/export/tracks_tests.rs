@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::contention::Timeline;
+use crate::contention::selection::Selection;
 use crate::event::{Event, OffCpu, Syscall, ThreadState};
 use crate::export::fixture;
 use crate::profile::Mode;
@@ -102,4 +103,49 @@ fn short_holds_become_one_and_their_arrows_are_counted() {
     assert_eq!(sums.fold((0, 0), |sum, many| (sum.0 + many.0, sum.1 + many.1)), (100, 70_000));
     assert_eq!(tracks.holds[0][0].name(&profile), "many short holds");
     assert_eq!((tracks.arrows.len(), tracks.merged.arrows), (1, 1));
+}
+
+#[test]
+fn what_a_filter_leaves_is_a_part_of_the_whole_and_nothing_else_has_a_track() {
+    let mut profile = restless(1_000_000, 10);
+    fixture::start(&mut profile, 8, &[80]);
+    // What the thread did between, on the CPU, nobody saw.
+    let off = |start: u64, stack| OffCpu {
+        thread: ThreadId(0),
+        start: Nanos(start),
+        end: Nanos(start + 500_000),
+        state: ThreadState::GilWait,
+        stack,
+        lost: false,
+        wake: None,
+        gil: None,
+        open: false,
+    };
+    let stack = fixture::deep(&mut profile);
+    profile.push(&Event::OffCpu(off(20_000_000, stack)));
+    let shown = |profile: &Profile| {
+        let tracks = Tracks::with(profile, Vec::new(), u64::MAX).unwrap();
+        let slices = tracks.states[0].iter().map(|slice| (slice.span.start, slice.span.end, slice.name()));
+        let (slices, threads) = (slices.collect::<Vec<_>>(), tracks.threads().map(|(thread, ..)| thread.0).collect());
+        (slices, threads, tracks.processes().map(|process| process.0).collect())
+    };
+    let (whole, threads, processes): (Vec<_>, Vec<_>, Vec<_>) = shown(&profile);
+    assert_eq!((threads, processes), (vec![0, 1, 2], vec![0, 1]));
+    // Waits in the innermost function only, as `--function c` says.
+    let mut stacks = vec![false; profile.stacks.stacks().len() + 1];
+    stacks[stack.index() as usize] = true;
+    let only = |profile: &mut Profile, selection| {
+        profile.select(selection);
+        profile.session.filter = Some("a part".to_owned());
+    };
+    only(&mut profile, Selection { stacks: Some(stacks), ..Selection::default() });
+    let (part, threads, processes): (Vec<_>, Vec<_>, Vec<_>) = shown(&profile);
+    assert!(part.iter().all(|slice| whole.contains(slice)), "{part:?} is not in {whole:?}");
+    let waits = |slices: &[(Nanos, Nanos, &str)]| slices.iter().filter(|slice| slice.2 == "GIL wait").count();
+    assert_eq!((waits(&part), waits(&whole)), (6, 6));
+    assert!(part.iter().all(|slice| slice.2 != "blocked"), "that was elsewhere: {part:?}");
+    assert_eq!((threads, processes), (vec![0], vec![0]));
+    only(&mut profile, Selection { threads: Some(vec![false, false, true]), ..Selection::default() });
+    let (part, threads, processes): (Vec<_>, Vec<u32>, Vec<u32>) = shown(&profile);
+    assert!(part.is_empty() && threads.is_empty() && processes.is_empty(), "nothing is known of it");
 }

@@ -73,6 +73,10 @@ impl Loop<'_> {
             if todo == Effect::Quit {
                 return Ok(());
             }
+            if self.screen.is_to_stop() {
+                let left = self.react(Effect::Suspend)?;
+                todo = if todo == Effect::Show { todo } else { left };
+            }
             let left = wait_for_keys(if todo == Effect::None { GLANCE } else { Duration::ZERO })?;
             let mut more = poll(left)?;
             while more {

@@ -12,7 +12,8 @@ use crossterm::execute;
 use crossterm::terminal::{
     Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
-use nix::sys::signal::{Signal, raise};
+use nix::sys::signal::{SigSet, Signal, raise};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ratatui::Frame;
 use ratatui::backend::CrosstermBackend;
 
@@ -27,6 +28,16 @@ const MOST_HELD: usize = 1 << 16;
 pub struct Screen {
     terminal: ratatui::Terminal<CrosstermBackend<Stdout>>,
     mouse: bool,
+    stops: SignalFd,
+}
+
+/// `kill -TSTP` is to stop gilscope only when the terminal has been given back: holds it back in this thread, and in those
+/// that it starts from now on.
+///
+/// # Errors
+/// There is no such signal.
+pub fn hold_stops() -> nix::Result<()> {
+    SigSet::from(Signal::SIGTSTP).thread_block()
 }
 
 impl Screen {
@@ -43,9 +54,11 @@ impl Screen {
                 usual(info);
             }));
         });
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let stops = SignalFd::with_flags(&SigSet::from(Signal::SIGTSTP), flags)?;
         enter(mouse)?;
         let terminal = ratatui::Terminal::new(CrosstermBackend::new(stdout())).inspect_err(|_| restore())?;
-        Ok(Screen { terminal, mouse })
+        Ok(Screen { terminal, mouse, stops })
     }
 
     /// Draws.
@@ -67,9 +80,16 @@ impl Screen {
     pub fn suspend(&mut self) -> io::Result<()> {
         restore();
         // The signal stops the thread that raises it before this returns, and all others with it.
+        SigSet::from(Signal::SIGTSTP).thread_unblock()?;
         let _ = raise(Signal::SIGTSTP);
+        hold_stops()?;
         enter(self.mouse)?;
         self.clear()
+    }
+
+    /// Whether somebody has asked by a signal for what [`Screen::suspend`] does.
+    pub fn is_to_stop(&self) -> bool {
+        matches!(self.stops.read_signal(), Ok(Some(_)))
     }
 
     /// Draws everything again with the next [`Screen::draw`].
@@ -136,5 +156,56 @@ impl Write for Log {
 
     fn flush(&mut self) -> io::Result<()> {
         stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+
+    use super::*;
+
+    /// Run in a terminal by [`a_panic_gives_the_terminal_back`].
+    #[test]
+    #[ignore = "panics"]
+    fn panics() {
+        hold_stops().unwrap();
+        let mut screen = Screen::open(true).unwrap();
+        screen.draw(|frame| frame.render_widget("SCREEN", frame.area())).unwrap();
+        let _ = Log.write_all(b"logged meanwhile\n");
+        // Whichever thread it is: it is not the one that draws.
+        let _ = std::thread::spawn(|| panic!("for the test")).join();
+        screen.draw(|_| panic!("drawn on a terminal that was given back")).unwrap();
+        std::process::exit(7);
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let pair = native_pty_system().openpty(PtySize::default()).unwrap();
+        let before = pair.master.get_termios().unwrap();
+        let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "tui::terminal::tests::panics", "--ignored", "--nocapture", "--test-threads=1"]);
+        let mut child = pair.slave.spawn_command(command).unwrap();
+        let mut output = pair.master.try_clone_reader().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            // Its end is an error: the other side is gone.
+            let _ = output.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let code = child.wait().unwrap().exit_code();
+        let after = pair.master.get_termios().unwrap();
+        drop(pair.slave);
+        let text = reader.join().unwrap();
+        assert_eq!(code, 7, "{text}");
+        assert_eq!(format!("{after:?}"), format!("{before:?}"), "modes of the terminal");
+        let at = |part: &str| text.rfind(part).unwrap_or_else(|| panic!("no {part:?} in {text:?}"));
+        // The alternate screen, the mouse, the cursor; then what there is to say, where it can be read.
+        assert!(at("SCREEN") > at("\x1b[?1049h") && at("\x1b[?1000h") > 0);
+        let back = [at("\x1b[?1000l"), at("\x1b[?1049l"), at("\x1b[?25h")];
+        assert!(back.iter().all(|&back| at("SCREEN") < back), "{text:?}");
+        assert!(back.iter().all(|&back| back < at("logged meanwhile") && back < at("for the test")), "{text:?}");
     }
 }

@@ -57,6 +57,24 @@ while time.monotonic() < until:
 os.kill(pid, 9)
 print('GOES ON')";
 
+/// A shell with one job: says what the terminal is like when that has stopped, and lets it go on when told to.
+const SHELL: &str = "
+import os, signal, sys, termios
+before = termios.tcgetattr(0)
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+pid = os.fork()
+if pid == 0:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+while os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]):
+    os.tcsetpgrp(0, os.getpgrp())
+    print('STOPPED', 'AS BEFORE' if termios.tcgetattr(0) == before else 'CHANGED', flush=True)
+    sys.stdin.readline()
+    os.tcsetpgrp(0, pid)
+    os.kill(-pid, signal.SIGCONT)";
+
 const SIZE: (u16, u16) = (30, 120);
 
 /// A program in a terminal.
@@ -127,6 +145,13 @@ impl Terminal {
         self.screen.lock().unwrap().screen().alternate_screen()
     }
 
+    /// Keys are lines, and are echoed.
+    fn is_cooked(&self) -> bool {
+        let termios = self.master.get_termios().expect("it is a terminal");
+        let flags = format!("{:?}", termios.local_flags);
+        ["ICANON", "ECHO", "ISIG"].iter().all(|flag| flags.contains(flag))
+    }
+
     /// The terminal is as it was.
     #[track_caller]
     fn assert_restored(&self) {
@@ -134,8 +159,16 @@ impl Terminal {
         let screen = parser.screen();
         assert!(!screen.alternate_screen() && !screen.hide_cursor(), "{}", screen.contents());
         assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
-        let termios = self.master.get_termios().expect("it is a terminal");
-        assert!(format!("{:?}", termios.local_flags).contains("ICANON"), "{:?}", termios.local_flags);
+        assert!(self.is_cooked());
+    }
+
+    /// gilscope has the terminal, all of it.
+    #[track_caller]
+    fn assert_taken_over(&self) {
+        let parser = self.screen.lock().unwrap();
+        let screen = parser.screen();
+        assert!(screen.alternate_screen() && screen.hide_cursor() && !self.is_cooked(), "{}", screen.contents());
+        assert_ne!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None);
     }
 
     /// Waits for the end. Returns the exit code and what is on the screen then.
@@ -270,6 +303,62 @@ fn it_can_be_stopped_and_come_back() {
     shell.wait_for(&["recorded in", "ready> "]);
     shell.keys("exit\n");
     shell.end();
+}
+
+#[test]
+fn a_stop_gives_the_terminal_back_whoever_asks_for_it() {
+    let (target, folder) = (convoy(), folder());
+    let pid = target.pid().to_string();
+    let mut shell =
+        Terminal::start(["python3", "-c", SHELL, GILSCOPE, "top", "--ascii", "--pid", &pid], folder.path());
+    let own = shell.child.process_id().unwrap();
+    for round in 1..=3 {
+        shell.wait_for(&["1Threads", "cruncher ("]);
+        shell.assert_taken_over();
+        if round == 2 {
+            shell.keys("\x1a");
+        } else {
+            let job = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
+            kill(Pid::from_raw(job.trim().parse().unwrap()), Signal::SIGTSTP).unwrap();
+        }
+        until("a stop", || (shell.text().matches("STOPPED").count() == round).then_some(()));
+        let text = shell.text();
+        assert_eq!(text.matches("STOPPED AS BEFORE").count(), round, "{text}");
+        shell.assert_restored();
+        shell.keys("fg\n");
+    }
+    shell.wait_for(&["1Threads", "cruncher ("]);
+    shell.assert_taken_over();
+    shell.keys("q");
+    let (_, text) = shell.end();
+    assert!(text.contains("recorded in"), "{text}");
+}
+
+/// A program that runs for a second, and then ends itself in this way.
+fn ends(how: &str) -> Vec<String> {
+    let code = format!("import os, sys, time\nend = time.time() + 1\nwhile time.time() < end: pass\n{how}");
+    [Python::usual().words(), vec!["-c".to_owned(), code]].concat()
+}
+
+#[test]
+fn the_exit_code_of_a_program_is_passed_on_unless_the_user_quits() {
+    let folder = folder();
+    let log = folder.path().join("log").display().to_string();
+    let top = |options: &[&str], program: Vec<String>| {
+        let options = [&["top", "--log", &log], options, &["--"]].concat();
+        [options.into_iter().map(str::to_owned).collect(), program].concat()
+    };
+    for (how, code) in [("sys.exit(3)", 3), ("os.kill(os.getpid(), 9)", 128 + 9), ("sys.exit(0)", 0)] {
+        let done = run(gilscope(top(&["-b", "-i", "0.2"], ends(how))));
+        assert_eq!(done.code, code, "{how}: {} {}", done.stdout, done.stderr);
+    }
+    let done = run(gilscope(top(&["-n", "1", "-i", "0.2"], ends("sys.exit(3)"))));
+    assert_eq!(done.code, 0, "it was still running: {}", done.stderr);
+    let words = [vec![GILSCOPE.to_owned()], top(&[], ends("sys.exit(3)"))].concat();
+    let mut top = Terminal::start(words, folder.path());
+    top.wait_for(&["EXITED with exit code 3"]);
+    top.keys("q");
+    assert_eq!(top.end().0, 3);
 }
 
 #[test]

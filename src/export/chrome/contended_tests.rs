@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::super::fixture;
 use super::*;
 use crate::contention::{Handoff, Hold, Timeline};
-use crate::event::{Event as Observed, GilInfo, OffCpu, Syscall, ThreadState};
+use crate::event::{Event as Observed, GilInfo, OffCpu, ProcessId, Syscall, ThreadState};
 use crate::export::contended::{Contended, What};
 use crate::profile::Mode;
 

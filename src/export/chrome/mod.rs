@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use crate::event::{Nanos, Pid, ProcessId, ThreadId};
+use crate::event::{Nanos, Pid, ThreadId};
 use crate::profile::{Profile, Span};
 
 use super::Options;
@@ -108,9 +108,9 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) 
 
 fn write_tracks(profile: &Profile, tracks: &Tracks<'_>, options: &Options, out: &mut impl Write) -> io::Result<()> {
     let mut trace = Trace { out, origin: tracks.origin, empty: true };
-    for (index, process) in profile.processes.iter().enumerate() {
-        let label = one_line(&profile.process_label(ProcessId(index as u32)));
-        trace.describe(process.pid, None, &label, index as i64)?;
+    for process in tracks.processes() {
+        let label = one_line(&profile.process_label(process));
+        trace.describe(profile.processes[process.0 as usize].pid, None, &label, process.0.into())?;
     }
     for index in 0..tracks.contended.len() {
         trace.contended(profile, tracks, index)?;

@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 
 use crate::event::ThreadId;
 use crate::export::contended::{Contended, held, waited_for};
-use crate::export::slices::{lengths, timeline};
+use crate::export::slices::{lengths, shown, timeline};
 use crate::profile::Profile;
 
 /// A thread, who held what it waited for, and for how long, in nanoseconds.
@@ -16,7 +16,7 @@ pub(super) fn whom(profile: &Profile, contended: &[Contended<'_>]) -> Vec<Vec<Pa
     let mut sums: Vec<FxHashMap<(u32, u32), u64>> = vec![FxHashMap::default(); contended.len()];
     for (waiter, spans) in (0..).zip(timeline(profile).unwrap_or_default()) {
         let process = profile.threads[waiter as usize].process;
-        for span in lengths(spans) {
+        for span in lengths(&shown(profile, ThreadId(waiter), spans)) {
             let Some(waited) = waited_for(contended, process, span.state) else { continue };
             let Some(index) = contended.iter().position(|one| std::ptr::eq(one.timeline, waited)) else { continue };
             // In memory mode, waiters and holders are seen at the same ticks: a thread may seem to be both.

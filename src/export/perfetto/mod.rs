@@ -59,8 +59,8 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) 
 fn write_tracks(profile: &Profile, tracks: &Tracks<'_>, options: &Options, out: &mut impl Write) -> io::Result<()> {
     let mut trace = Trace { out, buffer: Vec::new(), interned: Interned::default() };
     trace.begin(profile)?;
-    for index in 0..profile.processes.len() {
-        trace.process(profile, index)?;
+    for process in tracks.processes() {
+        trace.process(profile, process.0 as usize)?;
     }
     for index in 0..tracks.contended.len() {
         trace.contended(profile, tracks, index)?;

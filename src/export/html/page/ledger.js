@@ -11,6 +11,7 @@ function subject({ report }) {
     { class: "subject" },
     el("h1", { text: short || "no program", title: target.command.join(" ") }),
     el("p", { text: [python, how, target.pid ? `process ${target.pid}` : ""].filter(Boolean).join(" · ") }),
+    session.filter && el("p", { class: "filter", text: `Only a part of it: ${session.filter}` }),
   );
 }
 
