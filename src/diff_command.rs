@@ -26,7 +26,7 @@ pub fn run(args: &DiffArgs) -> Result<PathBuf> {
 fn read(path: &Path, view: &ViewArgs) -> Result<Folded> {
     let bytes = match is_recording(path) {
         true => {
-            let profile = load(path, false, &Filter::default())?.profile;
+            let profile = load(path, false, &Filter::default())?;
             let mut lines = Vec::new();
             export::write(&profile, Format::Collapsed, &view.options(), &mut lines)?;
             lines

@@ -36,7 +36,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
         Kind::Export(format) => {
             let output = Output::create(&args.output)?;
             let profile = match recording::load(&args.file, format.needs_timeline(), &filter) {
-                Ok(loaded) => loaded.profile,
+                Ok(profile) => profile,
                 Err(error) => {
                     output.discard();
                     return Err(error);

@@ -19,8 +19,8 @@ use crate::report::text::{subject, text};
 pub fn run(args: &ReportArgs) -> Result<String> {
     let filter = Filter::new(&args.filter)?;
     let report = if recording::is_recording(&args.file) {
-        let loaded = recording::load(&args.file, false, &filter)?;
-        report::Report::of(&loaded.profile, args.blame.unwrap_or_default())
+        let profile = recording::load(&args.file, false, &filter)?;
+        report::Report::of(&profile, args.blame.unwrap_or_default())
     } else {
         if !filter.is_none() {
             bail!("{} is a report: filters need a recording (.gscope)", args.file.display());

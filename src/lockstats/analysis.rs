@@ -36,8 +36,6 @@ pub struct Locks {
     undecided: VecDeque<Segment>,
     /// Where each thread was last seen to wait, and for how many periods it has (memory mode).
     sampled: ByThread<Option<SampledWait>>,
-    /// Samples of threads that spun for a lock that could not be told.
-    spun_unknown: u64,
     pauses: Trend,
     keep: Keep,
     past: Vec<PastWait>,
@@ -141,15 +139,9 @@ impl Locks {
         if !self.keep.counts(thread, stack, lock, at) {
             return;
         }
-        match lock {
-            Some(lock) => self.locks[lock.0 as usize].spun += 1,
-            None => self.spun_unknown += 1,
+        if let Some(lock) = lock {
+            self.locks[lock.0 as usize].spun += 1;
         }
-    }
-
-    /// Samples of threads that spun for a lock that could not be told.
-    pub fn spun_unknown(&self) -> u64 {
-        self.spun_unknown
     }
 
     /// How stops of all threads have changed in the course of time.

@@ -5,51 +5,43 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use super::{Origin, Reader, Recorder};
+use super::{Reader, Recorder};
 use crate::event::{Event, ThreadId};
 use crate::filter::Filter;
 use crate::intern::Interner;
 use crate::output::Output;
 use crate::profile::{Profile, SessionInfo};
 
-/// A recording that was read.
-#[derive(Debug)]
-pub struct Loaded {
-    /// What `record` would have made of it.
-    pub profile: Profile,
-    /// Where it comes from.
-    pub origin: Origin,
-}
-
-/// Reads a recording, or a part of it; with a timeline if the format that it is for needs one.
+/// Reads a recording, or a part of it, and makes of it what `record` would have; with a timeline if the format that it is
+/// for needs one.
 ///
 /// # Errors
 /// It cannot be read, or has nothing of that part. One that is cut off or damaged is none: a note in
 /// [`SessionInfo::degraded`] says so.
-pub fn load(path: &Path, timeline: bool, filter: &Filter) -> Result<Loaded> {
+pub fn load(path: &Path, timeline: bool, filter: &Filter) -> Result<Profile> {
     let mut profile = Profile::default();
     if filter.selects() {
         // Names of threads, and how long waits are, are known only in the end: the recording is read twice.
         let mut all = Profile::default();
         all.keep_waits();
-        let (_, names) = fill(&mut all, path, filter)?;
+        let names = fill(&mut all, path, filter)?;
         let selection = filter.selection(&all, &names).with_context(|| path.display().to_string())?;
         profile.select(selection);
     }
     if timeline {
         profile.keep_timeline();
     }
-    let (origin, _) = fill(&mut profile, path, filter)?;
-    Ok(Loaded { profile, origin })
+    fill(&mut profile, path, filter)?;
+    Ok(profile)
 }
 
 /// The names that threads had.
 type Names = Vec<(ThreadId, Arc<str>)>;
 
-fn fill(profile: &mut Profile, path: &Path, filter: &Filter) -> Result<(Origin, Names)> {
+fn fill(profile: &mut Profile, path: &Path, filter: &Filter) -> Result<Names> {
     let mut names = Vec::new();
     let mut stacks = std::mem::take(&mut profile.stacks);
-    let (origin, session) = replay(path, filter, &mut stacks, |event, _, _| {
+    let session = replay(path, filter, &mut stacks, |event, _, _| {
         if let Event::ThreadNamed { thread, name } = event {
             names.push((*thread, name.clone()));
         }
@@ -59,7 +51,7 @@ fn fill(profile: &mut Profile, path: &Path, filter: &Filter) -> Result<(Origin, 
     let SessionInfo { waits, records_lost, .. } = profile.session;
     profile.session = SessionInfo { waits, records_lost, ..session };
     profile.finish();
-    Ok((origin, names))
+    Ok(names)
 }
 
 /// Goes through the events of a recording that are in the time to look at. Returns how they were recorded.
@@ -68,7 +60,7 @@ fn replay(
     filter: &Filter,
     table: &mut Interner,
     mut each: impl FnMut(&Event, &Interner, &SessionInfo),
-) -> Result<(Origin, SessionInfo)> {
+) -> Result<SessionInfo> {
     let mut reader = Reader::open(path)?;
     let mut first = reader.next(table)?;
     // That is known with the first block.
@@ -92,7 +84,7 @@ fn replay(
     if offset != 0 {
         session.started_unix_ns = session.start.0.saturating_add_signed(offset);
     }
-    Ok((reader.origin(), session))
+    Ok(session)
 }
 
 /// Writes the part of a recording that is in the time to look at as a recording. Returns where it is, and how it was
@@ -116,7 +108,7 @@ pub fn copy(path: &Path, output: Output, filter: &Filter) -> Result<(PathBuf, Se
         recorder.event(event, table, session);
     });
     match replayed {
-        Ok((_, session)) => Ok((recorder.finish(&session)?, session)),
+        Ok(session) => Ok((recorder.finish(&session)?, session)),
         Err(error) => {
             recorder.discard();
             Err(error)

@@ -87,7 +87,7 @@ mod writer;
 #[allow(unused_imports)]
 use crate::{event::Event, profile::Profile};
 
-pub use self::load::{Loaded, copy, load};
+pub use self::load::{copy, load};
 pub use self::merge::merge;
 pub use self::reader::{Reader, is_recording};
 pub use self::writer::Recorder;

@@ -206,7 +206,7 @@ fn complete(records: &[u8]) -> Vec<u8> {
 fn loaded(bytes: &[u8], timeline: bool) -> Profile {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, bytes).unwrap();
-    load(file.path(), timeline, &Filter::default()).unwrap().profile
+    load(file.path(), timeline, &Filter::default()).unwrap()
 }
 
 /// The profile of a session that was not recorded.
@@ -351,8 +351,8 @@ proptest! {
         damage(&mut bytes, &damages);
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, &bytes).unwrap();
-        if let Ok(loaded) = load(file.path(), false, &Filter::default()) {
-            Report::of(&loaded.profile, Blame::Holder);
+        if let Ok(profile) = load(file.path(), false, &Filter::default()) {
+            Report::of(&profile, Blame::Holder);
         }
     }
 }

@@ -68,14 +68,9 @@ impl Child {
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().ok().flatten()
     }
-
-    /// Waits until it ends. Returns the exit code to pass on: its own, or 128 plus the signal that ended it.
-    pub fn wait(&mut self) -> std::io::Result<u8> {
-        Ok(exit_code(self.process.wait()?))
-    }
 }
 
-/// What a shell would say of an exit status.
+/// What a shell would say of an exit status: its own, or 128 plus the signal that ended it.
 pub fn exit_code(status: ExitStatus) -> u8 {
     status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1) as u8
 }
