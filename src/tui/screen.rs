@@ -1,6 +1,8 @@
 //! The loop of the screen, in a thread of its own: news in, keys in, drawings out.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, stdin};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,29 +20,43 @@ use super::terminal::Screen;
 use super::theme::Theme;
 use crate::snapshot::Snapshot;
 
-/// Waits until there is something to read, but not longer than this. Returns how long the library is still to wait.
-///
-/// # Errors
-/// The terminal is gone. The library would read nothing from it again and again, and never return.
-fn wait_for_keys(most: Duration) -> io::Result<Duration> {
-    let stdin = stdin();
-    if !stdin.is_terminal() {
-        // Keys come from the controlling terminal then.
-        return Ok(most);
+/// Where keys come from: the library reads them from standard input or, if that is no terminal, from the controlling one.
+enum Keys {
+    Stdin,
+    Terminal(File),
+}
+
+impl Keys {
+    /// To be asked once: a terminal that is gone is none any more.
+    fn new() -> io::Result<Keys> {
+        if stdin().is_terminal() { Ok(Keys::Stdin) } else { Ok(Keys::Terminal(File::open("/dev/tty")?)) }
     }
-    let timeout = Timespec { tv_sec: most.as_secs() as _, tv_nsec: most.subsec_nanos() as _ };
-    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
-    // A signal ends the waiting, too: the window may have another size.
-    let _ = rustix::event::poll(&mut fds, Some(&timeout));
-    match fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
-        true => Err(io::Error::other("the terminal is gone")),
-        false => Ok(Duration::ZERO),
+
+    /// Waits until there is something to read, but not longer than this.
+    ///
+    /// # Errors
+    /// The terminal is gone. The library would read nothing from it again and again, and never return.
+    fn wait(&self, most: Duration) -> io::Result<()> {
+        let stdin = stdin();
+        let fd = match self {
+            Keys::Stdin => stdin.as_fd(),
+            Keys::Terminal(file) => file.as_fd(),
+        };
+        let timeout = Timespec { tv_sec: most.as_secs() as _, tv_nsec: most.subsec_nanos() as _ };
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        // A signal ends the waiting, too: the window may have another size.
+        let _ = rustix::event::poll(&mut fds, Some(&timeout));
+        match fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            true => Err(io::Error::other("the terminal is gone")),
+            false => Ok(()),
+        }
     }
 }
 
 /// Everything that the screen remembers.
 struct Loop<'a> {
     feed: &'a Feed,
+    keys: Keys,
     screen: Screen,
     theme: Theme,
     app: App,
@@ -58,11 +74,11 @@ struct Loop<'a> {
 /// # Errors
 /// The terminal cannot be used, or is gone.
 pub fn run(feed: &Feed, app: App, theme: Theme, mouse: bool) -> Result<()> {
-    let screen = Screen::open(mouse)?;
+    let (keys, screen) = (Keys::new()?, Screen::open(mouse)?);
     let newest = Arc::new(Snapshot::default());
     let shown = Shown::new(&newest, &Past::default(), app.range, app.blame);
     let (history, past, hits) = (History::default(), Past::default(), Hits::default());
-    let mut state = Loop { feed, screen, theme, app, history, past, number: 0, newest, shown, hits };
+    let mut state = Loop { feed, keys, screen, theme, app, history, past, number: 0, newest, shown, hits };
     Ok(state.run()?)
 }
 
@@ -77,8 +93,8 @@ impl Loop<'_> {
                 let left = self.react(Effect::Suspend)?;
                 todo = if todo == Effect::Show { todo } else { left };
             }
-            let left = wait_for_keys(if todo == Effect::None { GLANCE } else { Duration::ZERO })?;
-            let mut more = poll(left)?;
+            self.keys.wait(if todo == Effect::None { GLANCE } else { Duration::ZERO })?;
+            let mut more = poll(Duration::ZERO)?;
             while more {
                 let event = read()?;
                 let scene = Scene { shown: &self.shown, history: &self.history, hits: &self.hits };

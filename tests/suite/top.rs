@@ -39,23 +39,31 @@ for number in range(4):
 print('READY')
 time.sleep(100)";
 
-/// Runs its arguments in a terminal, closes that when something has been printed, and says what becomes of them.
+/// Runs its arguments in several terminals, closes each at another moment after something has been printed, and says what
+/// becomes of them.
 const CLOSES: &str = "
 import os, pty, sys, time
-pid, terminal = pty.fork()
-if pid == 0:
-    os.execv(sys.argv[1], sys.argv[1:])
-os.read(terminal, 1)
+running = {}
+for _ in range(8):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.argv[1], sys.argv[1:])
+    running[pid] = terminal
+for terminal in running.values():
+    os.read(terminal, 1)
 time.sleep(0.5)
-os.close(terminal)
+for terminal in running.values():
+    time.sleep(0.037)
+    os.close(terminal)
 until = time.monotonic() + 20
-while time.monotonic() < until:
-    if os.waitpid(pid, os.WNOHANG)[0]:
-        print('ENDED')
-        sys.exit()
+while running and time.monotonic() < until:
+    for pid in list(running):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            del running[pid]
     time.sleep(0.05)
-os.kill(pid, 9)
-print('GOES ON')";
+for pid in running:
+    os.kill(pid, 9)
+print(len(running), 'GO ON')";
 
 /// A shell with one job: says what the terminal is like when that has stopped, and lets it go on when told to.
 const SHELL: &str = "
@@ -282,9 +290,10 @@ fn signals_give_the_terminal_back() {
 fn it_ends_with_its_terminal() {
     let target = convoy();
     let mut command = Command::new("python3");
-    command.args(["-c", CLOSES, GILSCOPE, "top", "--mode", "memory", "--pid", &target.pid().to_string()]);
+    let pid = target.pid().to_string();
+    command.args(["-c", CLOSES, GILSCOPE, "top", "--mode", "memory", "-i", "0.1", "--pid", &pid]);
     command.env("TERM", "xterm-256color").stdin(Stdio::null());
-    assert!(run(command).ok().contains("ENDED"));
+    assert_eq!(run(command).ok().trim(), "0 GO ON");
 }
 
 #[test]
