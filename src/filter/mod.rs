@@ -19,6 +19,8 @@
 //!
 //! A thread's ledger always has all of its time in the window: its parts add up.
 
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::sync::Arc;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::event::{Event, GilId, Ids, LockId, Nanos, ObjectId, OffCpu, ProcessId, Renumber, ThreadId, Tid};
+use crate::event::{
+    Event, GilId, Ids, LockId, Nanos, ObjectId, ObjectInfo, OffCpu, ProcessId, Renumber, ThreadId, Tid,
+};
 use crate::profile::{Mode, SessionInfo};
 
 /// A time, and what is known of those who were there.
@@ -14,6 +16,15 @@ pub struct Window {
     period_ns: f64,
     ids: Ids,
     threads: Vec<Thread>,
+    objects: Vec<Object>,
+}
+
+/// An object of the recording, which is told of when it is accessed.
+#[derive(Debug)]
+struct Object {
+    info: Arc<ObjectInfo>,
+    /// Its id in the window, if it was accessed there.
+    id: Option<ObjectId>,
 }
 
 /// A thread of the recording.
@@ -34,7 +45,7 @@ impl Window {
     /// From a moment to another, of a recording.
     pub fn new(from: Nanos, to: Nanos, session: &SessionInfo) -> Window {
         let (mode, period_ns) = (session.mode, session.period_ns());
-        Window { from, to, mode, period_ns, ids: Ids::default(), threads: Vec::new() }
+        Window { from, to, mode, period_ns, ids: Ids::default(), threads: Vec::new(), objects: Vec::new() }
     }
 
     /// Takes an event in; what is left of it, and who is met for the first time, comes into `out`.
@@ -69,6 +80,15 @@ impl Window {
                 self.keep(Event::OffCpu(off), out);
             }
             Event::Process { .. } | Event::Lock { .. } => out.push(event),
+            Event::Object { object, info } => match self.objects.get_mut(object.0 as usize) {
+                None => self.objects.push(Object { info, id: None }),
+                Some(known) => {
+                    known.info = info.clone();
+                    if known.id.is_some() {
+                        self.keep(Event::Object { object, info }, out);
+                    }
+                }
+            },
             event => {
                 if event.at().is_some_and(|at| self.from <= at && at < self.to) {
                     self.keep(event, out);
@@ -145,6 +165,17 @@ impl Renumber for There<'_> {
     }
 
     fn object(&mut self, id: ObjectId) -> ObjectId {
-        id
+        let index = id.0 as usize;
+        if let Some(known) = self.window.objects[index].id {
+            return known;
+        }
+        let object = self.window.ids.object();
+        self.window.objects[index].id = Some(object);
+        let mut info = self.window.objects[index].info.clone();
+        if let Some(owner) = info.owner {
+            Arc::make_mut(&mut info).owner = Some(self.thread(owner));
+        }
+        self.out.push(Event::Object { object, info });
+        object
     }
 }

@@ -80,7 +80,7 @@ mod merge;
 mod reader;
 mod records;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 mod writer;
 

@@ -19,8 +19,8 @@ use crate::intern::{Frame, Interner, StackId};
 use crate::profile::{Mode, Profile, SessionInfo};
 use crate::report::{Blame, Report};
 
-const START: u64 = 5_000_000_000_000;
-const THREADS: u32 = 4;
+pub(crate) const START: u64 = 5_000_000_000_000;
+pub(crate) const THREADS: u32 = 4;
 const LOCKS: u32 = 2;
 
 /// So many cases, unless `PROPTEST_CASES` says otherwise.
@@ -31,7 +31,7 @@ fn cases(cases: u32) -> ProptestConfig {
 
 /// Something that a thread does, for so many microseconds.
 #[derive(Clone, Copy, Debug)]
-enum Act {
+pub(crate) enum Act {
     Run { depth: u32, holds: bool, lost: bool },
     Off { depth: u32, why: u8, by: Option<u32>, holder: Option<u32>, lost: bool },
     Name { number: u32 },
@@ -42,7 +42,7 @@ enum Act {
     Deadlock { with: u32 },
 }
 
-fn some_act() -> impl Strategy<Value = (u32, u64, Act)> {
+pub(crate) fn some_act() -> impl Strategy<Value = (u32, u64, Act)> {
     let by = || prop::option::of(0..THREADS);
     let act = prop_oneof![
         4 => (0..9u32, any::<bool>(), any::<bool>()).prop_map(|(depth, holds, lost)| Act::Run { depth, holds, lost }),
@@ -59,7 +59,7 @@ fn some_act() -> impl Strategy<Value = (u32, u64, Act)> {
 }
 
 /// What a session would have seen, and what it knows at the end.
-fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Event>, SessionInfo) {
+pub(crate) fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Event>, SessionInfo) {
     let mut table = Interner::default();
     let mut stacks = vec![StackId::EMPTY];
     for depth in 1..9u32 {
@@ -84,6 +84,20 @@ fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Event>, Sessi
         let (at, tid) = (Nanos(START + u64::from(thread)), 4000 + thread as i32);
         events.push(Event::ThreadStarted { at, thread: ThreadId(thread), process, tid });
     }
+    // Another process, to which nothing happens but that its GIL is switched on.
+    let (process, second) = (ProcessId(1), GilId(1));
+    let info = ProcessInfo { pid: 5000, command: Vec::new(), python: "3.14.0".to_owned(), free_threaded: true };
+    events.push(Event::Process { process, info: Arc::new(info) });
+    events.push(Event::ThreadStarted { at: Nanos(START + 9), thread: ThreadId(THREADS), process, tid: 5000 });
+    for enabled in [false, true] {
+        let info = GilInfo { process, interpreter: 3, enabled, switch_interval_ns: 1_000_000 };
+        let switched_on_by = enabled.then(|| "numpy".into());
+        events.push(Event::Gil { at: Nanos(START + 10), gil: second, info: Arc::new(info), switched_on_by });
+    }
+    let type_name = Some("Journal".into());
+    let info = LockInfo { process, address: 0x9f00, kind: LockKind::CriticalSection, type_name, name: None };
+    events.push(Event::Lock { lock: LockId(LOCKS), info: Arc::new(info) });
+    let process = ProcessId(0);
     let object = ObjectInfo {
         process,
         address: 0x7000,
@@ -122,7 +136,10 @@ fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Event>, Sessi
                 let state = if holds { ThreadState::GilHeld } else { ThreadState::Native };
                 let gil = Some(GilId(0));
                 match lost {
-                    true => Event::Lost { at, periods: 1, thread, state, gil, loss: Loss::Torn },
+                    true => {
+                        let loss = if depth % 2 == 0 { Loss::Torn } else { Loss::Unreadable };
+                        Event::Lost { at, periods: 1, thread, state, gil, loss }
+                    }
                     false => Event::Sample { at, periods: 2, thread, state, stack: stacks[depth as usize], gil },
                 }
             }
@@ -174,16 +191,27 @@ fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Event>, Sessi
         mode,
         rate_hz: 100.0,
         ticks: 9,
+        looks: 8,
+        late_ticks: 2,
+        stops: 3,
+        stopped_ns: 4_000,
+        profiler_cpu_ns: 50_000,
+        started_unix_ns: START - 77,
         degraded: vec!["something was not as it should be".to_owned()],
         ..SessionInfo::default()
     };
     (table, events, info)
 }
 
+fn origin() -> Origin {
+    let (gilscope, boot) = ("0.1.0".to_owned(), "a boot".to_owned());
+    Origin { gilscope, boot, clock_offset_ns: -77, min_wait_ns: 7_000 }
+}
+
 /// The records of a session, without what ends them.
 fn records(table: &Interner, events: &[Event], info: &SessionInfo) -> Vec<u8> {
     let mut encoder = Encoder::default();
-    encoder.origin(&Origin { gilscope: "0.1.0".to_owned(), boot: "a boot".to_owned(), ..Origin::default() });
+    encoder.origin(&origin());
     encoder.session(&SessionInfo { end: info.start, ..info.clone() });
     events.iter().for_each(|event| encoder.event(event, table));
     encoder.session(info);
@@ -238,7 +266,7 @@ fn written(profile: &Profile, formats: &[Format]) -> Vec<Vec<u8>> {
     all
 }
 
-fn some_mode() -> impl Strategy<Value = Mode> {
+pub(crate) fn some_mode() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Kernel), Just(Mode::Memory)]
 }
 
@@ -258,7 +286,7 @@ proptest! {
             prop_assert_eq!(format!("{read:?}"), format!("{:?}", Some(event)));
         }
         prop_assert!(reader.next(&mut back).unwrap().is_none());
-        prop_assert_eq!(reader.origin().boot, "a boot");
+        prop_assert_eq!(reader.origin(), origin());
         let (direct, replayed) = (direct(table, &events, info), loaded(&file, true));
         prop_assert_eq!(format!("{:?}", direct.session), format!("{:?}", replayed.session));
         prop_assert!(everything(&direct) == everything(&replayed), "an export differs");
@@ -389,6 +417,30 @@ fn a_recording_can_be_read_up_to_where_it_was_cut() {
     assert!(profile.session.degraded.iter().any(|note| note.contains("damaged after")));
 }
 
+/// What is in recordings that people have: if that changes, they cannot be read any more. New kinds of records can be
+/// added; for everything else the format needs another number.
+#[test]
+fn the_format_stays_what_it_is() {
+    let off = |why| Act::Off { depth: 2, why, by: Some(2), holder: Some(1), lost: false };
+    let acts = [off(0), off(3), off(4), off(6), off(7), off(8), Act::Run { depth: 8, holds: true, lost: true }];
+    let rest = [
+        Act::Run { depth: 1, holds: false, lost: false },
+        Act::Name { number: 1 },
+        Act::Held { lock: 1 },
+        Act::Lost { count: 5 },
+        Act::Spin { lock: None },
+        Act::Deadlock { with: 2 },
+    ];
+    let accesses = (0..5).map(|what| Act::Access { depth: 1, what });
+    let acts: Vec<_> =
+        (0..).zip(acts.into_iter().chain(rest).chain(accesses)).map(|(at, act)| (at % 4, 5, act)).collect();
+    let (table, events, info) = session(Mode::Kernel, &acts);
+    let records = records(&table, &events, &info);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let lines: Vec<String> = records.chunks(48).map(hex).collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
 #[test]
 fn what_is_no_recording_is_told_apart() {
     let error = |bytes: &[u8]| format!("{:#}", Reader::new(bytes).unwrap_err());
@@ -400,6 +452,49 @@ fn what_is_no_recording_is_told_apart() {
     assert!(newer.contains("newer gilscope (format 2; this one reads up to 1)"), "{newer}");
     // Nothing after the header is a recording of nothing.
     assert_eq!(loaded(&block::header(), false).samples(), 0);
+}
+
+#[test]
+fn recordings_that_are_joined_are_one_in_the_order_of_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let write = |name: &str, micros: u64, info: &dyn Fn(SessionInfo) -> SessionInfo| {
+        let act = Act::Off { depth: 2, why: 6, by: None, holder: None, lost: false };
+        let (table, events, end) = session(Mode::Kernel, &vec![(0, micros, act); 30]);
+        let info = info(end);
+        fs::write(path(name), complete(&records(&table, &events, &info))).unwrap();
+        (events.len(), info)
+    };
+    let (first, a) = write("a.gscope", 700, &|info| info);
+    // It began earlier and ended later, and cost something else.
+    let (second, b) = write("b.gscope", 500, &|info| SessionInfo {
+        start: Nanos(info.start.0 - 5_000),
+        end: Nanos(info.end.0 + 50_000_000),
+        profiler_cpu_ns: 3,
+        stops: 11,
+        ..info
+    });
+    assert!(b.start < a.start && b.end > a.end);
+    for names in [["a.gscope", "b.gscope"], ["b.gscope", "a.gscope"]] {
+        let whole = path("whole.gscope");
+        let output = crate::output::Output::create(&whole).unwrap();
+        let (_, session) = super::merge(&names.map(path), output).unwrap();
+        assert_eq!((session.start, session.end), (b.start, b.end));
+        assert_eq!(
+            (session.profiler_cpu_ns, session.stops),
+            (a.profiler_cpu_ns + b.profiler_cpu_ns, a.stops + b.stops)
+        );
+        let mut reader = Reader::open(&whole).unwrap();
+        let mut table = Interner::default();
+        let (mut count, mut last) = (0, Nanos(0));
+        while let Some(event) = reader.next(&mut table).unwrap() {
+            count += 1;
+            let at = event.at().unwrap_or(last);
+            assert!(at >= last, "{event:?} after {last:?}");
+            last = at;
+        }
+        assert_eq!(count, first + second);
+    }
 }
 
 #[test]
