@@ -187,6 +187,14 @@ mod tests {
     }
 
     #[test]
+    fn measured_time_is_called_so() {
+        let mut profile = fixture::profile();
+        profile.session.mode = crate::profile::Mode::Kernel;
+        let svg = svg(&profile, &Options { view: View::Wall, ..Options::default() });
+        assert!(titles(&svg).contains(&"all (140,000 us, 100%)"), "{:?}", titles(&svg));
+    }
+
+    #[test]
     fn the_same_profile_gives_the_same_picture() {
         let options = Options::default();
         assert_eq!(svg(&fixture::profile(), &options), svg(&fixture::profile(), &options));

@@ -246,6 +246,9 @@ mod tests {
         let samples = [span(10, 10, Running, a, false), span(10, 10, Native, b, false)];
         assert_eq!(shown(&samples, 8, 15), [(8, 10, Running, a), (10, 15, Native, b)]);
         assert_eq!(shown(&samples[..1], 10, 10), []);
+        // A sample at the very end tells what came before it.
+        let last = [span(0, 10, Blocked(READ), a, true), span(20, 20, Native, b, false)];
+        assert_eq!(shown(&last, 0, 20)[1..], [(10, 20, Native, b)]);
         assert_eq!(shown(&[], 1, 9), []);
     }
 }

@@ -92,7 +92,8 @@ fn short_holds_become_one_and_their_arrows_are_counted() {
     let timeline = Timeline {
         holds: (0..100).map(hold).collect(),
         waiters: Vec::new(),
-        handoffs: [(5_500, 9_500), (200_000, 300_000)].map(handoff).to_vec(),
+        // The last goes back in time, and is none.
+        handoffs: [(5_500, 9_500), (200_000, 300_000), (300_000, 200_000)].map(handoff).to_vec(),
     };
     let gil = || Contended { process: ProcessId(0), what: What::Gil(&info), timeline: &timeline };
     let whole = Tracks::with(&profile, vec![gil()], 1_000).unwrap();
@@ -148,4 +149,27 @@ fn what_a_filter_leaves_is_a_part_of_the_whole_and_nothing_else_has_a_track() {
     only(&mut profile, Selection { threads: Some(vec![false, false, true]), ..Selection::default() });
     let (part, threads, processes): (Vec<_>, Vec<u32>, Vec<u32>) = shown(&profile);
     assert!(part.is_empty() && threads.is_empty() && processes.is_empty(), "nothing is known of it");
+}
+
+#[test]
+fn locks_that_were_waited_for_much_have_a_track() {
+    use crate::event::{LockId, LockInfo, LockKind, Wake};
+    const MS: u64 = 1_000_000;
+    let mut profile = restless(1, 1);
+    profile.session.end = Nanos(1_000 * MS);
+    for (id, ms) in [(0, 50), (1, 5)] {
+        let (process, kind) = (ProcessId(0), LockKind::Lock);
+        let info = LockInfo { process, address: id.into(), kind, type_name: None, name: None };
+        profile.push(&Event::Lock { lock: LockId(id), info: info.into() });
+        let (start, end) = (Nanos(100 * MS), Nanos((100 + ms) * MS));
+        let (state, stack) = (ThreadState::LockWait(LockId(id)), StackId::EMPTY);
+        let wake = Some(Wake { at: end, by: Some(ThreadId(1)), stack, switches: None });
+        let off = OffCpu { thread: ThreadId(0), start, end, state, stack, lost: false, wake, gil: None, open: false };
+        profile.push(&Event::OffCpu(off));
+    }
+    profile.finish();
+    let shown = contended(&profile);
+    let shown: Vec<LockId> =
+        shown.iter().filter_map(|one| if let What::Lock(id, _) = one.what { Some(id) } else { None }).collect();
+    assert_eq!(shown, [LockId(0)], "5 % of the time is much, 0.5 % is not");
 }

@@ -8,6 +8,7 @@ use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, OffCpu, ProcessId, 
 use crate::export::{Format, Options, View, write};
 use crate::intern::StackId;
 use crate::profile::Mode;
+use crate::report::model::{Blamed, Lock};
 
 const HOLDER: ThreadId = ThreadId(1);
 const WAITER: ThreadId = ThreadId(2);
@@ -226,4 +227,26 @@ fn who_waits_for_a_connection_of_a_pool_has_something_to_do() {
     let text = text::text(&report, Blame::Holder, false);
     assert!(text.contains("Waiting for a free connection costs most: 1.50 s"), "{text}");
     assert!(!text.contains("nothing is wrong"), "{text}");
+}
+
+#[test]
+fn locks_that_are_left_out_are_summed_up_and_blame_is_put_where_it_was_asked_for() {
+    let blamed = |thread: &str| Blamed { tid: 7, thread: thread.to_owned(), seconds: 1.0, stack: Vec::new() };
+    let mut report = Report::of(&contended(), Blame::Holder);
+    let one = report.locks[0].clone();
+    report.locks = (1..=18)
+        .map(|number| {
+            let mut lock = Lock { label: format!("lock {number}"), ..one.clone() };
+            (lock.wait.count, lock.wait.total_s) = (1, f64::from(number));
+            (lock.holders, lock.releasers) = (vec![blamed("keeper")], vec![blamed("giver")]);
+            lock
+        })
+        .collect();
+    let of = |blame| crate::report::text::text(&report, blame, false);
+    assert!(of(Blame::Holder).contains("... and 3 more, 51.0 s in all"), "{}", of(Blame::Holder));
+    let has = |blame| (of(blame).contains("keeper (7)"), of(blame).contains("giver (7)"));
+    assert_eq!(
+        (has(Blame::Holder), has(Blame::Releaser), has(Blame::Waiter)),
+        ((true, false), (false, true), (false, false))
+    );
 }

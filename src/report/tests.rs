@@ -37,6 +37,9 @@ fn the_json_is_what_was_promised() {
     let crunch = json!(["crunch (app.py:30)", "<module> (app.py:1)"]);
     assert_eq!(gil["holders"][0], json!({"tid": 102, "thread": "cruncher", "seconds": 1.5, "stack": crunch}));
     assert_eq!(gil["waiters"][1], json!({"tid": 102, "thread": "cruncher", "seconds": 0.48, "stack": crunch}));
+    let released: Vec<_> =
+        gil["releasers"].as_array().unwrap().iter().map(|by| by["seconds"].as_f64().unwrap()).collect();
+    assert_eq!(released, [1.5, 0.3]);
     assert_eq!(gil["held_off_cpu"][0]["syscall"], "clock_nanosleep");
     assert_eq!(gil["held_off_cpu"][0]["tid"], 103);
     assert_eq!(json["locks"], json!([]));
@@ -70,4 +73,38 @@ fn a_free_threaded_python_has_no_gil_unless_it_is_on() {
     gil.info = info.into();
     assert!(!Report::new(&profile, &[gil], &[], Blame::Holder).target.gil_enabled);
     assert!(!Report::new(&profile, &[], &[], Blame::Holder).target.gil_enabled);
+}
+
+#[test]
+fn what_was_lost_left_out_and_stuck_is_told() {
+    use crate::event::{Event, Loss, Nanos, ThreadState};
+    let mut profile = fixture::profile(Mode::Memory, false, &["", "a", "b"]);
+    profile.session.filter = Some("thread a".to_owned());
+    let (at, thread, state) = (Nanos(1), ThreadId(1), ThreadState::Native);
+    profile.push(&Event::Lost { at, periods: 2, thread, state, gil: None, loss: Loss::Torn });
+    profile.push(&Event::RecordsLost { at, count: 5 });
+    let threads = vec![(ThreadId(1), "one lock".into()), (ThreadId(2), "another".into())];
+    profile.push(&Event::Deadlock { at, threads });
+    let json = serde_json::to_value(Report::of(&profile, Blame::Holder)).unwrap();
+    let session = &json["session"];
+    assert_eq!((&session["torn_samples"], &session["lost_events"]), (&json!(2), &json!(5)));
+    assert_eq!(session["filter"], "thread a");
+    let stuck = |tid, thread, waits_for| json!({"tid": tid, "thread": thread, "waits_for": waits_for});
+    assert_eq!(json["deadlocks"], json!([[stuck(101, "a", "one lock"), stuck(102, "b", "another")]]));
+}
+
+#[test]
+fn how_a_thread_lives_with_the_gil_is_not_told_from_some_of_its_waits() {
+    use crate::contention::selection::Selection;
+    let convoys = |selection: Option<Selection>| {
+        let (mut profile, gil) = fixture::fight();
+        // What was counted before is all of it.
+        profile.whole = profile.tree.clone();
+        selection.into_iter().for_each(|selection| profile.select(selection));
+        let report = Report::new(&profile, &[gil], &[], Blame::Holder);
+        report.findings.iter().filter(|finding| finding.id == findings::CONVOY).count()
+    };
+    assert_eq!(convoys(None), 1);
+    assert_eq!(convoys(Some(Selection { threads: Some(vec![true; 4]), ..Selection::default() })), 1);
+    assert_eq!(convoys(Some(Selection { waits: Some(vec![Vec::new(); 4]), ..Selection::default() })), 0);
 }

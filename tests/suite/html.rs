@@ -228,6 +228,29 @@ fn a_page_can_be_read_on_every_screen_and_on_paper() {
 }
 
 #[test]
+fn a_page_of_a_part_says_which() {
+    let Some(mut browser) = Browser::start() else { return };
+    let folder = folder();
+    let recording = folder.path().join("stall.gscope");
+    run(support::recording(&recording, &["--mode", "memory"], &Python::usual().script("stall.py", &["0.5"]))).ok();
+    for (options, filter) in
+        [(&["--thread", "victim", "--from", "0.1"][..], "from 0.1 s on; thread victim"), (&[], "")]
+    {
+        let page = folder.path().join("part.html");
+        let mut command = support::gilscope(["export", "-o"]);
+        command.arg(&page).arg(&recording).args(options);
+        run(command).ok();
+        browser.open(&page);
+        let told = text_of(&mut browser, ".subject .filter");
+        assert_eq!(told, if filter.is_empty() { String::new() } else { format!("Only a part of it: {filter}") });
+        let names = browser.eval("[...document.querySelectorAll('.lane-names span')].map((one) => one.textContent)");
+        let others = names.as_array().unwrap().iter().any(|name| name.as_str().unwrap().starts_with("holder"));
+        assert_eq!(others, filter.is_empty(), "{names}");
+    }
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
 fn a_page_of_nothing_and_a_damaged_one_say_so() {
     let Some(mut browser) = Browser::start() else { return };
     let folder = folder();

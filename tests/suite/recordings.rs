@@ -361,6 +361,16 @@ fn filters_show_what_is_known_of_a_part() {
         let of_waiter = wall(&["--thread", "waiter", "--threads"]);
         assert!(of_waiter.total() > 0);
         assert!(of_waiter.0.iter().all(|(stack, _)| stack[0].starts_with("waiter (")), "{of_waiter:?}");
+        let trace = folder.path().join("waiter.json");
+        export(&file, &trace, &["--thread", "waiter"]);
+        let trace: Value = serde_json::from_slice(&fs::read(trace).unwrap()).unwrap();
+        let events = trace.as_array().unwrap();
+        let tracks: Vec<&Value> = events.iter().filter(|event| event["name"] == "thread_name").collect();
+        assert!(tracks.iter().any(|track| track["args"]["name"].as_str().unwrap().starts_with("waiter (")), "{mode}");
+        for track in tracks {
+            let shows = |event: &&Value| event["tid"] == track["tid"] && event["ts"].is_number();
+            assert!(events.iter().any(|event| shows(&event)), "{mode}: nothing is on {track}");
+        }
         let reported = report(&file, &["--thread", "waiter"]);
         let names: Vec<&Value> =
             reported["threads"].as_array().unwrap().iter().map(|thread| &thread["name"]).collect();

@@ -151,6 +151,7 @@ fn arrows_go_from_slice_to_slice() {
             assert_eq!(begin[key], end[key]);
         }
         assert_eq!(end["bp"], "e");
+        assert_eq!((&begin["cat"], &begin["name"]), (&"gil".into(), &"GIL handed over".into()));
         assert!(enclosing(begin).starts_with("GIL held"), "{begin} in {}", enclosing(begin));
         assert_eq!(enclosing(end), "GIL held", "{end}");
         assert_ne!(begin["tid"], end["tid"]);

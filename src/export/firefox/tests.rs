@@ -69,3 +69,65 @@ fn long_recordings_have_fewer_samples() {
     assert_eq!(file["meta"]["interval"], 4.0);
     assert_eq!(numbers(&samples["threadCPUDelta"]).iter().sum::<f64>(), 21_000.0);
 }
+
+#[test]
+fn threads_are_there_while_they_live_and_the_main_one_is_known() {
+    let file = file(&fixture::profile(), u64::MAX);
+    let threads: Vec<(Value, Value, f64, f64)> = file["threads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|thread| {
+            let end = thread["unregisterTime"].as_f64().unwrap();
+            (thread["tid"].clone(), thread["isMainThread"].clone(), thread["registerTime"].as_f64().unwrap(), end)
+        })
+        .collect();
+    let thread = |tid: &str, main: bool, end| (Value::from(tid), Value::from(main), 0.0, end);
+    assert_eq!(threads, [thread("100", true, 6.0), thread("101", false, 6.0), thread("200", true, 9.0)]);
+}
+
+#[test]
+fn every_kind_of_wait_has_a_marker_of_its_own_colour_that_says_what_for() {
+    use crate::contention::{Hold, Timeline};
+    use crate::event::{GilInfo, LockId, LockInfo, LockKind, ProcessId, Syscall};
+    use crate::export::contended::{Contended, What};
+    const MS: u64 = 1_000_000;
+    let mut profile = one_wait();
+    fixture::start(&mut profile, 8, &[80]);
+    for (id, kind) in [(0, LockKind::Lock), (1, LockKind::Pause)] {
+        let info = LockInfo { process: ProcessId(0), address: id.into(), kind, type_name: None, name: None };
+        profile.push(&Event::Lock { lock: LockId(id), info: info.into() });
+    }
+    let thread = ThreadId(0);
+    let states = [
+        (ThreadState::LockWait(LockId(0)), "Waiting for a lock"),
+        (ThreadState::Paused(LockId(1)), "Stopped by the interpreter"),
+        (ThreadState::GilHeldOffCpu(Syscall(0)), "GIL held off the CPU"),
+    ];
+    let (mut start, stack) = (40 * MS, fixture::deep(&mut profile));
+    for (state, _) in states {
+        let end = Nanos(start + MS);
+        let start_at = Nanos(std::mem::replace(&mut start, end.0));
+        let off =
+            OffCpu { thread, start: start_at, end, state, stack, lost: false, wake: None, gil: None, open: false };
+        profile.push(&Event::OffCpu(off));
+    }
+    let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 1 };
+    let hold = Hold { start: Nanos(20 * MS), end: Nanos(35 * MS), thread: ThreadId(1) };
+    let timeline = Timeline { holds: vec![hold], ..Timeline::default() };
+    let gil = Contended { process: ProcessId(0), what: What::Gil(&info), timeline: &timeline };
+    let tracks = Tracks::with(&profile, vec![gil], u64::MAX).unwrap();
+    let file = serde_json::to_value(build(&profile, &tracks, &Options::default(), u64::MAX)).unwrap();
+    let markers = &file["threads"][0]["markers"];
+    let categories = markers["category"].as_array().unwrap().iter();
+    let category = |index: &Value| &file["meta"]["categories"][index.as_u64().unwrap() as usize]["name"];
+    let named: Vec<&str> = categories.map(|index| category(index).as_str().unwrap()).collect();
+    assert_eq!(named[0], "Waiting for the GIL");
+    assert_eq!(named[1..], states.map(|(_, category)| category));
+    // The text of a detail is in the data itself, or is a place in the table of strings.
+    let strings = &file["shared"]["stringArray"];
+    let strings = if strings.is_null() { &file["threads"][0]["stringArray"] } else { strings };
+    let holders = &markers["data"][0]["holders"];
+    let holders = holders.as_u64().map_or(holders, |index| &strings[index as usize]);
+    assert_eq!(holders, "thread 80 15.0 ms");
+}

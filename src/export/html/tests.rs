@@ -118,3 +118,86 @@ fn long_timelines_are_cut_and_it_is_said() {
     assert!(notes.len() == 1 && notes[0].starts_with("the timeline has "), "{notes:?}");
     assert!(rows[1]["merged"].is_null(), "short rows stay as they are");
 }
+
+#[test]
+fn a_state_is_of_the_class_that_the_report_has_its_time_in() {
+    use crate::event::{LockId, LockInfo, LockKind, Nanos, ProcessId, Syscall};
+    use ThreadState::*;
+    let (call, lock) = (Syscall(0), LockId(0));
+    let held = [GilHeld, GilHeldNative, GilHeldRunnable, GilHeldOffCpu(call), GilWait];
+    let rest = [LockWait(lock), Paused(lock), Running, Native, Runnable, Blocked(call), Stopped, Unknown];
+    for state in held.into_iter().chain(rest) {
+        let mut profile = Profile::default();
+        profile.keep_timeline();
+        (profile.session.end, profile.session.rate_hz) = (Nanos(3_000_000_000), 100.0);
+        fixture::start(&mut profile, 7, &[70]);
+        let info = LockInfo { process: ProcessId(0), address: 1, kind: LockKind::Lock, type_name: None, name: None };
+        profile.push(&Event::Lock { lock, info: info.into() });
+        for at in [1_000_000_000, 1_010_000_000, 2_000_000_000] {
+            profile.push(&fixture::sample(0, at, state, StackId::EMPTY));
+        }
+        let data = data(&page(&profile, &Options::default()));
+        let states = data["report"]["threads"][0]["states"].as_object().unwrap();
+        let used: Vec<&String> =
+            states.iter().filter(|(_, time)| time.as_f64() > Some(0.0)).map(|(key, _)| key).collect();
+        let classes: Vec<&Value> = data["states"].as_array().unwrap().iter().map(|state| &state["class"]).collect();
+        assert_eq!(used, classes, "{state:?}");
+    }
+}
+
+#[test]
+fn numbers_are_samples_in_memory_mode_and_time_in_kernel_mode() {
+    use crate::profile::Mode;
+    let timed = |mode| {
+        let mut profile = fixture::profile();
+        profile.session.mode = mode;
+        let data = data(&page(&profile, &Options::default()));
+        assert_eq!(data["period"], 10_000.0, "microseconds");
+        let views = data["views"].as_array().unwrap().iter().filter(|view| view["timed"] == true);
+        views.map(|view| view["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(timed(Mode::Memory), [""; 0]);
+    assert_eq!(timed(Mode::Kernel), ["wall", "gil-hold", "gil-wait", "lock-wait", "offcpu"]);
+}
+
+#[test]
+fn who_held_it_and_who_waited_are_not_mixed_up() {
+    use crate::contention::{Hold, Timeline};
+    use crate::event::{GilInfo, Nanos, OffCpu, ProcessId};
+    use crate::export::contended::{Contended, What};
+    let mut profile = Profile::default();
+    profile.keep_timeline();
+    profile.session.mode = crate::profile::Mode::Kernel;
+    profile.session.end = Nanos(100_000);
+    fixture::start(&mut profile, 7, &[70, 71, 72]);
+    profile.threads.iter_mut().for_each(|thread| (thread.start, thread.end) = (Nanos(0), Nanos(0)));
+    let (thread, start, end, state) = (ThreadId(1), Nanos(10_000), Nanos(40_000), ThreadState::GilWait);
+    let stack = StackId::EMPTY;
+    let off = OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, open: false };
+    profile.push(&Event::OffCpu(off));
+    let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 1 };
+    let hold = |thread, from, to| Hold { start: Nanos(from), end: Nanos(to), thread: ThreadId(thread) };
+    let holds = vec![hold(2, 5_000, 30_000), hold(0, 30_000, 40_000), hold(1, 40_000, 50_000)];
+    let waiters = vec![(Nanos(10_000), 1), (Nanos(40_000), 0)];
+    let timeline = Timeline { holds, waiters, ..Timeline::default() };
+    let gil = [Contended { process: ProcessId(0), what: What::Gil(&info), timeline: &timeline }];
+    assert_eq!(whom::whom(&profile, &gil), [vec![(1, 2, 20_000), (1, 0, 10_000)]], "waiter, holder, time");
+    let mut table = data::StateTable::default();
+    let mut stacks = stacks::Stacks::new(&profile);
+    let (lanes, _) = lanes::lanes(&profile, &gil, &mut table, &mut stacks).unwrap();
+    let lane = &serde_json::to_value(lanes).unwrap()["contended"][0];
+    assert_eq!(
+        (numbers(&lane["holds"]["what"]), numbers(&lane["holds"]["lengths"])),
+        (vec![2, 0, 1], vec![25, 10, 10])
+    );
+    assert_eq!(lane["waiters"], serde_json::json!([[10, 1], [30, 0]]));
+}
+
+#[test]
+fn the_page_is_told_of_the_filter() {
+    let mut profile = fixture::profile();
+    profile.session.filter = Some("thread <worker>".to_owned());
+    let page = page(&profile, &Options::default());
+    assert_eq!(data(&page)["report"]["session"]["filter"], "thread <worker>");
+    assert!(page.contains("only a part of it: thread &lt;worker&gt;"), "where scripts are switched off");
+}

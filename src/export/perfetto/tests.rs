@@ -78,6 +78,16 @@ fn a_thread_has_states_and_frames_below_them() {
     assert_eq!(described[&uuid(Kind::Frames, 0)].parent_uuid, Some(uuid(Kind::Thread, 0)));
     assert_eq!(described[&uuid(Kind::Process, 1)].process.as_ref().unwrap().cmdline, ["python;", "x"]);
     assert_eq!(packets[0].sequence_flags, proto::INCREMENTAL_STATE_CLEARED);
+    // CLOCK_MONOTONIC is 3 to Perfetto: in the snapshot, and for all times.
+    let Some(Data::ClockSnapshot(clock)) = &packets[0].data else { panic!("{:?}", packets[0]) };
+    let default = packets[0].trace_packet_defaults.as_ref().unwrap().timestamp_clock_id;
+    assert_eq!((clock.clocks[0].clock_id, clock.primary_trace_clock, default), (3, 3, 3));
+    // Frames of stacks have their file and line.
+    let data = || packets.iter().flat_map(|packet| &packet.interned_data);
+    let name = data().flat_map(|data| &data.function_names).find(|name| name.str.starts_with("main (")).unwrap();
+    let frame = data().flat_map(|data| &data.frames).find(|frame| frame.function_name_id == name.iid).unwrap();
+    let path = data().flat_map(|data| &data.source_paths).find(|path| Some(path.iid) == frame.source_path_iid);
+    assert_eq!((path.map(|path| path.str.as_str()), frame.line_number), (Some("/srv/app.py"), Some(10)));
     // A stack is written once, however many waits have it.
     let stacks: usize =
         packets.iter().flat_map(|packet| &packet.interned_data).map(|data| data.callstacks.len()).sum();
@@ -109,7 +119,12 @@ fn a_gil_has_holders_waiters_and_flows() {
     let timeline = Timeline {
         holds: vec![hold(0, 0, 10), hold(1, 10, 20)],
         waiters: vec![(Nanos(0), 1), (at, 1), (Nanos(20 * MS), 0)],
-        handoffs: vec![Handoff { from: ThreadId(0), released: at, to: ThreadId(1), acquired: at }],
+        handoffs: [(10, 10), (9, 12)]
+            .map(|(released, acquired)| {
+                let (released, acquired) = (Nanos(released * MS), Nanos(acquired * MS));
+                Handoff { from: ThreadId(0), released, to: ThreadId(1), acquired }
+            })
+            .to_vec(),
     };
     let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 5 * MS };
     let gil = Contended { process: ProcessId(0), what: What::Gil(&info), timeline: &timeline };
@@ -133,6 +148,19 @@ fn a_gil_has_holders_waiters_and_flows() {
     assert_eq!((*end, to.track_uuid), (10 * MS, uuid(Kind::Thread, 1)));
     let waits = events.iter().filter(|(_, event)| event.callstack_iid.is_some());
     assert_eq!(waits.count(), 2, "both waits have their stack");
+    // Every track has an id of its own, and those of GILs come before the threads, which have no rank: that is 0.
+    let described = packets.iter().filter_map(|packet| match &packet.data {
+        Some(Data::TrackDescriptor(track)) => Some(track),
+        _ => None,
+    });
+    let described: Vec<&TrackDescriptor> = described.collect();
+    let ids: std::collections::BTreeSet<u64> = described.iter().map(|track| track.uuid).collect();
+    assert_eq!((ids.len(), ids.contains(&0)), (described.len(), false));
+    let ranks: Vec<i32> = described.iter().filter_map(|track| track.sibling_order_rank).collect();
+    assert!(ranks.len() == 2 && ranks.iter().all(|rank| *rank < 0), "{ranks:?}");
+    let flows: Vec<u64> = events.iter().flat_map(|(_, event)| event.flow_ids.clone()).collect();
+    assert_eq!(flows.len(), 2);
+    assert_ne!(flows[0], flows[1], "each arrow has an id of its own");
     // A thread with the tid of another is none to viewers.
     let reused = packets.iter().find_map(|packet| match &packet.data {
         Some(Data::TrackDescriptor(track)) if track.uuid == uuid(Kind::Thread, 2) => Some(track),

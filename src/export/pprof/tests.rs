@@ -101,3 +101,52 @@ fn lines_of_a_function_are_one_if_asked_for() {
     let locations = profile.location.iter().filter(|location| location.line[0].function_id == work.id);
     assert_eq!(locations.count(), 1);
 }
+
+#[test]
+fn waits_say_what_for_and_notes_are_comments() {
+    use crate::event::{LockId, LockInfo, LockKind, ProcessId, Syscall};
+    let mut profile = fixture::profile();
+    profile.session.mode = Mode::Kernel;
+    profile.session.degraded = vec!["something was not as it should be".to_owned()];
+    let (process, kind, name) = (ProcessId(0), LockKind::RLock, Some("app.lock".into()));
+    let info = LockInfo { process, address: 1, kind, type_name: None, name };
+    let label = info.label();
+    profile.push(&Event::Lock { lock: LockId(0), info: info.into() });
+    let read = Syscall(syscalls::Sysno::read as i16);
+    for (thread, state) in [(1, ThreadState::LockWait(LockId(0))), (0, ThreadState::Blocked(read))] {
+        profile.push(&fixture::sample(thread, 5, state, StackId::EMPTY));
+    }
+    let read = read_all(&profile);
+    let labels = |state: &str| {
+        let all = read.sample.iter().map(|sample| shown(&read, sample).1);
+        all.filter(|labels| labels["state"] == state).collect::<Vec<_>>()
+    };
+    let waits = &labels("lock wait")[0];
+    assert_eq!((&waits["lock name"], waits["lock kind"].as_str()), (&label, kind.name()));
+    assert!(labels("blocked").iter().any(|labels| labels["system call"] == "read"));
+    assert!(labels("native").iter().all(|labels| !labels.contains_key("system call")));
+    let period = read.period_type.unwrap();
+    assert_eq!((text(&read, period.r#type), text(&read, period.unit)), ("cpu", "nanoseconds"));
+    let comments: Vec<&str> = read.comment.iter().map(|&comment| text(&read, comment)).collect();
+    assert!(comments.contains(&"something was not as it should be"), "{comments:?}");
+}
+
+fn read_all(profile: &Profile) -> proto::Profile {
+    read(profile, &Options { view: View::Wall, ..Options::default() })
+}
+
+#[test]
+fn functions_of_one_name_in_one_file_are_two() {
+    let mut profile = fixture::profile();
+    for line in [10, 20] {
+        let table = &mut profile.stacks;
+        let (function, file) = (table.string("__init__"), table.string("/srv/app.py"));
+        let frame = crate::intern::Frame { function, name: function, file, line, first_line: line };
+        let frame = table.frame(frame);
+        let stack = table.push(StackId::EMPTY, frame);
+        profile.push(&fixture::sample(0, 5, ThreadState::GilHeld, stack));
+    }
+    let profile = read_all(&profile);
+    let lines = profile.function.iter().filter(|function| text(&profile, function.name) == "__init__");
+    assert_eq!(lines.map(|function| function.start_line).collect::<Vec<_>>(), [10, 20]);
+}

@@ -132,3 +132,23 @@ fn rounding_loses_nothing() {
     }
     assert_eq!(parts.scaled_to(100).blocked, 0);
 }
+
+#[test]
+fn being_ready_after_a_wait_for_a_lock_counts_once() {
+    use crate::event::{Event, LockId, LockInfo, LockKind, OffCpu, ProcessId};
+    // It slept for 900 ms in `futex`, and had no CPU for 100 ms before it had the lock, and for 50 ms another time.
+    let (futex_ns, runnable_ns, on_cpu_ns) = (900 * MS, 150 * MS, 950 * MS);
+    let account = Account { on_cpu_ns, futex_ns, runnable_ns, ..Account::default() };
+    let thread = exact(true, Some(account), |profile| {
+        let (process, kind) = (ProcessId(0), LockKind::Lock);
+        let info = LockInfo { process, address: 1, kind, type_name: None, name: None };
+        profile.push(&Event::Lock { lock: LockId(0), info: info.into() });
+        let (start, end) = (profile.session.start, crate::event::Nanos(profile.session.start.0 + 1000 * MS));
+        let (thread, state) = (ThreadId(0), ThreadState::LockWait(LockId(0)));
+        let stack = crate::intern::StackId::EMPTY;
+        let off = OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, open: false };
+        profile.push(&Event::OffCpu(off));
+    });
+    let states = thread.states;
+    assert_eq!((thread.wall_s, states.lock_wait_s, states.runnable_s, states.blocked_s), (2.0, 1.0, 0.05, 0.0));
+}

@@ -4,6 +4,7 @@ use super::*;
 use crate::gil::summary::GilSummary;
 use crate::profile::Profile;
 use crate::report::fixture::{self, quiet_gil};
+use crate::report::model::Blamed;
 
 fn assert_fits(text: &str) {
     for line in text.lines() {
@@ -165,4 +166,25 @@ fn several_gils_are_told_apart() {
 #[test]
 fn nothing_recorded_has_no_text() {
     assert_eq!(text(&Report::new(&Profile::default(), &[], &[], Blame::Holder), Blame::Holder, false), "");
+}
+
+#[test]
+fn what_is_left_out_of_lists_is_summed_up() {
+    let mut report = fixture::report();
+    let gil = &mut report.gils[0];
+    let (one, thread) = (gil.holders[0].clone(), gil.threads[0].clone());
+    gil.holders = (1..=8).map(|number| Blamed { seconds: f64::from(number), ..one.clone() }).collect();
+    gil.threads = (0..13)
+        .map(|number| {
+            let mut thread = thread.clone();
+            thread.tid = 500 + number;
+            thread.wait.total_s = f64::from(number + 1);
+            thread
+        })
+        .collect();
+    let text = text(&report, Blame::Holder, false);
+    assert!(text.contains("21.0 s         3 more stacks"), "{text}");
+    assert!(text.contains("... and 3 more\n"), "{text}");
+    let at = |tid: i32| text.find(&format!("client ({tid})  "));
+    assert!(at(512) < at(511) && at(503).is_some() && at(502).is_none(), "who waits most comes first: {text}");
 }

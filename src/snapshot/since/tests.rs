@@ -105,6 +105,9 @@ fn a_thread_that_waits_for_a_lock_still_is_told_of_at_once() {
     let later = Snapshot::of(Nanos(1500 * MS), &profile, &[waits(0, 1500, true)]);
     assert_eq!(early.locks[0].waits.total_ns, 500 * MS);
     assert_eq!(early.now[0].map(|now| now.state), Some(ThreadState::LockWait(LockId(0))));
+    assert_eq!(early.now[0].and_then(|now| now.since), Some(Nanos(0)));
+    let LockSummary { waits: stats, caused_ns, gap_ns, unknown_ns, .. } = early.locks[0];
+    assert_eq!((caused_ns + gap_ns + unknown_ns, stats.max_ns), (stats.total_ns, stats.total_ns));
     let part = later.since(&early);
     assert_eq!((part.locks[0].waits.total_ns, part.locks[0].waits.count), (1000 * MS, 0));
     // And when it is over, it is not told of twice.
@@ -113,4 +116,64 @@ fn a_thread_that_waits_for_a_lock_still_is_told_of_at_once() {
     let over = Snapshot::of(Nanos(2000 * MS), &profile, &[]);
     assert_eq!(over.since(&later).locks[0].waits.total_ns, 500 * MS);
     assert_eq!(over.since(&Snapshot::default()).locks[0].waits.total_ns, 2000 * MS);
+}
+
+/// Of everything that is counted, what came since is what there is now without what there was before. Numbers differ, so
+/// that one that is taken for another shows.
+#[test]
+fn whatever_is_counted_is_counted_from_the_earlier_one() {
+    use crate::event::{LockId, LockInfo, LockKind};
+    let session = |times: u64| SessionInfo {
+        ticks: 2 * times,
+        looks: 3 * times,
+        late_ticks: 5 * times,
+        profiler_cpu_ns: 7 * times,
+        waits: 11 * times,
+        records_lost: 13 * times,
+        ..SessionInfo::default()
+    };
+    let part = super::session(&session(5), &session(2), Nanos(0));
+    assert_eq!(format!("{part:?}"), format!("{:?}", session(3)));
+
+    let account = |times: u64| {
+        let numbers = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29].map(|prime| prime * times);
+        Account::of(Nanos(9), numbers)
+    };
+    assert_eq!(super::account(&account(5), &account(2)).numbers(), account(3).numbers());
+
+    let classes = |times: u64| HoldClasses {
+        python_ns: 2 * times,
+        native_ns: 3 * times,
+        off_cpu_ns: 5 * times,
+        runnable_ns: 7 * times,
+    };
+    let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 1 };
+    let info = Arc::new(info);
+    let gil = |times: u64| GilSummary {
+        observed_ns: 2 * times,
+        held: classes(times),
+        contended_ns: 3 * times,
+        caused_ns: 5 * times,
+        gap_ns: 7 * times,
+        unknown_ns: 11 * times,
+        forced_drops: 13 * times,
+        voluntary_drops: 17 * times,
+        ..GilSummary::nothing_yet(info.clone())
+    };
+    assert_eq!(format!("{:?}", super::gil(&gil(5), Some(&gil(2)))), format!("{:?}", gil(3)));
+
+    let (process, kind) = (ProcessId(0), LockKind::Lock);
+    let info = Arc::new(LockInfo { process, address: 1, kind, type_name: None, name: None });
+    let lock = |times: u64| LockSummary {
+        parks: 2 * times,
+        spun: 3 * times,
+        contended_ns: 5 * times,
+        owner_changes: 7 * times,
+        releases: 11 * times,
+        caused_ns: 13 * times,
+        gap_ns: 17 * times,
+        unknown_ns: 19 * times,
+        ..LockSummary::nothing_yet(LockId(0), info.clone())
+    };
+    assert_eq!(format!("{:?}", super::lock(&lock(5), Some(&lock(2)))), format!("{:?}", lock(3)));
 }

@@ -190,3 +190,81 @@ fn frames_are_found_by_name() {
     screen.key(KeyCode::Left);
     assert_eq!(screen.app.flame.selected.last().map(String::as_str), Some("ask (app.py:40)"));
 }
+
+/// Keys that take back what another has done.
+#[test]
+fn there_is_a_way_back() {
+    let mut screen = Screen::new(&convoy());
+    screen.keys("2");
+    let start = screen.selected();
+    let wheel = |kind| Event::Mouse(MouseEvent { kind, column: 1, row: 1, modifiers: KeyModifiers::NONE });
+    let control = |char| Event::Key(KeyEvent::new(KeyCode::Char(char), KeyModifiers::CONTROL));
+    let key = |code| Event::Key(KeyEvent::new(code, KeyModifiers::NONE));
+    let char = |char| key(KeyCode::Char(char));
+    for (there, back) in [
+        (char('j'), char('k')),
+        (char('n'), char('N')),
+        (key(KeyCode::Down), key(KeyCode::Up)),
+        (key(KeyCode::PageDown), key(KeyCode::PageUp)),
+        (key(KeyCode::End), key(KeyCode::Home)),
+        (control('d'), control('u')),
+        (wheel(MouseEventKind::ScrollDown), wheel(MouseEventKind::ScrollUp)),
+    ] {
+        screen.event(there.clone());
+        assert_ne!(screen.selected(), start, "{there:?}");
+        screen.event(back.clone());
+        assert_eq!(screen.selected(), start, "{back:?}");
+    }
+    screen.keys("6");
+    for (there, back) in [("v", "V"), ("]", "["), ("L", "L")] {
+        let choice = |screen: &Screen| format!("{:?}", screen.app.choice());
+        let before = choice(&screen);
+        screen.keys(there);
+        assert_ne!(choice(&screen), before, "{there}");
+        screen.keys(back);
+        assert_eq!(choice(&screen), before, "{back}");
+    }
+}
+
+#[test]
+fn keys_that_choose_come_to_everything_and_round_again() {
+    let mut screen = Screen::new(&convoy());
+    let mut seen = |key: &str, of: fn(&App) -> String| {
+        let mut all = vec![of(&screen.app)];
+        loop {
+            screen.keys(key);
+            match of(&screen.app) {
+                again if again == all[0] => return all,
+                next => all.push(next),
+            }
+            assert!(all.len() < 20, "{all:?}");
+        }
+    };
+    assert_eq!(seen("b", |app| format!("{:?}", app.blame)), ["Holder", "Releaser", "Waiter"]);
+    assert_eq!(seen("w", |app| format!("{:?}", app.range)), ["Last(10)", "All", "Last(1)", "Last(5)"]);
+}
+
+#[test]
+fn much_is_not_thrown_away_without_a_question() {
+    let mut screen = Screen::new(&convoy());
+    screen.shown = Live::shown(&convoy(), Range::All, Blame::Holder).0;
+    let session = &mut screen.shown.part.profile.session;
+    session.end = crate::event::Nanos(session.start.0 + 61_000_000_000);
+    assert_eq!(screen.keys("r"), Effect::Draw);
+    assert_eq!(screen.keys("n"), Effect::Draw, "any other key is a no");
+    assert_eq!(screen.keys("r"), Effect::Draw);
+    assert_eq!(screen.keys("y"), Effect::Reset);
+}
+
+#[test]
+fn a_frame_is_zoomed_into_and_a_new_size_is_drawn() {
+    let mut screen = Screen::new(&convoy());
+    screen.keys("7v");
+    screen.key(KeyCode::Down);
+    let selected = screen.app.flame.selected.clone();
+    assert!(!selected.is_empty());
+    screen.key(KeyCode::Enter);
+    assert_eq!(screen.app.flame.zoom, selected);
+    assert_eq!(screen.event(Event::Resize(80, 24)), Effect::Draw);
+    assert_eq!(screen.event(Event::Key(KeyEvent::new(KeyCode::Char('l'), KeyModifiers::CONTROL))), Effect::Clear);
+}

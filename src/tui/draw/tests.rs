@@ -155,3 +155,76 @@ fn the_part_that_is_shown_is_named() {
         assert!(text.contains(name), "{text}");
     }
 }
+
+#[test]
+fn colours_and_letters_say_the_same() {
+    use super::super::class::Class;
+    let theme = Theme { color: true, ascii: true };
+    for (class, _) in Class::LEGEND {
+        // A strip has the colour behind its letters, everything else in them.
+        let (text, strip) = (theme.class(class), theme.strip(class));
+        let background = strip.bg.or(strip.fg);
+        assert_eq!(text.fg, background, "{class:?}");
+        for (other, _) in Class::LEGEND.into_iter().filter(|(other, _)| *other != class) {
+            assert_ne!(theme.letter(class), theme.letter(other));
+        }
+    }
+    // As everywhere in gilscope: red waits for the GIL, yellow for a lock, green runs.
+    let of = |class| theme.class(class).fg;
+    use ratatui::style::Color;
+    assert_eq!(
+        [Class::GilWait, Class::LockWait, Class::Held].map(of),
+        [Color::Red, Color::Yellow, Color::Green].map(Some)
+    );
+}
+
+#[test]
+fn what_a_thread_does_now_is_what_it_does_most_if_it_does_nothing_else() {
+    use super::super::class::Class;
+    use crate::event::{Event, LockId, Nanos, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState};
+    use crate::intern::StackId;
+    use crate::profile::Profile;
+    use ThreadState::{
+        Blocked, GilHeld, GilHeldNative, GilHeldOffCpu, GilHeldRunnable, GilWait, LockWait, Native, Paused, Runnable,
+        Running, Stopped, Unknown,
+    };
+    let (call, lock) = (Syscall(0), LockId(0));
+    let held = [GilHeld, GilHeldNative, GilHeldRunnable, GilHeldOffCpu(call), GilWait, LockWait(lock), Paused(lock)];
+    for state in held.into_iter().chain([Running, Native, Runnable, Blocked(call), Stopped, Unknown]) {
+        let mut profile = Profile::default();
+        profile.session.rate_hz = 100.0;
+        let info = ProcessInfo { pid: 1, command: Vec::new(), python: String::new(), free_threaded: false };
+        profile.push(&Event::Process { process: ProcessId(0), info: info.into() });
+        let (thread, process) = (ThreadId(0), ProcessId(0));
+        profile.push(&Event::ThreadStarted { at: Nanos(0), thread, process, tid: 1 });
+        let (at, stack) = (Nanos(10_000_000), StackId::EMPTY);
+        profile.push(&Event::Sample { at, periods: 1, thread, state, stack, gil: None });
+        let ledger = &crate::report::ledgers(&profile, &[])[0];
+        // Both are no activity.
+        let idle = |class| if class == Class::Unknown { Class::Idle } else { class };
+        assert_eq!(idle(Class::of(state)), idle(Class::most(&ledger.states)), "{state:?}");
+    }
+}
+
+#[test]
+fn who_let_go_is_told_where_that_was_asked_for() {
+    let heading = |tab, blame| {
+        let mut app = app(tab);
+        app.blame = blame;
+        screen(&hot_lock(), &app, (160, 12), PLAIN) + &screen(&convoy(), &app, (160, 12), PLAIN)
+    };
+    use crate::report::Blame;
+    for (blame, wanted) in
+        [(Blame::Holder, "HOLDS IT IN"), (Blame::Releaser, "LETS GO IN"), (Blame::Waiter, "WAITS IN")]
+    {
+        let text = heading(Tab::Gil, blame);
+        let others = ["HOLDS IT IN", "LETS GO IN", "WAITS IN"].into_iter().filter(|other| *other != wanted);
+        assert!(text.contains(wanted) && !others.clone().any(|other| text.contains(other)), "{text}");
+    }
+}
+
+#[test]
+fn anything_is_more_than_nothing() {
+    let bars = |values: &[f64]| header::bars(values, 100.0, PLAIN.bars());
+    assert_eq!(bars(&[0.0, 0.1, 50.0, 100.0, 200.0]), " ▁▄██");
+}
