@@ -139,7 +139,7 @@ fn whatever_is_counted_is_counted_from_the_earlier_one() {
         let numbers = [2, 3, 5, 7, 11, 13, 17, 19, 23, 29].map(|prime| prime * times);
         Account::of(Nanos(9), numbers)
     };
-    assert_eq!(super::account(&account(5), &account(2)).numbers(), account(3).numbers());
+    assert_eq!(super::account(account(5), account(2)).numbers(), account(3).numbers());
 
     let classes = |times: u64| HoldClasses {
         python_ns: 2 * times,
