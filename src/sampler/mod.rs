@@ -39,7 +39,7 @@ use self::stack::{Reading, Scratch};
 use self::thread::{Progress, Thread, Turn};
 use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
 use crate::gil::Gil;
-use crate::gil::collections::Collections;
+use crate::gil::collections::{Collections, GcFlags};
 use crate::target::layout::Layout;
 use crate::target::memory::{Live, ReadError};
 use crate::target::os_thread::RunState;
@@ -294,8 +294,9 @@ impl Sampler {
                         for slot in &mut thread.slots {
                             slot.progress = match slot.reader.follow(memory, layout, true, scratch) {
                                 Ok((Reading::Believed, view)) if slot.is(&view) => {
-                                    let addr = registry.interpreters[slot.interpreter].gil.addr;
-                                    slot.note(&view, &Gil::read(memory, &layout.gil, addr));
+                                    let interpreter = &registry.interpreters[slot.interpreter];
+                                    let gc = GcFlags::read(memory, &layout.gc, registry.runtime, interpreter.addr);
+                                    slot.note(&view, &Gil::read(memory, &layout.gil, interpreter.gil.addr), gc);
                                     Progress::Done
                                 }
                                 Ok((_, view)) if !slot.is(&view) => {
@@ -371,7 +372,7 @@ impl Sampler {
         let Sampler { registry, gils, collections, .. } = self;
         let gil = |thread: &Thread| gils.get(thread.gil(&registry.interpreters)?);
         for thread in &mut registry.threads {
-            thread.shown = match thread.collects(&registry.interpreters, collections) {
+            thread.shown = match thread.collects(collections) {
                 Some(now) => collections.stack(gil(thread), thread.id, thread.stack, now, sink.stacks),
                 None => thread.stack,
             };
@@ -419,9 +420,8 @@ impl Sampler {
             }
             let asleep = thread.state() == ThreadState::Blocked(Syscall::FUTEX) && thread.loss.is_none();
             let futex = asleep.then(|| thread.os.futex()).flatten();
-            let interpreter = thread.slots.first().map(|slot| &registry.interpreters[slot.interpreter]);
-            let waits = futex.zip(interpreter).and_then(|(futex, interpreter)| {
-                let at = At::of(memory, layout, &futex, now, interpreter.collecting);
+            let waits = futex.zip(thread.slots.first()).and_then(|(futex, slot)| {
+                let at = At::of(memory, layout, &futex, now, slot.gc.collecting);
                 let state = known.wait(memory, layout, registry, &at, thread.stack, sink)?;
                 Some((state, at.address))
             });

@@ -6,6 +6,7 @@ use super::stack::{Reading, Scratch};
 use super::thread::{Progress, Slot, Thread, Turn};
 use crate::event::Loss;
 use crate::gil::Gil;
+use crate::gil::collections::GcFlags;
 use crate::target::layout::Layout;
 use crate::target::memory::{Memory, ReadError, Span};
 use crate::target::os_thread::RunState;
@@ -46,7 +47,8 @@ fn wanted(slot: &Slot) -> bool {
     slot.progress == Progress::Wanted
 }
 
-/// Up to 3.12 only the GIL says who holds it; it is read together with each stack then.
+/// Up to 3.12 only the GIL says who holds it; it is read together with each stack then, as what tells of collections
+/// always is.
 fn gil_len(layout: &Layout) -> usize {
     if layout.thread.holds_gil.is_none() { layout.gil.len } else { 0 }
 }
@@ -99,6 +101,8 @@ impl Reads {
                 let addr = registry.interpreters[slot.interpreter].gil.addr;
                 self.spans.push(Span { addr, len: gil_len });
             }
+            let interpreter = registry.interpreters[slot.interpreter].addr;
+            self.spans.extend(layout.gc.spans(registry.runtime, interpreter));
             match copies {
                 Copies::Single => slot.reader.plan_single(layout, &mut self.spans),
                 Copies::Double => slot.reader.plan_double(layout, &mut self.spans),
@@ -179,12 +183,13 @@ impl<M: Memory> Look<'_, M> {
         if gil_len > 0 {
             gil = Gil::decode(&layout.gil, gil.addr, self.rest.take((gil_len, 1)).0);
         }
+        let gc = GcFlags::decode(self.rest.take(layout.gc.size()).0);
         let (bytes, arrived) = self.rest.take(match copies {
             Copies::Single => slot.reader.single_size(layout),
             Copies::Double => slot.reader.double_size(layout),
         });
         let view = slot.reader.view(layout, bytes, arrived).filter(|view| slot.is(view))?;
-        slot.note(&view, &gil);
+        slot.note(&view, &gil, gc);
         self.stale |= slot.may_have_moved(&view);
         Some(match copies {
             Copies::Single => slot.reader.judge_single(layout, bytes, arrived, self.scratch),

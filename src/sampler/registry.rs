@@ -59,10 +59,6 @@ pub struct Interpreter {
     pub gil: Gil,
     /// The GIL one tick earlier.
     pub gil_before: Gil,
-    /// Garbage is being collected.
-    pub collecting: bool,
-    /// All threads but one are stopped (free-threaded builds).
-    pub world_stopped: bool,
 }
 
 /// A thread state met in a scan.
@@ -81,7 +77,8 @@ struct Found {
 pub struct Registry {
     pid: Pid,
     process: ProcessId,
-    runtime: u64,
+    /// Where `_PyRuntime` is.
+    pub runtime: u64,
     /// In another pid namespace than gilscope: tids in memory are not those in /proc.
     foreign_tids: bool,
     /// `interpreters.head` when last scanned.
@@ -99,9 +96,8 @@ pub struct Registry {
     arrived: Vec<bool>,
 }
 
-/// What is read of each interpreter at every tick: its links, its GIL, whether it collects garbage, and whether it has
-/// stopped all threads.
-const SPANS: usize = 4;
+/// What is read of each interpreter at every tick: its links, and its GIL.
+const SPANS: usize = 2;
 
 /// The stretch of an interpreter that holds its links.
 fn links(layout: &Layout) -> (u64, usize) {
@@ -154,10 +150,6 @@ impl Registry {
         for interpreter in &self.interpreters {
             self.spans.push(Span { addr: interpreter.addr.wrapping_add(first), len });
             self.spans.push(Span { addr: interpreter.gil.addr, len: layout.gil.len });
-            self.spans.push(Span { addr: layout.gc.collecting_at(self.runtime, interpreter.addr), len: 4 });
-            // Where there is no such flag, something else is read for it.
-            let stopped = layout.gc.world_stopped.unwrap_or(first);
-            self.spans.push(Span { addr: interpreter.addr.wrapping_add(stopped), len: 1 });
         }
         self.buffer.resize(self.spans.iter().map(|span| span.len).sum(), 0);
         memory.read_spans(&self.spans, &mut self.buffer, &mut self.arrived)?;
@@ -179,9 +171,6 @@ impl Registry {
                 interpreter.gil = Gil::decode(&layout.gil, interpreter.gil.addr, bytes);
             }
             at += layout.gil.len;
-            interpreter.collecting = arrived[2] && self.buffer[at..at + 4] == 1i32.to_ne_bytes();
-            interpreter.world_stopped = arrived[3] && layout.gc.world_stopped.is_some() && self.buffer[at + 4] != 0;
-            at += 5;
         }
         let due = changed || self.rescan_at.is_some_and(|at| at <= now);
         if due {
@@ -348,7 +337,5 @@ fn read_interpreter(
         threads: u64_at(bytes, layout.interp_threads - first),
         gil: Gil::read(memory, &layout.gil, gil),
         gil_before: Gil::default(),
-        collecting: false,
-        world_stopped: false,
     })
 }

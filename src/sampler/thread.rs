@@ -8,7 +8,7 @@ use super::registry::Interpreter;
 use super::stack::StackReader;
 use crate::event::{Loss, Nanos, Syscall, ThreadId, ThreadState};
 use crate::gil::Gil;
-use crate::gil::collections::Collections;
+use crate::gil::collections::{Collections, GcFlags};
 use crate::intern::{Interner, StackId};
 use crate::target::layout::Layout;
 use crate::target::memory::Memory;
@@ -39,6 +39,8 @@ pub struct Slot {
     pub holds_gil: bool,
     /// Attached to its interpreter, at the last reading (3.13 and later).
     pub attached: bool,
+    /// What its interpreter said of garbage collections when the stack was read.
+    pub gc: GcFlags,
     /// How far this tick's reading has got.
     pub progress: Progress,
     /// Its stack has changed since it was resolved.
@@ -106,6 +108,7 @@ impl Slot {
             listed: true,
             holds_gil: false,
             attached: false,
+            gc: GcFlags::default(),
             progress: Progress::Wanted,
             changed: true,
             generation: 0,
@@ -136,14 +139,15 @@ impl Slot {
         self.interpreter_id != 0 && self.c_stack != view.c_stack
     }
 
-    /// Takes over what a reading says of the GIL. From 3.13 on the thread state itself tells; before, the GIL
-    /// does.
-    pub fn note(&mut self, view: &ThreadStateView, gil: &Gil) {
+    /// Takes over what a reading says of the GIL and of collections. From 3.13 on the thread state itself tells whether it
+    /// has the GIL; before, the GIL does.
+    pub fn note(&mut self, view: &ThreadStateView, gil: &Gil, gc: GcFlags) {
         self.holds_gil = match view.holds_gil {
             Some(holds) => holds && gil.enabled,
             None => gil.holder == self.reader.tstate(),
         };
         self.attached = view.attached.unwrap_or(self.holds_gil);
+        self.gc = gc;
     }
 
     /// Notes whether its stack has changed, and tells whether there is one to be named.
@@ -268,13 +272,13 @@ impl Thread {
 
     /// Whether its interpreter is collecting garbage while it holds the GIL or, where there is none, it is this one that does.
     /// None if it neither holds a GIL nor is attached without.
-    pub fn collects(&self, interpreters: &[Interpreter], collections: &Collections) -> Option<bool> {
+    pub fn collects(&self, collections: &Collections) -> Option<bool> {
         let held = self.slots.iter().find(|slot| slot.holds_gil && self.state().holds_gil());
         if let Some(slot) = held {
-            return Some(interpreters[slot.interpreter].collecting);
+            return Some(slot.gc.collecting);
         }
-        let interpreter = &interpreters[self.slots.first()?.interpreter];
-        let collects = interpreter.collecting && (interpreter.world_stopped || collections.is_collector(self.id));
+        let gc = self.slots.first()?.gc;
+        let collects = gc.collecting && (gc.world_stopped || collections.is_collector(self.id));
         (self.state() == ThreadState::Running).then_some(collects)
     }
 

@@ -5,7 +5,7 @@
 //! it leaves out are constants. Called once per target; everything that reads the target takes a [`Layout`].
 
 use super::debug_offsets::{self, DebugOffsets};
-use super::memory::{Memory, ReadError};
+use super::memory::{Memory, ReadError, Span};
 use super::version::Version;
 
 /// A structure or table of the target that cannot be what it should be.
@@ -228,10 +228,18 @@ pub struct GcLayout {
 }
 
 impl GcLayout {
-    /// The address of `collecting` for an interpreter.
-    pub fn collecting_at(&self, runtime: u64, interp: u64) -> u64 {
+    /// Where an interpreter's flags are: `collecting` and, if there is one, `world_stopped`.
+    pub fn spans(&self, runtime: u64, interp: u64) -> impl Iterator<Item = Span> {
         let base = if self.in_runtime { runtime } else { interp };
-        base.wrapping_add(self.collecting)
+        let collecting = Span { addr: base.wrapping_add(self.collecting), len: 4 };
+        let stopped = self.world_stopped.map(|offset| Span { addr: interp.wrapping_add(offset), len: 1 });
+        std::iter::once(collecting).chain(stopped)
+    }
+
+    /// How many bytes and spans these are.
+    pub fn size(&self) -> (usize, usize) {
+        let stopped = usize::from(self.world_stopped.is_some());
+        (4 + stopped, 1 + stopped)
     }
 }
 
