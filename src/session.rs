@@ -402,7 +402,8 @@ impl Session<'_> {
     /// Takes in the events that the collectors have left.
     fn take_in(&mut self) {
         let mut events = std::mem::take(&mut self.events);
-        events.drain(..).for_each(|event| self.push(&event));
+        let start = self.profile.session.start;
+        events.drain(..).filter_map(|event| after(start, event)).for_each(|event| self.push(&event));
         self.events = events;
     }
 
@@ -454,6 +455,23 @@ impl Session<'_> {
     }
 }
 
+/// What of an event is part of a recording that began then. The kernel sees a launched program before its interpreter is
+/// found.
+fn after(start: Nanos, mut event: Event) -> Option<Event> {
+    let is_part = match &mut event {
+        Event::ThreadStarted { at, .. } | Event::ThreadExited { at, .. } | Event::Gil { at, .. } => {
+            *at = start.max(*at);
+            true
+        }
+        Event::OffCpu(off) if off.start < start => {
+            (off.start, off.open) = (start, true);
+            off.end > start
+        }
+        event => event.at().is_none_or(|at| at >= start),
+    };
+    is_part.then_some(event)
+}
+
 /// Two files are kept open for every thread.
 fn raise_descriptor_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
@@ -467,5 +485,52 @@ fn raise_descriptor_limit() {
 impl AsFd for Signals {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{ThreadState, Tid};
+    use crate::intern::StackId;
+
+    #[test]
+    fn what_was_before_the_recording_is_no_part_of_it() {
+        let thread = ThreadId(0);
+        let off = |start, end| {
+            let (start, end, state) = (Nanos(start), Nanos(end), ThreadState::Runnable);
+            let stack = StackId::EMPTY;
+            Event::OffCpu(OffCpu {
+                thread,
+                start,
+                end,
+                state,
+                stack,
+                lost: false,
+                wake: None,
+                gil: None,
+                open: false,
+            })
+        };
+        let cut = |start, end| match after(Nanos(10), off(start, end)) {
+            Some(Event::OffCpu(off)) => Some((off.start.0, off.end.0, off.open)),
+            other => other.map(|_| unreachable!()),
+        };
+        assert_eq!(cut(4, 9), None);
+        assert_eq!(cut(4, 10), None);
+        assert_eq!(cut(4, 12), Some((10, 12, true)));
+        assert_eq!(cut(10, 12), Some((10, 12, false)));
+        let sample = |at| Event::Sample {
+            at: Nanos(at),
+            periods: 1,
+            thread,
+            state: ThreadState::Running,
+            stack: StackId::EMPTY,
+            gil: None,
+        };
+        assert!(after(Nanos(10), sample(9)).is_none() && after(Nanos(10), sample(10)).is_some());
+        let started =
+            Event::ThreadStarted { at: Nanos(9), thread, process: crate::event::ProcessId(0), tid: 1 as Tid };
+        assert_eq!(after(Nanos(10), started).and_then(|event| event.at()), Some(Nanos(10)));
     }
 }
