@@ -12,6 +12,7 @@ use crate::output::Kind;
 use crate::profile;
 use crate::report::Blame;
 use crate::sampler::Stopping;
+use crate::session;
 
 /// See from outside where the threads of a Python program spend their time, who holds the GIL and who waits.
 #[derive(Debug, Parser)]
@@ -55,9 +56,9 @@ pub enum Command {
     gilscope record -o profile.svg --pid 1234 -d 10\n  \
     gilscope record -o trace.json --subprocesses -- python -m pool_app")]
 pub struct RecordArgs {
-    /// The process to record.
-    #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
-    pub pid: Option<Pid>,
+    /// Which process to record, and how.
+    #[command(flatten)]
+    pub collect: CollectArgs,
     /// Where to write; `-` is standard output. Its suffix picks the format: .html report with everything, .svg flame
     /// graph, .collapsed or .txt folded stacks, .speedscope.json, .json Chrome trace, .pftrace Perfetto, .firefox.json
     /// Firefox Profiler, .pb.gz pprof, .report.json report; .gscope is the recording itself, for gilscope report and
@@ -70,37 +71,64 @@ pub struct RecordArgs {
     /// Stop recording after so many seconds; a launched program goes on [default: until it ends, or Ctrl-C].
     #[arg(short, long, value_name = "SECS", value_parser = seconds)]
     pub duration: Option<f64>,
-    /// Samples a second.
-    #[arg(short, long, value_name = "HZ", default_value = "100", value_parser = rate)]
-    pub rate: f64,
     /// What to show of it.
     #[command(flatten)]
     pub view: ViewArgs,
+    /// Whether headings are bold: where there is a terminal (auto), always, or never.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
+    pub color: ColorChoice,
+    /// Print errors only.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+/// What `record` and `top` have in common: whom to observe, and how.
+#[derive(Debug, Args)]
+pub struct CollectArgs {
+    /// The process to look at.
+    #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
+    pub pid: Option<Pid>,
+    /// Samples a second.
+    #[arg(short, long, value_name = "HZ", default_value = "100", value_parser = rate)]
+    pub rate: f64,
     /// Follow child processes, too.
     #[arg(short, long)]
     pub subprocesses: bool,
+    /// How to look.
+    #[arg(long, value_enum, default_value = "auto", env = "GILSCOPE_MODE")]
+    pub mode: Mode,
+    /// In kernel mode, keep no record of waits shorter than this, in microseconds. The threads' totals stay exact; the
+    /// tables of the GIL and of locks lack them.
+    #[arg(long, value_name = "US", default_value = "0", value_parser = microseconds)]
+    pub min_wait: Duration,
     /// Stop the running threads for every sample (slows the program down; never needed for correct stacks).
     #[arg(long, conflicts_with = "nonblocking")]
     pub blocking: bool,
     /// Never stop a thread, not even one whose stack moves too fast to be read; such samples are lost.
     #[arg(long)]
     pub nonblocking: bool,
-    /// Whether headings are bold: where there is a terminal (auto), always, or never.
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
-    pub color: ColorChoice,
-    /// How to look.
-    #[arg(long, value_enum, default_value = "auto", env = "GILSCOPE_MODE")]
-    pub mode: Mode,
-    /// In kernel mode, keep no record of waits shorter than this, in microseconds. The threads' totals stay exact; the
-    /// table of the GIL lacks them.
-    #[arg(long, value_name = "US", default_value = "0", value_parser = microseconds)]
-    pub min_wait: Duration,
-    /// Print errors only.
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// The program to run and record, with its arguments.
+    /// The program to run and look at, with its arguments.
     #[arg(last = false, trailing_var_arg = true, value_name = "COMMAND")]
     pub program: Vec<OsString>,
+}
+
+impl CollectArgs {
+    /// How to collect; until something else ends it, and without a timeline.
+    pub fn options(&self) -> session::Options {
+        session::Options {
+            rate: self.rate,
+            duration: None,
+            subprocesses: self.subprocesses,
+            mode: self.mode.collector(),
+            min_wait: self.min_wait,
+            stopping: match (self.blocking, self.nonblocking) {
+                (true, _) => Stopping::Always,
+                (_, true) => Stopping::Never,
+                _ => Stopping::WhenNeeded,
+            },
+            timeline: false,
+        }
+    }
 }
 
 /// What an export shows.
@@ -145,29 +173,18 @@ impl Mode {
     }
 }
 
-/// When memory mode may stop threads.
-pub fn stopping(blocking: bool, nonblocking: bool) -> Stopping {
-    match (blocking, nonblocking) {
-        (true, _) => Stopping::Always,
-        (_, true) => Stopping::Never,
-        _ => Stopping::WhenNeeded,
-    }
-}
-
 /// Arguments of `top`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     gilscope top --pid 1234\n  \
     gilscope top -- python app.py\n  \
     gilscope top -b -n 3 --pid 1234 > top.txt\n\n\
+    The output of COMMAND goes to a file (--log); if it ends by itself, its exit code is passed on.\n\
     Press ? for the keys and for what each column means.")]
 pub struct TopArgs {
-    /// The process to look at.
-    #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
-    pub pid: Option<Pid>,
-    /// Samples a second.
-    #[arg(short, long, value_name = "HZ", default_value = "100", value_parser = rate)]
-    pub rate: f64,
+    /// Which process to watch, and how.
+    #[command(flatten)]
+    pub collect: CollectArgs,
     /// Seconds between two refreshes (+ and - change it) [default: 0.5; in batch mode 2].
     #[arg(short = 'i', long, value_name = "SECS", value_parser = interval)]
     pub interval: Option<f64>,
@@ -177,15 +194,6 @@ pub struct TopArgs {
     /// Batch mode: end after so many tables.
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// Follow child processes, too.
-    #[arg(short, long)]
-    pub subprocesses: bool,
-    /// Memory mode: stop the running threads for every sample.
-    #[arg(long, conflicts_with = "nonblocking")]
-    pub blocking: bool,
-    /// Memory mode: never stop a thread.
-    #[arg(long)]
-    pub nonblocking: bool,
     /// To whom waiting is put down (b changes it).
     #[arg(long, value_enum, default_value = "holder")]
     pub blame: Blame,
@@ -198,19 +206,9 @@ pub struct TopArgs {
     /// Leave the mouse to the terminal, so that text can be selected with it.
     #[arg(long)]
     pub no_mouse: bool,
-    /// How to look.
-    #[arg(long, value_enum, default_value = "auto", env = "GILSCOPE_MODE")]
-    pub mode: Mode,
-    /// In kernel mode, keep no record of waits shorter than this, in microseconds.
-    #[arg(long, value_name = "US", default_value = "0", value_parser = microseconds)]
-    pub min_wait: Duration,
     /// Where the output of COMMAND goes [default: gilscope-COMMAND-PID.log in the directory for temporary files].
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
-    /// The program to run and look at, with its arguments. Its output goes to a file; if it ends by itself, its exit code
-    /// is passed on.
-    #[arg(last = false, trailing_var_arg = true, value_name = "COMMAND")]
-    pub program: Vec<OsString>,
 }
 
 /// Arguments of `dump`.
@@ -392,8 +390,8 @@ mod tests {
         for line in ["gilscope record -r 250 -- python -c pass -d 1", "gilscope record -r 250 python -c pass -d 1"] {
             let cli = Cli::parse_from(line.split(' '));
             let Command::Record(args) = cli.command else { panic!("not record") };
-            assert_eq!(args.rate, 250.0);
-            assert_eq!(args.program, ["python", "-c", "pass", "-d", "1"]);
+            assert_eq!(args.collect.rate, 250.0);
+            assert_eq!(args.collect.program, ["python", "-c", "pass", "-d", "1"]);
             assert_eq!(args.duration, None);
         }
         assert!(Cli::try_parse_from(["gilscope", "record"]).is_err());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::{self, RecordArgs};
+use crate::cli::RecordArgs;
 use crate::export::{self, Format, Summary};
 use crate::export_command;
 use crate::output::{Kind, Output, say};
@@ -31,10 +31,11 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     let options = options(args, kind);
     let signals = || Signals::new().context("cannot set up signal handling");
     // A program to be launched is to have the signal mask it would have had; else there is no reason to wait.
-    let early = if args.pid.is_some() { Some(signals()?) } else { None };
+    let early = if args.collect.pid.is_some() { Some(signals()?) } else { None };
     let started = session::collector(&options).map_err(Into::into).and_then(|collector| {
         // After loading the collector: that takes longer than a program needs to get going.
-        let child = if args.program.is_empty() { None } else { Some(Child::launch(&args.program)?) };
+        let program = &args.collect.program;
+        let child = if program.is_empty() { None } else { Some(Child::launch(program)?) };
         Ok((collector, child))
     });
     let (collector, mut child) = match started {
@@ -45,7 +46,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         }
     };
     let mut signals = early.map_or_else(signals, Ok)?;
-    let root = match (&child, args.pid) {
+    let root = match (&child, args.collect.pid) {
         (Some(child), _) => child.pid(),
         (None, Some(pid)) => pid,
         (None, None) => bail!("neither a process nor a command was given"),
@@ -102,14 +103,10 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
 
 fn options(args: &RecordArgs, kind: Kind) -> session::Options {
     session::Options {
-        rate: args.rate,
         duration: args.duration.map(Duration::from_secs_f64),
-        subprocesses: args.subprocesses,
-        mode: args.mode.collector(),
-        min_wait: args.min_wait,
-        stopping: cli::stopping(args.blocking, args.nonblocking),
         // A recording has everything; the profile beside it is only for the report.
         timeline: matches!(kind, Kind::Export(format) if format.needs_timeline()),
+        ..args.collect.options()
     }
 }
 
@@ -118,7 +115,7 @@ fn origin(args: &RecordArgs) -> Origin {
         gilscope: env!("CARGO_PKG_VERSION").to_owned(),
         boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         clock_offset_ns: session::clock_offset_ns(),
-        min_wait_ns: args.min_wait.as_nanos() as u64,
+        min_wait_ns: args.collect.min_wait.as_nanos() as u64,
     }
 }
 

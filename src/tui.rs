@@ -36,7 +36,7 @@ use nix::sys::signal::Signal;
 use self::app::App;
 use self::feed::{Ending, Feed, Live};
 use self::theme::Theme;
-use crate::cli::{TopArgs, stopping};
+use crate::cli::TopArgs;
 use crate::output::say;
 use crate::profile::Profile;
 use crate::report::Report;
@@ -55,26 +55,18 @@ pub use self::terminal::Log;
 /// As those of `record`: there is nothing to look at, or no way to; and the terminal may be gone.
 pub fn run(args: &TopArgs) -> Result<u8> {
     let batch = args.batch || args.count.is_some() || !can_show();
-    let options = session::Options {
-        rate: args.rate,
-        duration: None,
-        subprocesses: args.subprocesses,
-        mode: args.mode.collector(),
-        min_wait: args.min_wait,
-        stopping: stopping(args.blocking, args.nonblocking),
-        timeline: false,
-    };
+    let options = args.collect.options();
     let signals = || Signals::new().context("cannot set up signal handling");
-    let early = if args.pid.is_some() { Some(signals()?) } else { None };
+    let early = if args.collect.pid.is_some() { Some(signals()?) } else { None };
     // Before the launch: loading takes longer than a program needs to get going.
     let collector = session::collector(&options)?;
-    let mut launched = if args.program.is_empty() { None } else { Some(launch(args)?) };
+    let mut launched = if args.collect.program.is_empty() { None } else { Some(launch(args)?) };
     let mut signals = early.map_or_else(signals, Ok)?;
     if !batch {
         // Before there is a second thread: one that does not hold them back would stop them all.
         terminal::hold_stops().context("cannot set up signal handling")?;
     }
-    let root = match (&launched, args.pid) {
+    let root = match (&launched, args.collect.pid) {
         (Some((child, _)), _) => child.pid(),
         (None, Some(pid)) => pid,
         (None, None) => bail!("neither a process nor a command was given"),
@@ -162,7 +154,7 @@ fn launch(args: &TopArgs) -> Result<(Child, PathBuf)> {
     let path = match &args.log {
         Some(path) => path.clone(),
         None => {
-            let name = args.program[0].to_string_lossy();
+            let name = args.collect.program[0].to_string_lossy();
             let name = name.rsplit('/').next().unwrap_or_default().to_owned();
             std::env::temp_dir().join(format!("gilscope-{name}-{}.log", std::process::id()))
         }
@@ -170,7 +162,7 @@ fn launch(args: &TopArgs) -> Result<(Child, PathBuf)> {
     let cannot =
         || format!("cannot write the program's output to {}: choose another place with --log", path.display());
     let log = File::create(&path).with_context(cannot)?;
-    let child = Child::launch_into(&args.program, log).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
+    let child = Child::launch_into(&args.collect.program, log).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
     Ok((child, path))
 }
 
