@@ -173,8 +173,9 @@ fn the_firefox_profiler_shows_threads_waits_and_stacks() {
     let (markers, functions) = results.unwrap();
     let waits = &markers["byType"][0];
     assert_eq!((&waits["markerName"], &waits["isInterval"]), (&"GIL wait".into(), &true.into()), "{markers:#}");
-    let longest = &waits["topMarkers"][0];
-    assert_eq!(longest["hasStack"], true);
+    // A thread that has just started may have waited longest of all, where it had no stack yet.
+    let mut longest = waits["topMarkers"].as_array().unwrap().iter().take(2);
+    let longest = longest.find(|marker| marker["hasStack"] == true).unwrap_or_else(|| panic!("{markers:#}"));
     if is_exact() {
         let label = longest["label"].as_str().unwrap();
         assert!(["cruncher (", "legacy ("].iter().any(|holder| label.contains(holder)), "{label}");
