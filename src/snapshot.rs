@@ -112,24 +112,19 @@ impl Snapshot {
             }
         };
         let lock = &mut self.locks[at];
-        lock.waits.count += 1;
-        lock.waits.total_ns += waiter.ns;
-        lock.waits.max_ns = lock.waits.max_ns.max(waiter.ns);
         lock.parks += 1;
-        add(&mut lock.by_waiter, waiter);
-        let share = share(&mut lock.threads, waiter.thread);
-        share.waits.count += 1;
-        share.waits.total_ns += waiter.ns;
-        share.waits.max_ns = share.waits.max_ns.max(waiter.ns);
+        lock.contention.waits.add(waiter.ns);
+        add(&mut lock.contention.by_waiter, waiter);
+        share(&mut lock.threads, waiter.thread).waits.add(waiter.ns);
         match holder {
             Some(thread) => {
                 let now = self.now.get(thread.0 as usize).copied().flatten();
                 let stack = now.map_or(StackId::EMPTY, |now| now.stack);
-                lock.caused_ns += waiter.ns;
-                add(&mut lock.by_holder, Blame { thread, stack, ns: waiter.ns });
-                self::share(&mut lock.threads, thread).caused_ns += waiter.ns;
+                lock.contention.caused_ns += waiter.ns;
+                add(&mut lock.contention.by_holder, Blame { thread, stack, ns: waiter.ns });
+                share(&mut lock.threads, thread).caused_ns += waiter.ns;
             }
-            None => lock.unknown_ns += waiter.ns,
+            None => lock.contention.unknown_ns += waiter.ns,
         }
     }
 
@@ -208,12 +203,18 @@ mod tests {
     #[test]
     fn a_wait_that_goes_on_is_put_down_to_who_holds_the_lock_now() {
         let lock = waits_again(true);
-        assert_eq!((lock.waits.total_ns, lock.caused_ns, lock.unknown_ns), (400, 300, 100));
-        assert_eq!(lock.by_holder, [Blame { thread: HOLDER, stack: stack(2), ns: 300 }]);
+        assert_eq!(
+            (lock.contention.waits.total_ns, lock.contention.caused_ns, lock.contention.unknown_ns),
+            (400, 300, 100)
+        );
+        assert_eq!(lock.contention.by_holder, [Blame { thread: HOLDER, stack: stack(2), ns: 300 }]);
         let caused: u64 = lock.threads.iter().map(|share| share.caused_ns).sum();
-        assert_eq!((lock.by_waiter.len(), lock.by_waiter[0].ns, caused), (1, 400, 300));
+        assert_eq!((lock.contention.by_waiter.len(), lock.contention.by_waiter[0].ns, caused), (1, 400, 300));
         let lock = waits_again(false);
-        assert_eq!((lock.waits.total_ns, lock.caused_ns, lock.unknown_ns), (400, 0, 400));
-        assert!(lock.by_holder.is_empty());
+        assert_eq!(
+            (lock.contention.waits.total_ns, lock.contention.caused_ns, lock.contention.unknown_ns),
+            (400, 0, 400)
+        );
+        assert!(lock.contention.by_holder.is_empty());
     }
 }

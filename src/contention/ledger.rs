@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::by_thread::ByThread;
 use super::lengths::Lengths;
-use super::{Blame, WaitStats};
+use super::{Blame, Contention, WaitStats};
 use crate::event::{Syscall, ThreadId};
 use crate::intern::StackId;
 
@@ -179,14 +179,19 @@ impl Ledger {
         self.waits.total
     }
 
-    /// All waits.
-    pub fn waits(&self, unit: u64) -> WaitStats {
-        self.waits.stats(unit)
-    }
-
-    /// How long they were.
-    pub fn lengths(&self, unit: u64) -> Lengths {
-        self.waits.lengths(unit)
+    /// All waits, and to whom they are put down. For so long (`contended`) at least one thread waited.
+    pub fn contention(&self, contended: u64, unit: u64) -> Contention {
+        Contention {
+            waits: self.waits.stats(unit),
+            lengths: self.waits.lengths(unit),
+            contended_ns: contended * unit,
+            caused_ns: self.caused * unit,
+            gap_ns: self.gap * unit,
+            unknown_ns: (self.unknown + self.undecided) * unit,
+            by_waiter: self.by_waiter.sorted(unit),
+            by_releaser: self.by_releaser.sorted(unit),
+            by_holder: self.by_holder.sorted(unit),
+        }
     }
 
     /// What [`Ledger::held_off_cpu`] said, the greatest first.
@@ -214,12 +219,12 @@ mod tests {
             ledger.waited(thread, StackId::EMPTY, length * 1000);
             ledger.wait_ends(thread, length * 1000);
         }
-        for stats in [ledger.waits(1), ledger.shares.get(thread).unwrap().waits(1)] {
+        for stats in [ledger.contention(0, 1).waits, ledger.shares.get(thread).unwrap().waits(1)] {
             assert_eq!((stats.count, stats.total_ns, stats.max_ns), (1000, 500_500_000, 1_000_000));
             assert!(stats.p50_ns.abs_diff(500_000) <= 5000, "{stats:?}");
             assert!(stats.p99_ns.abs_diff(990_000) <= 10_000 && stats.p99_ns <= stats.max_ns, "{stats:?}");
         }
-        assert_eq!(ledger.waits(3).total_ns, 3 * 500_500_000);
+        assert_eq!(ledger.contention(0, 3).waits.total_ns, 3 * 500_500_000);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod lengths;
 pub mod selection;
 
+use self::lengths::Lengths;
 use crate::event::{Nanos, ThreadId};
 use crate::intern::StackId;
 
@@ -34,6 +35,13 @@ pub struct WaitStats {
 }
 
 impl WaitStats {
+    /// Counts one that goes on, and has for so long. The quantiles are of those that are over.
+    pub fn add(&mut self, ns: u64) {
+        self.count += 1;
+        self.total_ns += ns;
+        self.max_ns = self.max_ns.max(ns);
+    }
+
     /// The average.
     pub fn mean_ns(&self) -> u64 {
         self.total_ns.checked_div(self.count).unwrap_or(0)
@@ -49,6 +57,30 @@ pub struct Blame {
     pub stack: StackId,
     /// How long.
     pub ns: u64,
+}
+
+/// The waits for one GIL or lock, and to whom they are put down.
+#[derive(Clone, Debug, Default)]
+pub struct Contention {
+    /// Its waits.
+    pub waits: WaitStats,
+    /// How long those were that are over.
+    pub lengths: Lengths,
+    /// For how long at least one thread waited.
+    pub contended_ns: u64,
+    /// The part of `waits.total_ns` during which a known thread held it. With the next two it adds up to
+    /// `waits.total_ns`, to the nanosecond.
+    pub caused_ns: u64,
+    /// The part during which it was free: released, but the next thread did not have it yet.
+    pub gap_ns: u64,
+    /// The part during which the holder is not known.
+    pub unknown_ns: u64,
+    /// Wait by who waited where. Sorted like the next two by descending time; sum: `waits.total_ns`.
+    pub by_waiter: Vec<Blame>,
+    /// Wait by who ended it, releasing it where. Sum: at most `waits.total_ns`; the rest ended otherwise.
+    pub by_releaser: Vec<Blame>,
+    /// Wait by who held it meanwhile, where. Sum: `caused_ns`.
+    pub by_holder: Vec<Blame>,
 }
 
 /// A stretch of time.

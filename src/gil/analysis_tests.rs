@@ -67,16 +67,22 @@ fn kernel_mode_is_exact() {
     let summary = kernel_mode().summary(1e6);
     assert!(!summary.estimated);
     assert_eq!(summary.observed_ns, 30 * MS);
-    assert_eq!(summary.waits.count, 2, "the slices of B are one wait");
-    assert_eq!(summary.waits.total_ns, 21 * MS);
-    assert_eq!(summary.waits.max_ns, 14 * MS);
-    assert_eq!(summary.contended_ns, 20 * MS);
-    assert_eq!((summary.caused_ns, summary.gap_ns, summary.unknown_ns), (20_800_000, 200_000, 0));
-    assert_eq!(summary.by_waiter, [blame(C, 4, 14 * MS), blame(B, 1, 7 * MS)]);
-    assert_eq!(summary.by_releaser, [blame(A, 3, 7 * MS)]);
+    assert_eq!(summary.contention.waits.count, 2, "the slices of B are one wait");
+    assert_eq!(summary.contention.waits.total_ns, 21 * MS);
+    assert_eq!(summary.contention.waits.max_ns, 14 * MS);
+    assert_eq!(summary.contention.contended_ns, 20 * MS);
+    assert_eq!(
+        (summary.contention.caused_ns, summary.contention.gap_ns, summary.contention.unknown_ns),
+        (20_800_000, 200_000, 0)
+    );
+    assert_eq!(summary.contention.by_waiter, [blame(C, 4, 14 * MS), blame(B, 1, 7 * MS)]);
+    assert_eq!(summary.contention.by_releaser, [blame(A, 3, 7 * MS)]);
     // B waited 6.9 ms for A, C 0.9 ms; 3 ms of that for its sleep. Then C waited 13 ms for B.
     let by_holder = [blame(B, 6, 13 * MS), blame(A, 3, 4_800_000), blame(A, 2, 3 * MS)];
-    assert_eq!(summary.by_holder, by_holder, "the first sample came before it was known that this is kernel mode");
+    assert_eq!(
+        summary.contention.by_holder, by_holder,
+        "the first sample came before it was known that this is kernel mode"
+    );
     assert_eq!((summary.forced_drops, summary.voluntary_drops), (1, 0));
     assert_eq!(summary.held_off_cpu, [(Syscall(35), blame(A, 2, 3 * MS))]);
     let held = HoldClasses { python_ns: 2 * MS, native_ns: 3 * MS, off_cpu_ns: 3 * MS, runnable_ns: 0 };
@@ -105,7 +111,10 @@ fn a_thread_does_not_cause_its_own_waiting() {
     analysis.sample(Nanos(12 * MS), 1, B, ThreadState::GilHeld, stack(1));
     analysis.finish(Nanos(30 * MS));
     let summary = analysis.summary(1e6);
-    assert_eq!((summary.caused_ns, summary.gap_ns, summary.unknown_ns), (2 * MS, 0, 3 * MS));
+    assert_eq!(
+        (summary.contention.caused_ns, summary.contention.gap_ns, summary.contention.unknown_ns),
+        (2 * MS, 0, 3 * MS)
+    );
 }
 
 #[test]
@@ -115,11 +124,14 @@ fn the_parts_add_up_while_it_goes_on() {
         let event = off(B, i * 10 * MS, i * 10 * MS + 3 * MS, ThreadState::GilWait, 1, held_by(A, 2 * i as u32));
         analysis.off_cpu(&OffCpu { wake: released_by(A, event.end.0 - 50_000, 3, 2 * i as u32), ..event });
         let summary = analysis.summary(1e6);
-        assert_eq!(summary.caused_ns + summary.gap_ns + summary.unknown_ns, summary.waits.total_ns);
+        assert_eq!(
+            summary.contention.caused_ns + summary.contention.gap_ns + summary.contention.unknown_ns,
+            summary.contention.waits.total_ns
+        );
         let undecided = 3 * 3 * MS;
-        assert!(summary.unknown_ns <= undecided, "{} at {i}", summary.unknown_ns);
+        assert!(summary.contention.unknown_ns <= undecided, "{} at {i}", summary.contention.unknown_ns);
     }
-    assert!(analysis.summary(1e6).waits.count >= 97);
+    assert!(analysis.summary(1e6).contention.waits.count >= 97);
 }
 
 /// Seven ticks: B waits at 1 to 3 (A holds it), then A waits at 5 and 6 with another stack each (nobody holds it at 5,
@@ -152,14 +164,20 @@ fn memory_mode() -> GilAnalysis {
 fn memory_mode_is_an_estimate() {
     let summary = memory_mode().summary(1e6);
     assert!(summary.estimated);
-    assert_eq!(summary.waits.count, 4, "three ticks with one stack, one with another, one more, one of C");
-    assert_eq!((summary.waits.total_ns, summary.waits.max_ns, summary.waits.p50_ns), (7 * MS, 3 * MS, MS));
-    assert_eq!((summary.caused_ns, summary.gap_ns, summary.unknown_ns), (5 * MS, 0, 2 * MS));
-    assert_eq!(summary.contended_ns, 7 * MS);
+    assert_eq!(summary.contention.waits.count, 4, "three ticks with one stack, one with another, one more, one of C");
+    assert_eq!(
+        (summary.contention.waits.total_ns, summary.contention.waits.max_ns, summary.contention.waits.p50_ns),
+        (7 * MS, 3 * MS, MS)
+    );
+    assert_eq!(
+        (summary.contention.caused_ns, summary.contention.gap_ns, summary.contention.unknown_ns),
+        (5 * MS, 0, 2 * MS)
+    );
+    assert_eq!(summary.contention.contended_ns, 7 * MS);
     let by_waiter = [blame(B, 2, 3 * MS), blame(A, 4, 2 * MS), blame(A, 3, MS), blame(C, 6, MS)];
-    assert_eq!(summary.by_waiter, by_waiter);
-    assert_eq!(summary.by_holder, [blame(A, 1, 3 * MS), blame(B, 5, 2 * MS)]);
-    assert_eq!(summary.by_releaser, []);
+    assert_eq!(summary.contention.by_waiter, by_waiter);
+    assert_eq!(summary.contention.by_holder, [blame(A, 1, 3 * MS), blame(B, 5, 2 * MS)]);
+    assert_eq!(summary.contention.by_releaser, []);
     assert_eq!((summary.forced_drops, summary.voluntary_drops), (0, 0));
     assert_eq!(summary.held_off_cpu, [(Syscall(35), blame(A, 1, MS))]);
     assert_eq!(summary.held, HoldClasses { python_ns: 7 * MS, off_cpu_ns: MS, ..Default::default() });
@@ -182,16 +200,25 @@ fn a_wait_is_not_one_across_a_tick_without_it() {
         analysis.sample(Nanos(at * MS), 1, thread, ThreadState::GilWait, stack(1));
     }
     let running = analysis.summary(1e6);
-    assert_eq!(running.caused_ns + running.gap_ns + running.unknown_ns, running.waits.total_ns);
-    assert_eq!(running.waits.count, 3);
+    assert_eq!(
+        running.contention.caused_ns + running.contention.gap_ns + running.contention.unknown_ns,
+        running.contention.waits.total_ns
+    );
+    assert_eq!(running.contention.waits.count, 3);
 }
 
 #[test]
 fn the_parts_add_up_with_odd_periods() {
     let summary = memory_mode().summary(1e9 / 99.0);
-    assert_eq!(summary.caused_ns + summary.gap_ns + summary.unknown_ns, summary.waits.total_ns);
-    assert_eq!(summary.by_holder.iter().map(|blame| blame.ns).sum::<u64>(), summary.caused_ns);
-    assert_eq!(summary.by_waiter.iter().map(|blame| blame.ns).sum::<u64>(), summary.waits.total_ns);
+    assert_eq!(
+        summary.contention.caused_ns + summary.contention.gap_ns + summary.contention.unknown_ns,
+        summary.contention.waits.total_ns
+    );
+    assert_eq!(summary.contention.by_holder.iter().map(|blame| blame.ns).sum::<u64>(), summary.contention.caused_ns);
+    assert_eq!(
+        summary.contention.by_waiter.iter().map(|blame| blame.ns).sum::<u64>(),
+        summary.contention.waits.total_ns
+    );
 }
 
 #[test]
@@ -203,6 +230,6 @@ fn being_switched_on_is_remembered() {
     let summary = analysis.summary(1e6);
     assert_eq!(summary.switched_on, Some((Nanos(20), Some(module))));
     assert!(summary.info.enabled && summary.threads.is_empty());
-    assert_eq!((summary.observed_ns, summary.waits.count), (25, 0));
+    assert_eq!((summary.observed_ns, summary.contention.waits.count), (25, 0));
     assert!(analysis.timeline().is_none());
 }

@@ -48,7 +48,7 @@ fn analyse(run: &Run, load: &Load, seed: u64) -> Found {
         }
         let ledger = &exact.ledger;
         let parts = ledger.caused + ledger.gap + ledger.unknown + ledger.undecided;
-        assert_eq!(parts, ledger.waits(1).total_ns, "at any time");
+        assert_eq!(parts, ledger.contention(0, 1).waits.total_ns, "at any time");
     }
     exact.finish(Nanos(run.end));
     Found { exact, remembered }
@@ -103,20 +103,20 @@ fn check(name: &str, load: Load, tolerance: Tolerance, seed: u64) {
     assert!(run.waits.len() > 20, "the load must contend: {}", run.waits.len());
     let Found { exact, remembered } = analyse(&run, &load, seed);
     let ledger = &exact.ledger;
-    let stats = ledger.waits(1);
-    let by_holder = ledger.by_holder.sorted(1);
+    let contention = ledger.contention(0, 1);
+    let (stats, by_holder) = (contention.waits, contention.by_holder);
     let (caused, waited) = truth(&run);
     let name = format!("{name}, seed {seed}");
 
     assert_eq!(stats.count, run.waits.len() as u64, "{name}");
-    assert_eq!(by_stack(&ledger.by_waiter.sorted(1)), waited, "{name}");
+    assert_eq!(by_stack(&contention.by_waiter), waited, "{name}");
     assert_eq!(stats.total_ns, waited.values().sum::<u64>(), "{name}");
     assert_eq!(stats.max_ns, run.waits.iter().map(|wait| wait.end - wait.start).max().unwrap(), "{name}");
     assert_eq!(exact.contended.total(), union(&run.waits), "{name}");
     assert_eq!(ledger.undecided, 0, "{name}");
     assert_eq!(ledger.caused + ledger.gap + ledger.unknown, stats.total_ns, "{name}");
     assert_eq!(sum(&by_holder), ledger.caused, "{name}");
-    assert!(sum(&ledger.by_releaser.sorted(1)) <= stats.total_ns, "{name}");
+    assert!(sum(&contention.by_releaser) <= stats.total_ns, "{name}");
     assert!(ledger.unknown * 1000 <= stats.total_ns, "{name}: {} ns unknown", ledger.unknown);
     let (by_thread, by_stack) = errors(&by_stack(&by_holder), &caused);
     println!("{name}: caused by thread +-{by_thread:.5}, by stack +-{by_stack:.5}");

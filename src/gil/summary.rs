@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::contention::lengths::Lengths;
-use crate::contention::{Blame, WaitStats};
+use crate::contention::{Blame, Contention, WaitStats};
 use crate::event::{GilInfo, Nanos, Syscall, ThreadId};
 
 /// Everything there is to say about one GIL.
@@ -20,29 +20,12 @@ pub struct GilSummary {
     pub observed_ns: u64,
     /// For how long it was held, by what the holder was doing. An estimate where the holder was on the CPU.
     pub held: HoldClasses,
-    /// For how long at least one thread waited.
-    pub contended_ns: u64,
     /// Waits for it.
-    pub waits: WaitStats,
-    /// How long those were that are over.
-    pub lengths: Lengths,
-    /// The part of `waits.total_ns` during which a known thread held it. With the next two it adds up to
-    /// `waits.total_ns`, to the nanosecond.
-    pub caused_ns: u64,
-    /// The part during which it was free: released, but the next thread did not have it yet.
-    pub gap_ns: u64,
-    /// The part during which the holder is not known.
-    pub unknown_ns: u64,
+    pub contention: Contention,
     /// How often the holder gave it up because a waiting thread had asked for that.
     pub forced_drops: u64,
     /// How often the holder gave it up on its own while others waited (a call that may block).
     pub voluntary_drops: u64,
-    /// Wait by who waited where. Sorted like the next two by descending time; sum: `waits.total_ns`.
-    pub by_waiter: Vec<Blame>,
-    /// Wait by who ended it, releasing the GIL where. Sum: at most `waits.total_ns`; the rest ended otherwise.
-    pub by_releaser: Vec<Blame>,
-    /// Wait by who held the GIL meanwhile, where. Sum: `caused_ns`.
-    pub by_holder: Vec<Blame>,
     /// Time it was held by a thread blocked in a system call: in which, where. Sum: `held.off_cpu_ns`.
     pub held_off_cpu: Vec<(Syscall, Blame)>,
     /// Every thread that waited for it or held it.
@@ -58,17 +41,9 @@ impl GilSummary {
             estimated: false,
             observed_ns: 0,
             held: HoldClasses::default(),
-            contended_ns: 0,
-            waits: WaitStats::default(),
-            lengths: Lengths::default(),
-            caused_ns: 0,
-            gap_ns: 0,
-            unknown_ns: 0,
+            contention: Contention::default(),
             forced_drops: 0,
             voluntary_drops: 0,
-            by_waiter: Vec::new(),
-            by_releaser: Vec::new(),
-            by_holder: Vec::new(),
             held_off_cpu: Vec::new(),
             threads: Vec::new(),
         }

@@ -312,7 +312,7 @@ impl Locks {
     pub fn summaries(&self, period_ns: f64) -> Vec<LockSummary> {
         let all = (0..).map(LockId).zip(&self.locks).filter(|(_, lock)| lock.parks > 0);
         let mut summaries: Vec<_> = all.map(|(id, lock)| lock.summary(id, self.info(id), period_ns)).collect();
-        summaries.sort_by_key(|lock| Reverse(lock.waits.total_ns));
+        summaries.sort_by_key(|lock| Reverse(lock.contention.waits.total_ns));
         summaries
     }
 }
@@ -386,19 +386,11 @@ impl Lock {
             id,
             info: info.clone(),
             estimated: self.estimated,
-            waits: ledger.waits(unit),
-            lengths: ledger.lengths(unit),
+            contention: ledger.contention(contended, unit),
             parks: self.parks,
             spun: self.spun,
-            contended_ns: contended * unit,
             owner_changes: self.releases.changes,
             releases: self.releases.times,
-            caused_ns: ledger.caused * unit,
-            gap_ns: ledger.gap * unit,
-            unknown_ns: (ledger.unknown + ledger.undecided) * unit,
-            by_waiter: ledger.by_waiter.sorted(unit),
-            by_releaser: ledger.by_releaser.sorted(unit),
-            by_holder: ledger.by_holder.sorted(unit),
             holder_off_cpu,
             threads: shares
                 .map(|(thread, share)| LockShare { thread, waits: share.waits(unit), caused_ns: share.caused * unit })
@@ -447,9 +439,18 @@ mod tests {
     fn summary(mut locks: Locks) -> LockSummary {
         locks.finish();
         let summary = locks.summaries(1.0).remove(0);
-        assert_eq!(summary.caused_ns + summary.gap_ns + summary.unknown_ns, summary.waits.total_ns);
-        assert_eq!(summary.by_holder.iter().map(|blame| blame.ns).sum::<u64>(), summary.caused_ns);
-        assert_eq!(summary.by_waiter.iter().map(|blame| blame.ns).sum::<u64>(), summary.waits.total_ns);
+        assert_eq!(
+            summary.contention.caused_ns + summary.contention.gap_ns + summary.contention.unknown_ns,
+            summary.contention.waits.total_ns
+        );
+        assert_eq!(
+            summary.contention.by_holder.iter().map(|blame| blame.ns).sum::<u64>(),
+            summary.contention.caused_ns
+        );
+        assert_eq!(
+            summary.contention.by_waiter.iter().map(|blame| blame.ns).sum::<u64>(),
+            summary.contention.waits.total_ns
+        );
         summary
     }
 
@@ -471,13 +472,17 @@ mod tests {
         let mut locks = locks(&[off(HOLDER, 100, 400, blocked, 5), sleep(WAITER, 200, 1010, 1000, HOLDER)]);
         locks.sample(Nanos(700 * US), 1, HOLDER, ThreadState::GilHeld, stack(6));
         let summary = summary(locks);
-        assert_eq!((summary.waits.count, summary.waits.total_ns, summary.parks), (1, 810 * US, 1));
-        assert_eq!((summary.gap_ns, summary.unknown_ns), (10 * US, 0));
-        let by: Vec<_> = summary.by_holder.iter().map(|blame| (blame.thread, blame.stack, blame.ns / US)).collect();
+        assert_eq!(
+            (summary.contention.waits.count, summary.contention.waits.total_ns, summary.parks),
+            (1, 810 * US, 1)
+        );
+        assert_eq!((summary.contention.gap_ns, summary.contention.unknown_ns), (10 * US, 0));
+        let by: Vec<_> =
+            summary.contention.by_holder.iter().map(|blame| (blame.thread, blame.stack, blame.ns / US)).collect();
         assert_eq!(by, [(HOLDER, stack(6), 600), (HOLDER, stack(5), 200)]);
         let held = Blame { thread: HOLDER, stack: stack(5), ns: 200 * US };
         assert_eq!(summary.holder_off_cpu, [(blocked, held)]);
-        assert_eq!(summary.by_releaser, [Blame { thread: HOLDER, stack: stack(9), ns: 810 * US }]);
+        assert_eq!(summary.contention.by_releaser, [Blame { thread: HOLDER, stack: stack(9), ns: 810 * US }]);
     }
 
     #[test]
@@ -489,9 +494,9 @@ mod tests {
             sleep(WAITER, 160, 310, 300, OTHER),
             sleep(WAITER, 400, 510, 500, HOLDER),
         ]));
-        assert_eq!((summary.waits.count, summary.parks, summary.owner_changes), (2, 3, 2));
-        assert_eq!(summary.waits.max_ns, 310 * US);
-        assert_eq!(summary.threads.iter().map(|share| share.caused_ns).sum::<u64>(), summary.caused_ns);
+        assert_eq!((summary.contention.waits.count, summary.parks, summary.owner_changes), (2, 3, 2));
+        assert_eq!(summary.contention.waits.max_ns, 310 * US);
+        assert_eq!(summary.threads.iter().map(|share| share.caused_ns).sum::<u64>(), summary.contention.caused_ns);
     }
 
     #[test]
@@ -501,14 +506,14 @@ mod tests {
             sleep(HOLDER, 105, 114, 113, WAITER),
             sleep(WAITER, 115, 210, 200, HOLDER),
         ];
-        assert_eq!(summary(locks(&events)).waits.count, 3);
+        assert_eq!(summary(locks(&events)).contention.waits.count, 3);
     }
 
     #[test]
     fn a_wait_without_an_end_is_of_an_unknown_holder() {
         let open = OffCpu { open: true, ..off(WAITER, 0, 500, ThreadState::LockWait(LOCK), 2) };
         let summary = summary(locks(&[open]));
-        assert_eq!((summary.waits.total_ns, summary.unknown_ns), (500 * US, 500 * US));
+        assert_eq!((summary.contention.waits.total_ns, summary.contention.unknown_ns), (500 * US, 500 * US));
     }
 
     #[test]
@@ -527,9 +532,15 @@ mod tests {
         locks.finish();
         let summary = locks.summaries(1000.0).remove(0);
         assert!(summary.estimated);
-        assert_eq!((summary.waits.count, summary.waits.total_ns, summary.waits.max_ns), (2, 9000, 5000));
-        assert_eq!((summary.caused_ns, summary.unknown_ns, summary.contended_ns), (4000, 5000, 9000));
-        assert_eq!(summary.by_holder, [Blame { thread: HOLDER, stack: stack(7), ns: 4000 }]);
+        assert_eq!(
+            (summary.contention.waits.count, summary.contention.waits.total_ns, summary.contention.waits.max_ns),
+            (2, 9000, 5000)
+        );
+        assert_eq!(
+            (summary.contention.caused_ns, summary.contention.unknown_ns, summary.contention.contended_ns),
+            (4000, 5000, 9000)
+        );
+        assert_eq!(summary.contention.by_holder, [Blame { thread: HOLDER, stack: stack(7), ns: 4000 }]);
     }
 
     #[test]

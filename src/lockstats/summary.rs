@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::contention::lengths::Lengths;
-use crate::contention::{Blame, WaitStats};
+use crate::contention::{Blame, Contention, WaitStats};
 use crate::event::{LockId, LockInfo, ThreadId, ThreadState};
 
 /// Everything there is to say about one lock.
@@ -15,34 +14,17 @@ pub struct LockSummary {
     pub info: Arc<LockInfo>,
     /// True if all of this comes from samples (memory mode): an estimate.
     pub estimated: bool,
-    /// Waits for it. Its count is how often the lock was fought for.
-    pub waits: WaitStats,
-    /// How long those were that are over.
-    pub lengths: Lengths,
+    /// Waits for it. Their count is how often the lock was fought for.
+    pub contention: Contention,
     /// How often a thread went to sleep for it: more than once in a wait if another was faster.
     pub parks: u64,
     /// Samples of threads that spun for it before they slept (free-threaded builds, kernel mode).
     pub spun: u64,
-    /// For how long at least one thread waited.
-    pub contended_ns: u64,
     /// How often it was let go of while others waited, by another thread than the time before.
     pub owner_changes: u64,
     /// How often it was let go of while others waited; threads woken together count once.
     pub releases: u64,
-    /// The part of `waits.total_ns` during which a known thread held it. With the next two it adds up to
-    /// `waits.total_ns`, to the nanosecond.
-    pub caused_ns: u64,
-    /// The part during which it was free: released, but the next thread did not have it yet.
-    pub gap_ns: u64,
-    /// The part during which the holder is not known.
-    pub unknown_ns: u64,
-    /// Wait by who waited where. Sorted like the next two by descending time; sum: `waits.total_ns`.
-    pub by_waiter: Vec<Blame>,
-    /// Wait by who ended it, releasing the lock where. Sum: at most `waits.total_ns`; the rest ended otherwise.
-    pub by_releaser: Vec<Blame>,
-    /// Wait by who held the lock meanwhile, where. Sum: `caused_ns`.
-    pub by_holder: Vec<Blame>,
-    /// The part of `by_holder` in which the holder was off the CPU, and why.
+    /// The part of `contention.by_holder` in which the holder was off the CPU, and why.
     pub holder_off_cpu: Vec<(ThreadState, Blame)>,
     /// Every thread that waited for it or was seen to hold it.
     pub threads: Vec<LockShare>,
@@ -55,19 +37,11 @@ impl LockSummary {
             id,
             info,
             estimated: false,
-            waits: WaitStats::default(),
-            lengths: Lengths::default(),
+            contention: Contention::default(),
             parks: 0,
             spun: 0,
-            contended_ns: 0,
             owner_changes: 0,
             releases: 0,
-            caused_ns: 0,
-            gap_ns: 0,
-            unknown_ns: 0,
-            by_waiter: Vec::new(),
-            by_releaser: Vec::new(),
-            by_holder: Vec::new(),
             holder_off_cpu: Vec::new(),
             threads: Vec::new(),
         }

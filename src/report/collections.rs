@@ -29,7 +29,7 @@ pub(super) fn collections(profile: &Profile, gils: &[GilSummary]) -> Collections
     }
     let mut by: Vec<Blame> = by.into_iter().map(|((thread, stack), ns)| Blame { thread, stack, ns }).collect();
     by.sort_unstable_by_key(|blame| (Reverse(blame.ns), blame.thread, blame.stack));
-    let holders = gils.iter().flat_map(|gil| &gil.by_holder);
+    let holders = gils.iter().flat_map(|gil| &gil.contention.by_holder);
     let all_held: u64 = gils.iter().map(|gil| gil.held.total_ns()).sum();
     Collections {
         total_s: seconds(by.iter().map(|blame| blame.ns).sum()),

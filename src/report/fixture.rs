@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::contention::{Blame, WaitStats};
+use crate::contention::{Blame, Contention, WaitStats};
 use crate::event::{Account, Event, GilInfo, Nanos, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::intern::{Frame, StackId};
@@ -121,20 +121,23 @@ pub fn fight() -> (Profile, GilSummary) {
     let sleeping = HoldClasses { off_cpu_ns: 400 * MS, ..HoldClasses::default() };
     let gil = GilSummary {
         held: HoldClasses { python_ns: 1020 * MS, native_ns: 500 * MS, off_cpu_ns: 400 * MS, runnable_ns: 20 * MS },
-        contended_ns: 1900 * MS,
-        waits: WaitStats { count: 360, total_ns: 2010 * MS, p50_ns: 5 * MS, p99_ns: 9 * MS, max_ns: 12 * MS },
-        caused_ns: 1_999_876_543,
-        gap_ns: 10_123_456,
-        unknown_ns: 1,
+        contention: Contention {
+            waits: WaitStats { count: 360, total_ns: 2010 * MS, p50_ns: 5 * MS, p99_ns: 9 * MS, max_ns: 12 * MS },
+            contended_ns: 1900 * MS,
+            caused_ns: 1_999_876_543,
+            gap_ns: 10_123_456,
+            unknown_ns: 1,
+            by_waiter: vec![blame(CLIENT, ask, 1530 * MS), blame(CRUNCHER, crunch, 480 * MS)],
+            by_releaser: vec![blame(CRUNCHER, crunch, 1500 * MS), blame(LEGACY, call, 300 * MS)],
+            by_holder: vec![
+                blame(CRUNCHER, crunch, 1500 * MS),
+                blame(LEGACY, call, 380 * MS),
+                blame(CLIENT, ask, 119_876_543),
+            ],
+            ..Contention::default()
+        },
         forced_drops: 280,
         voluntary_drops: 80,
-        by_waiter: vec![blame(CLIENT, ask, 1530 * MS), blame(CRUNCHER, crunch, 480 * MS)],
-        by_releaser: vec![blame(CRUNCHER, crunch, 1500 * MS), blame(LEGACY, call, 300 * MS)],
-        by_holder: vec![
-            blame(CRUNCHER, crunch, 1500 * MS),
-            blame(LEGACY, call, 380 * MS),
-            blame(CLIENT, ask, 119_876_543),
-        ],
         held_off_cpu: vec![
             (Syscall(sleep), blame(LEGACY, call, 398 * MS)),
             (Syscall(read), blame(CLIENT, ask, 2 * MS)),

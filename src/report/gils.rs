@@ -11,8 +11,6 @@ use super::{MOST_BLAMED, fraction, ratio, seconds, thread_name};
 
 /// One GIL. `threads` are the ledgers, indexed by thread.
 pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gil {
-    let blamed =
-        |all: &[contention::Blame]| all.iter().take(MOST_BLAMED).map(|blame| blamed(profile, blame)).collect();
     Gil {
         pid: profile.processes[gil.info.process.0 as usize].pid,
         interpreter: gil.info.interpreter,
@@ -25,19 +23,19 @@ pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gi
         observed_s: seconds(gil.observed_ns),
         switch_interval_s: seconds(gil.info.switch_interval_ns),
         held_fraction: fraction(gil.held.total_ns(), gil.observed_ns),
-        contended_fraction: fraction(gil.contended_ns, gil.observed_ns),
-        mean_waiters: ratio(gil.waits.total_ns, gil.observed_ns),
+        contended_fraction: fraction(gil.contention.contended_ns, gil.observed_ns),
+        mean_waiters: ratio(gil.contention.waits.total_ns, gil.observed_ns),
         held: held(gil.held),
-        wait: wait(gil.waits),
-        lengths: bars(&gil.lengths),
-        caused_s: seconds(gil.caused_ns),
-        gap_s: seconds(gil.gap_ns),
-        unknown_s: seconds(gil.unknown_ns),
+        wait: wait(gil.contention.waits),
+        lengths: bars(&gil.contention.lengths),
+        caused_s: seconds(gil.contention.caused_ns),
+        gap_s: seconds(gil.contention.gap_ns),
+        unknown_s: seconds(gil.contention.unknown_ns),
         forced_drops: gil.forced_drops,
         voluntary_drops: gil.voluntary_drops,
-        holders: blamed(&gil.by_holder),
-        releasers: blamed(&gil.by_releaser),
-        waiters: blamed(&gil.by_waiter),
+        holders: all_blamed(profile, &gil.contention.by_holder),
+        releasers: all_blamed(profile, &gil.contention.by_releaser),
+        waiters: all_blamed(profile, &gil.contention.by_waiter),
         held_off_cpu: held_off_cpu(profile, gil),
         threads: gil.threads.iter().map(|share| thread(profile, share, threads)).collect(),
     }
@@ -46,6 +44,11 @@ pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gi
 fn held_off_cpu(profile: &Profile, gil: &GilSummary) -> Vec<BlockedHolder> {
     let all = gil.held_off_cpu.iter().take(MOST_BLAMED);
     all.map(|(call, blame)| BlockedHolder { syscall: call.to_string(), by: blamed(profile, blame) }).collect()
+}
+
+/// The costliest of them.
+pub(super) fn all_blamed(profile: &Profile, all: &[contention::Blame]) -> Vec<Blamed> {
+    all.iter().take(MOST_BLAMED).map(|blame| blamed(profile, blame)).collect()
 }
 
 pub(super) fn blamed(profile: &Profile, blame: &contention::Blame) -> Blamed {

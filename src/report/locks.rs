@@ -11,8 +11,8 @@ use crate::lockstats::trend::Interval;
 use crate::lockstats::work::{Work, work};
 use crate::profile::Profile;
 
-use super::gils::{bars, blamed, wait};
-use super::model::{Blamed, Idle, Lock, LockThread, OffCpuHolder, PausedInterval, Pauses, Wait};
+use super::gils::{all_blamed, bars, blamed, wait};
+use super::model::{Idle, Lock, LockThread, OffCpuHolder, PausedInterval, Pauses, Wait};
 use super::{MOST_BLAMED, fraction, seconds, thread_name};
 
 /// So many locks are told of: programs can have a new one for every call.
@@ -22,10 +22,6 @@ const MOST_LOCKS: usize = 1000;
 pub(super) fn locks(profile: &Profile, locks: &[LockSummary]) -> Vec<Lock> {
     let real = locks.iter().filter(|lock| lock.info.kind.is_lock());
     real.take(MOST_LOCKS).map(|lock| self::lock(profile, lock)).collect()
-}
-
-fn all_blamed(profile: &Profile, all: &[Blame]) -> Vec<Blamed> {
-    all.iter().take(MOST_BLAMED).map(|blame| blamed(profile, blame)).collect()
 }
 
 fn lock(profile: &Profile, lock: &LockSummary) -> Lock {
@@ -38,19 +34,19 @@ fn lock(profile: &Profile, lock: &LockSummary) -> Lock {
         name: info.name.as_deref().map(str::to_owned),
         label: info.label(),
         estimated: lock.estimated,
-        contended: lock.waits.count,
+        contended: lock.contention.waits.count,
         parked: lock.parks,
-        contended_fraction: fraction(lock.contended_ns, profile.session.end.since(profile.session.start)),
+        contended_fraction: fraction(lock.contention.contended_ns, profile.session.end.since(profile.session.start)),
         owner_changes: lock.owner_changes,
-        wait: wait(lock.waits),
+        wait: wait(lock.contention.waits),
         spin_s: lock.spun as f64 * profile.session.period_ns() / 1e9,
-        lengths: bars(&lock.lengths),
-        caused_s: seconds(lock.caused_ns),
-        gap_s: seconds(lock.gap_ns),
-        unknown_s: seconds(lock.unknown_ns),
-        holders: all_blamed(profile, &lock.by_holder),
-        releasers: all_blamed(profile, &lock.by_releaser),
-        waiters: all_blamed(profile, &lock.by_waiter),
+        lengths: bars(&lock.contention.lengths),
+        caused_s: seconds(lock.contention.caused_ns),
+        gap_s: seconds(lock.contention.gap_ns),
+        unknown_s: seconds(lock.contention.unknown_ns),
+        holders: all_blamed(profile, &lock.contention.by_holder),
+        releasers: all_blamed(profile, &lock.contention.by_releaser),
+        waiters: all_blamed(profile, &lock.contention.by_waiter),
         holder_off_cpu: off_cpu(profile, lock),
         threads: lock
             .threads
@@ -89,13 +85,13 @@ pub(super) fn pauses(profile: &Profile, locks: &[LockSummary]) -> Pauses {
             other => other.unwrap_or("other"),
         };
         *pauses.reasons.entry(reason.to_owned()).or_default() += count;
-        let by = if lock.estimated { &lock.by_holder } else { &lock.by_releaser };
+        let by = if lock.estimated { &lock.contention.by_holder } else { &lock.contention.by_releaser };
         pauses.requesters.extend(all_blamed(profile, by));
-        pauses.wait = longer(pauses.wait, wait(lock.waits));
+        pauses.wait = longer(pauses.wait, wait(lock.contention.waits));
     }
     for lock in of(LockKind::StopRequest) {
-        pauses.last_to_stop.extend(all_blamed(profile, &lock.by_releaser));
-        pauses.time_to_stop = longer(pauses.time_to_stop, wait(lock.waits));
+        pauses.last_to_stop.extend(all_blamed(profile, &lock.contention.by_releaser));
+        pauses.time_to_stop = longer(pauses.time_to_stop, wait(lock.contention.waits));
     }
     let start = profile.session.start;
     let interval = |(part, interval): (Part, Interval)| PausedInterval {

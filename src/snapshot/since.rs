@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::Snapshot;
 use crate::contention::lengths::Lengths;
-use crate::contention::{Blame, WaitStats};
+use crate::contention::{Blame, Contention, WaitStats};
 use crate::event::{Account, Nanos};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::lockstats::summary::{LockShare, LockSummary};
@@ -28,8 +28,8 @@ impl Snapshot {
         let by_id: FxHashMap<_, _> = earlier.locks.iter().map(|lock| (lock.id, lock)).collect();
         let locks = self.locks.iter().map(|lock| self::lock(lock, by_id.get(&lock.id).copied()));
         let mut locks: Vec<_> =
-            locks.filter(|lock| lock.parks > 0 || lock.releases > 0 || lock.waits.total_ns > 0).collect();
-        locks.sort_by_key(|lock| Reverse(lock.waits.total_ns));
+            locks.filter(|lock| lock.parks > 0 || lock.releases > 0 || lock.contention.waits.total_ns > 0).collect();
+        locks.sort_by_key(|lock| Reverse(lock.contention.waits.total_ns));
         locks.truncate(MOST_LOCKS);
         Snapshot {
             at: self.at,
@@ -136,10 +136,24 @@ fn held(now: &HoldClasses, before: &HoldClasses) -> HoldClasses {
     }
 }
 
+fn contention(now: &Contention, before: &Contention) -> Contention {
+    let (waits, lengths) = waits((&now.waits, &now.lengths), (&before.waits, &before.lengths));
+    Contention {
+        waits,
+        lengths,
+        contended_ns: now.contended_ns.saturating_sub(before.contended_ns),
+        caused_ns: now.caused_ns.saturating_sub(before.caused_ns),
+        gap_ns: now.gap_ns.saturating_sub(before.gap_ns),
+        unknown_ns: now.unknown_ns.saturating_sub(before.unknown_ns),
+        by_waiter: blames(&now.by_waiter, &before.by_waiter),
+        by_releaser: blames(&now.by_releaser, &before.by_releaser),
+        by_holder: blames(&now.by_holder, &before.by_holder),
+    }
+}
+
 fn gil(now: &GilSummary, before: Option<&GilSummary>) -> GilSummary {
     let nothing = GilSummary::nothing_yet(now.info.clone());
     let before = before.unwrap_or(&nothing);
-    let (waits, lengths) = waits((&now.waits, &now.lengths), (&before.waits, &before.lengths));
     let by_thread: FxHashMap<_, _> = before.threads.iter().map(|share| (share.thread, share)).collect();
     GilSummary {
         info: now.info.clone(),
@@ -147,17 +161,9 @@ fn gil(now: &GilSummary, before: Option<&GilSummary>) -> GilSummary {
         estimated: now.estimated,
         observed_ns: now.observed_ns.saturating_sub(before.observed_ns),
         held: held(&now.held, &before.held),
-        contended_ns: now.contended_ns.saturating_sub(before.contended_ns),
-        waits,
-        lengths,
-        caused_ns: now.caused_ns.saturating_sub(before.caused_ns),
-        gap_ns: now.gap_ns.saturating_sub(before.gap_ns),
-        unknown_ns: now.unknown_ns.saturating_sub(before.unknown_ns),
+        contention: contention(&now.contention, &before.contention),
         forced_drops: now.forced_drops.saturating_sub(before.forced_drops),
         voluntary_drops: now.voluntary_drops.saturating_sub(before.voluntary_drops),
-        by_waiter: blames(&now.by_waiter, &before.by_waiter),
-        by_releaser: blames(&now.by_releaser, &before.by_releaser),
-        by_holder: blames(&now.by_holder, &before.by_holder),
         held_off_cpu: kinds(&now.held_off_cpu, &before.held_off_cpu),
         threads: now.threads.iter().map(|share| self::share(share, by_thread.get(&share.thread).copied())).collect(),
     }
@@ -178,25 +184,16 @@ fn share(now: &ThreadShare, before: Option<&ThreadShare>) -> ThreadShare {
 fn lock(now: &LockSummary, before: Option<&LockSummary>) -> LockSummary {
     let nothing = LockSummary::nothing_yet(now.id, now.info.clone());
     let before = before.unwrap_or(&nothing);
-    let (waits, lengths) = waits((&now.waits, &now.lengths), (&before.waits, &before.lengths));
     let by_thread: FxHashMap<_, _> = before.threads.iter().map(|share| (share.thread, share)).collect();
     LockSummary {
         id: now.id,
         info: now.info.clone(),
         estimated: now.estimated,
-        waits,
-        lengths,
+        contention: contention(&now.contention, &before.contention),
         parks: now.parks.saturating_sub(before.parks),
         spun: now.spun.saturating_sub(before.spun),
-        contended_ns: now.contended_ns.saturating_sub(before.contended_ns),
         owner_changes: now.owner_changes.saturating_sub(before.owner_changes),
         releases: now.releases.saturating_sub(before.releases),
-        caused_ns: now.caused_ns.saturating_sub(before.caused_ns),
-        gap_ns: now.gap_ns.saturating_sub(before.gap_ns),
-        unknown_ns: now.unknown_ns.saturating_sub(before.unknown_ns),
-        by_waiter: blames(&now.by_waiter, &before.by_waiter),
-        by_releaser: blames(&now.by_releaser, &before.by_releaser),
-        by_holder: blames(&now.by_holder, &before.by_holder),
         holder_off_cpu: kinds(&now.holder_off_cpu, &before.holder_off_cpu),
         threads: now
             .threads

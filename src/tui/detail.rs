@@ -235,10 +235,15 @@ impl Page<'_> {
         for gil in &shown.part.gils {
             if let Some(share) = gil.threads.iter().find(|share| share.thread == ThreadId(thread as u32)) {
                 self.histogram(&share.lengths);
-                self.blamed("Where it waited for the GIL", &gil.by_waiter, share.waits.total_ns, Some(thread));
+                self.blamed(
+                    "Where it waited for the GIL",
+                    &gil.contention.by_waiter,
+                    share.waits.total_ns,
+                    Some(thread),
+                );
                 self.blamed(
                     "Where it held the GIL while others waited",
-                    &gil.by_holder,
+                    &gil.contention.by_holder,
                     share.caused_ns,
                     Some(thread),
                 );
@@ -260,7 +265,7 @@ impl Page<'_> {
         }
         if let Some((summary, lock)) = state.lock().and_then(|lock| shown.lock(lock)) {
             let heading = format!("{} was held by", one_line(&lock.label));
-            self.blamed(&heading, &summary.by_holder, summary.waits.total_ns, None);
+            self.blamed(&heading, &summary.contention.by_holder, summary.contention.waits.total_ns, None);
         }
     }
 
@@ -322,15 +327,20 @@ impl Page<'_> {
             duration(part.wall_s),
             duration(part.caused_s)
         ));
-        self.blamed("Waiter: where it waited", &summary.by_waiter, share.waits.total_ns, Some(thread));
-        let others: Vec<Blame> =
-            summary.by_holder.iter().filter(|blame| blame.thread != ThreadId(thread as u32)).copied().collect();
+        self.blamed("Waiter: where it waited", &summary.contention.by_waiter, share.waits.total_ns, Some(thread));
+        let others: Vec<Blame> = summary
+            .contention
+            .by_holder
+            .iter()
+            .filter(|blame| blame.thread != ThreadId(thread as u32))
+            .copied()
+            .collect();
         let heading = "Holders: who else held the GIL while threads waited (of all waiting)";
-        self.blamed(heading, &others, summary.waits.total_ns, None);
+        self.blamed(heading, &others, summary.contention.waits.total_ns, None);
         self.blamed(
             "Where it held the GIL while others waited",
-            &summary.by_holder,
-            summary.waits.total_ns,
+            &summary.contention.by_holder,
+            summary.contention.waits.total_ns,
             Some(thread),
         );
         self.histogram(&share.lengths);
@@ -374,11 +384,16 @@ impl Page<'_> {
             let who = label(&off.by.thread, off.by.tid);
             self.say(&format!("{} of it while {who} did not run ({doing}){place}", duration(off.by.seconds)));
         }
-        let whole = summary.waits.total_ns;
-        self.blamed("Holders: who held it meanwhile, and where", &summary.by_holder, whole, None);
-        self.blamed("Waiters: who waited, and where", &summary.by_waiter, whole, None);
-        self.blamed("Releasers: who let go of it in the end, and where", &summary.by_releaser, whole, None);
-        self.histogram(&summary.lengths);
+        let whole = summary.contention.waits.total_ns;
+        self.blamed("Holders: who held it meanwhile, and where", &summary.contention.by_holder, whole, None);
+        self.blamed("Waiters: who waited, and where", &summary.contention.by_waiter, whole, None);
+        self.blamed(
+            "Releasers: who let go of it in the end, and where",
+            &summary.contention.by_releaser,
+            whole,
+            None,
+        );
+        self.histogram(&summary.contention.lengths);
         self.over_time("Threads that waited for it", |moment| moment.locks.get(&id).copied().unwrap_or(0.0), "");
     }
 

@@ -73,7 +73,7 @@ fn moment(part: &Snapshot) -> Moment {
         Mode::Memory => sum(|states| states.running_s + states.gil_held_s + states.native_s),
     };
     let locks = part.locks.iter().filter(|lock| lock.info.kind.is_lock());
-    let locks = locks.map(|lock| (lock.id, mean(lock.waits.total_ns as f64 / 1e9))).collect();
+    let locks = locks.map(|lock| (lock.id, mean(lock.contention.waits.total_ns as f64 / 1e9))).collect();
     let waits = |states: &report::model::States| states.gil_wait_s + states.lock_wait_s + states.paused_s;
     Moment {
         held: if has_gil { held.fold(0.0, f64::max).min(1.0) } else { mean(sum(|states| states.running_s)) },

@@ -46,8 +46,8 @@ fn a_saturated_gil_needs_both_a_holder_and_waiters() {
     );
     assert_eq!(found.evidence["held_fraction"], 0.97);
     assert!(after("gil-saturated", |_, gil| gil.held.python_ns -= 50 * MS).is_none(), "94.5 %");
-    assert!(after("gil-saturated", |_, gil| gil.waits.total_ns = 990 * MS).is_none(), "0.495 waiters");
-    let mild = after("gil-saturated", |_, gil| gil.waits.total_ns = 1010 * MS).unwrap();
+    assert!(after("gil-saturated", |_, gil| gil.contention.waits.total_ns = 990 * MS).is_none(), "0.495 waiters");
+    let mild = after("gil-saturated", |_, gil| gil.contention.waits.total_ns = 1010 * MS).unwrap();
     assert_eq!(mild.severity, Severity::Medium);
 }
 
@@ -85,7 +85,7 @@ fn a_hog_causes_most_of_the_waiting() {
     assert!(after("gil-hog", |_, gil| gil.threads[1].caused_ns = 1200 * MS).is_none(), "59.7 %");
     let little = |_: &mut Profile, gil: &mut GilSummary| {
         gil.threads[0].waits = waits(30, 3 * MS);
-        gil.waits = waits(30, 3 * MS);
+        gil.contention.waits = waits(30, 3 * MS);
         gil.threads[1].waits = waits(0, 0);
     };
     assert!(after("gil-hog", little).is_none(), "4.5 % of the client's time");
@@ -107,10 +107,10 @@ fn a_call_that_keeps_the_gil_is_named() {
     // Two threads at one place are one finding; 19 ms of two seconds are none.
     let held = |by: &[(crate::event::ThreadId, u64)], caused: bool| {
         after("gil-held-while-blocked", |_, gil| {
-            let stack = gil.by_holder[1].stack;
+            let stack = gil.contention.by_holder[1].stack;
             let blamed = by.iter().map(|&(thread, ms)| (Syscall(0), Blame { thread, stack, ns: ms * MS }));
             gil.held_off_cpu = blamed.collect();
-            gil.by_holder.retain(|_| caused);
+            gil.contention.by_holder.retain(|_| caused);
         })
     };
     assert!(held(&[(LEGACY, 19)], true).is_none());
@@ -173,7 +173,7 @@ fn a_gil_that_is_held_to_collect_is_told_with_who_waits() {
             };
             profile.push(&sample(ms / 10, ThreadState::GilHeld));
             profile.push(&sample(1, ThreadState::Native));
-            gil.by_holder.push(Blame { thread: CRUNCHER, stack, ns: waited * MS });
+            gil.contention.by_holder.push(Blame { thread: CRUNCHER, stack, ns: waited * MS });
         })
     };
     let found = collecting(300, 250).unwrap();

@@ -110,7 +110,7 @@ fn only_headings_are_bold() {
 #[test]
 fn a_sum_that_is_not_one_shows() {
     let (profile, mut gil) = fixture::fight();
-    gil.gap_ns += 1;
+    gil.contention.gap_ns += 1;
     let text = text(&Report::new(&profile, &[gil], &[], Blame::Holder), Blame::Holder, false);
     assert!(text.contains("1.999876543 + 0.010123457 + 0.000000001 != 2.010000000"), "{text}");
 }

@@ -53,11 +53,11 @@ proptest::proptest! {
         let [whole, first, second] = [last.since(&nothing), middle.since(&nothing), last.since(middle)];
         let sum = |of: fn(&GilSummary) -> u64| (of(&whole.gils[0]), of(&first.gils[0]) + of(&second.gils[0]));
         for (whole, parts) in [
-            sum(|gil| gil.waits.count),
-            sum(|gil| gil.waits.total_ns),
-            sum(|gil| gil.lengths.count()),
-            sum(|gil| gil.caused_ns + gil.gap_ns + gil.unknown_ns),
-            sum(|gil| gil.by_waiter.iter().map(|blame| blame.ns).sum()),
+            sum(|gil| gil.contention.waits.count),
+            sum(|gil| gil.contention.waits.total_ns),
+            sum(|gil| gil.contention.lengths.count()),
+            sum(|gil| gil.contention.caused_ns + gil.contention.gap_ns + gil.contention.unknown_ns),
+            sum(|gil| gil.contention.by_waiter.iter().map(|blame| blame.ns).sum()),
             sum(|gil| gil.observed_ns),
         ] {
             assert_eq!(whole, parts);
@@ -74,9 +74,9 @@ fn percentiles_are_of_the_part() {
     let whole = &taken[taken.len() - 1];
     let late = whole.since(&taken[taken.len() - 6]);
     let within = |ns: u64, ms: u64| ns.abs_diff(ms * MS) <= ms * MS / 50;
-    assert!(within(whole.gils[0].waits.max_ns, 50), "{:?}", whole.gils[0].waits);
-    assert!(within(late.gils[0].waits.p99_ns, 3), "{:?}", late.gils[0].waits);
-    assert!(within(late.gils[0].waits.max_ns, 3), "{:?}", late.gils[0].waits);
+    assert!(within(whole.gils[0].contention.waits.max_ns, 50), "{:?}", whole.gils[0].contention.waits);
+    assert!(within(late.gils[0].contention.waits.p99_ns, 3), "{:?}", late.gils[0].contention.waits);
+    assert!(within(late.gils[0].contention.waits.max_ns, 3), "{:?}", late.gils[0].contention.waits);
 }
 
 #[test]
@@ -103,19 +103,19 @@ fn a_thread_that_waits_for_a_lock_still_is_told_of_at_once() {
     };
     let early = Snapshot::of(Nanos(500 * MS), &profile, &[waits(0, 500, true)]);
     let later = Snapshot::of(Nanos(1500 * MS), &profile, &[waits(0, 1500, true)]);
-    assert_eq!(early.locks[0].waits.total_ns, 500 * MS);
+    assert_eq!(early.locks[0].contention.waits.total_ns, 500 * MS);
     assert_eq!(early.now[0].map(|now| now.state), Some(ThreadState::LockWait(LockId(0))));
     assert_eq!(early.now[0].and_then(|now| now.since), Some(Nanos(0)));
-    let LockSummary { waits: stats, caused_ns, gap_ns, unknown_ns, .. } = early.locks[0];
+    let Contention { waits: stats, caused_ns, gap_ns, unknown_ns, .. } = early.locks[0].contention;
     assert_eq!((caused_ns + gap_ns + unknown_ns, stats.max_ns), (stats.total_ns, stats.total_ns));
     let part = later.since(&early);
-    assert_eq!((part.locks[0].waits.total_ns, part.locks[0].waits.count), (1000 * MS, 0));
+    assert_eq!((part.locks[0].contention.waits.total_ns, part.locks[0].contention.waits.count), (1000 * MS, 0));
     // And when it is over, it is not told of twice.
     profile.push(&Event::OffCpu(waits(0, 2000, false)));
     profile.finish();
     let over = Snapshot::of(Nanos(2000 * MS), &profile, &[]);
-    assert_eq!(over.since(&later).locks[0].waits.total_ns, 500 * MS);
-    assert_eq!(over.since(&Snapshot::default()).locks[0].waits.total_ns, 2000 * MS);
+    assert_eq!(over.since(&later).locks[0].contention.waits.total_ns, 500 * MS);
+    assert_eq!(over.since(&Snapshot::default()).locks[0].contention.waits.total_ns, 2000 * MS);
 }
 
 /// Of everything that is counted, what came since is what there is now without what there was before. Numbers differ, so
@@ -147,15 +147,19 @@ fn whatever_is_counted_is_counted_from_the_earlier_one() {
         off_cpu_ns: 5 * times,
         runnable_ns: 7 * times,
     };
+    let contention = |times: u64| Contention {
+        contended_ns: 3 * times,
+        caused_ns: 5 * times,
+        gap_ns: 7 * times,
+        unknown_ns: 11 * times,
+        ..Contention::default()
+    };
     let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 1 };
     let info = Arc::new(info);
     let gil = |times: u64| GilSummary {
         observed_ns: 2 * times,
         held: classes(times),
-        contended_ns: 3 * times,
-        caused_ns: 5 * times,
-        gap_ns: 7 * times,
-        unknown_ns: 11 * times,
+        contention: contention(times),
         forced_drops: 13 * times,
         voluntary_drops: 17 * times,
         ..GilSummary::nothing_yet(info.clone())
@@ -167,12 +171,9 @@ fn whatever_is_counted_is_counted_from_the_earlier_one() {
     let lock = |times: u64| LockSummary {
         parks: 2 * times,
         spun: 3 * times,
-        contended_ns: 5 * times,
+        contention: contention(times),
         owner_changes: 7 * times,
         releases: 11 * times,
-        caused_ns: 13 * times,
-        gap_ns: 17 * times,
-        unknown_ns: 19 * times,
         ..LockSummary::nothing_yet(LockId(0), info.clone())
     };
     assert_eq!(format!("{:?}", super::lock(&lock(5), Some(&lock(2)))), format!("{:?}", lock(3)));

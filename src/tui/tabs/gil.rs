@@ -91,9 +91,9 @@ fn row(app: &App, shown: &Shown, id: GilId, summary: &GilSummary, gil: &Gil, ind
     }
     let time = |seconds: f64| Cell::number(seconds, if seconds > 0.0 { duration(seconds) } else { "-".to_owned() });
     let blames = match app.blame {
-        Blame::Holder => &summary.by_holder,
-        Blame::Releaser => &summary.by_releaser,
-        Blame::Waiter => &summary.by_waiter,
+        Blame::Holder => &summary.contention.by_holder,
+        Blame::Releaser => &summary.contention.by_releaser,
+        Blame::Waiter => &summary.contention.by_waiter,
     };
     let cells = vec![
         Cell::text(thread_label(shown, share.thread.0 as usize)),

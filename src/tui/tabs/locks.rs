@@ -98,8 +98,8 @@ fn row(app: &App, shown: &Shown, summary: &LockSummary, lock: &Lock) -> Row {
         format!("{} {}", shown.name(top.thread.0 as usize), shown.place(top.stack))
     };
     let holder = match app.blame {
-        Blame::Releaser => who(&summary.by_releaser),
-        Blame::Holder | Blame::Waiter => who(&summary.by_holder),
+        Blame::Releaser => who(&summary.contention.by_releaser),
+        Blame::Holder | Blame::Waiter => who(&summary.contention.by_holder),
     };
     let cells = vec![
         Cell::text(one_line(&lock.name_first())),
@@ -114,7 +114,7 @@ fn row(app: &App, shown: &Shown, summary: &LockSummary, lock: &Lock) -> Row {
         time(wait.max_s),
         count(holders as u64),
         Cell::text(if holder.is_empty() { "(not known)".to_owned() } else { holder }),
-        Cell::text(who(&summary.by_waiter)),
+        Cell::text(who(&summary.contention.by_waiter)),
         count(lock.owner_changes),
         time(lock.spin_s),
     ];

@@ -208,7 +208,7 @@ pub fn waits_for(shown: &Shown, thread: usize, now: &Now) -> String {
             let info = shown.part.profile.locks.info(id);
             let label = one_line(info.name.as_deref().unwrap_or(&info.label()));
             let other = |blame: &&contention::Blame| blame.thread.0 as usize != thread;
-            match shown.lock(id).and_then(|(summary, _)| summary.by_holder.iter().find(other)) {
+            match shown.lock(id).and_then(|(summary, _)| summary.contention.by_holder.iter().find(other)) {
                 Some(usual) => format!("{label} <~ {}", shown.name(usual.thread.0 as usize)),
                 None => label,
             }
