@@ -12,14 +12,15 @@ use crate::filter::Filter;
 use crate::output::Output;
 use crate::recording::{is_recording, load};
 
-/// Draws the difference. Returns where it was written.
+/// Draws the difference. Returns where it was written, and what changed most.
 ///
 /// # Errors
 /// One of the two cannot be read, or the picture cannot be written.
-pub fn run(args: &DiffArgs) -> Result<PathBuf> {
+pub fn run(args: &DiffArgs) -> Result<(PathBuf, String)> {
     let (before, after) = (read(&args.before, &args.view)?, read(&args.after, &args.view)?);
     let output = Output::create(&args.output)?;
-    output.write(|out| Ok(diff::write(&before, &after, args.absolute, out)?))
+    let written = output.write(|out| Ok(diff::write(&before, &after, args.absolute, out)?))?;
+    Ok((written, diff::table(&before, &after, args.absolute)))
 }
 
 /// The stacks to compare in a file: those of a view of a recording, or folded ones.
@@ -60,7 +61,9 @@ mod tests {
             let Command::Diff(args) = cli.command else { panic!() };
             super::run(&args)
         };
-        assert_eq!(run("a.collapsed", "d.svg").unwrap(), path("d.svg"));
+        let (written, table) = run("a.collapsed", "d.svg").unwrap();
+        assert_eq!(written, path("d.svg"));
+        assert!(table.contains("100.0       0.0    -100.0  work"), "{table}");
         assert!(fs::read_to_string(path("d.svg")).unwrap().contains("From a.collapsed to b.collapsed"));
         let error = format!("{:#}", run("missing.collapsed", "e.svg").unwrap_err());
         assert!(error.contains("cannot read") && error.contains("missing.collapsed"), "{error}");

@@ -35,8 +35,8 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Merge(args) => gilscope::merge_command::run(args),
         Command::Report(args) => print(&gilscope::report_command::run(args)?),
         Command::Diff(args) => {
-            let written = gilscope::diff_command::run(args)?;
-            gilscope::output::say(format_args!("written to {}", written.display()));
+            let (written, table) = gilscope::diff_command::run(args)?;
+            gilscope::output::say(format_args!("{table}written to {}", written.display()));
             Ok(0)
         }
         Command::Doctor(args) => {

@@ -1,12 +1,15 @@
-//! What changed between two profiles, as one flame graph. Called by `gilscope diff`.
+//! What changed between two profiles, as one flame graph and a table. Called by `gilscope diff`.
 //!
-//! Frames are as wide as in the second profile; red ones have become more, blue ones less.
+//! Frames are as wide as in the second profile; red ones have become more, blue ones less. What is gone altogether has no
+//! frame there: the table has it.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anyhow::{Result, bail};
 use inferno::differential;
 use inferno::flamegraph;
+use rustc_hash::FxHashMap;
 
 use super::flamegraph::drawing;
 use super::label::one_line;
@@ -67,6 +70,51 @@ pub fn write(before: &Folded, after: &Folded, absolute: bool, out: &mut dyn Writ
     flamegraph::from_lines(&mut drawing(title, subtitle, "after"), lines, out)
 }
 
+/// So many places are in the table ...
+const MOST_PLACES: usize = 12;
+/// ... that changed by so much of the whole, in per cent: less would be printed as nothing.
+const LEAST_CHANGE: f64 = 0.1;
+
+/// The places where what is spent has changed most, without what they call.
+pub fn table(before: &Folded, after: &Folded, absolute: bool) -> String {
+    let mut places: FxHashMap<String, [u64; 2]> = FxHashMap::default();
+    for (side, folded) in [before, after].into_iter().enumerate() {
+        for (stack, amount) in folded.lines.lines().filter_map(|line| line.trim_end().rsplit_once(' ')) {
+            places.entry(place(stack)).or_default()[side] += amount.parse::<u64>().unwrap_or(0);
+        }
+    }
+    let of = |amount: u64, whole: u64| if absolute { amount as f64 } else { 100.0 * amount as f64 / whole as f64 };
+    let least = if absolute { 1.0 } else { LEAST_CHANGE };
+    let places = places.into_iter().map(|(place, [b, a])| (of(b, before.total), of(a, after.total), place));
+    let mut places: Vec<(f64, f64, String)> = places.filter(|(b, a, _)| (a - b).abs() >= least).collect();
+    if places.is_empty() {
+        return if absolute { "nothing has changed\n" } else { "nothing has changed by 0.1 % of the whole\n" }
+            .to_owned();
+    }
+    places.sort_unstable_by(|x, y| (y.1 - y.0).abs().total_cmp(&(x.1 - x.0).abs()).then_with(|| x.2.cmp(&y.2)));
+    let what = if absolute { "amounts" } else { "% of the whole" };
+    let mut text = format!(
+        "{:>9} {:>9} {:>9}  what changed most, without what it calls ({what})\n",
+        "before", "after", "change"
+    );
+    let digits = usize::from(!absolute);
+    for (before, after, place) in places.iter().take(MOST_PLACES) {
+        let change = after - before;
+        let _ = writeln!(text, "{before:9.digits$} {after:9.digits$} {change:+9.digits$}  {place}");
+    }
+    if let Some(more @ 1..) = places.len().checked_sub(MOST_PLACES) {
+        let _ = writeln!(text, "{:31}and {more} more", "");
+    }
+    text
+}
+
+/// The innermost function of a stack, with what it is said to do there: `serve (app.py:7) [waiting for GIL]`.
+fn place(stack: &str) -> String {
+    let frames: Vec<&str> = stack.split(';').collect();
+    let function = frames.iter().rposition(|frame| !frame.starts_with('[')).unwrap_or(0);
+    one_line(&frames[function..].join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::fixture;
@@ -106,6 +154,26 @@ mod tests {
         assert_eq!((r, g), (g, b), "neither more nor less");
         let (r, _, b) = color(&draw(before, after, true), "work");
         assert!(r > b);
+    }
+
+    #[test]
+    fn the_table_has_what_is_gone_and_the_greatest_change_first() {
+        let side = |name, lines: &str| Folded::new(name, lines.to_owned()).unwrap();
+        let before = side("a", "main;work;[GIL held] 60\nmain;wait 30\nmain;gone 10\n");
+        let after = side("b", "main;work;[GIL held] 40\nmain;wait 160\n");
+        let text = table(&before, &after, false);
+        let lines: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
+        let expected = [
+            ["30.0", "80.0", "+50.0", "wait"].to_vec(),
+            ["60.0", "20.0", "-40.0", "work", "[GIL", "held]"].to_vec(),
+            ["10.0", "0.0", "-10.0", "gone"].to_vec(),
+        ];
+        assert_eq!(lines, expected);
+        assert!(table(&before, &after, true).contains("       30       160      +130  wait\n"));
+        assert_eq!(table(&before, &before, false).lines().count(), 1);
+        let many: String = (0..20).map(|number| format!("main;f{number} {}\n", number + 1)).collect();
+        let text = table(&before, &side("c", &many), false);
+        assert!(text.lines().count() == 14 && text.ends_with("and 11 more\n"), "{text}");
     }
 
     #[test]
