@@ -54,7 +54,17 @@ impl Work {
 /// Functions that take a connection from a pool, wherever the pool is. `_get_conn` is urllib3's.
 const GET_CONNECTION: [&str; 5] = ["_get_conn", "get_conn", "getconn", "get_connection", "_get_connection"];
 
-/// A function that waits for work only to return a connection.
+/// Functions of a pool between that which takes a connection and that which waits: psycopg's has three.
+const MOST_OF_POOL: usize = 4;
+
+/// Whether a function waits for work, or one that calls it and is next to it in a pool's package, only to return a
+/// connection. `frames` are those that come after it, innermost first.
+fn is_for_connection(stacks: &Interner, frame: FrameId, frames: impl Iterator<Item = FrameId>) -> bool {
+    let folder = |frame| stacks.text(stacks.get_frame(frame).file).rsplit_once('/').map(|(folder, _)| folder);
+    let callers = frames.take_while(|&caller| folder(caller) == folder(frame)).take(MOST_OF_POOL - 1);
+    std::iter::once(frame).chain(callers).any(|frame| gets_connection(stacks, frame))
+}
+
 fn gets_connection(stacks: &Interner, frame: FrameId) -> bool {
     let frame = stacks.get_frame(frame);
     let (name, file) = (stacks.text(frame.name), stacks.text(frame.file));
@@ -103,7 +113,7 @@ pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
     }
     // Of the classes built upon the condition, the outermost one is what the thread called.
     let mut found = Work::Condition;
-    for frame in frames {
+    while let Some(frame) = frames.next() {
         found = match (library(stacks, frame), name(frame)) {
             (Some(Library::Threading), "wait") if found == Work::Condition => Work::Event,
             (Some(Library::Threading), "acquire" | "__enter__") => Work::Semaphore,
@@ -115,7 +125,7 @@ pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
                 Work::Future
             }
             (Some(Library::Futures), "_worker") => Work::Queue,
-            _ if gets_connection(stacks, frame) => return Some(Work::Connection),
+            _ if is_for_connection(stacks, frame, &mut frames) => return Some(Work::Connection),
             _ => break,
         };
     }
@@ -146,8 +156,9 @@ mod tests {
         const P: &str = "/usr/lib/python3.12/concurrent/futures/thread.py";
         const U: &str = "/site-packages/urllib3/connectionpool.py";
         const A: &str = "/site-packages/sqlalchemy/pool/impl.py";
+        const G: &str = "/site-packages/psycopg_pool/pool.py";
         type Case = (&'static [(&'static str, &'static str)], Option<Work>);
-        let cases: [Case; 19] = [
+        let cases: [Case; 21] = [
             (&[("main", "app.py")], None),
             (&[("main", "app.py"), ("wait", T)], Some(Work::Condition)),
             (&[("main", "app.py"), ("wait", T), ("wait", T)], Some(Work::Event)),
@@ -161,6 +172,11 @@ mod tests {
             (&[("main", "app.py"), ("put", Q), ("wait", T)], Some(Work::Room)),
             (&[("urlopen", U), ("_get_conn", U), ("get", Q), ("wait", T)], Some(Work::Connection)),
             (&[("_do_get", A), ("get", "/sqlalchemy/util/queue.py"), ("wait", T)], Some(Work::Connection)),
+            (
+                &[("getconn", G), ("_getconn_loop", G), ("_getconn", G), ("wait", G), ("wait", T)],
+                Some(Work::Connection),
+            ),
+            (&[("getconn", "/app/a.py"), ("compute", "/lib/b.py"), ("get", Q), ("wait", T)], Some(Work::Queue)),
             (&[("_do_get", "app.py"), ("get", Q), ("wait", T)], Some(Work::Queue)),
             (&[("_process_connections", "threadpool.py"), ("get", Q), ("wait", T)], Some(Work::Queue)),
             (&[("run", T), ("worker", "/usr/lib/python3.12/multiprocessing/pool.py")], Some(Work::Queue)),
