@@ -8,6 +8,7 @@ use super::linetable::{self, LineRun};
 use crate::event::Nanos;
 use crate::intern::{Frame, FrameId, Interner, Sym};
 use crate::target::debug_offsets::MAX_STRUCT;
+use crate::target::identity::is_alive;
 use crate::target::layout::{Layout, Position};
 use crate::target::memory::{Memory, Span};
 use crate::target::objects::{ObjectError, Objects};
@@ -203,7 +204,8 @@ impl CodeCache {
         let mut bytes = [0; MAX_STRUCT];
         let bytes = &mut bytes[..layout.code.len];
         memory.read(addr, bytes)?;
-        if Identity::decode(layout, bytes) != identity {
+        // And not one that has been freed, what it points to in use for something else?
+        if Identity::decode(layout, bytes) != identity || !is_alive(layout.free_threaded, bytes) {
             return Err(invalid);
         }
         self.versions += 1;
@@ -278,5 +280,69 @@ impl Code {
         let start = memory.u64(array.wrapping_add(8 + index * 8)).ok()?;
         self.copies.insert(raw.tlbc_index, start);
         Some(start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::memory::Image;
+    use crate::target::version::Version;
+
+    const CODE: u64 = 0x1000;
+    const NAME: u64 = 0x2000;
+    const TABLE: u64 = 0x3000;
+    const TYPE: u64 = 0x4000;
+    const LISTED: u64 = 0x7f3c_0012_3450;
+
+    /// A function `f` of Python 3.10 in line 671, of whose memory so much is still as it was; its count is `count`.
+    fn memory(count: u64, table: &[u8]) -> (Image, Layout) {
+        let layout = Layout::of(&Image::default(), 0, Version { major: 3, minor: 10, patch: 13 }, false).unwrap();
+        let mut bytes = vec![0; 0x4000];
+        let mut put = |addr: u64, value: &[u8]| bytes[(addr - CODE) as usize..][..value.len()].copy_from_slice(value);
+        let (c, o) = (&layout.code, &layout.object);
+        for (addr, word) in [
+            (CODE, count),
+            (CODE + o.ob_type, TYPE),
+            (CODE + c.name, NAME),
+            (CODE + c.filename, NAME),
+            (CODE + c.line_table, TABLE),
+            (CODE + c.first_line, 671),
+            (TYPE + o.tp_name, TYPE + 0x800),
+            (NAME + o.str_length, 1),
+            // Compact ASCII, of one byte each.
+            (NAME + o.str_state, 1 << 2 | 1 << 5 | 1 << 6),
+            (TABLE + o.ob_size, table.len() as u64),
+        ] {
+            put(addr, &word.to_le_bytes());
+        }
+        put(TYPE + 0x800, b"code");
+        put(NAME + o.str_ascii, b"f");
+        put(TABLE + o.bytes_data, table);
+        let mut memory = Image::default();
+        memory.insert(CODE, bytes);
+        (memory, layout)
+    }
+
+    /// The line of the first instruction as told, in the one memory and then in the other.
+    fn lines(memories: [&Image; 2], layout: &Layout) -> [Option<u32>; 2] {
+        let (mut codes, mut names) = (CodeCache::default(), Interner::default());
+        let frames = [RawFrame { addr: 0, code: CODE, instr: 0, tlbc_index: 0 }];
+        let mut now = 0;
+        memories.map(|memory| {
+            now += 1;
+            codes.check(memory, layout, Nanos(now), [&frames[..]].into_iter(), &mut names);
+            let frame = codes.frame(memory, layout, &frames[0], &mut names)?;
+            Some(names.get_frame(frame).line)
+        })
+    }
+
+    #[test]
+    fn of_what_was_freed_only_what_is_known_already_is_told() {
+        let (alive, layout) = memory(1, &[4, 1]);
+        // Its line table is another's.
+        let (freed, _) = memory(LISTED, &[4, 100]);
+        assert_eq!(lines([&alive, &freed], &layout), [Some(672); 2]);
+        assert_eq!(lines([&freed, &alive], &layout), [None, Some(672)]);
     }
 }

@@ -1,5 +1,6 @@
 //! What an object is: how its references are counted, what it is called, how much is in it. Called by
-//! `sampler/accesses.rs` for objects whose reference counts threads access (free-threaded builds: 3.13 and later).
+//! `sampler/accesses.rs` for objects whose reference counts threads access (free-threaded builds: 3.13 and later), and
+//! by `sampler/code.rs`.
 
 use super::memory::Memory;
 use super::objects::Objects;
@@ -26,6 +27,17 @@ const MERGED: u64 = 3;
 const DEFERRED: u8 = 64;
 /// Longer texts are cut, in characters.
 const MOST_TEXT: usize = 40;
+
+/// Whether an object is referred to by anybody, by the first bytes of it: what was freed may keep all of its fields but
+/// its count, in place of which the allocator has a link then (`ob_refcnt`, from 3.14 on the lower half of it).
+pub fn is_alive(free_threaded: bool, object: &[u8]) -> bool {
+    let word = |at: u64| u64::from_le_bytes(object[at as usize..][..8].try_into().expect("eight bytes"));
+    match free_threaded {
+        true => word(header::LOCAL - 4) >> 32 != 0 || (word(header::SHARED) as i64) >> 2 > 0,
+        // A count is small or that of immortal objects; an address has some of the next 16 bits.
+        false => word(0) as u32 != 0 && (word(0) >> 32) as u16 == 0,
+    }
+}
 
 /// An object's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +151,18 @@ mod tests {
         assert_eq!(counting(0, 1, 4 << 2 | 3), Counting::Merged);
         assert_eq!(counting(2, 65, 0), Counting::Deferred);
         assert_eq!(counting(0xffff_ffff, 64, 0), Counting::Immortal);
+    }
+
+    #[test]
+    fn what_was_freed_has_an_address_for_a_count() {
+        let bytes = |words: [u64; 4]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let standard = |count: u64| is_alive(false, &bytes([count, 0x2000, 0, 0]));
+        assert!(standard(1) && standard(0xffff_ffff), "immortal");
+        assert!(standard(5 << 48 | 0xc000_0000), "with the flags of 3.14");
+        assert!(!standard(0) && !standard(0x7f3c_0012_3450), "last and another of the allocator's list");
+        let free_threaded = |local: u64, shared: i64| is_alive(true, &bytes([0, local << 32, shared as u64, 0x2000]));
+        assert!(free_threaded(1, 0) && free_threaded(0xffff_ffff, 0) && free_threaded(0, 1 << 2 | 3));
+        assert!(free_threaded(2, -1 << 2) && !free_threaded(0, 3) && !free_threaded(0, 0));
     }
 
     #[test]

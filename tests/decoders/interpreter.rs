@@ -189,7 +189,7 @@ impl Builder {
         builder.type_type = builder.type_object("type");
         // `Py_TPFLAGS_TYPE_SUBCLASS`
         builder.word(builder.type_type + builder.layout.object.tp_flags, 1 << 31);
-        builder.word(builder.type_type + builder.layout.object.ob_type, builder.type_type);
+        builder.head(builder.type_type, builder.type_type);
         builder.type_code = builder.type_object("code");
         builder.type_dict = builder.type_object("dict");
         builder.type_str = builder.type_object("str");
@@ -223,6 +223,13 @@ impl Builder {
         self.put(addr, &value.to_le_bytes());
     }
 
+    /// The head of an object that somebody refers to.
+    fn head(&mut self, addr: u64, type_addr: u64) {
+        // `ob_ref_local` or `ob_refcnt`
+        self.int(addr + if self.kind.free_threaded { 12 } else { 0 }, 1);
+        self.word(addr + self.layout.object.ob_type, type_addr);
+    }
+
     fn type_object(&mut self, name: &str) -> u64 {
         let o = self.layout.object;
         let len = o.tp_dictoffset.max(o.cached_keys) + 8;
@@ -230,7 +237,7 @@ impl Builder {
         let text = self.alloc(name.len() as u64 + 64);
         self.put(text, name.as_bytes());
         self.word(addr + o.tp_name, text);
-        self.word(addr + o.ob_type, self.type_type);
+        self.head(addr, self.type_type);
         addr
     }
 
@@ -253,7 +260,7 @@ impl Builder {
         let data: Vec<u8> = text.chars().flat_map(|c| u32::from(c).to_le_bytes().into_iter().take(kind)).collect();
         // A header may be read that is longer than that of an ASCII string.
         let addr = self.alloc((start + data.len() as u64 + kind as u64).max(o.str_compact));
-        self.word(addr + o.ob_type, self.type_str);
+        self.head(addr, self.type_str);
         self.word(addr + o.str_length, text.chars().count() as u64);
         let wide = self.kind.free_threaded && self.kind.minor >= 14;
         let shift = if wide { 8 } else { 2 };
@@ -283,7 +290,7 @@ impl Builder {
         let table = self.bytes(&table);
         let addr = self.alloc(c.len as u64 + c.bytecode.map_or(0, |start| start - c.len as u64 + 2 * units) + 8);
         let o = self.layout.object;
-        self.word(addr + o.ob_type, self.type_code);
+        self.head(addr, self.type_code);
         if c.bytecode.is_some() {
             self.word(addr + o.ob_size, units);
         }
@@ -398,7 +405,7 @@ impl Builder {
         let keys = self.keys(entries);
         let addr = self.alloc(self.layout.object.dict_keys + 16);
         self.word(addr + self.layout.object.dict_keys, keys);
-        self.word(addr + self.layout.object.ob_type, self.type_dict);
+        self.head(addr, self.type_dict);
         self.objects.push(addr);
         addr
     }
@@ -442,7 +449,7 @@ impl Builder {
         let (kind, type_thread) = (self.kind, self.type_thread);
         let block = self.alloc(512);
         let addr = block + 64;
-        self.word(addr + o.ob_type, type_thread);
+        self.head(addr, type_thread);
         if kind.minor >= 11 {
             // The values of a shared-key table are not in it.
             let shared = self.keys(&attributes.map(|(hash, key, _)| (hash, key, 0)));
@@ -527,7 +534,7 @@ impl Interpreter {
         let variables = b.dict(&[(0, other, active), (0, key, active)]);
         let module = b.alloc(l.object.module_dict + 8);
         b.word(module + l.object.module_dict, variables);
-        b.word(module + l.object.ob_type, b.type_module);
+        b.head(module, b.type_module);
         let (key, other) = (b.string("threading"), b.string("sys"));
         let modules = b.dict(&[(0, other, variables), (0, key, module)]);
         b.word(interp + l.interp_modules, modules);
