@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::model::{Blamed, BlockedHolder, Finding, Gil, GilThread, Lock, LockThread, Report, Severity, Stuck};
 use super::text::is_library;
 use super::text::reasons;
-use super::text::units::{duration, label, percent};
+use super::text::units::{duration, label, percent, plural};
 use crate::event::Tid;
 
 /// All findings, the worst first.
@@ -357,7 +357,7 @@ fn hot_lock(report: &Report, lock: &Lock) -> Option<Finding> {
         0.0 => String::new(),
         spun => format!(", and {} of spinning", duration(spun)),
     };
-    let waits = format!("{} waits, {} in all{spun}", lock.wait.count, duration(lock.wait.total_s));
+    let waits = format!("{}, {} in all{spun}", plural(lock.wait.count, "wait"), duration(lock.wait.total_s));
     let (id, message) = match per_call(report, lock) {
         Some(line) => {
             let (label, instead) = (&lock.label, instead(lock.type_name.as_deref()));
@@ -468,8 +468,8 @@ fn pauses(report: &Report) -> Option<Finding> {
         let by = by.and_then(|by| by.stack.first()).map_or_else(String::new, |at| format!(", most of them in {at}"));
         let name = worst.name.clone().unwrap_or_else(|| format!("thread {}", worst.tid));
         let message = format!(
-            "The interpreter stops all threads {} times, {}{by}. {} is stopped for {} of its time.",
-            report.pauses.count,
+            "The interpreter stops all threads {}, {}{by}. {} is stopped for {} of its time.",
+            plural(report.pauses.count, "time"),
             reasons(&report.pauses),
             label(&name, worst.tid),
             percent(paused),

@@ -20,7 +20,7 @@ use crate::event::{GilId, LockId, ThreadId, ThreadState};
 use crate::export::label::one_line;
 use crate::intern::StackId;
 use crate::report::model::{Blamed, States, Wait};
-use crate::report::text::units::{cut, duration, label, percent, wrap};
+use crate::report::text::units::{cut, duration, label, percent, plural, wrap};
 
 /// So many stacks of a kind are shown, and so many frames of each.
 const MOST_STACKS: usize = 4;
@@ -369,11 +369,11 @@ impl Page<'_> {
         self.waits(&lock.wait, all.as_ref());
         let of = |part: f64| percent(if lock.wait.total_s > 0.0 { part / lock.wait.total_s } else { 0.0 });
         self.say(&format!(
-            "{} sleeps; waited for {} of the time; it changed hands {} times. Of the waiting {} is put down to holders, \
+            "{}; waited for {} of the time; it changed hands {}. Of the waiting {} is put down to holders, \
              {} to hand-overs, {} is unknown",
-            lock.parked,
+            plural(lock.parked, "sleep"),
             percent(lock.contended_fraction),
-            lock.owner_changes,
+            plural(lock.owner_changes, "time"),
             of(lock.caused_s),
             of(lock.gap_s),
             of(lock.unknown_s)
@@ -406,12 +406,12 @@ impl Page<'_> {
         self.heading(format!("{} at {address:#x}{length}", one_line(&object.label)));
         let owner = object.owner.as_ref().map_or_else(|| "nobody".to_owned(), |owner| one_line(owner));
         self.say(&format!(
-            "its count takes {} of the CPU time (estimated from {} samples, {} of them at atomic operations); {} threads; \
+            "its count takes {} of the CPU time (estimated from {} samples, {} of them at atomic operations); {}; \
              owned by {owner}; counted: {}",
             percent(object.cpu_fraction),
             object.samples,
             object.atomic,
-            object.threads,
+            plural(object.threads as u64, "thread"),
             object.counting
         ));
         if let Some(advice) = &object.advice {

@@ -2,7 +2,7 @@
 
 use super::super::model::{Blame, Blamed, Gil, Report, Wait};
 use super::table::{Column, Table};
-use super::units::{duration, percent, short_label, wrap};
+use super::units::{duration, percent, plural, short_label, wrap};
 use super::{Text, WIDTH};
 
 /// So many threads and so many stacks are shown.
@@ -51,8 +51,9 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Text)
     let drops = match gil.estimated {
         true => format!("switch interval {interval}"),
         false => format!(
-            "given up {} times on request (switch interval {interval}), {} times by choice",
-            gil.forced_drops, gil.voluntary_drops,
+            "given up {} on request (switch interval {interval}), {} by choice",
+            plural(gil.forced_drops, "time"),
+            plural(gil.voluntary_drops, "time"),
         ),
     };
     text.line(wrap(&format!("waited for {waited} of the time; {drops}"), "  ", WIDTH));

@@ -6,7 +6,7 @@ use crate::export::label::one_line;
 
 use super::super::model::{Blame, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
 use super::table::{Column, Table};
-use super::units::{cut, duration, percent, short_label, wrap};
+use super::units::{cut, duration, percent, plural, short_label, wrap};
 use super::{Text, WIDTH, by_stack};
 
 /// So many locks are in the table, and so many are told of in full.
@@ -73,9 +73,9 @@ fn details(lock: &Lock, blame: Blame, text: &mut Text) {
     let of = |part: f64| percent(if waited > 0.0 { part / waited } else { 0.0 });
     text.line(wrap(
         &format!(
-            "{} waits, {} sleeps; of the waiting {} put down to holders, {} hand-over, {} unknown",
-            lock.contended,
-            lock.parked,
+            "{}, {}; of the waiting {} put down to holders, {} hand-over, {} unknown",
+            plural(lock.contended, "wait"),
+            plural(lock.parked, "sleep"),
             of(lock.caused_s),
             of(lock.gap_s),
             of(lock.unknown_s)
@@ -120,7 +120,7 @@ fn pauses(report: &Report, text: &mut Text) {
     }
     text.heading("Stops of all threads by the interpreter");
     let wait = &pauses.wait;
-    let times = format!("{} times: {}", pauses.count, reasons(pauses));
+    let times = format!("{}: {}", plural(pauses.count, "time"), reasons(pauses));
     text.line(format!("  {}", wrap(&times, "    ", WIDTH - 2)));
     text.line(format!(
         "  threads were held up for {} in all, p99 {}, at most {}",

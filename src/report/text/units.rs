@@ -34,6 +34,11 @@ pub fn percent(fraction: f64) -> String {
     }
 }
 
+/// So many of something: `1 wait`, `2 waits`.
+pub fn plural(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A thread's name and tid: `worker (4711)`. One without a name has the tid in what stands for it.
 pub fn label(name: &str, tid: Tid) -> String {
     if name == format!("thread {tid}") { name.to_owned() } else { one_line(&format!("{name} ({tid})")) }
@@ -108,6 +113,11 @@ mod tests {
         ] {
             assert_eq!(duration(seconds), text);
         }
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!([0, 1, 2].map(|number| plural(number, "wait")), ["0 waits", "1 wait", "2 waits"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::event::GilId;
 use crate::gil::summary::GilSummary;
 use crate::report::Blame;
 use crate::report::model::Gil;
-use crate::report::text::units::{duration, percent};
+use crate::report::text::units::{duration, percent, plural};
 
 /// The column of [`COLUMNS`] that it is sorted by.
 pub const TOTAL: &str = "TOTAL";
@@ -72,7 +72,9 @@ fn what_happened(gil: &Gil) -> String {
     };
     let drops = match gil.estimated {
         true => String::new(),
-        false => format!("; let go {} times on request, {} by choice", gil.forced_drops, gil.voluntary_drops),
+        false => {
+            format!("; let go {} on request, {} by choice", plural(gil.forced_drops, "time"), gil.voluntary_drops)
+        }
     };
     format!(
         "held {} ({how}); waited for {} of the time, by {:.1} threads on average{drops}; switch interval {}",

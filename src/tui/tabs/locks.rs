@@ -11,7 +11,7 @@ use crate::lockstats::summary::LockSummary;
 use crate::profile::Mode;
 use crate::report::Blame;
 use crate::report::model::Lock;
-use crate::report::text::units::{duration, percent};
+use crate::report::text::units::{duration, percent, plural};
 
 /// The column of [`COLUMNS`] that it is sorted by.
 pub const TOTAL: &str = "TOTAL";
@@ -64,8 +64,8 @@ pub fn table(app: &App, shown: &Shown) -> Table {
     let mut notes = Vec::new();
     if !shown.report.locks.is_empty() {
         let count = shown.report.locks.len();
-        let plural = if count == 1 { "lock" } else { "locks" };
-        let mut note = format!("{count} {plural} waited for, by {:.1} threads on average", waited / seconds);
+        let locks = plural(count as u64, "lock");
+        let mut note = format!("{locks} waited for, by {:.1} threads on average", waited / seconds);
         if let Some(idle) = shown
             .report
             .threads
