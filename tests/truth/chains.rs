@@ -51,8 +51,10 @@ fn shares(python: &'static Python, mode: &str, rate: u32, seconds: u32) -> Share
         }
     }
     let said = format!("{}{}", recording.done.stdout, recording.done.stderr);
-    // Without a stack it is not known to be in there, but there is not much else.
-    let window = recording.stacks.only(|stack| is_lost(stack) || has(stack, "run_chains"));
+    // Without a stack it is not known to be in there, but there is not much else. Of modules that are imported, the code
+    // may be gone before it is read.
+    let imports = |stack: &[String]| stack.iter().any(|label| label.contains("(<frozen "));
+    let window = recording.stacks.only(|stack| has(stack, "run_chains") || is_lost(stack) && !imports(stack));
     let own = recording.done.stdout.lines().find_map(|line| line.strip_prefix("BUSY ")).expect("its own account");
     let own: Vec<f64> = own.split(' ').map(|number| number.parse().unwrap()).collect();
     let (least, most) = (own[0] / own[2], own[1] / own[2]);
