@@ -1,5 +1,5 @@
 //! Keeps traces small enough to be opened: where there are too many slices, neighbours that are short become one.
-//! Called by [`super::tracks`].
+//! Called by [`super::tracks`] and by the timeline of [`super::html`].
 //!
 //! A viewer needs a few hundred bytes for each slice, and a busy program switches threads 100,000 times a second.
 //! What is merged still has its place and its length, and says what it stands for.

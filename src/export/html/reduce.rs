@@ -5,6 +5,9 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::event::Nanos;
+use crate::export::coarse::{Lengths, groups};
+
 /// A stretch of time, in nanoseconds since the recording began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
@@ -16,6 +19,13 @@ pub(super) struct Stretch {
     pub stack: u32,
     /// If it is several, put together: how many, and for how long what.
     pub merged: Option<Merged>,
+}
+
+impl Stretch {
+    /// How long it is. What a damaged recording says need not be in order.
+    fn ns(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
 }
 
 /// Several stretches as one. What the one says is what most of them say.
@@ -34,62 +44,37 @@ pub(super) struct Reduction {
     pub shorter_than: u64,
 }
 
-/// A row of at most `most` stretches. They are in the order of time and do not overlap.
+/// A row of at most `most` stretches, and perhaps one. They are in the order of time and do not overlap.
 pub(super) fn reduce(row: Vec<Stretch>, most: usize) -> (Vec<Stretch>, Reduction) {
-    if row.len() <= most {
+    let (mut lengths, mut last) = (Lengths::default(), row.first().map_or(0, |first| first.start));
+    for stretch in &row {
+        lengths.add(stretch.start.saturating_sub(last), stretch.ns());
+        last = stretch.end;
+    }
+    let shorter_than = lengths.grain(most as u64);
+    if shorter_than == 0 {
         return (row, Reduction::default());
     }
-    let end = row.last().map_or(0, |last| last.end);
-    let length = end - row.first().map_or(0, |first| first.start);
-    // Each period has one merged stretch, and there is one more where a long one begins or ends.
-    let mut period = (length / most.max(1) as u64).max(1);
-    loop {
-        let reduced = merge(&row, period);
-        if reduced.len() <= most || period > end {
-            let merged = reduced.iter().filter_map(|stretch| Some(stretch.merged.as_ref()?.count)).sum();
-            return (reduced, Reduction { merged, shorter_than: period });
-        }
-        period = period * 3 / 2 + 1;
-    }
+    let spans = row.iter().map(|stretch| (Nanos(stretch.start), Nanos(stretch.end)));
+    let reduced: Vec<Stretch> = groups(spans, shorter_than).into_iter().map(|group| one(&row[group])).collect();
+    let merged = reduced.iter().filter_map(|stretch| Some(stretch.merged.as_ref()?.count)).sum();
+    (reduced, Reduction { merged, shorter_than })
 }
 
-fn merge(row: &[Stretch], period: u64) -> Vec<Stretch> {
-    let mut out = Vec::new();
-    let mut short: Vec<&Stretch> = Vec::new();
-    for stretch in row {
-        let is_long = stretch.end - stretch.start >= period;
-        let far = short.first().is_some_and(|first| first.start / period != stretch.start / period);
-        if is_long || far {
-            out.extend(one(&short));
-            short.clear();
-        }
-        if is_long {
-            out.push(stretch.clone());
-        } else {
-            short.push(stretch);
-        }
-    }
-    out.extend(one(&short));
-    out
-}
-
-fn one(short: &[&Stretch]) -> Option<Stretch> {
-    let (first, last) = (*short.first()?, *short.last()?);
-    if short.len() == 1 {
-        return Some(first.clone());
-    }
+/// Neighbours as one.
+fn one(short: &[Stretch]) -> Stretch {
+    let [first, .., last] = short else { return short[0].clone() };
     let mut by_what: FxHashMap<u32, u64> = FxHashMap::default();
     for stretch in short {
-        *by_what.entry(stretch.what).or_default() += stretch.end - stretch.start;
+        *by_what.entry(stretch.what).or_default() += stretch.ns();
     }
     let mut ns: Vec<(u32, u64)> = by_what.into_iter().collect();
     ns.sort_unstable_by_key(|&(what, ns)| (std::cmp::Reverse(ns), what));
     let most = ns[0].0;
-    let longest =
-        short.iter().filter(|stretch| stretch.what == most).max_by_key(|stretch| stretch.end - stretch.start);
+    let longest = short.iter().filter(|stretch| stretch.what == most).max_by_key(|stretch| stretch.ns());
     let stack = longest.map_or(0, |stretch| stretch.stack);
     let merged = Some(Merged { count: short.len() as u64, ns });
-    Some(Stretch { start: first.start, end: last.end, what: most, stack, merged })
+    Stretch { start: first.start, end: last.end, what: most, stack, merged }
 }
 
 #[cfg(test)]
@@ -137,7 +122,7 @@ mod tests {
                 stretch(start, at, what)
             }).collect();
             let (reduced, reduction) = reduce(row.clone(), most);
-            prop_assert!(reduced.len() <= most.max(1), "{} for {most}", reduced.len());
+            prop_assert!(reduced.len() <= most + 1, "{} for {most}", reduced.len());
             prop_assert_eq!(time_by_what(&row), time_by_what(&reduced));
             prop_assert!(reduced.windows(2).all(|pair| pair[0].end <= pair[1].start));
             let kept = reduced.iter().filter(|stretch| stretch.merged.is_none()).count() as u64;
