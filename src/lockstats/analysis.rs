@@ -30,8 +30,7 @@ pub struct Locks {
     evidence: Evidence,
     events: InOrder<OffCpu>,
     newest: Nanos,
-    /// For how long each thread has been ready, but without a CPU.
-    ready: ByThread<u64>,
+    threads: ByThread<Seen>,
     /// In the order of their ends.
     undecided: VecDeque<Segment>,
     /// Where each thread was last seen to wait, and for how many periods it has (memory mode).
@@ -39,6 +38,17 @@ pub struct Locks {
     pauses: Trend,
     keep: Keep,
     past: Vec<PastWait>,
+}
+
+/// What a thread was last seen to do.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// For how long it has been ready, but without a CPU.
+    ready: u64,
+    /// When it last let go of a lock for which another waited.
+    let_go: Nanos,
+    /// For which it last slept.
+    slept_for: Option<LockId>,
 }
 
 /// A part of a wait, up to the end of one of its sleeps, for which it is to be decided who held the lock.
@@ -264,13 +274,22 @@ impl Locks {
         let &OffCpu { thread, start, end, stack, state, .. } = off;
         self.evidence.off_cpu(Part { start, end }, thread, stack, state);
         match (state, state.lock()) {
-            (ThreadState::Runnable | ThreadState::GilHeldRunnable, _) => *self.ready.of(thread) += end.since(start),
+            (ThreadState::Runnable | ThreadState::GilHeldRunnable, _) => {
+                self.threads.of(thread).ready += end.since(start);
+            }
             (_, Some(id)) => {
-                let ready = *self.ready.of(thread);
+                let seen = *self.threads.of(thread);
+                if let ThreadState::LockWait(_) = state {
+                    self.threads.of(thread).slept_for = Some(id);
+                    if let Some((at, by)) = off.wake.and_then(|wake| Some((wake.at, wake.by?))) {
+                        let by = self.threads.of(by);
+                        by.let_go = by.let_go.max(at);
+                    }
+                }
                 let Locks { locks, keep, past, pauses, .. } = self;
                 let lock = &mut locks[id.0 as usize];
                 let releases = lock.releases.times;
-                let from = lock.sleep(id, off, ready, keep, past);
+                let from = lock.sleep(id, off, &seen, keep, past);
                 if keep.counts(thread, stack, Some(id), start) {
                     if let ThreadState::Paused(_) = state {
                         pauses.stopped(end, lock.releases.times - releases);
@@ -318,8 +337,10 @@ impl Locks {
 }
 
 impl Lock {
-    /// A thread has slept for it. Returns from when on it waited: since its last sleep, if this is the same wait.
-    fn sleep(&mut self, id: LockId, off: &OffCpu, ready: u64, keep: &Keep, past: &mut Vec<PastWait>) -> Nanos {
+    /// A thread has slept for it. Returns from when on it waited: since its last sleep, if this is the same wait. It is if the
+    /// thread can only have found that another was faster: there was no time for more, nothing that only who has a lock
+    /// does, and no other lock.
+    fn sleep(&mut self, id: LockId, off: &OffCpu, seen: &Seen, keep: &Keep, past: &mut Vec<PastWait>) -> Nanos {
         let &OffCpu { thread, start, end, stack, .. } = off;
         let counts = keep.counts(thread, stack, Some(id), start);
         self.parks += u64::from(counts);
@@ -333,9 +354,11 @@ impl Lock {
         let release = wake.map(|(wake, by)| (by, wake.stack));
         let last = *self.waits.of(thread);
         let goes_on = |wait: &Wait| {
-            let on_cpu = start.since(wait.end).saturating_sub(ready - wait.ready);
-            wait.stack == stack && on_cpu < A_LOOK_NS && !self.releases.released_since(thread, wait.end)
+            let on_cpu = start.since(wait.end).saturating_sub(seen.ready - wait.ready);
+            let only_looked = on_cpu < A_LOOK_NS && seen.let_go < wait.end;
+            wait.stack == stack && only_looked && seen.slept_for.is_none_or(|last| last == id)
         };
+        let ready = seen.ready;
         let (from, wait) = match last.filter(goes_on) {
             Some(wait) => (wait.end, Wait { end, ready, release, ..wait }),
             None => {
@@ -507,6 +530,25 @@ mod tests {
             sleep(WAITER, 115, 210, 200, HOLDER),
         ];
         assert_eq!(summary(locks(&events)).contention.waits.count, 3);
+    }
+
+    #[test]
+    fn who_has_had_another_lock_meanwhile_waits_anew() {
+        let other = LockId(1);
+        let for_other = |off: OffCpu| OffCpu { state: ThreadState::LockWait(other), ..off };
+        let count = |meanwhile: OffCpu| {
+            let mut locks = locks(&[]);
+            let info = locks.info(LOCK).clone();
+            locks.found(other, &info);
+            let events = [sleep(WAITER, 0, 110, 100, HOLDER), meanwhile, sleep(WAITER, 120, 210, 200, HOLDER)];
+            events.iter().for_each(|off| locks.off_cpu(off));
+            locks.finish();
+            locks.summaries(1.0).iter().find(|lock| lock.id == LOCK).unwrap().contention.waits.count
+        };
+        assert_eq!(count(for_other(sleep(OTHER, 50, 119, 115, HOLDER))), 1);
+        assert_eq!(count(for_other(sleep(OTHER, 50, 119, 115, WAITER))), 2, "it let go of the other");
+        assert_eq!(count(for_other(sleep(WAITER, 111, 118, 115, HOLDER))), 2, "it waited for the other");
+        assert_eq!(count(off(WAITER, 111, 118, ThreadState::GilWait, 1)), 1, "to look it may need the GIL");
     }
 
     #[test]

@@ -75,12 +75,6 @@ impl Releases {
         }
     }
 
-    /// Whether a thread has let go of the lock since.
-    pub fn released_since(&self, by: ThreadId, since: Nanos) -> bool {
-        let mut since = self.all.iter().rev().take_while(|release| release.at >= since);
-        since.any(|release| release.by == by && release.to.is_some())
-    }
-
     /// Shares out a part of a wait, without overlaps and in full. All releases up to its end must be there.
     pub fn split(&self, waiter: ThreadId, wait: Part, mut put: impl FnMut(Owner, u64)) {
         let mut from = wait.start;
@@ -186,7 +180,6 @@ mod tests {
         let mut hands = releases(&[(10, A, B, 12)]);
         hands.add(Release { at: Nanos(50), by: B, stack: StackId::EMPTY, to: None });
         assert_eq!((hands.times, hands.changes), (1, 1));
-        assert!(!hands.released_since(B, Nanos(0)));
         assert_eq!(split(&hands, C, 0, 50), [(1, 10), (0, 2), (2, 38)]);
         assert_eq!(split(&hands, C, 20, 60), [(2, 30), (9, 10)], "it may have let go of it since");
         hands.add(Release { at: Nanos(70), by: B, stack: StackId::EMPTY, to: Some((C, Nanos(71))) });
@@ -198,7 +191,6 @@ mod tests {
     fn releases_are_put_in_order_and_their_number_is_bounded() {
         let mut hands = releases(&[(30, A, B, 31), (10, B, A, 12), (20, A, B, 22)]);
         assert!(hands.all.iter().is_sorted_by_key(|release| release.at));
-        assert!(hands.released_since(A, Nanos(30)) && !hands.released_since(B, Nanos(11)));
         for at in 0..2 * REMEMBERED as u64 {
             let to = Some((B, Nanos(100 + at)));
             hands.add(Release { at: Nanos(100 + at), by: A, stack: StackId::EMPTY, to });

@@ -294,6 +294,32 @@ on_every_python! {
     }
 }
 
+/// A wait that follows upon another at once, because the thread hands on what it has waited for, is one of its own.
+fn played(python: &Python) -> Result<(), String> {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let done = run(support::recording(&out, &["--mode", "kernel"], &python.script("pingpong.py", &["1"])));
+    done.ok();
+    let own = done.stdout.lines().find_map(|line| line.strip_prefix("WAITED ")).expect("its own account");
+    let own: f64 = own.parse().unwrap();
+    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    let locks = report["locks"].as_array().unwrap();
+    let sum = |name: &str| locks.iter().map(|lock| number(&lock[name])).sum::<f64>();
+    let (waits, sleeps) = (sum("contended"), sum("parked"));
+    // Whoever gets the lock before it sleeps does not wait: without a GIL that is most of them.
+    let sleeps_often = python.is_free_threaded() || sleeps > 0.3 * own;
+    match waits >= 0.4 * sleeps && waits <= 1.02 * own && sleeps_often {
+        true => Ok(()),
+        false => Err(format!("{waits} waits, {sleeps} sleeps, {own} of its own on {}", python.version)),
+    }
+}
+
+on_every_python! {
+    fn waits_that_follow_one_another_at_once_are_all_counted(python) {
+        thrice(|| played(python));
+    }
+}
+
 /// Threads that are handed their work have nothing to do meanwhile.
 fn handed(python: &Python, mode: &str) -> Result<(), String> {
     let folder = folder();

@@ -1,0 +1,31 @@
+"""Two threads hand two locks to one another, as fast as they can.
+
+pingpong.py SECONDS. Prints READY; at the end `WAITED <times>`: how often a lock was not free when it was wanted.
+"""
+import sys
+import threading
+import time
+
+locks = [threading.Lock(), threading.Lock()]
+waited = [0, 0]
+over = False
+
+
+def play(number):
+    mine, other = locks[number], locks[1 - number]
+    while not over:
+        if not mine.acquire(False):
+            waited[number] += 1
+            mine.acquire()
+        other.release()
+
+
+locks[1].acquire()
+print("READY", flush=True)
+players = [threading.Thread(target=play, args=(number,), daemon=True) for number in range(2)]
+for player in players:
+    player.start()
+time.sleep(float(sys.argv[1]))
+over = True
+time.sleep(0.1)
+print("WAITED %d" % sum(waited), flush=True)
