@@ -399,10 +399,12 @@ fn held_off_cpu(report: &Report, lock: &Lock) -> Option<Finding> {
     let total: f64 = lock.holder_off_cpu.iter().map(|holder| holder.by.seconds).sum();
     let waiters = part(total, report.session.duration_s);
     let top = lock.holder_off_cpu.first().filter(|_| waiters >= IDLE_HOLDER)?;
-    let doing = match &top.syscall {
-        Some(call) => format!("is blocked in {call}"),
-        None if top.state == "no CPU" => "has no CPU".to_owned(),
-        None => format!("does not run ({})", top.state),
+    let doing = match (&top.syscall, top.state.as_str()) {
+        (Some(call), _) => format!("is blocked in {call}"),
+        (None, "no CPU" | "GIL held, no CPU") => "has no CPU".to_owned(),
+        (None, "lock wait") => "waits for a lock itself".to_owned(),
+        (None, "GIL wait") => "waits for the GIL".to_owned(),
+        (None, state) => format!("does not run ({state})"),
     };
     let place = top.by.stack.first().map_or_else(String::new, |at| format!(" in {at}"));
     let message = format!(

@@ -8,7 +8,7 @@ use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, OffCpu, ProcessId, 
 use crate::export::{Format, Options, View, write};
 use crate::intern::StackId;
 use crate::profile::Mode;
-use crate::report::model::{Blamed, Lock};
+use crate::report::model::{Blamed, Finding, Lock};
 
 const HOLDER: ThreadId = ThreadId(1);
 const WAITER: ThreadId = ThreadId(2);
@@ -23,6 +23,11 @@ fn lock(kind: LockKind, type_name: &str, name: Option<&str>) -> Arc<LockInfo> {
 
 /// One thread writes with the lock of a list held, for 90 of each 100 ms; another waits for it. A third waits for work.
 fn contended() -> Profile {
+    contended_while(ThreadState::Blocked(Syscall(1)))
+}
+
+/// The same, the holder doing something else off the CPU.
+fn contended_while(idle: ThreadState) -> Profile {
     let mut profile = fixture::profile(Mode::Kernel, true, &["", "holder", "waiter", "worker"]);
     let [writes, waits, gets] = [("save", 10), ("add", 20), ("main", 30)]
         .map(|(function, line)| fixture::stack(&mut profile, function, line));
@@ -37,9 +42,8 @@ fn contended() -> Profile {
         let (start, end) = (Nanos(START + start * MS), Nanos(START + end * MS));
         Event::OffCpu(OffCpu { thread, start, end, state, stack, lost: false, wake, gil: None, open: false })
     };
-    let write = Syscall(1);
     for turn in (0..2000).step_by(100) {
-        profile.push(&off(HOLDER, turn + 5, turn + 85, ThreadState::Blocked(write), writes, None));
+        profile.push(&off(HOLDER, turn + 5, turn + 85, idle, writes, None));
         let wake = Wake { at: Nanos(START + (turn + 90) * MS), by: Some(HOLDER), stack: writes, switches: None };
         profile.push(&off(WAITER, turn + 10, turn + 91, ThreadState::LockWait(LIST), waits, Some(wake)));
     }
@@ -75,6 +79,11 @@ fn what_is_wrong_with_it_is_found() {
     assert!(hot.contains("list (app.inventory)") && hot.contains("add (app.py:20)"), "{hot}");
     let idle = found("lock-held-off-cpu").unwrap();
     assert!(idle.contains("holder (101) is blocked in write in save (app.py:10)"), "{idle}");
+    for (state, doing) in [(ThreadState::GilWait, "waits for the GIL"), (ThreadState::Runnable, "has no CPU")] {
+        let report = Report::of(&contended_while(state), Blame::Holder);
+        let told = |finding: &Finding| finding.message.contains(&format!("holder (101) {doing} in save (app.py:10)"));
+        assert!(report.findings.iter().any(told), "{:#?}", report.findings);
+    }
     let mut quiet = contended();
     quiet.session.end = Nanos(START + 100_000 * MS);
     assert_eq!(Report::of(&quiet, Blame::Holder).findings, []);
