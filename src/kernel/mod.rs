@@ -108,14 +108,14 @@ impl Kernel {
     ) -> Result<(), KernelError> {
         let pid = process.pid;
         let watched = self.observed.contains_key(&pid);
-        self.watch(pid)?;
-        let traced = Traced::new(process);
-        let target = abi::target(traced.layout(), process.runtime, &text, &[]);
+        let mut traced = Traced::new(process);
+        let mut update = traced.refresh(now, sink).ok().flatten().unwrap_or_default();
+        // All at once: before it knows the GILs, the kernel would take waits for them for waits for other locks.
+        let gils = update.gils.take().unwrap_or_default();
+        let target = abi::target(traced.layout(), process.runtime, &text, &gils);
         put(&mut self.targets, pid as u32, target, "targets")?;
         let mut observed = Observed { traced, runtime: process.runtime, text };
-        if let Ok(Some(update)) = observed.traced.refresh(now, sink) {
-            observed.apply(pid, &update, &mut self.targets, &mut self.tstates);
-        }
+        observed.apply(pid, &update, &mut self.targets, &mut self.tstates);
         if !watched {
             self.seed(process, &mut observed.traced, now, sink);
         }

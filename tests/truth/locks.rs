@@ -320,6 +320,33 @@ on_every_python! {
     }
 }
 
+/// The mutexes of the GIL are not taken for other locks, not even in the first moment.
+fn nothing_but_two_locks(python: &Python) {
+    let target = python.start("pingpong.py", &["60"]);
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let pid = target.pid().to_string();
+    for _ in 0..2 {
+        let mut command = support::gilscope(["record", "--mode", "kernel", "-d", "0.3", "--pid", &pid, "-o"]);
+        command.arg(&out);
+        run(command).ok();
+        let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+        let locks = report["locks"].as_array().unwrap();
+        let contended: Vec<_> = locks.iter().map(|lock| (&lock["label"], number(&lock["contended"]))).collect();
+        let all: f64 = contended.iter().map(|lock| lock.1).sum();
+        let few = contended.iter().any(|lock| lock.1 < 0.01 * all);
+        assert!(contended.len() <= 2 && !few, "on {}: {contended:?}", python.version);
+    }
+}
+
+on_every_python! {
+    fn the_gil_is_no_lock_among_others(python) {
+        if !python.is_free_threaded() {
+            nothing_but_two_locks(python);
+        }
+    }
+}
+
 /// Threads that are handed their work have nothing to do meanwhile.
 fn handed(python: &Python, mode: &str) -> Result<(), String> {
     let folder = folder();
