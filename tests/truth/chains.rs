@@ -45,8 +45,15 @@ fn shares(python: &'static Python, mode: &str, rate: u32, seconds: u32) -> Share
     let program = python.script(SCRIPT, &[&seconds.to_string()]);
     let recording = support::record(&["--mode", mode, "--view", "wall", "-r", &rate.to_string()], &program);
     let lines = Lines::new();
-    for (stack, _) in recording.stacks.0.iter().filter(|(stack, _)| !is_lost(stack)) {
-        if let Err(why) = lines.check(stack) {
+    // Memory mode reads what a thread does some microseconds before its stack, and says so: it may wake up meanwhile.
+    let mut may_wake_up = if mode == "memory" { 1 + recording.stacks.total() / 1000 } else { 0 };
+    for (stack, count) in recording.stacks.0.iter().filter(|(stack, _)| !is_lost(stack)) {
+        let mut checked = lines.check(stack);
+        if checked.is_err() && sleeps(stack) && *count <= may_wake_up {
+            may_wake_up -= count;
+            checked = lines.check(&stack[..stack.len() - 1]);
+        }
+        if let Err(why) = checked {
             panic!("{why}, on {} at {rate} Hz: {}", python.version, stack.join(";"));
         }
     }
