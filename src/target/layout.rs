@@ -172,6 +172,12 @@ pub struct ObjectLayout {
     pub cached_keys: u64,
     /// `PyModuleObject.md_dict`.
     pub module_dict: u64,
+    /// `PyFunctionObject.func_code`.
+    pub func_code: u64,
+    /// `PyFunctionObject.func_closure`.
+    pub func_closure: u64,
+    /// `PyFunctionObject.func_dict`.
+    pub func_dict: u64,
     /// `PyDictObject.ma_keys`, followed by `ma_values`.
     pub dict_keys: u64,
 }
@@ -367,6 +373,10 @@ impl Layout {
             tp_dictoffset: 288,
             cached_keys: by([0, 0, 0, 408, 416]) + CACHED_KEYS_AFTER_TYPE,
             module_dict: 16,
+            // The globals are before them; from 3.10 on the builtins and two names, too.
+            func_code: by([16, 16, 48, 48, 48]),
+            func_closure: by([48, 48, 72, 72, 72]),
+            func_dict: by([72, 72, 88, 88, 88]),
             dict_keys: 32,
         };
         Layout {
@@ -478,6 +488,9 @@ impl Layout {
             tp_dictoffset: d.type_flags + 120,
             cached_keys: d.type_size + CACHED_KEYS_AFTER_TYPE,
             module_dict: header,
+            func_code: header + 32,
+            func_closure: header + 56,
+            func_dict: header + 72,
             dict_keys: d.dict_keys,
         };
         let gil = match free_threaded {

@@ -2,8 +2,10 @@
 //! objects that have no name yet, by `sampler/search.rs` now and then, and by `dump`.
 //!
 //! The search starts at the variables of all modules and of the functions that run, and goes on through the attributes
-//! of instances and classes and through lists, tuples and dicts, in breadth: the shortest way is found first. It is
-//! bounded, and what changes under it is skipped.
+//! of instances and classes, through lists, tuples and dicts, and through the variables that functions have from around
+//! them, in breadth: the shortest way is found first. It is bounded, and what changes under it is skipped.
+
+use std::mem;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -53,7 +55,7 @@ enum Step {
     Module(u64),
     /// A variable or an attribute, likewise.
     Attribute(u64),
-    /// A local variable, likewise, of the function with this name.
+    /// A local variable, likewise, of the function with this name, or one that it has from around it.
     Local(u64, u64),
     /// The value under a string key, likewise.
     Key(u64),
@@ -85,6 +87,7 @@ enum Class {
     /// Holds a variable that functions share.
     Cell,
     Type,
+    Function,
     Instance,
     Lock,
     Other,
@@ -124,17 +127,15 @@ pub fn find(
         classes: FxHashMap::default(),
         found: FxHashMap::default(),
     };
+    // They are gone soon, other than what is in modules.
+    let mut locals: Vec<_> = frames.iter().flat_map(|&frame| search.locals(frame).unwrap_or_default()).collect();
     search.add(0, 0, modules.iter().map(|entry| (entry.value, Step::Module(entry.key))).collect());
     let mut next = 0;
-    let mut frames = frames.iter();
     while next < search.nodes.len() && search.found.len() < wanted.objects.len() + wanted.semaphores.len() {
         let Node { object, depth, .. } = search.nodes[next];
         if depth > 1 {
             // A module's variable is a better name than a local one, and that is better than anything longer.
-            for &frame in frames.by_ref() {
-                let locals = search.locals(frame).unwrap_or_default();
-                search.add(0, 1, locals);
-            }
+            search.add(0, 1, mem::take(&mut locals));
         }
         let values = search.values(object).unwrap_or_default();
         search.add(next, depth, values);
@@ -205,14 +206,48 @@ impl<M: Memory> Search<'_, M> {
                 let dict = objects.attribute_dict(object)?.map(|dict| (dict, Step::Dict));
                 Ok(entries.map(|entry| (entry.value, Step::Attribute(entry.key))).chain(dict).collect())
             }
+            Class::Function => {
+                let mut values = self.around(object)?;
+                let dict = word(o.func_dict)?;
+                if dict != 0 {
+                    values.extend(all(dict, Step::Attribute)?);
+                }
+                Ok(values)
+            }
             Class::Lock | Class::Other => Ok(Vec::new()),
         }
     }
 
     /// The values of a frame's local variables. Mirrors `_PyInterpreterFrame` and `PyFrameObject`.
     fn locals(&self, (frame, code): FrameAddr) -> Result<Vec<(u64, Step)>, ObjectError> {
+        let (function, names) = self.local_names(code)?;
+        let locals = frame.wrapping_add(self.objects.layout.frame.locals);
+        let values = items(&self.objects, locals, names.len() as u64)?;
+        // From 3.14 on with tag bits.
+        let values = names.iter().zip(values).map(|(&name, (value, _))| (value & !7, Step::Local(name, function)));
+        Ok(values.filter(|(value, _)| *value != 0).collect())
+    }
+
+    /// The cells of the variables that a function has from around it. Mirrors `PyFunctionObject`.
+    fn around(&self, function: u64) -> Result<Vec<(u64, Step)>, ObjectError> {
         let objects = &self.objects;
-        let Layout { version, object, frame: f, code: c, .. } = objects.layout;
+        let o = &objects.layout.object;
+        let word = |object: u64, offset: u64| objects.memory.u64(object.wrapping_add(offset));
+        let closure = word(function, o.func_closure)?;
+        if closure == 0 {
+            return Ok(Vec::new());
+        }
+        let (function, names) = self.local_names(word(function, o.func_code)?)?;
+        let cells = items(objects, closure.wrapping_add(o.tuple_items), word(closure, o.ob_size)?)?;
+        let names = names.iter().skip(names.len().saturating_sub(cells.len()));
+        Ok(names.zip(cells).map(|(&name, (cell, _))| (cell, Step::Local(name, function))).collect())
+    }
+
+    /// The name of the function that a code object is of, and those of its variables: its own, and then those that it has
+    /// from around it.
+    fn local_names(&self, code: u64) -> Result<(u64, Vec<u64>), ObjectError> {
+        let objects = &self.objects;
+        let Layout { version, object, code: c, .. } = objects.layout;
         let function = objects.memory.u64(code.wrapping_add(c.name))?;
         let mut names = Vec::new();
         // co_localsplusnames; or co_varnames @72, co_cellvars @88, co_freevars @80, in the order of the values.
@@ -220,13 +255,9 @@ impl<M: Memory> Search<'_, M> {
         for offset in tuples {
             let tuple = objects.memory.u64(code.wrapping_add(c.local_names + offset))?;
             let len = objects.memory.u64(tuple.wrapping_add(object.ob_size))?;
-            names.extend(items(objects, tuple.wrapping_add(object.tuple_items), len)?);
+            names.extend(items(objects, tuple.wrapping_add(object.tuple_items), len)?.iter().map(|(name, _)| *name));
         }
-        let values = items(objects, frame.wrapping_add(f.locals), names.len() as u64)?;
-        // From 3.14 on with tag bits.
-        let values =
-            names.iter().zip(values).map(|(&(name, _), (value, _))| (value & !7, Step::Local(name, function)));
-        Ok(values.filter(|(value, _)| *value != 0).collect())
+        Ok((function, names))
     }
 
     fn class(&mut self, type_addr: u64) -> Class {
@@ -247,6 +278,7 @@ impl<M: Memory> Search<'_, M> {
             "cell" => Class::Cell,
             "tuple" => Class::Tuple,
             "type" | "abc.ABCMeta" | "ABCMeta" => Class::Type,
+            "function" => Class::Function,
             name if lock_kind(name).is_some() => Class::Lock,
             _ if self.objects.has_attributes(type_addr).ok()? => Class::Instance,
             _ => Class::Other,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Python, dump, folder, gilscope, on_every_python, run, thread};
+use crate::support::{Python, dump, folder, gilscope, on_every_python, run, thread, until};
 
 /// The tids of threads, by name.
 fn tids(dump: &Value, names: &[&str]) -> Vec<Value> {
@@ -31,6 +31,19 @@ on_every_python! {
         let target = python.start("long_blocked.py", &[]);
         let dump = dump(target.pid());
         assert_eq!(dump["deadlocks"], Value::Array(Vec::new()), "{dump:#}");
+    }
+}
+
+on_every_python! {
+    fn variables_of_functions_lead_to_locks(python) {
+        let target = python.start("around.py", &[]);
+        for (waiter, expected) in [("for guard", "guard in use"), ("for other", ".use.other")] {
+            let name = until("a name of the lock", || {
+                let dump = dump(target.pid());
+                thread(&dump, waiter)["waits_for"]["name"].as_str().map(str::to_owned)
+            });
+            assert!(name.ends_with(expected), "{name}");
+        }
     }
 }
 
