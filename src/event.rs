@@ -458,7 +458,8 @@ pub struct Wake {
 pub struct GilGlimpse {
     /// Which.
     pub gil: GilId,
-    /// Who held it (the thread itself, if it did); none if it was free or the holder is not known.
+    /// Who held it (the thread itself, if it did), if that is known. If it was free: the thread itself, if it was the last to
+    /// hold it. That is not told of waits for a `PyMutex` or a native mutex, in which a thread may take it and let it go.
     pub holder: Option<ThreadId>,
     /// It was held, by whomever.
     pub locked: bool,

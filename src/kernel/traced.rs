@@ -315,7 +315,10 @@ impl Traced {
         }
         let gil = gil.map(|gil| GilGlimpse {
             gil,
-            holder: has(flag::LOCKED).then(|| self.by_tstate.get(&off.holder).copied()).flatten(),
+            // Who was the last to hold it has run Python since it last slept, if not in the middle of a wait for a mutex.
+            holder: (has(flag::LOCKED) || off.kind == OffKind::Blocked)
+                .then(|| self.by_tstate.get(&off.holder).copied())
+                .flatten(),
             locked: has(flag::LOCKED),
             switches: off.switches,
         });

@@ -356,7 +356,8 @@ impl Lock {
         let goes_on = |wait: &Wait| {
             let on_cpu = start.since(wait.end).saturating_sub(seen.ready - wait.ready);
             let only_looked = on_cpu < A_LOOK_NS && seen.let_go < wait.end;
-            wait.stack == stack && only_looked && seen.slept_for.is_none_or(|last| last == id)
+            let had_gil = off.gil.is_some_and(|gil| !gil.locked && gil.holder == Some(thread));
+            wait.stack == stack && only_looked && !had_gil && seen.slept_for.is_none_or(|last| last == id)
         };
         let ready = seen.ready;
         let (from, wait) = match last.filter(goes_on) {
@@ -442,7 +443,7 @@ fn holds(handoffs: &[Handoff]) -> Vec<Hold> {
 mod tests {
     use super::*;
     use crate::contention::fixture::stack;
-    use crate::event::{ProcessId, Syscall, Wake};
+    use crate::event::{GilGlimpse, GilId, ProcessId, Syscall, Wake};
 
     const HOLDER: ThreadId = ThreadId(1);
     const WAITER: ThreadId = ThreadId(2);
@@ -549,6 +550,16 @@ mod tests {
         assert_eq!(count(for_other(sleep(OTHER, 50, 119, 115, WAITER))), 2, "it let go of the other");
         assert_eq!(count(for_other(sleep(WAITER, 111, 118, 115, HOLDER))), 2, "it waited for the other");
         assert_eq!(count(off(WAITER, 111, 118, ThreadState::GilWait, 1)), 1, "to look it may need the GIL");
+    }
+
+    #[test]
+    fn who_has_had_the_gil_meanwhile_waits_anew() {
+        let count = |holder, locked| {
+            let gil = Some(GilGlimpse { gil: GilId(0), holder: Some(holder), locked, switches: 1 });
+            let events = [sleep(WAITER, 0, 110, 100, HOLDER), OffCpu { gil, ..sleep(WAITER, 120, 210, 200, HOLDER) }];
+            summary(locks(&events)).contention.waits.count
+        };
+        assert_eq!([count(WAITER, false), count(HOLDER, true), count(HOLDER, false)], [2, 1, 1]);
     }
 
     #[test]

@@ -654,10 +654,12 @@ static __always_inline u8 look_at_gil(struct target *t, struct scratch *s, struc
         for (int i = 0; i < MAX_TSTATES; i++)
             if (i < states->count && states->tstate[i] == last) {
                 s->holds_in = states->interp[i];
-                if (flags & LOCKED)
+                if (flags & LOCKED) {
                     flags |= HELD;
-                else
+                } else {
                     s->let_go = 1;
+                    off->holder = last;
+                }
             }
     }
     return flags;
