@@ -176,8 +176,6 @@ pub struct ObjectLayout {
     pub func_code: u64,
     /// `PyFunctionObject.func_closure`.
     pub func_closure: u64,
-    /// `PyFunctionObject.func_dict`.
-    pub func_dict: u64,
     /// `PyDictObject.ma_keys`, followed by `ma_values`.
     pub dict_keys: u64,
 }
@@ -188,9 +186,15 @@ impl ObjectLayout {
         self.ob_type + 8
     }
 
-    /// `PyTypeObject.tp_dict`: `tp_descr_get` and `tp_descr_set` are between it and `tp_dictoffset`.
-    pub fn tp_dict(&self) -> u64 {
-        self.tp_dictoffset - 24
+    /// `PyTypeObject.tp_members`: `tp_getset`, `tp_base`, `tp_dict`, `tp_descr_get` and `tp_descr_set` are between it and
+    /// `tp_dictoffset`.
+    pub fn tp_members(&self) -> u64 {
+        self.tp_dictoffset - 48
+    }
+
+    /// `PyTypeObject.tp_base`, likewise.
+    pub fn tp_base(&self) -> u64 {
+        self.tp_dictoffset - 32
     }
 }
 
@@ -376,7 +380,6 @@ impl Layout {
             // The globals are before them; from 3.10 on the builtins and two names, too.
             func_code: by([16, 16, 48, 48, 48]),
             func_closure: by([48, 48, 72, 72, 72]),
-            func_dict: by([72, 72, 88, 88, 88]),
             dict_keys: 32,
         };
         Layout {
@@ -490,7 +493,6 @@ impl Layout {
             module_dict: header,
             func_code: header + 32,
             func_closure: header + 56,
-            func_dict: header + 72,
             dict_keys: d.dict_keys,
         };
         let gil = match free_threaded {

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod names;
 pub mod objects;
 pub mod os_thread;
+pub mod pages;
 pub mod pauses;
 pub mod process;
 pub mod statics;

@@ -27,10 +27,24 @@ const MAX_STRING: u64 = 4096;
 const MAX_BYTES: u64 = 1 << 22;
 /// `Py_TPFLAGS_MANAGED_DICT` (3.11 and later): the `__dict__` is found in front of the instance.
 const MANAGED_DICT: u64 = 1 << 4;
+/// `Py_TPFLAGS_HEAPTYPE`: made at run time, by a `class` statement for example.
+const HEAP_TYPE: u64 = 1 << 9;
+/// `Py_TPFLAGS_LIST_SUBCLASS`: instances are lists.
+pub const LIST_SUBCLASS: u64 = 1 << 25;
+/// `Py_TPFLAGS_TUPLE_SUBCLASS`: instances are tuples.
+pub const TUPLE_SUBCLASS: u64 = 1 << 26;
+/// `Py_TPFLAGS_DICT_SUBCLASS`: instances are dicts.
+pub const DICT_SUBCLASS: u64 = 1 << 29;
 /// `Py_TPFLAGS_TYPE_SUBCLASS`: instances are types.
 const TYPE_SUBCLASS: u64 = 1 << 31;
 /// Most entries of a dict that are looked at.
 const MAX_DICT: u64 = 1 << 17;
+/// Most slots of a class, and most of its bases, that are looked at.
+const MAX_SLOTS: usize = 64;
+/// `sizeof(PyMemberDef)`: `name`, `type` (i32), `offset`, `flags` and `doc`.
+const MEMBER: usize = 40;
+/// `PyMemberDef.type` of objects: `T_OBJECT` and `T_OBJECT_EX`.
+const OBJECT_MEMBERS: [i32; 2] = [6, 16];
 
 /// Reads objects of one target.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +64,15 @@ pub struct DictEntry {
     pub key: u64,
     /// The value object.
     pub value: u64,
+}
+
+/// A place for a value in each instance of a class: what `__slots__` makes.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// Its name, for [`Objects::text`].
+    pub name: u64,
+    /// Where the value is in the instance.
+    pub offset: u64,
 }
 
 impl<M: Memory> Objects<'_, M> {
@@ -125,8 +148,7 @@ impl<M: Memory> Objects<'_, M> {
     pub fn type_name_of(&self, addr: u64) -> Option<String> {
         let type_addr = self.type_of(addr).ok()?;
         let meta = self.type_of(type_addr).ok()?;
-        let flags = self.memory.u64(meta.wrapping_add(self.layout.object.tp_flags)).ok()?;
-        (flags & TYPE_SUBCLASS != 0).then(|| self.type_name(type_addr).ok())?
+        (self.type_flags(meta).ok()? & TYPE_SUBCLASS != 0).then(|| self.type_name(type_addr).ok())?
     }
 
     /// The live entries of a dict, in insertion order. Mirrors `PyDictObject` and `PyDictKeysObject`.
@@ -228,13 +250,32 @@ impl<M: Memory> Objects<'_, M> {
         self.lookup(&self.attributes(object)?, name)
     }
 
-    /// Whether instances of a type have a `__dict__` that [`Self::attributes`] can read.
-    pub fn has_attributes(&self, type_addr: u64) -> Result<bool, ObjectError> {
-        let o = &self.layout.object;
-        Ok(match self.layout.version.minor {
-            8..=10 => (1..1 << 16).contains(&self.memory.u64(type_addr.wrapping_add(o.tp_dictoffset))?),
-            _ => self.memory.u64(type_addr.wrapping_add(o.tp_flags))? & MANAGED_DICT != 0,
-        })
+    /// `tp_flags` of a type object.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn type_flags(&self, type_addr: u64) -> Result<u64, ReadError> {
+        self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_flags))
+    }
+
+    /// Whether instances of a type have a `__dict__` that [`Self::attributes`] can read. Modules, functions and types have,
+    /// too.
+    ///
+    /// # Errors
+    /// The type cannot be read.
+    pub fn has_attributes(&self, type_addr: u64) -> Result<bool, ReadError> {
+        Ok(self.is_managed(type_addr)? || self.dict_offset(type_addr)?.is_some())
+    }
+
+    /// The interpreter itself keeps the attributes of instances.
+    fn is_managed(&self, type_addr: u64) -> Result<bool, ReadError> {
+        Ok(self.layout.version.minor >= 11 && self.type_flags(type_addr)? & MANAGED_DICT != 0)
+    }
+
+    /// `tp_dictoffset`, if it counts from the beginning of an instance.
+    fn dict_offset(&self, type_addr: u64) -> Result<Option<u64>, ReadError> {
+        let offset = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_dictoffset))?;
+        Ok(Some(offset).filter(|offset| (1..1 << 16).contains(offset)))
     }
 
     /// The dict that an instance keeps them in. None if it keeps them otherwise: from 3.11 on, as long as nothing asks for
@@ -244,12 +285,12 @@ impl<M: Memory> Objects<'_, M> {
     /// It cannot be read.
     pub fn attribute_dict(&self, object: u64) -> Result<Option<u64>, ObjectError> {
         let word = |offset: u64| self.memory.u64(object.wrapping_sub(offset));
+        let type_addr = self.type_of(object)?;
         let dict = match self.layout.version.minor {
-            8..=10 => {
-                let type_addr = self.type_of(object)?;
-                let offset = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_dictoffset))?;
-                self.memory.u64(object.wrapping_add(offset))?
-            }
+            _ if !self.is_managed(type_addr)? => match self.dict_offset(type_addr)? {
+                Some(offset) => self.memory.u64(object.wrapping_add(offset))?,
+                None => 0,
+            },
             11 => word(24)?,
             // One tagged word: odd if it leads to the values.
             12 => Some(word(24)?).filter(|word| word & 1 == 0).unwrap_or(0),
@@ -268,7 +309,7 @@ impl<M: Memory> Objects<'_, M> {
         }
         let word = |offset: u64| self.memory.u64(object.wrapping_sub(offset));
         match self.layout.version.minor {
-            8..=10 => Ok(Vec::new()),
+            _ if !self.is_managed(self.type_of(object)?)? => Ok(Vec::new()),
             11 => self.inline_attributes(object, word(32)?),
             // The values are one byte further.
             12 => self.inline_attributes(object, word(24)?.wrapping_add(1)),
@@ -280,6 +321,31 @@ impl<M: Memory> Objects<'_, M> {
                 self.inline_attributes(object, object.wrapping_add(size).wrapping_add(8))
             }
         }
+    }
+
+    /// The slots of a type's instances, its bases' too. Mirrors `PyTypeObject.tp_members` and `PyMemberDef`; the type's size is
+    /// how many it has of its own.
+    ///
+    /// # Errors
+    /// The type cannot be read.
+    pub fn slots(&self, type_addr: u64) -> Result<Vec<Slot>, ReadError> {
+        let o = &self.layout.object;
+        let (mut slots, mut next) = (Vec::new(), type_addr);
+        for _ in 0..MAX_SLOTS {
+            let word = |offset: u64| self.memory.u64(next.wrapping_add(offset));
+            if next == 0 || self.type_flags(next)? & HEAP_TYPE == 0 {
+                break;
+            }
+            let mut members = vec![0; MEMBER * (word(o.ob_size)? as usize).min(MAX_SLOTS)];
+            if !members.is_empty() {
+                self.memory.read(word(o.tp_members())?, &mut members)?;
+            }
+            let objects =
+                members.chunks_exact(MEMBER).filter(|member| OBJECT_MEMBERS.contains(&(u64_at(member, 8) as i32)));
+            slots.extend(objects.map(|member| Slot { name: u64_at(member, 0), offset: u64_at(member, 16) }));
+            next = word(o.tp_base())?;
+        }
+        Ok(slots)
     }
 
     /// The attributes of an instance whose values stand in an array of their own, named by the type's shared keys.

@@ -12,7 +12,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::layout::Layout;
 use super::locks::lock_kind;
 use super::memory::{Memory, Span};
-use super::objects::{ObjectError, Objects};
+use super::objects::{DICT_SUBCLASS, DictEntry, LIST_SUBCLASS, ObjectError, Objects, Slot, TUPLE_SUBCLASS};
+use super::pages::Pages;
 
 /// So many values are looked at, at most.
 const MOST_VALUES: usize = 200_000;
@@ -55,13 +56,15 @@ enum Step {
     Module(u64),
     /// A variable or an attribute, likewise.
     Attribute(u64),
+    /// An attribute in a slot, by a name of C.
+    Slot(u64),
     /// A local variable, likewise, of the function with this name, or one that it has from around it.
     Local(u64, u64),
     /// The value under a string key, likewise.
     Key(u64),
     /// An item of a list or tuple.
     Item(usize),
-    /// A module's or class's own dict.
+    /// The dict of a module's, class's or instance's attributes.
     Dict,
     /// What is in a cell.
     Content,
@@ -77,20 +80,35 @@ struct Node {
     depth: usize,
 }
 
-/// What can be done with the objects of a type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Module,
+/// What the objects of a type lead to.
+#[derive(Debug, Default)]
+struct Class {
+    contents: Contents,
+    /// They have a dict of attributes.
+    attributes: bool,
+    slots: Vec<Slot>,
+}
+
+/// What the objects of a type are there to hold, apart from attributes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Contents {
+    #[default]
+    Nothing,
     Dict,
     List,
     Tuple,
-    /// Holds a variable that functions share.
+    /// The one of a variable that functions share.
     Cell,
-    Type,
+    /// Variables from around it.
     Function,
-    Instance,
+    /// It is a lock.
     Lock,
-    Other,
+}
+
+impl Class {
+    fn leads_on(&self) -> bool {
+        !matches!(self.contents, Contents::Nothing | Contents::Lock) || self.attributes || !self.slots.is_empty()
+    }
 }
 
 struct Search<'a, M> {
@@ -117,6 +135,7 @@ pub fn find(
     frames: &[FrameAddr],
     wanted: &Wanted,
 ) -> Result<FxHashMap<u64, Found>, ObjectError> {
+    let memory = &Pages::new(memory);
     let objects = Objects { memory, layout };
     let modules = objects.dict(memory.u64(interp.wrapping_add(layout.interp_modules))?)?;
     let mut search = Search {
@@ -163,8 +182,9 @@ impl<M: Memory> Search<'_, M> {
         {
             let word = |index: usize| u64::from_le_bytes(words[8 * index..][..8].try_into().expect("eight bytes"));
             let class = self.class(word(0));
+            let (is_lock, leads_on) = (class.contents == Contents::Lock, class.leads_on());
             let node = Node { object, from, step, depth: depth + 1 };
-            let semaphore = (class == Class::Lock).then(|| word(1));
+            let semaphore = is_lock.then(|| word(1));
             let wanted = [
                 Some(object).filter(|object| self.wanted.objects.contains(object)),
                 semaphore.filter(|semaphore| self.wanted.semaphores.contains(semaphore)),
@@ -174,7 +194,7 @@ impl<M: Memory> Search<'_, M> {
                     self.found.entry(key).or_insert(Found { object, type_name, name });
                 }
             }
-            if !matches!(class, Class::Other | Class::Lock) && depth < MOST_STEPS {
+            if leads_on && depth < MOST_STEPS {
                 self.nodes.push(node);
             }
         }
@@ -185,37 +205,26 @@ impl<M: Memory> Search<'_, M> {
         let objects = &self.objects;
         let o = &objects.layout.object;
         let word = |offset: u64| objects.memory.u64(object.wrapping_add(offset));
-        let class = self.classes.get(&objects.type_of(object)?).copied().unwrap_or(Class::Other);
-        let all = |addr: u64, step: fn(u64) -> Step| -> Result<Vec<(u64, Step)>, ObjectError> {
-            let entries = objects.dict(addr)?.into_iter().take(MOST_ITEMS);
-            Ok(entries.map(|entry| (entry.value, step(entry.key))).collect())
-        };
-        match class {
-            Class::Module | Class::Type => {
-                let dict = word(if class == Class::Module { o.module_dict } else { o.tp_dict() })?;
-                let mut values = all(dict, Step::Attribute)?;
-                values.push((dict, Step::Dict));
-                Ok(values)
-            }
-            Class::Dict => all(object, Step::Key),
-            Class::List => items(objects, word(o.ob_size + 8)?, word(o.ob_size)?),
-            Class::Cell => Ok(vec![(word(o.header())?, Step::Content)]),
-            Class::Tuple => items(objects, object.wrapping_add(o.tuple_items), word(o.ob_size)?),
-            Class::Instance => {
-                let entries = objects.attributes(object)?.into_iter().take(MOST_ITEMS);
-                let dict = objects.attribute_dict(object)?.map(|dict| (dict, Step::Dict));
-                Ok(entries.map(|entry| (entry.value, Step::Attribute(entry.key))).chain(dict).collect())
-            }
-            Class::Function => {
-                let mut values = self.around(object)?;
-                let dict = word(o.func_dict)?;
-                if dict != 0 {
-                    values.extend(all(dict, Step::Attribute)?);
-                }
-                Ok(values)
-            }
-            Class::Lock | Class::Other => Ok(Vec::new()),
+        let Some(class) = self.classes.get(&objects.type_of(object)?) else { return Ok(Vec::new()) };
+        // What cannot be read is left out.
+        let mut values = match class.contents {
+            Contents::Dict => objects.dict(object).map(|dict| entries(dict, Step::Key)),
+            Contents::List => items(objects, word(o.ob_size + 8)?, word(o.ob_size)?),
+            Contents::Tuple => items(objects, object.wrapping_add(o.tuple_items), word(o.ob_size)?),
+            Contents::Cell => Ok(vec![(word(o.header())?, Step::Content)]),
+            Contents::Function => self.around(object),
+            Contents::Nothing | Contents::Lock => Ok(Vec::new()),
         }
+        .unwrap_or_default();
+        if class.attributes {
+            let attributes = objects.attributes(object).unwrap_or_default();
+            values.extend(entries(attributes, Step::Attribute));
+            values.extend(objects.attribute_dict(object)?.map(|dict| (dict, Step::Dict)));
+        }
+        for slot in &class.slots {
+            values.push((word(slot.offset)?, Step::Slot(slot.name)));
+        }
+        Ok(values)
     }
 
     /// The values of a frame's local variables. Mirrors `_PyInterpreterFrame` and `PyFrameObject`.
@@ -260,29 +269,28 @@ impl<M: Memory> Search<'_, M> {
         Ok((function, names))
     }
 
-    fn class(&mut self, type_addr: u64) -> Class {
-        if let Some(&class) = self.classes.get(&type_addr) {
-            return class;
+    fn class(&mut self, type_addr: u64) -> &Class {
+        if !self.classes.contains_key(&type_addr) {
+            let class = self.new_class(type_addr).unwrap_or_default();
+            self.classes.insert(type_addr, class);
         }
-        let class = self.new_class(type_addr).unwrap_or(Class::Other);
-        self.classes.insert(type_addr, class);
-        class
+        &self.classes[&type_addr]
     }
 
-    fn new_class(&self, type_addr: u64) -> Option<Class> {
-        let name = self.objects.type_name(type_addr).ok()?;
-        Some(match name.as_str() {
-            "module" => Class::Module,
-            "dict" | "collections.OrderedDict" | "collections.defaultdict" => Class::Dict,
-            "list" => Class::List,
-            "cell" => Class::Cell,
-            "tuple" => Class::Tuple,
-            "type" | "abc.ABCMeta" | "ABCMeta" => Class::Type,
-            "function" => Class::Function,
-            name if lock_kind(name).is_some() => Class::Lock,
-            _ if self.objects.has_attributes(type_addr).ok()? => Class::Instance,
-            _ => Class::Other,
-        })
+    fn new_class(&self, type_addr: u64) -> Result<Class, ObjectError> {
+        let objects = &self.objects;
+        let flags = objects.type_flags(type_addr)?;
+        let is = |flag: u64| flags & flag != 0;
+        let contents = match objects.type_name(type_addr)?.as_str() {
+            "cell" => Contents::Cell,
+            "function" => Contents::Function,
+            name if lock_kind(name).is_some() => Contents::Lock,
+            _ if is(DICT_SUBCLASS) => Contents::Dict,
+            _ if is(LIST_SUBCLASS) => Contents::List,
+            _ if is(TUPLE_SUBCLASS) => Contents::Tuple,
+            _ => Contents::Nothing,
+        };
+        Ok(Class { contents, attributes: objects.has_attributes(type_addr)?, slots: objects.slots(type_addr)? })
     }
 
     /// What people call a module: the script that was started, by its name.
@@ -314,6 +322,7 @@ impl<M: Memory> Search<'_, M> {
                 Step::Module(module) => name = self.module_name(text(module)?, at.object),
                 Step::Local(variable, _) => name = text(variable)?,
                 Step::Attribute(attribute) => name = format!("{name}.{}", text(attribute)?),
+                Step::Slot(slot) => name = format!("{name}.{}", self.objects.text(slot)?),
                 Step::Key(key) => name = text(key).map_or(format!("{name}[...]"), |key| format!("{name}[{key:?}]")),
                 Step::Item(index) => name = format!("{name}[{index}]"),
                 Step::Dict | Step::Content => {}
@@ -328,6 +337,11 @@ impl<M: Memory> Search<'_, M> {
             _ => name,
         })
     }
+}
+
+/// The values of a dict.
+fn entries(dict: Vec<DictEntry>, step: fn(u64) -> Step) -> Vec<(u64, Step)> {
+    dict.into_iter().take(MOST_ITEMS).map(|entry| (entry.value, step(entry.key))).collect()
 }
 
 /// The items of a list or tuple.

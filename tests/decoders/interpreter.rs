@@ -192,8 +192,11 @@ impl Builder {
         builder.head(builder.type_type, builder.type_type);
         builder.type_code = builder.type_object("code");
         builder.type_dict = builder.type_object("dict");
+        // `Py_TPFLAGS_DICT_SUBCLASS`
+        builder.word(builder.type_dict + builder.layout.object.tp_flags, 1 << 29);
         builder.type_str = builder.type_object("str");
         builder.type_module = builder.type_object("module");
+        builder.word(builder.type_module + builder.layout.object.tp_dictoffset, builder.layout.object.module_dict);
         builder.type_thread = builder.type_object("Thread");
         // `Py_TPFLAGS_MANAGED_DICT`
         builder.word(builder.type_thread + builder.layout.object.tp_flags, 1 << 4);

@@ -35,14 +35,17 @@ on_every_python! {
 }
 
 on_every_python! {
-    fn variables_of_functions_lead_to_locks(python) {
+    fn a_lock_has_the_name_of_the_variable_that_leads_to_it(python) {
         let target = python.start("around.py", &[]);
-        for (waiter, expected) in [("for guard", "guard in use"), ("for other", ".use.other")] {
-            let name = until("a name of the lock", || {
-                let dump = dump(target.pid());
-                thread(&dump, waiter)["waits_for"]["name"].as_str().map(str::to_owned)
-            });
-            assert!(name.ends_with(expected), "{name}");
+        let names = until("a name of each lock", || {
+            let dump = dump(target.pid());
+            let waits = |thread: &Value| Some((thread["name"].clone(), thread["waits_for"]["name"].clone()));
+            let mut names: Vec<_> = dump["threads"].as_array()?.iter().filter_map(waits).collect();
+            names.retain(|(thread, _)| thread != "MainThread");
+            (names.len() == 9 && names.iter().all(|(_, lock)| lock.is_string())).then_some(names)
+        });
+        for (thread, lock) in names {
+            assert!(lock.as_str().unwrap().ends_with(thread.as_str().unwrap()), "{thread}: {lock}");
         }
     }
 }
