@@ -157,18 +157,8 @@ impl KnownLocks {
         }
     }
 
-    /// Looks for variables that hold locks without a name, if it is time to.
-    pub fn name(
-        &mut self,
-        memory: &impl Memory,
-        layout: &Layout,
-        registry: &Registry,
-        now: Nanos,
-        sink: &mut Sink<'_>,
-    ) {
-        if !self.search.is_due(now) {
-            return;
-        }
+    /// Locks for which a variable has to be looked for.
+    fn wanted(&mut self) -> Wanted {
         let mut wanted = Wanted::default();
         let nameless =
             |known: &Known| known.id.is_some() && known.searches < MOST_SEARCHES && may_have_variable(&known.info);
@@ -179,10 +169,23 @@ impl KnownLocks {
             };
             known.searches += 1;
         }
-        if wanted.is_empty() {
-            return;
+        wanted
+    }
+
+    /// Looks for variables that hold locks without a name, if it is time to, for a moment.
+    pub fn name(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        registry: &Registry,
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) {
+        if self.search.is_due(now) {
+            let wanted = self.wanted();
+            self.search.start(memory, layout, registry, wanted);
         }
-        let found = self.search.run(memory, layout, registry, now, &wanted);
+        let Some(found) = self.search.go_on(memory, layout, now) else { return };
         for (&address, known) in &mut self.known {
             let key = if known.info.kind == LockKind::Semaphore { address } else { known.info.address };
             let Some(found) = found.get(&key).filter(|_| known.info.name.is_none()) else { continue };

@@ -1,5 +1,5 @@
-//! When to look for the variables that lead to objects: soon, but never for more than a small part of the time. Used by
-//! [`super::locks`] and [`super::accesses`].
+//! When to look for the variables that lead to objects: soon, but never for more than a small part of the time, and little
+//! by little, because nothing else is looked at meanwhile. Used by [`super::locks`] and [`super::accesses`].
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,14 @@ use super::stack::{Scratch, StackReader};
 use crate::event::Nanos;
 use crate::target::layout::Layout;
 use crate::target::memory::Memory;
-use crate::target::variables::{Found, FrameAddr, Wanted, find};
+use crate::target::variables::{self, Found, FrameAddr, Wanted};
 
 /// So soon after the first object without a name, and the more seldom the more often that was done: in the end not for
 /// more than a hundredth of the time.
 const AFTER: Duration = Duration::from_millis(50);
 const PART: u32 = 100;
+/// For so long at a time.
+const AT_A_TIME: Duration = Duration::from_millis(2);
 /// An object is looked for in vain so often at most: a variable can be out of sight just when it is looked for.
 pub const MOST_SEARCHES: u8 = 4;
 
@@ -27,6 +29,19 @@ pub struct Search {
     /// Not before this.
     at: Nanos,
     made: u32,
+    current: Option<Current>,
+}
+
+/// A search that is being made, in one interpreter after the other.
+#[derive(Debug)]
+struct Current {
+    wanted: Wanted,
+    frames: Vec<FrameAddr>,
+    /// Those that are to come; the last one first.
+    interpreters: Vec<u64>,
+    inside: Option<variables::Search>,
+    found: FxHashMap<u64, Found>,
+    took: Duration,
 }
 
 impl Search {
@@ -38,36 +53,55 @@ impl Search {
         }
     }
 
-    /// It is time to look. What is still without a name afterwards has to be wanted again.
+    /// It is time to [`Self::start`]. What is still without a name afterwards has to be wanted again.
     pub fn is_due(&mut self, now: Nanos) -> bool {
-        let due = self.wanted && now >= self.at;
+        let due = self.wanted && self.current.is_none() && now >= self.at;
         self.wanted &= !due;
         due
     }
 
-    /// Looks for variables in all interpreters.
-    pub fn run(
-        &mut self,
-        memory: &impl Memory,
-        layout: &Layout,
-        registry: &Registry,
-        now: Nanos,
-        wanted: &Wanted,
-    ) -> FxHashMap<u64, Found> {
+    /// Begins to look for variables in all interpreters.
+    pub fn start(&mut self, memory: &impl Memory, layout: &Layout, registry: &Registry, wanted: Wanted) {
+        if wanted.is_empty() {
+            return;
+        }
+        let interpreters = registry.interpreters.iter().map(|interpreter| interpreter.addr).collect();
+        let (frames, found) = (frames(memory, layout, registry), FxHashMap::default());
+        self.current = Some(Current { wanted, frames, interpreters, inside: None, found, took: Duration::ZERO });
+    }
+
+    /// Goes on for a moment with what was started. Returns what is found, when all is done.
+    pub fn go_on(&mut self, memory: &impl Memory, layout: &Layout, now: Nanos) -> Option<FxHashMap<u64, Found>> {
+        let current = self.current.as_mut()?;
         let started = Instant::now();
-        let frames = frames(memory, layout, registry);
-        let mut all = FxHashMap::default();
-        for interpreter in registry.interpreters.iter().rev() {
-            // While modules are being imported it may fail; the next object gives another chance.
-            let Ok(found) = find(memory, layout, interpreter.addr, &frames, wanted) else { continue };
-            for (key, found) in found {
-                all.entry(key).or_insert(found);
-            }
+        let is_over = current.go_on(memory, layout, || started.elapsed() < AT_A_TIME);
+        current.took += started.elapsed();
+        if !is_over {
+            return None;
         }
         self.made += 1;
-        let after = AFTER.max(started.elapsed() * (4 * self.made).min(PART));
+        let after = AFTER.max(current.took * (4 * self.made).min(PART));
         self.at = Nanos(now.0 + after.as_nanos() as u64);
-        all
+        self.current.take().map(|current| current.found)
+    }
+}
+
+impl Current {
+    /// Returns whether it is over.
+    fn go_on(&mut self, memory: &impl Memory, layout: &Layout, may_go_on: impl Fn() -> bool) -> bool {
+        loop {
+            if let Some(inside) = &mut self.inside {
+                if !inside.go_on(memory, layout, &may_go_on) {
+                    return false;
+                }
+                for (key, found) in self.inside.take().map(variables::Search::found).unwrap_or_default() {
+                    self.found.entry(key).or_insert(found);
+                }
+            }
+            let Some(interpreter) = self.interpreters.pop() else { return true };
+            // While modules are being imported it may fail; the next object gives another chance.
+            self.inside = variables::Search::new(memory, layout, interpreter, &self.frames, self.wanted.clone()).ok();
+        }
     }
 }
 

@@ -208,11 +208,8 @@ impl KnownObjects {
         Some(Object { type_addr: header.type_addr, info, id: None, pending: Vec::new(), met: 0, searches: 0 })
     }
 
-    /// Looks for variables that hold objects without a name, if it is time to.
-    pub fn name(&mut self, eyes: Eyes<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
-        if !self.search.is_due(now) {
-            return;
-        }
+    /// Objects for which a variable has to be looked for.
+    fn wanted(&mut self) -> Wanted {
         let nameless = |object: &Object| {
             object.id.is_some()
                 && object.met >= WORTH_A_NAME
@@ -224,10 +221,16 @@ impl KnownObjects {
             wanted.objects.insert(object.info.address);
             object.searches += 1;
         }
-        if wanted.is_empty() {
-            return;
+        wanted
+    }
+
+    /// Looks for variables that hold objects without a name, if it is time to, for a moment.
+    pub fn name(&mut self, eyes: Eyes<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
+        if self.search.is_due(now) {
+            let wanted = self.wanted();
+            self.search.start(eyes.memory, eyes.layout, eyes.registry, wanted);
         }
-        let found = self.search.run(eyes.memory, eyes.layout, eyes.registry, now, &wanted);
+        let Some(found) = self.search.go_on(eyes.memory, eyes.layout, now) else { return };
         for object in self.known.values_mut().filter_map(|known| known.object.as_mut()) {
             let found = found.get(&object.info.address).filter(|_| object.info.name.is_none());
             if let Some(found) = found.filter(|found| *found.type_name == *object.info.type_name) {

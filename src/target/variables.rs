@@ -23,7 +23,7 @@ const MOST_STEPS: usize = 5;
 const MOST_ITEMS: usize = 1000;
 
 /// What to look for: addresses of objects, or of the semaphores that lock objects have (3.13.0 and older).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Objects.
     pub objects: FxHashSet<u64>,
@@ -50,7 +50,7 @@ pub struct Found {
 }
 
 /// One step of a way.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     /// A module, by its name, which is the object at this address.
     Module(u64),
@@ -111,15 +111,6 @@ impl Class {
     }
 }
 
-struct Search<'a, M> {
-    objects: Objects<'a, M>,
-    wanted: &'a Wanted,
-    nodes: Vec<Node>,
-    seen: FxHashSet<u64>,
-    classes: FxHashMap<u64, Class>,
-    found: FxHashMap<u64, Found>,
-}
-
 /// A frame: its address and that of its code object.
 pub type FrameAddr = (u64, u64);
 
@@ -133,40 +124,109 @@ pub fn find(
     layout: &Layout,
     interp: u64,
     frames: &[FrameAddr],
-    wanted: &Wanted,
+    wanted: Wanted,
 ) -> Result<FxHashMap<u64, Found>, ObjectError> {
-    let memory = &Pages::new(memory);
-    let objects = Objects { memory, layout };
-    let modules = objects.dict(memory.u64(interp.wrapping_add(layout.interp_modules))?)?;
-    let mut search = Search {
-        objects,
-        wanted,
-        nodes: Vec::new(),
-        seen: FxHashSet::default(),
-        classes: FxHashMap::default(),
-        found: FxHashMap::default(),
-    };
-    // They are gone soon, other than what is in modules.
-    let mut locals: Vec<_> = frames.iter().flat_map(|&frame| search.locals(frame).unwrap_or_default()).collect();
-    search.add(0, 0, modules.iter().map(|entry| (entry.value, Step::Module(entry.key))).collect());
-    let mut next = 0;
-    while next < search.nodes.len() && search.found.len() < wanted.objects.len() + wanted.semaphores.len() {
-        let Node { object, depth, .. } = search.nodes[next];
-        if depth > 1 {
-            // A module's variable is a better name than a local one, and that is better than anything longer.
-            search.add(0, 1, mem::take(&mut locals));
-        }
-        let values = search.values(object).unwrap_or_default();
-        search.add(next, depth, values);
-        next += 1;
-    }
+    let mut search = Search::new(memory, layout, interp, frames, wanted)?;
+    search.go_on(memory, layout, || true);
     Ok(search.found)
 }
 
-impl<M: Memory> Search<'_, M> {
+/// A search that is made little by little.
+#[derive(Debug)]
+pub struct Search {
+    wanted: Wanted,
+    /// Objects that lead on; in the order in which they were met, which is that in which they are looked into.
+    nodes: Vec<Node>,
+    /// The first one not yet looked into.
+    next: usize,
+    /// The variables of functions that run, until it is their turn.
+    locals: Vec<(u64, Step)>,
+    seen: FxHashSet<u64>,
+    classes: FxHashMap<u64, Class>,
+    found: FxHashMap<u64, Found>,
+}
+
+impl Search {
+    /// Looks into `sys.modules` of the interpreter at `interp`, and into frames of its threads.
+    ///
+    /// # Errors
+    /// `sys.modules` cannot be read, for example because it is being changed.
+    pub fn new(
+        memory: &impl Memory,
+        layout: &Layout,
+        interp: u64,
+        frames: &[FrameAddr],
+        wanted: Wanted,
+    ) -> Result<Search, ObjectError> {
+        let memory = &Pages::new(memory);
+        let objects = Objects { memory, layout };
+        let modules = objects.dict(memory.u64(interp.wrapping_add(layout.interp_modules))?)?;
+        let mut search = Search {
+            wanted,
+            nodes: Vec::new(),
+            next: 0,
+            locals: Vec::new(),
+            seen: FxHashSet::default(),
+            classes: FxHashMap::default(),
+            found: FxHashMap::default(),
+        };
+        let mut look = Look { objects, search: &mut search };
+        // They are gone soon, other than what is in modules.
+        let locals = frames.iter().flat_map(|&frame| look.locals(frame).unwrap_or_default()).collect();
+        look.add(0, 0, modules.iter().map(|entry| (entry.value, Step::Module(entry.key))).collect());
+        search.locals = locals;
+        Ok(search)
+    }
+
+    /// Goes on as long as `may_go_on`, which is asked before each object. Returns whether it is over.
+    pub fn go_on(&mut self, memory: &impl Memory, layout: &Layout, may_go_on: impl Fn() -> bool) -> bool {
+        let memory = &Pages::new(memory);
+        let mut look = Look { objects: Objects { memory, layout }, search: self };
+        while !look.search.is_over() {
+            if !may_go_on() {
+                return false;
+            }
+            look.next();
+        }
+        true
+    }
+
+    fn is_over(&self) -> bool {
+        let wanted = self.wanted.objects.len() + self.wanted.semaphores.len();
+        self.next == self.nodes.len() || self.found.len() == wanted
+    }
+
+    /// What is found, by what was wanted: the object's or semaphore's address.
+    pub fn found(self) -> FxHashMap<u64, Found> {
+        self.found
+    }
+}
+
+/// A search while it goes on.
+struct Look<'a, M> {
+    objects: Objects<'a, M>,
+    search: &'a mut Search,
+}
+
+impl<M: Memory> Look<'_, M> {
+    /// Looks into one object.
+    fn next(&mut self) {
+        let number = self.search.next;
+        let Node { object, depth, .. } = self.search.nodes[number];
+        if depth > 1 {
+            // A module's variable is a better name than a local one, and that is better than anything longer.
+            let locals = mem::take(&mut self.search.locals);
+            self.add(0, 1, locals);
+        }
+        let values = self.values(object).unwrap_or_default();
+        self.add(number, depth, values);
+        self.search.next += 1;
+    }
+
     /// Adds the values that an object leads to, and takes note of those that are wanted.
     fn add(&mut self, from: usize, depth: usize, mut values: Vec<(u64, Step)>) {
-        values.retain(|(value, _)| *value & 7 == 0 && self.seen.len() < MOST_VALUES && self.seen.insert(*value));
+        let seen = &mut self.search.seen;
+        values.retain(|(value, _)| *value & 7 == 0 && seen.len() < MOST_VALUES && seen.insert(*value));
         // The type, and of a lock its semaphore.
         let o = &self.objects.layout.object;
         let (first, len) = (o.ob_type, 16);
@@ -186,16 +246,17 @@ impl<M: Memory> Search<'_, M> {
             let node = Node { object, from, step, depth: depth + 1 };
             let semaphore = is_lock.then(|| word(1));
             let wanted = [
-                Some(object).filter(|object| self.wanted.objects.contains(object)),
-                semaphore.filter(|semaphore| self.wanted.semaphores.contains(semaphore)),
+                Some(object).filter(|object| self.search.wanted.objects.contains(object)),
+                semaphore.filter(|semaphore| self.search.wanted.semaphores.contains(semaphore)),
             ];
             for key in wanted.into_iter().flatten() {
-                if let (Some(name), Some(type_name)) = (self.name(&node), self.objects.type_name_of(object)) {
-                    self.found.entry(key).or_insert(Found { object, type_name, name });
+                let name = self.name(&node).filter(|_| self.is_way(node));
+                if let (Some(name), Some(type_name)) = (name, self.objects.type_name_of(object)) {
+                    self.search.found.entry(key).or_insert(Found { object, type_name, name });
                 }
             }
             if leads_on && depth < MOST_STEPS {
-                self.nodes.push(node);
+                self.search.nodes.push(node);
             }
         }
     }
@@ -205,7 +266,7 @@ impl<M: Memory> Search<'_, M> {
         let objects = &self.objects;
         let o = &objects.layout.object;
         let word = |offset: u64| objects.memory.u64(object.wrapping_add(offset));
-        let Some(class) = self.classes.get(&objects.type_of(object)?) else { return Ok(Vec::new()) };
+        let Some(class) = self.search.classes.get(&objects.type_of(object)?) else { return Ok(Vec::new()) };
         // What cannot be read is left out.
         let mut values = match class.contents {
             Contents::Dict => objects.dict(object).map(|dict| entries(dict, Step::Key)),
@@ -270,11 +331,11 @@ impl<M: Memory> Search<'_, M> {
     }
 
     fn class(&mut self, type_addr: u64) -> &Class {
-        if !self.classes.contains_key(&type_addr) {
+        if !self.search.classes.contains_key(&type_addr) {
             let class = self.new_class(type_addr).unwrap_or_default();
-            self.classes.insert(type_addr, class);
+            self.search.classes.insert(type_addr, class);
         }
-        &self.classes[&type_addr]
+        &self.search.classes[&type_addr]
     }
 
     fn new_class(&self, type_addr: u64) -> Result<Class, ObjectError> {
@@ -307,12 +368,25 @@ impl<M: Memory> Search<'_, M> {
         }
     }
 
+    /// Whether each object still leads to the next, down to this one: since the first was read, what was there may have been
+    /// freed, and other objects be where they were.
+    fn is_way(&self, mut node: Node) -> bool {
+        while !matches!(node.step, Step::Module(_) | Step::Local(..)) {
+            let before = self.search.nodes[node.from];
+            if !self.values(before.object).unwrap_or_default().contains(&(node.object, node.step)) {
+                return false;
+            }
+            node = before;
+        }
+        true
+    }
+
     /// The name of a way.
     fn name(&self, node: &Node) -> Option<String> {
         let mut steps = vec![node.step];
         let mut at = node;
         while !matches!(at.step, Step::Module(_) | Step::Local(..)) {
-            at = &self.nodes[at.from];
+            at = &self.search.nodes[at.from];
             steps.push(at.step);
         }
         let text = |addr| self.objects.string(addr).ok();
