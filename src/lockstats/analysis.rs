@@ -198,7 +198,7 @@ impl Locks {
     pub fn held(&mut self, at: Nanos, lock: LockId, thread: ThreadId, stack: StackId) {
         let lock = &mut self.locks[lock.0 as usize];
         lock.held = Some((at, thread, stack));
-        lock.releases.add(Release { at, by: thread, stack, to: None });
+        lock.releases.add(Release { at, by: thread, stack, to: None, of_all: None });
     }
 
     /// The thread that was seen to hold a lock at that moment.
@@ -346,7 +346,8 @@ impl Lock {
         self.parks += u64::from(counts);
         let wake = off.wake.and_then(|wake| Some((wake, wake.by?)));
         if let Some((wake, by)) = wake {
-            self.releases.add(Release { at: wake.at, by, stack: wake.stack, to: Some((thread, end)) });
+            let of_all = matches!(off.state, ThreadState::Paused(_)).then_some(start);
+            self.releases.add(Release { at: wake.at, by, stack: wake.stack, to: Some((thread, end)), of_all });
             if let Some(timeline) = &mut self.timeline {
                 timeline.handoffs.push(Handoff { from: by, released: wake.at, to: thread, acquired: end });
             }

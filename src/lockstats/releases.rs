@@ -27,9 +27,19 @@ pub struct Release {
     pub stack: StackId,
     /// Who was woken, and when that thread was on a CPU again. None: the lock was not let go of.
     pub to: Option<(ThreadId, Nanos)>,
+    /// Whoever lets go wakes all that wait, one after the other (who stopped all threads does): since when this one slept.
+    pub of_all: Option<Nanos>,
 }
 
 impl Release {
+    /// Whether two threads were woken when the lock was let go of once. None of several that are all woken then goes to sleep
+    /// after the first of them was; otherwise they were woken at nearly the same time.
+    fn is_with(&self, other: &Release) -> bool {
+        let (first, second) = if self.at < other.at { (self, other) } else { (other, self) };
+        let together = second.of_all.map_or(second.at.since(first.at) < TOGETHER_NS, |since| since < first.at);
+        first.by == second.by && first.to.is_some() && second.to.is_some() && together
+    }
+
     fn woke(&self, thread: ThreadId) -> Option<Nanos> {
         self.to.filter(|to| to.0 == thread).map(|to| to.1)
     }
@@ -64,10 +74,8 @@ impl Releases {
         let index = self.all.len() - later;
         let before = index.checked_sub(1).map(|before| self.all[before]);
         self.changes += u64::from(before.is_some_and(|before| before.by != release.by));
-        let near = |other: &Release| {
-            other.by == release.by && other.to.is_some() && release.at.0.abs_diff(other.at.0) < TOGETHER_NS
-        };
-        let together = before.as_ref().is_some_and(near) || self.all.get(index).is_some_and(near);
+        let with = |other: &Release| release.is_with(other);
+        let together = before.as_ref().is_some_and(with) || self.all.get(index).is_some_and(with);
         self.times += u64::from(release.to.is_some() && !together);
         self.all.insert(index, release);
         if self.all.len() > REMEMBERED {
@@ -125,7 +133,13 @@ mod tests {
     fn releases(all: &[(u64, ThreadId, ThreadId, u64)]) -> Releases {
         let mut releases = Releases::default();
         for &(at, by, to, back) in all {
-            releases.add(Release { at: Nanos(at), by, stack: StackId::EMPTY, to: Some((to, Nanos(back))) });
+            releases.add(Release {
+                at: Nanos(at),
+                by,
+                stack: StackId::EMPTY,
+                to: Some((to, Nanos(back))),
+                of_all: None,
+            });
         }
         releases
     }
@@ -178,13 +192,31 @@ mod tests {
     #[test]
     fn who_is_seen_to_hold_it_has_since_it_was_let_go_of_last() {
         let mut hands = releases(&[(10, A, B, 12)]);
-        hands.add(Release { at: Nanos(50), by: B, stack: StackId::EMPTY, to: None });
+        hands.add(Release { at: Nanos(50), by: B, stack: StackId::EMPTY, to: None, of_all: None });
         assert_eq!((hands.times, hands.changes), (1, 1));
         assert_eq!(split(&hands, C, 0, 50), [(1, 10), (0, 2), (2, 38)]);
         assert_eq!(split(&hands, C, 20, 60), [(2, 30), (9, 10)], "it may have let go of it since");
-        hands.add(Release { at: Nanos(70), by: B, stack: StackId::EMPTY, to: Some((C, Nanos(71))) });
+        hands.add(Release { at: Nanos(70), by: B, stack: StackId::EMPTY, to: Some((C, Nanos(71))), of_all: None });
         assert_eq!(split(&hands, C, 20, 71), [(2, 30), (2, 20), (0, 1)]);
         assert_eq!((hands.times, hands.changes), (2, 1));
+    }
+
+    #[test]
+    fn all_are_woken_once_however_long_that_takes() {
+        // When, by whom, and since when the one slept that was woken.
+        let times = |all: &[(u64, ThreadId, u64)]| {
+            let mut releases = Releases::default();
+            for &(at, by, since) in all {
+                let (at, since, stack) = (Nanos(at), Some(Nanos(since)), StackId::EMPTY);
+                releases.add(Release { at, by, stack, to: Some((C, at)), of_all: since });
+            }
+            releases.times
+        };
+        const MS: u64 = 1_000_000;
+        assert_eq!(times(&[(10 * MS, A, MS), (15 * MS, A, 2 * MS), (12 * MS, A, 3 * MS)]), 1);
+        assert_eq!(times(&[(10, A, 1), (20, A, 11)]), 2, "it slept anew");
+        assert_eq!(times(&[(20, A, 11), (10, A, 1)]), 2);
+        assert_eq!(times(&[(10, A, 1), (20, B, 2)]), 2);
     }
 
     #[test]
@@ -193,7 +225,7 @@ mod tests {
         assert!(hands.all.iter().is_sorted_by_key(|release| release.at));
         for at in 0..2 * REMEMBERED as u64 {
             let to = Some((B, Nanos(100 + at)));
-            hands.add(Release { at: Nanos(100 + at), by: A, stack: StackId::EMPTY, to });
+            hands.add(Release { at: Nanos(100 + at), by: A, stack: StackId::EMPTY, to, of_all: None });
         }
         assert_eq!(hands.all.len(), REMEMBERED);
     }
