@@ -2,7 +2,8 @@
 
 locks.py SHAPE SECONDS [own]. Shapes are the functions below; each returns what to do with the lock held for a while, and
 what to do that needs it for a moment. With `own`, each thread has a lock of its own: nobody waits. Prints READY; at the
-end `WAITED <seconds>`, the time that the second thread spent in what needs the lock, off the CPU.
+end `WAITED <seconds> <seconds>`: the time that the second thread spent in what needs the lock, off the CPU, and how much of
+that it was ready to go on but had no CPU.
 
 Shapes of free-threaded builds only hold the lock of an object in a critical section, which a call of
 ctypes.PyDLL(None).usleep does not suspend: to the interpreter, the thread runs on.
@@ -251,15 +252,26 @@ def holder_loop(hold, end):
         time.sleep(FREE)
 
 
-def off_cpu(use):
+def off_cpu(use, waited):
+    ready = run_delay()
     before = time.perf_counter() - time.thread_time()
     use()
-    return time.perf_counter() - time.thread_time() - before
+    waited[0] += time.perf_counter() - time.thread_time() - before
+    waited[1] += run_delay() - ready
+
+
+def run_delay():
+    try:
+        with open("/proc/thread-self/schedstat", "rb", buffering=0) as file:
+            return int(file.read().split()[1]) / 1e9
+    except OSError:
+        # In another root.
+        return 0.0
 
 
 def victim_loop(use, end, waited):
     while time.perf_counter() < end:
-        waited[0] += off_cpu(use)
+        off_cpu(use, waited)
         time.sleep(FREE / 4)
 
 
@@ -269,7 +281,7 @@ def main(shape, seconds, own):
     if own:
         use = make()[1]
     use()
-    waited = [0.0]
+    waited = [0.0, 0.0]
     print("READY", flush=True)
     end = time.perf_counter() + seconds
     threads = [threading.Thread(target=holder_loop, args=(hold, end), name="holder"),
@@ -278,7 +290,7 @@ def main(shape, seconds, own):
         thread.start()
     for thread in threads:
         thread.join()
-    print("WAITED %.6f" % waited[0], flush=True)
+    print("WAITED %.6f %.6f" % tuple(waited), flush=True)
 
 
 main(sys.argv[1], float(sys.argv[2]), sys.argv[3:] == ["own"])
