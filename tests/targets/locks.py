@@ -2,8 +2,8 @@
 
 locks.py SHAPE SECONDS [own]. Shapes are the functions below; each returns what to do with the lock held for a while, and
 what to do that needs it for a moment. With `own`, each thread has a lock of its own: nobody waits. Prints READY; at the
-end `WAITED <seconds> <seconds>`: the time that the second thread spent in what needs the lock, off the CPU, and how much of
-that it was ready to go on but had no CPU.
+end `WAITED <seconds>`, the time that the second thread spent in what needs the lock, off the CPU, and `NO_CPU <seconds>`,
+for how much of that it could have gone on, had it had a CPU.
 
 Shapes of free-threaded builds only hold the lock of an object in a critical section, which a call of
 ctypes.PyDLL(None).usleep does not suspend: to the interpreter, the thread runs on.
@@ -290,7 +290,7 @@ def main(shape, seconds, own):
         thread.start()
     for thread in threads:
         thread.join()
-    print("WAITED %.6f %.6f" % tuple(waited), flush=True)
+    print("WAITED %.6f\nNO_CPU %.6f" % tuple(waited), flush=True)
 
 
 main(sys.argv[1], float(sys.argv[2]), sys.argv[3:] == ["own"])

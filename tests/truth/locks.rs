@@ -67,9 +67,11 @@ fn report(python: &Python, mode: &str, arguments: &[&str]) -> (Value, [f64; 2]) 
     let out = folder.path().join("out.report.json");
     let done = run(support::recording(&out, &["--mode", mode, "-r", "1000"], &python.script("locks.py", arguments)));
     done.ok();
-    let own = done.stdout.lines().find_map(|line| line.strip_prefix("WAITED ")).expect("its own account");
-    let own: Vec<f64> = own.split(' ').map(|number| number.parse().unwrap()).collect();
-    (serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap(), own.try_into().unwrap())
+    let own = ["WAITED ", "NO_CPU "].map(|what| {
+        let own = done.stdout.lines().find_map(|line| line.strip_prefix(what)).expect("its own account");
+        own.parse().unwrap()
+    });
+    (serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap(), own)
 }
 
 /// Whether it waited as long as it says. What it waited for a CPU is part of that where the lock was what it had slept for.
