@@ -1,8 +1,8 @@
 """CPU time split 70/20/10 between three functions, first in slices of milliseconds, then of microseconds.
 
 split.py SECONDS [CLOCK]. Prints READY; at the end, for coarse() and fine(), a line `SPLIT <function> <its share> <name>
-<its share> ...` of the time spent in them, as they have measured it by CLOCK (of the module time). Meanwhile a thread
-sleeps.
+<its share> ...` of the time spent in them, as they have measured it by CLOCK (of the module time), and a line
+`NO_CPU <function> <share>` of the time for which it could have gone on, had it had a CPU. Meanwhile a thread sleeps.
 """
 import sys
 import threading
@@ -41,15 +41,26 @@ def sleep_all_the_time():
         time.sleep(0.05)
 
 
+def without_a_cpu():
+    try:
+        with open("/proc/thread-self/schedstat") as file:
+            return int(file.read().split()[1]) / 1e9
+    except OSError:
+        # In another root.
+        return 0.0
+
+
 def main(seconds):
     threading.Thread(target=sleep_all_the_time, daemon=True).start()
     print("READY", flush=True)
     for function in coarse, fine:
         spent.update(dict.fromkeys(NAMES, 0.0))
-        start = clock()
+        ready, begun, start = without_a_cpu(), time.perf_counter(), clock()
         function(start + seconds / 2)
         wall = clock() - start
+        ready = (without_a_cpu() - ready) / (time.perf_counter() - begun)
         print("SPLIT", function.__name__, *("%s %.6f" % (name, spent[name] / wall) for name in NAMES), flush=True)
+        print("NO_CPU %s %.6f" % (function.__name__, ready), flush=True)
 
 
 main(float(sys.argv[1]))
