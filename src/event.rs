@@ -467,6 +467,18 @@ pub struct GilGlimpse {
     pub switches: u32,
 }
 
+impl GilGlimpse {
+    /// Who held it at that moment, if it was held and that is known.
+    pub fn held_by(&self) -> Option<ThreadId> {
+        self.holder.filter(|_| self.locked)
+    }
+
+    /// It was free, and this thread, which saw it, was the last to hold it.
+    pub fn was_last_held_by(&self, thread: ThreadId) -> bool {
+        !self.locked && self.holder == Some(thread)
+    }
+}
+
 /// Facts about a GIL.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GilInfo {

@@ -95,7 +95,7 @@ impl Snapshot {
         let ns = end.since(start);
         self.profile.tree.add(Key { thread, state, stack, lost }, Weight { samples: 0, off_cpu_ns: ns, waits: 1 });
         if let Some(now) = self.now.get_mut(thread.0 as usize) {
-            let holder = off.gil.filter(|gil| gil.locked).and_then(|gil| gil.holder);
+            let holder = off.gil.and_then(|gil| gil.held_by());
             *now = Some(Now { state, stack, since: Some(start), holder });
         }
     }

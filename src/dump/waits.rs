@@ -126,7 +126,7 @@ fn name(
         return;
     }
     for &interpreter in interpreters {
-        let Ok(found) = find(memory, layout, interpreter, frames, wanted.clone()) else { continue };
+        let Ok(found) = find(memory, layout, interpreter, frames, wanted) else { continue };
         for waits in waits.values_mut().filter(|waits| waits.name.is_none()) {
             let Some(found) = found.get(&waits.address) else { continue };
             waits.name = Some(found.name.clone());

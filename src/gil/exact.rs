@@ -201,7 +201,7 @@ impl Exact {
             }
             None if off.open => (),
             None => {
-                let over = glimpse.holder.filter(|_| glimpse.locked);
+                let over = glimpse.held_by();
                 self.fact(end, What::TimedOut { thread, stack: stack_of_wait, over, since: start });
             }
         }

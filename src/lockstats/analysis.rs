@@ -357,7 +357,7 @@ impl Lock {
         let goes_on = |wait: &Wait| {
             let on_cpu = start.since(wait.end).saturating_sub(seen.ready - wait.ready);
             let only_looked = on_cpu < A_LOOK_NS && seen.let_go < wait.end;
-            let had_gil = off.gil.is_some_and(|gil| !gil.locked && gil.holder == Some(thread));
+            let had_gil = off.gil.is_some_and(|gil| gil.was_last_held_by(thread));
             wait.stack == stack && only_looked && !had_gil && seen.slept_for.is_none_or(|last| last == id)
         };
         let ready = seen.ready;

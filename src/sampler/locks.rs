@@ -157,21 +157,6 @@ impl KnownLocks {
         }
     }
 
-    /// Locks for which a variable has to be looked for.
-    fn wanted(&mut self) -> Wanted {
-        let mut wanted = Wanted::default();
-        let nameless =
-            |known: &Known| known.id.is_some() && known.searches < MOST_SEARCHES && may_have_variable(&known.info);
-        for (&address, known) in self.known.iter_mut().filter(|(_, known)| nameless(known)) {
-            match known.info.kind {
-                LockKind::Semaphore => wanted.semaphores.insert(address),
-                _ => wanted.objects.insert(known.info.address),
-            };
-            known.searches += 1;
-        }
-        wanted
-    }
-
     /// Looks for variables that hold locks without a name, if it is time to, for a moment.
     pub fn name(
         &mut self,
@@ -181,11 +166,8 @@ impl KnownLocks {
         now: Nanos,
         sink: &mut Sink<'_>,
     ) {
-        if self.search.is_due(now) {
-            let wanted = self.wanted();
-            self.search.start(memory, layout, registry, wanted);
-        }
-        let Some(found) = self.search.go_on(memory, layout, now) else { return };
+        let known = &mut self.known;
+        let Some(found) = self.search.go_on(memory, layout, registry, now, || wanted(known)) else { return };
         for (&address, known) in &mut self.known {
             let key = if known.info.kind == LockKind::Semaphore { address } else { known.info.address };
             let Some(found) = found.get(&key).filter(|_| known.info.name.is_none()) else { continue };
@@ -203,6 +185,21 @@ impl KnownLocks {
         }
         self.search.want(now);
     }
+}
+
+/// Those for which a variable has to be looked for.
+fn wanted(known: &mut FxHashMap<u64, Known>) -> Wanted {
+    let mut wanted = Wanted::default();
+    let nameless =
+        |known: &Known| known.id.is_some() && known.searches < MOST_SEARCHES && may_have_variable(&known.info);
+    for (&address, known) in known.iter_mut().filter(|(_, known)| nameless(known)) {
+        match known.info.kind {
+            LockKind::Semaphore => wanted.semaphores.insert(address),
+            _ => wanted.objects.insert(known.info.address),
+        };
+        known.searches += 1;
+    }
+    wanted
 }
 
 /// The thread that holds a lock, if that can be told: by the lock itself or, of those of objects, by the thread's critical

@@ -53,27 +53,22 @@ impl Search {
         }
     }
 
-    /// It is time to [`Self::start`]. What is still without a name afterwards has to be wanted again.
-    pub fn is_due(&mut self, now: Nanos) -> bool {
-        let due = self.wanted && self.current.is_none() && now >= self.at;
-        self.wanted &= !due;
-        due
-    }
-
-    /// Begins to look for variables in all interpreters.
-    pub fn start(&mut self, memory: &impl Memory, layout: &Layout, registry: &Registry, wanted: Wanted) {
-        if wanted.is_empty() {
-            return;
-        }
-        let interpreters = registry.interpreters.iter().map(|interpreter| interpreter.addr).collect();
-        let (frames, found) = (frames(memory, layout, registry), FxHashMap::default());
-        self.current = Some(Current { wanted, frames, interpreters, inside: None, found, took: Duration::ZERO });
-    }
-
-    /// Goes on for a moment with what was started. Returns what is found, when all is done.
-    pub fn go_on(&mut self, memory: &impl Memory, layout: &Layout, now: Nanos) -> Option<FxHashMap<u64, Found>> {
-        let current = self.current.as_mut()?;
+    /// Looks for variables in all interpreters, for a moment: goes on with what was begun, or begins if it is time to, with
+    /// what is `wanted` then. Returns what is found, when all is done; what is still without a name has to be wanted again.
+    pub fn go_on(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        registry: &Registry,
+        now: Nanos,
+        wanted: impl FnOnce() -> Wanted,
+    ) -> Option<FxHashMap<u64, Found>> {
         let started = Instant::now();
+        if self.current.is_none() && self.wanted && now >= self.at {
+            self.wanted = false;
+            self.current = Current::new(memory, layout, registry, wanted());
+        }
+        let current = self.current.as_mut()?;
         let is_over = current.go_on(memory, layout, || started.elapsed() < AT_A_TIME);
         current.took += started.elapsed();
         if !is_over {
@@ -87,11 +82,21 @@ impl Search {
 }
 
 impl Current {
+    /// None if there is nothing to look for.
+    fn new(memory: &impl Memory, layout: &Layout, registry: &Registry, wanted: Wanted) -> Option<Current> {
+        if wanted.is_empty() {
+            return None;
+        }
+        let interpreters = registry.interpreters.iter().map(|interpreter| interpreter.addr).collect();
+        let (frames, found) = (frames(memory, layout, registry), FxHashMap::default());
+        Some(Current { wanted, frames, interpreters, inside: None, found, took: Duration::ZERO })
+    }
+
     /// Returns whether it is over.
     fn go_on(&mut self, memory: &impl Memory, layout: &Layout, may_go_on: impl Fn() -> bool) -> bool {
         loop {
             if let Some(inside) = &mut self.inside {
-                if !inside.go_on(memory, layout, &may_go_on) {
+                if !inside.go_on(memory, layout, &self.wanted, &may_go_on) {
                     return false;
                 }
                 for (key, found) in self.inside.take().map(variables::Search::found).unwrap_or_default() {
@@ -100,7 +105,7 @@ impl Current {
             }
             let Some(interpreter) = self.interpreters.pop() else { return true };
             // While modules are being imported it may fail; the next object gives another chance.
-            self.inside = variables::Search::new(memory, layout, interpreter, &self.frames, self.wanted.clone()).ok();
+            self.inside = variables::Search::new(memory, layout, interpreter, &self.frames, &self.wanted).ok();
         }
     }
 }

@@ -208,29 +208,11 @@ impl KnownObjects {
         Some(Object { type_addr: header.type_addr, info, id: None, pending: Vec::new(), met: 0, searches: 0 })
     }
 
-    /// Objects for which a variable has to be looked for.
-    fn wanted(&mut self) -> Wanted {
-        let nameless = |object: &Object| {
-            object.id.is_some()
-                && object.met >= WORTH_A_NAME
-                && object.info.name.is_none()
-                && object.searches < MOST_SEARCHES
-        };
-        let mut wanted = Wanted::default();
-        for object in self.known.values_mut().filter_map(|known| known.object.as_mut()).filter(|o| nameless(o)) {
-            wanted.objects.insert(object.info.address);
-            object.searches += 1;
-        }
-        wanted
-    }
-
     /// Looks for variables that hold objects without a name, if it is time to, for a moment.
     pub fn name(&mut self, eyes: Eyes<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
-        if self.search.is_due(now) {
-            let wanted = self.wanted();
-            self.search.start(eyes.memory, eyes.layout, eyes.registry, wanted);
-        }
-        let Some(found) = self.search.go_on(eyes.memory, eyes.layout, now) else { return };
+        let Eyes { memory, layout, registry, .. } = eyes;
+        let known = &mut self.known;
+        let Some(found) = self.search.go_on(memory, layout, registry, now, || wanted(known)) else { return };
         for object in self.known.values_mut().filter_map(|known| known.object.as_mut()) {
             let found = found.get(&object.info.address).filter(|_| object.info.name.is_none());
             if let Some(found) = found.filter(|found| *found.type_name == *object.info.type_name) {
@@ -247,6 +229,22 @@ impl KnownObjects {
         let objects = self.known.values_mut().filter_map(|known| known.object.as_mut());
         objects.for_each(|object| object.forget(sink));
     }
+}
+
+/// Those for which a variable has to be looked for.
+fn wanted(known: &mut FxHashMap<u64, Known>) -> Wanted {
+    let nameless = |object: &Object| {
+        object.id.is_some()
+            && object.met >= WORTH_A_NAME
+            && object.info.name.is_none()
+            && object.searches < MOST_SEARCHES
+    };
+    let mut wanted = Wanted::default();
+    for object in known.values_mut().filter_map(|known| known.object.as_mut()).filter(|o| nameless(o)) {
+        wanted.objects.insert(object.info.address);
+        object.searches += 1;
+    }
+    wanted
 }
 
 #[cfg(test)]

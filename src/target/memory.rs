@@ -64,10 +64,12 @@ pub trait Memory {
 
     /// Fills `buffer` from `addr`.
     fn read(&self, addr: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
-        match self.read_some(&[Span { addr, len: buffer.len() }], buffer)? {
-            1 => Ok(()),
-            _ => Err(ReadError::Unmapped(addr)),
-        }
+        if self.read_mapped(addr, buffer)? { Ok(()) } else { Err(ReadError::Unmapped(addr)) }
+    }
+
+    /// Fills `buffer` from `addr`. Returns false if some of it is not mapped.
+    fn read_mapped(&self, addr: u64, buffer: &mut [u8]) -> Result<bool, ReadError> {
+        Ok(self.read_some(&[Span { addr, len: buffer.len() }], buffer)? == 1)
     }
 
     /// The little-endian u64 at `addr`.
@@ -83,6 +85,23 @@ pub trait Memory {
         self.read(addr, &mut bytes)?;
         Ok(i32::from_le_bytes(bytes))
     }
+}
+
+/// [`Memory::read_some`] of what reads one span at a time: by `read`, which fills a buffer from an address, and returns
+/// whether it could.
+pub(super) fn read_each(
+    spans: &[Span],
+    mut buffer: &mut [u8],
+    read: impl Fn(u64, &mut [u8]) -> Result<bool, ReadError>,
+) -> Result<usize, ReadError> {
+    for (index, span) in spans.iter().enumerate() {
+        let (bytes, rest) = buffer.split_at_mut(span.len);
+        if !read(span.addr, bytes)? {
+            return Ok(index);
+        }
+        buffer = rest;
+    }
+    Ok(spans.len())
 }
 
 /// The memory of a living process, by `process_vm_readv`.
@@ -140,19 +159,13 @@ impl Image {
 
 impl Memory for Image {
     fn read_some(&self, spans: &[Span], buffer: &mut [u8]) -> Result<usize, ReadError> {
-        let mut offset = 0;
-        for (index, span) in spans.iter().enumerate() {
-            let found = self.regions.range(..=span.addr).next_back().and_then(|(start, bytes)| {
-                let from = usize::try_from(span.addr - start).ok()?;
-                bytes.get(from..from.checked_add(span.len)?)
+        read_each(spans, buffer, |addr, to| {
+            let found = self.regions.range(..=addr).next_back().and_then(|(start, bytes)| {
+                let from = usize::try_from(addr - start).ok()?;
+                bytes.get(from..from.checked_add(to.len())?)
             });
-            match found {
-                Some(bytes) => buffer[offset..offset + span.len].copy_from_slice(bytes),
-                None => return Ok(index),
-            }
-            offset += span.len;
-        }
-        Ok(spans.len())
+            Ok(found.map(|bytes| to.copy_from_slice(bytes)).is_some())
+        })
     }
 }
 

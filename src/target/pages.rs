@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap;
 
-use super::memory::{Memory, ReadError, Span};
+use super::memory::{Memory, ReadError, Span, read_each};
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
@@ -52,29 +52,13 @@ impl<'a, M: Memory> Pages<'a, M> {
 
     fn page(&self, number: u64) -> Result<Option<Page>, ReadError> {
         let mut page = Box::new([0; PAGE]);
-        match self.memory.read(number * PAGE as u64, &mut *page) {
-            Ok(()) => Ok(Some(page)),
-            Err(ReadError::Unmapped(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(self.memory.read_mapped(number * PAGE as u64, &mut *page)?.then_some(page))
     }
 }
 
 impl<M: Memory> Memory for Pages<'_, M> {
     fn read_some(&self, spans: &[Span], buffer: &mut [u8]) -> Result<usize, ReadError> {
-        let mut rest = buffer;
-        for (index, span) in spans.iter().enumerate() {
-            let (bytes, after) = rest.split_at_mut(span.len);
-            if !self.copy(span.addr, bytes)? {
-                match self.memory.read(span.addr, bytes) {
-                    Ok(()) => {}
-                    Err(ReadError::Unmapped(_)) => return Ok(index),
-                    Err(error) => return Err(error),
-                }
-            }
-            rest = after;
-        }
-        Ok(spans.len())
+        read_each(spans, buffer, |addr, to| Ok(self.copy(addr, to)? || self.memory.read_mapped(addr, to)?))
     }
 }
 

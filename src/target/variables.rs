@@ -23,7 +23,7 @@ const MOST_STEPS: usize = 5;
 const MOST_ITEMS: usize = 1000;
 
 /// What to look for: addresses of objects, or of the semaphores that lock objects have (3.13.0 and older).
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Wanted {
     /// Objects.
     pub objects: FxHashSet<u64>,
@@ -124,17 +124,16 @@ pub fn find(
     layout: &Layout,
     interp: u64,
     frames: &[FrameAddr],
-    wanted: Wanted,
+    wanted: &Wanted,
 ) -> Result<FxHashMap<u64, Found>, ObjectError> {
     let mut search = Search::new(memory, layout, interp, frames, wanted)?;
-    search.go_on(memory, layout, || true);
+    search.go_on(memory, layout, wanted, || true);
     Ok(search.found)
 }
 
 /// A search that is made little by little.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Search {
-    wanted: Wanted,
     /// Objects that lead on; in the order in which they were met, which is that in which they are looked into.
     nodes: Vec<Node>,
     /// The first one not yet looked into.
@@ -156,21 +155,13 @@ impl Search {
         layout: &Layout,
         interp: u64,
         frames: &[FrameAddr],
-        wanted: Wanted,
+        wanted: &Wanted,
     ) -> Result<Search, ObjectError> {
         let memory = &Pages::new(memory);
         let objects = Objects { memory, layout };
         let modules = objects.dict(memory.u64(interp.wrapping_add(layout.interp_modules))?)?;
-        let mut search = Search {
-            wanted,
-            nodes: Vec::new(),
-            next: 0,
-            locals: Vec::new(),
-            seen: FxHashSet::default(),
-            classes: FxHashMap::default(),
-            found: FxHashMap::default(),
-        };
-        let mut look = Look { objects, search: &mut search };
+        let mut search = Search::default();
+        let mut look = Look { objects, wanted, search: &mut search };
         // They are gone soon, other than what is in modules.
         let locals = frames.iter().flat_map(|&frame| look.locals(frame).unwrap_or_default()).collect();
         look.add(0, 0, modules.iter().map(|entry| (entry.value, Step::Module(entry.key))).collect());
@@ -178,22 +169,24 @@ impl Search {
         Ok(search)
     }
 
-    /// Goes on as long as `may_go_on`, which is asked before each object. Returns whether it is over.
-    pub fn go_on(&mut self, memory: &impl Memory, layout: &Layout, may_go_on: impl Fn() -> bool) -> bool {
+    /// Goes on as long as `may_go_on`, which is asked before each object. Wanted is the same as when it began. Returns whether
+    /// it is over.
+    pub fn go_on(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        wanted: &Wanted,
+        may_go_on: impl Fn() -> bool,
+    ) -> bool {
         let memory = &Pages::new(memory);
-        let mut look = Look { objects: Objects { memory, layout }, search: self };
-        while !look.search.is_over() {
+        let mut look = Look { objects: Objects { memory, layout }, wanted, search: self };
+        while !look.is_over() {
             if !may_go_on() {
                 return false;
             }
             look.next();
         }
         true
-    }
-
-    fn is_over(&self) -> bool {
-        let wanted = self.wanted.objects.len() + self.wanted.semaphores.len();
-        self.next == self.nodes.len() || self.found.len() == wanted
     }
 
     /// What is found, by what was wanted: the object's or semaphore's address.
@@ -205,10 +198,16 @@ impl Search {
 /// A search while it goes on.
 struct Look<'a, M> {
     objects: Objects<'a, M>,
+    wanted: &'a Wanted,
     search: &'a mut Search,
 }
 
 impl<M: Memory> Look<'_, M> {
+    fn is_over(&self) -> bool {
+        let wanted = self.wanted.objects.len() + self.wanted.semaphores.len();
+        self.search.next == self.search.nodes.len() || self.search.found.len() == wanted
+    }
+
     /// Looks into one object.
     fn next(&mut self) {
         let number = self.search.next;
@@ -246,8 +245,8 @@ impl<M: Memory> Look<'_, M> {
             let node = Node { object, from, step, depth: depth + 1 };
             let semaphore = is_lock.then(|| word(1));
             let wanted = [
-                Some(object).filter(|object| self.search.wanted.objects.contains(object)),
-                semaphore.filter(|semaphore| self.search.wanted.semaphores.contains(semaphore)),
+                Some(object).filter(|object| self.wanted.objects.contains(object)),
+                semaphore.filter(|semaphore| self.wanted.semaphores.contains(semaphore)),
             ];
             for key in wanted.into_iter().flatten() {
                 let name = self.name(&node).filter(|_| self.is_way(node));

@@ -88,7 +88,7 @@ fn look_at_everything(made: &Interpreter, layout: &Layout) {
         scan(memory, layout);
         let wanted = Wanted { objects: made.objects.iter().copied().collect(), ..Wanted::default() };
         let frames: Vec<_> = made.objects.iter().zip(&made.threads).map(|(&code, &frame)| (frame, code)).collect();
-        let _ = variables::find(memory, layout, made.interp, &frames, wanted);
+        let _ = variables::find(memory, layout, made.interp, &frames, &wanted);
         let place = Place { pid: 0, runtime: RUNTIME, interpreters: &[made.interp], tstates: &made.threads };
         for address in made.objects.iter().flat_map(|object| [*object, object + 10, object + 11, object + 16]) {
             let _ = parked_for(memory, layout, place, address, true);

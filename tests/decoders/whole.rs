@@ -163,7 +163,7 @@ proptest! {
             // The first thread's name is the value of an attribute of a value of a module's variable.
             let name = Objects { memory, layout }.attribute(made.first_thread, "_name").unwrap().unwrap();
             let wanted = Wanted { objects: [made.first_thread, name].into_iter().collect(), ..Wanted::default() };
-            let found = variables::find(memory, layout, made.interp, &[], wanted).unwrap();
+            let found = variables::find(memory, layout, made.interp, &[], &wanted).unwrap();
             let name_of = |object| found.get(&object).map(|found| found.name.as_str());
             let named = |object, end| name_of(object).is_some_and(|name| name.ends_with(end));
             prop_assert!(named(made.first_thread, "[...]") && named(name, "[...]._name"), "{:?}", found);

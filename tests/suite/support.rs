@@ -415,6 +415,20 @@ impl Done {
         &self.stdout
     }
 
+    /// What a target has said of itself: the rest of its line that begins with a word.
+    #[track_caller]
+    pub fn account(&self, word: &str) -> &str {
+        let mut lines = self.stdout.lines();
+        let account = lines.find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
+        account.unwrap_or_else(|| panic!("no {word} in {}", self.stdout))
+    }
+
+    /// The numbers of [`Self::account`].
+    #[track_caller]
+    pub fn measured(&self, word: &str) -> Vec<f64> {
+        self.account(word).split(' ').filter_map(|word| word.parse().ok()).collect()
+    }
+
     /// Its complaint, if it failed with 1 and said so properly.
     #[track_caller]
     pub fn failed(&self) -> &str {

@@ -149,11 +149,7 @@ fn check(python: &Python, mode: &str) -> Result<(), String> {
     }
     assert!(trace.of("s").count() >= 10, "{} hand-overs", trace.of("s").count());
     assert!(trace.of("C").count() >= 10, "{} counts of waiters", trace.of("C").count());
-    let own = |start: &str| -> f64 {
-        let line = done.stdout.lines().find_map(|line| line.strip_prefix(start)).expect("its own account");
-        line.split(' ').next().unwrap().parse().unwrap()
-    };
-    let stalled = own("STALLED ") + own("SHORT ");
+    let stalled = done.measured("STALLED")[0] + done.measured("SHORT")[0];
     let lost = sum(victim, &["GIL wait", "no CPU", "GIL held, no CPU", "GIL held off CPU"]);
     match (lost - stalled).abs() <= 0.1 * stalled + 0.01 {
         true => Ok(()),
@@ -186,8 +182,7 @@ fn check_lock(python: &Python) -> Result<(), String> {
     let trace = Trace::parse(&fs::read_to_string(&out).unwrap());
     trace.check();
     let slices = trace.slices();
-    let own = done.stdout.lines().find_map(|line| line.strip_prefix("WAITED ")).expect("its own account");
-    let own: f64 = own.parse().unwrap();
+    let own = done.measured("WAITED")[0];
     let waited = sum(&slices[&trace.state_track("victim")], &["lock wait"]);
     // Up to 3.13.0 it is a semaphore, until the object that has it is found.
     let named = trace.names.values().any(|name| name.starts_with("threading.RLock"));

@@ -41,9 +41,9 @@ def sleep_all_the_time():
         time.sleep(0.05)
 
 
-def without_a_cpu():
+def run_delay():
     try:
-        with open("/proc/thread-self/schedstat") as file:
+        with open("/proc/thread-self/schedstat", "rb", buffering=0) as file:
             return int(file.read().split()[1]) / 1e9
     except OSError:
         # In another root.
@@ -55,10 +55,10 @@ def main(seconds):
     print("READY", flush=True)
     for function in coarse, fine:
         spent.update(dict.fromkeys(NAMES, 0.0))
-        ready, begun, start = without_a_cpu(), time.perf_counter(), clock()
+        ready, begun, start = run_delay(), time.perf_counter(), clock()
         function(start + seconds / 2)
         wall = clock() - start
-        ready = (without_a_cpu() - ready) / (time.perf_counter() - begun)
+        ready = (run_delay() - ready) / (time.perf_counter() - begun)
         print("SPLIT", function.__name__, *("%s %.6f" % (name, spent[name] / wall) for name in NAMES), flush=True)
         print("NO_CPU %s %.6f" % (function.__name__, ready), flush=True)
 

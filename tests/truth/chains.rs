@@ -62,8 +62,7 @@ fn shares(python: &'static Python, mode: &str, rate: u32, seconds: u32) -> Share
     // may be gone before it is read.
     let imports = |stack: &[String]| stack.iter().any(|label| label.contains("(<frozen "));
     let window = recording.stacks.only(|stack| has(stack, "run_chains") || is_lost(stack) && !imports(stack));
-    let own = recording.done.stdout.lines().find_map(|line| line.strip_prefix("BUSY ")).expect("its own account");
-    let own: Vec<f64> = own.split(' ').map(|number| number.parse().unwrap()).collect();
+    let own = recording.done.measured("BUSY");
     let (least, most) = (own[0] / own[2], own[1] / own[2]);
     let (seen, lost) = (window.share(|stack| !sleeps(stack)), window.share(is_lost));
     Shares { seen, least, most, lost, samples: window.total(), version: &python.version, said }

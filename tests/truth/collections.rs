@@ -16,9 +16,8 @@ fn recorded(python: &Python, mode: &str, arguments: &[&str]) -> (Value, [f64; 3]
     let program = python.script("garbage.py", arguments);
     let done = run(support::recording(&out, &["--mode", mode, "-r", "1000"], &program));
     done.ok();
-    let own = done.stdout.lines().find_map(|line| line.strip_prefix("COLLECTED ")).expect("its own account");
-    let own: Vec<f64> = own.split(' ').map(|number| number.parse().unwrap()).collect();
-    (serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap(), own.try_into().unwrap())
+    let own = done.measured("COLLECTED").try_into().unwrap();
+    (serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap(), own)
 }
 
 /// For how long a thread has made collections, as reported.

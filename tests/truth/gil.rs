@@ -17,8 +17,7 @@ struct Recorded {
 impl Recorded {
     fn new(program: &Words, mode: &str, view: &str) -> Recorded {
         let recording = support::record(&["--mode", mode, "-r", "500", "--view", view], program);
-        let own = recording.done.stdout.lines().find_map(|line| line.strip_prefix("HELD ")).expect("its own account");
-        let own: Vec<f64> = own.split(' ').map(|number| number.parse().unwrap()).collect();
+        let own = recording.done.measured("HELD");
         let stacks = recording
             .stacks
             .only(|stack| ["holding", "computing", "polite"].iter().any(|function| has(stack, function)));

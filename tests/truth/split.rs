@@ -17,12 +17,8 @@ fn check(python: &Python, mode: &str) -> Result<(), String> {
     let recording = support::record(&["--mode", mode, "-r", "1000"], &program);
     let (stacks, done) = (&recording.stacks, &recording.done);
     for phase in ["coarse", "fine"] {
-        let account = |what: &str| {
-            let start = format!("{what} {phase} ");
-            done.stdout.lines().find_map(|line| line.strip_prefix(&start)).expect("its own account")
-        };
-        let own: Vec<_> = account("SPLIT").split(' ').collect();
-        let without_a_cpu: f64 = account("NO_CPU").parse().unwrap();
+        let own: Vec<_> = done.account(&format!("SPLIT {phase}")).split(' ').collect();
+        let without_a_cpu = done.measured(&format!("NO_CPU {phase}"))[0];
         let stacks = stacks.only(|stack| has(stack, phase));
         assert!(stacks.total() > 500, "{} samples: {}", stacks.total(), done.stderr);
         for pair in own.chunks(2) {

@@ -39,11 +39,7 @@ impl Recorded {
         });
         done.ok();
         let report = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
-        let own = |start: &str| {
-            let line = done.stdout.lines().find_map(|line| line.strip_prefix(start)).expect("its own account");
-            line.split(' ').filter_map(|word| word.parse().ok()).collect::<Vec<f64>>()
-        };
-        let (long, short) = (own("STALLED "), own("SHORT "));
+        let (long, short) = (done.measured("STALLED"), done.measured("SHORT"));
         Recorded { report, stalled: long[0], short: short[0], held: long[2], sleeps: long[3], late }
     }
 
