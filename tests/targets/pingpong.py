@@ -1,7 +1,9 @@
 """Two threads hand two locks to one another, as fast as they can.
 
-pingpong.py SECONDS. Prints READY; at the end `WAITED <times>`: how often a lock was not free when it was wanted.
+pingpong.py SECONDS [one_cpu]. With `one_cpu`, there is only one for both. Prints READY; at the end `WAITED <times>`: how
+often a lock was not free when it was wanted.
 """
+import os
 import sys
 import threading
 import time
@@ -20,6 +22,8 @@ def play(number):
         other.release()
 
 
+if sys.argv[2:] == ["one_cpu"]:
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 locks[1].acquire()
 print("READY", flush=True)
 players = [threading.Thread(target=play, args=(number,), daemon=True) for number in range(2)]

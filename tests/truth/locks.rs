@@ -304,10 +304,10 @@ on_every_python! {
 }
 
 /// A wait that follows upon another at once, because the thread hands on what it has waited for, is one of its own.
-fn played(python: &Python) -> Result<(), String> {
+fn played(python: &Python, arguments: &[&str]) -> Result<(), String> {
     let folder = folder();
     let out = folder.path().join("out.report.json");
-    let done = run(support::recording(&out, &["--mode", "kernel"], &python.script("pingpong.py", &["1"])));
+    let done = run(support::recording(&out, &["--mode", "kernel"], &python.script("pingpong.py", arguments)));
     done.ok();
     let own = done.measured("WAITED")[0];
     let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
@@ -319,13 +319,14 @@ fn played(python: &Python) -> Result<(), String> {
     // If they were taken for one where a lock is a semaphore, it would be one wait of thirty.
     match waits >= 0.9 * sleeps && waits <= 1.02 * own && sleeps_often {
         true => Ok(()),
-        false => Err(format!("{waits} waits, {sleeps} sleeps, {own} of its own on {}", python.version)),
+        false => Err(format!("{waits} waits, {sleeps} sleeps, {own} of its own on {} {arguments:?}", python.version)),
     }
 }
 
 on_every_python! {
     fn waits_that_follow_one_another_at_once_are_all_counted(python) {
-        thrice(|| played(python));
+        // Where there is one CPU, who is handed the lock is often not asleep yet.
+        [&["1"][..], &["1", "one_cpu"]].iter().for_each(|arguments| thrice(|| played(python, arguments)));
     }
 }
 
