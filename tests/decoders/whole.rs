@@ -1,5 +1,7 @@
 //! An undamaged interpreter: the stacks, names and the GIL that were put in come out.
 
+use std::cell::Cell;
+
 use gilscope::event::Ids;
 use gilscope::event::{Event, Nanos, ProcessId};
 use gilscope::gil::Gil;
@@ -8,7 +10,7 @@ use gilscope::sampler::code::CodeCache;
 use gilscope::sampler::registry::{Registry, Sink};
 use gilscope::sampler::stack::{Reading, Scratch, StackReader};
 use gilscope::target::layout::{Layout, LineTable};
-use gilscope::target::memory::{Memory, Span};
+use gilscope::target::memory::{Image, Memory, Span};
 use gilscope::target::names::ThreadNames;
 use gilscope::target::objects::Objects;
 use gilscope::target::variables::{self, Wanted};
@@ -179,6 +181,37 @@ proptest! {
             prop_assert_eq!((gil.holder, gil.enabled), (made.threads[0], true));
             Ok(())
         })?;
+    }
+}
+
+/// What was read of a way before is not believed when the object at its end is found.
+#[test]
+fn a_way_that_is_cut_while_the_search_goes_on_gives_no_name() {
+    let plan = Plan { name: "worker".to_owned(), stack: Vec::new() };
+    for kind in KINDS {
+        let made = Interpreter::new(kind, own_tid(), std::slice::from_ref(&plan));
+        let (layout, whole) = (&made.layout, made.image());
+        let mut cut = whole.clone();
+        let words = cut.regions_mut().flat_map(|(_, bytes)| bytes.chunks_exact_mut(8));
+        words.filter(|word| **word == made.first_thread.to_le_bytes()).for_each(|word| word.fill(0));
+        let name = Objects { memory: &whole, layout }.attribute(made.first_thread, "_name").unwrap().unwrap();
+        let wanted = Wanted { objects: [name].into_iter().collect(), ..Wanted::default() };
+        // Whether it is found by that many steps in the whole memory, and what comes after them in another.
+        let is_found = |steps: usize, after: &Image| {
+            let mut search = variables::Search::new(&whole, layout, made.interp, &[], &wanted).unwrap();
+            let taken = Cell::new(0);
+            let has_steps = || taken.replace(taken.get() + 1) < steps;
+            if !search.go_on(&whole, layout, &wanted, has_steps) {
+                search.go_on(after, layout, &wanted, || true);
+            }
+            search.found().contains_key(&name)
+        };
+        let (never, all) = (Image::default(), 20);
+        assert!(is_found(all, &never), "{kind:?}");
+        for steps in 0..all {
+            assert!(is_found(steps, &whole), "{kind:?}: it goes on after {steps}");
+            assert_eq!(is_found(steps, &cut), is_found(steps, &never), "{kind:?}: cut after {steps}");
+        }
     }
 }
 
