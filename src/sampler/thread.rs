@@ -384,6 +384,8 @@ impl Thread {
         let holds = self.slots.iter().any(|slot| slot.holds_gil);
         let attached = self.slots.iter().any(|slot| slot.attached && !gils(slot.interpreter).enabled);
         let still_waits = self.state == ThreadState::GilWait && !self.moved;
+        // It may wait for another lock now, or for none.
+        self.waits = None;
         self.state = match self.run {
             // Woken up to look whether the GIL is free: without it, it gets no further than that.
             RunState::Running if still_waits && !holds && !attached => ThreadState::GilWait,
