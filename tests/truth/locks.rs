@@ -177,6 +177,29 @@ on_every_python! {
     }
 }
 
+/// Samples further apart than waits are long find a thread in one wait after the other.
+fn sampled_seldom(python: &Python) -> Result<(), String> {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let program = python.script("in_turn.py", &["2"]);
+    let done = run(support::recording(&out, &["--mode", "memory", "-r", "100"], &program));
+    done.ok();
+    let own = done.measured("WAITED")[0];
+    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    let locks = report["locks"].as_array().unwrap();
+    let told: f64 = locks.iter().map(|lock| number(&lock["wait"]["total_s"])).sum();
+    match told > 0.8 * own && told < 1.15 * own {
+        true => Ok(()),
+        false => Err(format!("{told} of {own} s on {}: {:#}", python.version, report["threads"])),
+    }
+}
+
+on_every_python! {
+    fn in_memory_mode_short_waits_are_estimated_too(python) {
+        thrice(|| sampled_seldom(python));
+    }
+}
+
 /// Threads that take a lock again and again spin for it before they sleep: that is CPU time of that lock, and nobody
 /// spins where each thread has its own.
 #[test]
