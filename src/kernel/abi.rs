@@ -6,7 +6,7 @@ use crate::refcount::access::Registers;
 use crate::sampler::code::CodeWords;
 use crate::sampler::frames::RawFrame;
 use crate::target::layout::{FrameHead, GilPlace, Layout, Position, WAIT_SIZE};
-use crate::target::locks::How;
+use crate::target::locks::{How, PARKED_WITHIN};
 
 /// Most GILs of one process that are told from other futexes.
 pub const MAX_GILS: usize = 16;
@@ -18,19 +18,19 @@ const GILS: usize = 1 + 2 * MAX_TEXTS;
 pub const MAX_TSTATES: usize = 4;
 /// An offset that this version does not have.
 const NONE: u64 = 0xffff_ffff;
-/// Where the kernel's copy of a frame is always 0: fields that frames do not have are read from there.
-const ZERO: u64 = 120;
+/// How much is read at once where callers' frames are in front of a frame (`FRAMES_LEN`).
+const FRAMES_LEN: u64 = 1024;
 const TLBC_SHIFT: u32 = 48;
 
 /// `struct target`.
-pub type Target = [u64; 53];
+pub type Target = [u64; 54];
 /// `struct tstates`.
 pub type TStates = [u64; 4 * MAX_TSTATES + 1];
 /// `struct thread`.
 pub type Thread = [u64; 25];
 
 /// `struct target` for a process whose interpreter is not known yet: its threads are observed without stacks.
-pub const BLANK: Target = [0; 53];
+pub const BLANK: Target = [0; 54];
 
 /// `struct target` for a process, with the address ranges of the interpreter's code and the addresses of its GILs.
 pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) -> Target {
@@ -50,6 +50,8 @@ pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) 
         GilPlace::Runtime(offset) => (offset, 1),
         GilPlace::Interpreter(offset) => (offset, 0),
     };
+    // Whole words.
+    let frame_len = frame.len.next_multiple_of(8) as u64;
     let numbers = [
         gils.len() as u64,
         layout.interpreters_head,
@@ -73,9 +75,10 @@ pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) 
         frame.previous,
         frame.code,
         frame.instr,
-        frame.owner.unwrap_or(ZERO),
-        frame.tlbc_index.unwrap_or(ZERO),
-        frame.len as u64,
+        frame.owner.unwrap_or(NONE),
+        frame.tlbc_index.unwrap_or(NONE),
+        frame_len,
+        if layout.version.minor >= 11 { FRAMES_LEN } else { frame_len },
         if frame.position == Position::Pointer { 0 } else { 32 },
         code.name,
         code.filename,
@@ -84,6 +87,7 @@ pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) 
         layout.gc.collecting,
         u64::from(layout.gc.in_runtime),
         layout.gc.world_stopped.unwrap_or(NONE),
+        if layout.has_parking_lot() { PARKED_WITHIN } else { 0 },
     ];
     for (index, pair) in numbers.chunks(2).enumerate() {
         words[GILS + MAX_GILS + index] = pair[0] & NONE | pair.get(1).unwrap_or(&0) << 32;

@@ -291,6 +291,11 @@ pub struct Layout {
 pub const WAIT_SIZE: u64 = 176;
 
 impl Layout {
+    /// Whether threads that wait for a lock of the interpreter sleep in its parking lot (`Python/parking_lot.c`).
+    pub fn has_parking_lot(&self) -> bool {
+        self.version.minor >= 13
+    }
+
     /// The offsets of the interpreter whose `_PyRuntime` is at `runtime`. Reads `_Py_DebugOffsets` from 3.13 on.
     pub fn of(
         memory: &impl Memory,

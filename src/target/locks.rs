@@ -115,6 +115,9 @@ pub struct Place<'a> {
 /// What is at `address`, for which a thread is parked in the parking lot; `mutex` if that is a `PyMutex`. 3.13 and later.
 pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, address: u64, mutex: bool) -> Lock {
     let none = |kind, name: Option<String>| Lock { address, kind, type_name: None, name };
+    if address == PARKING_LOT {
+        return none(LockKind::Mutex, Some("parking lot".to_owned()));
+    }
     if let Some(state) = layout.thread.state
         && place.tstates.contains(&address.wrapping_sub(state))
     {
@@ -159,7 +162,9 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
 /// No thread is in so many critical sections at once.
 const MOST_SECTIONS: usize = 256;
 /// A thread in the parking lot sleeps at a semaphore on its own stack, not further from the end of it than this.
-const PARKED_WITHIN: u64 = 4096;
+pub const PARKED_WITHIN: u64 = 4096;
+/// What a thread is said to be parked for that waits for a lock of the parking lot itself.
+const PARKING_LOT: u64 = 1;
 
 /// How a thread sleeps in `futex`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,17 +181,20 @@ pub enum How {
 
 impl How {
     /// How a thread sleeps at a futex that is not the GIL's, and what it is parked for, else the futex. Mirrors `struct
-    /// wait_entry` (`Python/parking_lot.c`, 3.13 and later), as the programs of kernel mode do.
+    /// wait_entry` (`Python/parking_lot.c`, 3.13 and later) and `struct raw_mutex_entry` (`Python/lock.c`), as the programs of
+    /// kernel mode do.
     pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex) -> (How, u64) {
         const FUTEX_WAIT: u32 = 0;
         const COMMAND: u32 = 0x7f;
         // What a mutex of the C library is while threads wait for it (glibc).
         const CONTENDED: u32 = 2;
-        let word = |below: u64| memory.u64(futex.address.wrapping_sub(below)).unwrap_or(0);
-        if layout.version.minor >= 13 && futex.address.wrapping_sub(futex.stack) < PARKED_WITHIN {
-            let (argument, address) = (word(16), word(8));
-            if address >= 4096 {
-                return (if argument != 0 { How::ParkedMutex } else { How::Parked }, address);
+        let word = |below: u64| memory.u64(futex.address.wrapping_sub(below)).ok();
+        if layout.has_parking_lot() && futex.address.wrapping_sub(futex.stack) < PARKED_WITHIN {
+            match (word(16), word(8)) {
+                (_, Some(0)) => return (How::ParkedMutex, PARKING_LOT),
+                (Some(0), Some(address)) if address >= 4096 => return (How::Parked, address),
+                (Some(_), Some(address)) if address >= 4096 => return (How::ParkedMutex, address),
+                _ => {}
             }
         }
         let native = futex.operation & COMMAND == FUTEX_WAIT && futex.value == CONTENDED;

@@ -74,9 +74,8 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 // WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, UNLOCK_PI, WAKE_BITSET
 #define FUTEX_WAKES ((1 << 1) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 7) | (1 << 10))
 
-// A thread in the interpreter's parking lot sleeps at a semaphore in a `struct wait_entry` on its own stack, not further
-// from the end of it than this.
-#define PARKED_WITHIN 4096
+// What a thread is said to be parked for that waits for a lock of the parking lot itself.
+#define PARKING_LOT 1
 
 #define RING_SIZE (1 << 24)
 #define MAX_FRAMES 256
@@ -94,6 +93,9 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 #define NONE 0xffffffff
 // The part of a GIL that is read: up to its switch_number.
 #define GIL_LEN 40
+// So much is read of frames at once, at most. A power of two.
+#define FRAMES_LEN 1024
+#define PAGE_SIZE 4096ULL
 // FRAME_OWNED_BY_CSTACK (3.12, 3.13), _BY_INTERPRETER (3.14 on): frames without Python code.
 #define FIRST_ENTRY_OWNER 3
 // Tag bits of _PyStackRef; the index of a thread-local copy of bytecode goes where user addresses end.
@@ -124,11 +126,14 @@ struct target {
     u32 gil_place, gil_in_runtime;
     u32 gil_enabled, gil_holder, gil_locked, gil_switches, gil_cond, gil_wait_len;
     u32 ts_next, ts_interp, ts_head, cframe_current, ts_thread_id, ts_native_id, ts_state;
-    // A field that frames do not have is where scratch.frame is always 0, behind frame_len.
     u32 frame_previous, frame_code, frame_instr, frame_owner, frame_tlbc, frame_len;
+    u32 frame_reach;        // how much is read with a frame: callers' are in front of it from 3.11 on
     u32 instr_shift;        // 32 where the instruction is an int, else 0
     u32 code_name, code_filename, code_line_table, code_first_line;
     u32 gc_collecting, gc_in_runtime, world_stopped;
+    // A thread in the interpreter's parking lot sleeps at a semaphore on its own stack, not further from the end of it than
+    // this; 0 where there is none.
+    u32 parked_within;
     // Kept by collects(): who was last seen to collect garbage, in which interpreter, and has let go of the GIL meanwhile.
     u32 collector, collector_away, unused;
     u64 collector_in;
@@ -239,7 +244,7 @@ struct resume_record {
 
 // What is too large for the stack. Programs that use it run with interrupts off, so one for each CPU is enough.
 struct scratch {
-    u64 frame[16];
+    u64 frames[2 * FRAMES_LEN / 8]; // the second half is there for the verifier
     u64 tstate[32];
     u64 gil[8];
     struct tstates found;
@@ -444,34 +449,52 @@ static __always_inline u64 mix(u64 hash, u64 word)
     return hash ^ (hash >> 29);
 }
 
+// A word of the frame that is `at` bytes behind the beginning of scratch.frames.
+static __always_inline u64 frame_word(struct scratch *s, u32 at, u32 field)
+{
+    return s->frames[((at + field) >> 3) & (2 * FRAMES_LEN / 8 - 1)];
+}
+
 // Appends the frames that begin with `frame`, innermost first, to the stack in `s`. What the loop counts is kept in
 // memory: the verifier would tell every count from every other, and get nowhere.
 __noinline int walk(struct target *t, struct scratch *s, u64 frame)
 {
     if (!t || !s)
         return 0;
-    u32 len = t->frame_len & 127;
+    u32 len = t->frame_len & 127, reach = t->frame_reach;
+    u64 from = 0, to = 0; // what scratch.frames is a copy of
     for (int i = 0; i < MAX_FRAMES + 32; i++) {
         if (!frame)
             return 0;
-        if (bpf_probe_read_user(s->frame, len, (void *)frame))
-            break;
-        if (((u8 *)s->frame)[t->frame_owner & 127] < FIRST_ENTRY_OWNER) {
+        if (frame < from || frame + len > to) {
+            // From the same page, which is there if the frame is.
+            to = frame + len;
+            from = frame & ~(PAGE_SIZE - 1);
+            if (to - from > reach)
+                from = to - reach;
+            u32 size = to - from;
+            if (size > FRAMES_LEN || bpf_probe_read_user(s->frames, size, (void *)from))
+                break;
+        }
+        u32 at = frame - from;
+        u8 owner = t->frame_owner == NONE ? 0 : frame_word(s, at, t->frame_owner) >> (8 * (t->frame_owner & 7));
+        if (owner < FIRST_ENTRY_OWNER) {
             u32 count = s->stack.frames;
             if (count >= MAX_FRAMES)
                 break;
-            u64 code = s->frame[(t->frame_code >> 3) & 15] & ~TAG_BITS;
-            u64 tlbc = ((u32 *)s->frame)[(t->frame_tlbc >> 2) & 31] & 0xffff;
-            code |= tlbc << TLBC_SHIFT;
+            u64 code = frame_word(s, at, t->frame_code) & ~TAG_BITS;
+            if (t->frame_tlbc != NONE)
+                code |= (frame_word(s, at, t->frame_tlbc) >> (8 * (t->frame_tlbc & 7)) & 0xffff) << TLBC_SHIFT;
             // f_lasti is an int, and may be -1.
-            u64 instr = s->frame[(t->frame_instr >> 3) & 15];
+            u64 instr = frame_word(s, at, t->frame_instr);
+            instr >>= 8 * (t->frame_instr & 7);
             instr = (u64)((long long)(instr << (t->instr_shift & 63)) >> (t->instr_shift & 63));
             s->stack.frame[count & (MAX_FRAMES - 1)].code = code;
             s->stack.frame[count & (MAX_FRAMES - 1)].instr = instr;
             s->stack.id = mix(mix(s->stack.id, code), instr);
             s->stack.frames = count + 1;
         }
-        frame = s->frame[(t->frame_previous >> 3) & 15];
+        frame = frame_word(s, at, t->frame_previous);
     }
     s->stack.truncated = 1;
     return 0;
@@ -713,11 +736,18 @@ static __always_inline void leaves_collection(struct target *t, struct scratch *
 }
 
 // What a thread waits for that sleeps at a futex of its own stack: mirrors `struct wait_entry` (Python/parking_lot.c, 3.13
-// on), {park_arg, addr, sema}. A wait for a PyMutex has a park_arg.
+// on), {park_arg, addr, sema}. A wait for a PyMutex has a park_arg. Where that would have its address, `struct
+// raw_mutex_entry` (Python/lock.c), {next, sema}, has none as long as nobody else waits.
 static __always_inline u32 parked(struct off_record *off, u64 futex)
 {
     u64 entry[2] = {};
-    if (bpf_probe_read_user(entry, sizeof entry, (void *)(futex - sizeof entry)) || entry[1] < 4096)
+    if (bpf_probe_read_user(entry, sizeof entry, (void *)(futex - sizeof entry)))
+        return OFF_BLOCKED;
+    if (!entry[1]) {
+        off->lock = PARKING_LOT;
+        return OFF_PARKED_MUTEX;
+    }
+    if (entry[1] < PAGE_SIZE)
         return OFF_BLOCKED;
     off->lock = entry[1];
     return entry[0] ? OFF_PARKED_MUTEX : OFF_PARKED;
@@ -760,7 +790,7 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
             u64 futex = regs->di;
             waits_for = gil_at(t, futex);
             off->lock = futex;
-            if (!waits_for && futex - regs->sp < PARKED_WITHIN)
+            if (!waits_for && futex - regs->sp < t->parked_within)
                 kind = parked(off, futex);
             else if (!waits_for && (regs->si & FUTEX_COMMAND) == FUTEX_WAIT && (u32)regs->dx == MUTEX_CONTENDED)
                 kind = OFF_NATIVE_MUTEX;
