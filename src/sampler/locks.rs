@@ -249,11 +249,14 @@ fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadSt
     }
 }
 
-/// Whether the object at which a thread waits is of the same type still; and has the same semaphore, if it is one.
+/// Whether the object at which a thread waits is of the same type still; and has the same semaphore, if it is one. It is if
+/// it cannot be read any more: the process has ended, and these are its last waits.
 fn is_same(memory: &impl Memory, layout: &Layout, at: &At, info: &LockInfo) -> bool {
-    let Some(name) = &info.type_name else { return true };
-    let semaphore = || memory.u64(info.address.wrapping_add(layout.object.header())).ok();
-    (at.how != How::Other || semaphore() == Some(at.address))
+    let (Some(name), Ok(first)) = (&info.type_name, memory.u64(info.address.wrapping_add(layout.object.header())))
+    else {
+        return true;
+    };
+    (at.how != How::Other || first == at.address)
         && Objects { memory, layout }.type_name_of(info.address).as_deref() == Some(&**name)
 }
 

@@ -1,9 +1,10 @@
 """Two threads hand two locks to one another, as fast as they can.
 
-pingpong.py SECONDS [one_cpu]. With `one_cpu`, there is only one for both. Prints READY; at the end `WAITED <times>`: how
-often a lock was not free when it was wanted.
+pingpong.py SECONDS [one_cpu] [killed]. With `one_cpu`, there is only one for both. Prints READY; at the end `WAITED
+<times>`: how often a lock was not free when it was wanted. With `killed`, it is, in the middle of it.
 """
 import os
+import signal
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ def play(number):
         other.release()
 
 
-if sys.argv[2:] == ["one_cpu"]:
+if "one_cpu" in sys.argv:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 locks[1].acquire()
 print("READY", flush=True)
@@ -30,6 +31,8 @@ players = [threading.Thread(target=play, args=(number,), daemon=True) for number
 for player in players:
     player.start()
 time.sleep(float(sys.argv[1]))
+if "killed" in sys.argv:
+    os.kill(os.getpid(), signal.SIGKILL)
 over = True
 time.sleep(0.1)
 print("WAITED %d" % sum(waited), flush=True)

@@ -380,6 +380,28 @@ on_every_python! {
     }
 }
 
+/// The last waits of a program are told of when its memory cannot be read any more.
+fn no_others_at_the_end(python: &Python) {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    // What is at an address is looked at again every 100 ms.
+    let program = python.script("pingpong.py", &["1.2", "killed"]);
+    let done = run(support::recording(&out, &["--mode", "kernel"], &program));
+    assert_eq!(done.code, 137, "{}", done.stderr);
+    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    let waits = report["locks"].as_array().unwrap().iter();
+    let waits: Vec<_> = waits.map(|lock| (&lock["label"], number(&lock["contended"]))).collect();
+    // The program's start has some, of its own.
+    let played = waits.iter().filter(|(_, times)| *times > 2.0).count();
+    assert!((1..=2).contains(&played), "on {}: {waits:?}", python.version);
+}
+
+on_every_python! {
+    fn a_program_that_is_killed_has_no_other_locks(python) {
+        no_others_at_the_end(python);
+    }
+}
+
 /// Threads that are handed their work have nothing to do meanwhile.
 fn handed(python: &Python, mode: &str) -> Result<(), String> {
     let folder = folder();
