@@ -16,8 +16,9 @@ use crate::target::variables::{self, Found, FrameAddr, Wanted};
 /// more than a hundredth of the time.
 const AFTER: Duration = Duration::from_millis(50);
 const PART: u32 = 100;
-/// For so long at a time.
-const AT_A_TIME: Duration = Duration::from_millis(2);
+/// For this part of the time while it goes on, and not for longer at a time.
+const PART_AT_A_TIME: u64 = 5;
+const MOST_AT_A_TIME: Duration = Duration::from_millis(20);
 /// An object is looked for in vain so often at most: a variable can be out of sight just when it is looked for.
 pub const MOST_SEARCHES: u8 = 4;
 
@@ -30,6 +31,8 @@ pub struct Search {
     at: Nanos,
     made: u32,
     current: Option<Current>,
+    /// When it was last gone on with.
+    gone_on: Nanos,
 }
 
 /// A search that is being made, in one interpreter after the other.
@@ -64,12 +67,14 @@ impl Search {
         wanted: impl FnOnce() -> Wanted,
     ) -> Option<FxHashMap<u64, Found>> {
         let started = Instant::now();
+        let part = Duration::from_nanos(now.since(self.gone_on) / PART_AT_A_TIME).min(MOST_AT_A_TIME);
+        self.gone_on = now;
         if self.current.is_none() && self.wanted && now >= self.at {
             self.wanted = false;
             self.current = Current::new(memory, layout, registry, wanted());
         }
         let current = self.current.as_mut()?;
-        let is_over = current.go_on(memory, layout, || started.elapsed() < AT_A_TIME);
+        let is_over = current.go_on(memory, layout, || started.elapsed() < part);
         current.took += started.elapsed();
         if !is_over {
             return None;
