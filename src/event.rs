@@ -18,7 +18,7 @@ use std::sync::Arc;
 use crate::intern::StackId;
 
 pub use self::ids::{Ids, Renumber};
-pub use self::objects::{Accessed, CountOp, Counting, ObjectInfo, Place};
+pub use self::objects::{Accessed, CountOp, Counting, MODULE, ObjectInfo, Place, object_label};
 
 /// An operating system process id, in gilscope's own pid namespace.
 pub type Pid = i32;
@@ -569,7 +569,13 @@ impl LockInfo {
     /// What to call it: `list (app.inventory)`.
     pub fn label(&self) -> String {
         let kind = match self.kind {
-            LockKind::CriticalSection => self.type_name.as_deref().unwrap_or("object"),
+            LockKind::CriticalSection => {
+                return object_label(
+                    self.type_name.as_deref().unwrap_or("object"),
+                    self.name.as_deref(),
+                    self.address,
+                );
+            }
             LockKind::TypeLock => "type lock",
             LockKind::ImportLock => "import lock",
             LockKind::Mutex => "mutex of the interpreter",

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::event::{LockKind, Syscall, ThreadState, Tid};
+use crate::event::{LockKind, Syscall, ThreadState, Tid, object_label};
 use crate::intern::{Interner, StackId};
 use crate::lockstats::work::{Work, work};
 use crate::sampler::Sampler;
@@ -44,11 +44,13 @@ impl WaitsFor {
         if self.is_join() {
             return "the end of a thread".to_owned();
         }
-        let kind = if self.kind == LockKind::CriticalSection.name() { self.type_name.as_ref() } else { None };
-        let kind = kind.unwrap_or(&self.kind);
-        match &self.name {
-            Some(name) => format!("{kind} ({name})"),
-            None => format!("{kind} at {:#x}", self.address),
+        let (kind, name) = (&self.kind, self.name.as_deref());
+        match (&self.type_name, name) {
+            (Some(type_name), name) if *kind == LockKind::CriticalSection.name() => {
+                object_label(type_name, name, self.address)
+            }
+            (_, Some(name)) => format!("{kind} ({name})"),
+            (_, None) => format!("{kind} at {:#x}", self.address),
         }
     }
 }

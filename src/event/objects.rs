@@ -116,9 +116,40 @@ pub struct ObjectInfo {
 impl ObjectInfo {
     /// What to call it: `list (app.inventory)`.
     pub fn label(&self) -> String {
-        match &self.name {
-            Some(name) => format!("{} ({name})", self.type_name),
-            None => format!("{} at {:#x}", self.type_name, self.address),
-        }
+        object_label(&self.type_name, self.name.as_deref(), self.address)
+    }
+}
+
+/// What comes before the name of a module where that stands for its dict.
+pub const MODULE: &str = "module ";
+
+/// What to call an object: `list (app.inventory)`, `random.Random instance (random._inst)`, `dict of module app`,
+/// `lru_cache wrapper of app.slow_square`.
+pub fn object_label(type_name: &str, name: Option<&str>, address: u64) -> String {
+    let is_builtin = !type_name.contains('.') && type_name.starts_with(|first: char| first.is_lowercase());
+    match (type_name, name) {
+        ("functools._lru_cache_wrapper", Some(name)) => format!("lru_cache wrapper of {name}"),
+        ("dict", Some(name)) if name.starts_with(MODULE) => format!("dict of {name}"),
+        (_, Some(name)) if is_builtin => format!("{type_name} ({name})"),
+        (_, Some(name)) => format!("{type_name} instance ({name})"),
+        (_, None) => format!("{type_name} at {address:#x}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_called_what_people_call_them() {
+        let label = |type_name, name| object_label(type_name, name, 0x7f10);
+        assert_eq!(label("list", Some("app.inventory")), "list (app.inventory)");
+        assert_eq!(label("random.Random", Some("random._inst")), "random.Random instance (random._inst)");
+        assert_eq!(label("Account", Some("app.account")), "Account instance (app.account)");
+        assert_eq!(label("dict", Some("module app")), "dict of module app");
+        assert_eq!(label("dict", Some("app.account.__dict__")), "dict (app.account.__dict__)");
+        let cache = "functools._lru_cache_wrapper";
+        assert_eq!(label(cache, Some("app.slow_square")), "lru_cache wrapper of app.slow_square");
+        assert_eq!(label(cache, None), "functools._lru_cache_wrapper at 0x7f10");
     }
 }

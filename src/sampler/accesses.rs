@@ -151,7 +151,7 @@ impl Accesses {
         let within = |start: u64, len: u64| address.wrapping_sub(start) < len;
         // `PyDictKeysObject.dk_mutex` is where objects have their GC bits.
         let keys = if operand.size == 1 { address.wrapping_sub(header::GC_BITS) } else { address };
-        let is_object = |base: u64| within(base, MOST_CONTENT) && objects.type_name_of(base).is_some();
+        let is_object = |base: u64| within(base, MOST_CONTENT) && objects.valid_type_of(base).is_some();
         Accessed::Elsewhere(
             if states.any(|start| within(start, MOST_STATE))
                 || slots.map(|slot| slot.reader.tstate()).any(|start| within(start, MOST_THREAD_STATE))

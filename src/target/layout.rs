@@ -196,6 +196,11 @@ impl ObjectLayout {
     pub fn tp_base(&self) -> u64 {
         self.tp_dictoffset - 32
     }
+
+    /// `PyTypeObject.tp_dict`, likewise.
+    pub fn tp_dict(&self) -> u64 {
+        self.tp_dictoffset - 24
+    }
 }
 
 /// `_gil_runtime_state`.

@@ -116,7 +116,7 @@ pub struct Place<'a> {
 pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, address: u64, mutex: bool) -> Lock {
     let none = |kind, name: Option<String>| Lock { address, kind, type_name: None, name };
     if address == PARKING_LOT {
-        return none(LockKind::Mutex, Some("parking lot".to_owned()));
+        return Lock { name: Some("parking lot".to_owned()), ..Lock::new(0, LockKind::Mutex) };
     }
     if let Some(state) = layout.thread.state
         && place.tstates.contains(&address.wrapping_sub(state))

@@ -144,11 +144,29 @@ impl<M: Memory> Objects<'_, M> {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    /// The name of an object's type, if there is an object at `addr`: it has a type, and that has a type that is one.
-    pub fn type_name_of(&self, addr: u64) -> Option<String> {
+    /// The type of the object at `addr`, if there is one: it has a type, and that has a type that is one.
+    pub fn valid_type_of(&self, addr: u64) -> Option<u64> {
         let type_addr = self.type_of(addr).ok()?;
         let meta = self.type_of(type_addr).ok()?;
-        (self.type_flags(meta).ok()? & TYPE_SUBCLASS != 0).then(|| self.type_name(type_addr).ok())?
+        (self.type_flags(meta).ok()? & TYPE_SUBCLASS != 0).then_some(type_addr)
+    }
+
+    /// The name of the type of the object at `addr`, if there is one: `list`, `collections.deque`, `random.Random`.
+    pub fn type_name_of(&self, addr: u64) -> Option<String> {
+        let type_addr = self.valid_type_of(addr)?;
+        let name = self.type_name(type_addr).ok()?;
+        // Only types written in C have that of their module in theirs.
+        let is_class = !name.contains('.') && self.type_flags(type_addr).ok()? & HEAP_TYPE != 0;
+        match self.module_of_class(type_addr).ok().flatten().filter(|_| is_class) {
+            Some(module) if module != "__main__" => Some(format!("{module}.{name}")),
+            _ => Some(name),
+        }
+    }
+
+    /// `__module__` of a class.
+    fn module_of_class(&self, type_addr: u64) -> Result<Option<String>, ObjectError> {
+        let dict = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_dict()))?;
+        self.lookup(&self.dict(dict)?, "__module__")?.map(|module| self.string(module)).transpose()
     }
 
     /// The live entries of a dict, in insertion order. Mirrors `PyDictObject` and `PyDictKeysObject`.

@@ -14,6 +14,7 @@ use super::locks::lock_kind;
 use super::memory::{Memory, Span};
 use super::objects::{DICT_SUBCLASS, DictEntry, LIST_SUBCLASS, ObjectError, Objects, Slot, TUPLE_SUBCLASS};
 use super::pages::Pages;
+use crate::event::MODULE;
 
 /// So many values are looked at, at most.
 const MOST_VALUES: usize = 200_000;
@@ -402,8 +403,10 @@ impl<M: Memory> Look<'_, M> {
             }
         }
         // The dict of a module, class or instance is an object of its own.
-        if matches!(node.step, Step::Dict) {
-            name += ".__dict__";
+        match steps[..] {
+            [Step::Dict, Step::Module(_)] => name = format!("{MODULE}{name}"),
+            [Step::Dict, ..] => name += ".__dict__",
+            _ => {}
         }
         Some(match steps.last() {
             Some(Step::Local(_, function)) => format!("{name} in {}", text(*function)?),

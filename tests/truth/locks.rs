@@ -7,6 +7,36 @@ use serde_json::Value;
 
 use crate::support::{self, MODES, Python, folder, on_every_python, run, thrice};
 
+/// What people call the objects that threads fight for.
+#[test]
+fn locks_of_objects_have_names() {
+    let shapes = [
+        ("builtin", "list (names.inventory)"),
+        ("instance", "Account instance (names.account)"),
+        ("cache", "lru_cache wrapper of names.slow_square"),
+        ("library", "random.Random instance (random._inst)"),
+        ("module", "dict of module names"),
+    ];
+    for python in Python::free_threaded() {
+        for (shape, label) in shapes {
+            thrice(|| {
+                let folder = folder();
+                let out = folder.path().join("out.report.json");
+                let program = python.script("names.py", &[shape, "1"]);
+                run(support::recording(&out, &["--mode", "kernel"], &program)).ok();
+                let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+                let locks = report["locks"].as_array().unwrap();
+                let of_objects = locks.iter().filter(|lock| lock["kind"] == "critical_section");
+                let most = of_objects.max_by_key(|lock| lock["contended"].as_u64());
+                match most.is_some_and(|lock| lock["label"] == label) {
+                    true => Ok(()),
+                    false => Err(format!("{shape} on {}: {most:#?}", python.version)),
+                }
+            });
+        }
+    }
+}
+
 /// Where a shape's lock can be told.
 #[derive(Clone, Copy, PartialEq)]
 enum Where {
