@@ -568,22 +568,21 @@ impl LockInfo {
 
     /// What to call it: `list (app.inventory)`.
     pub fn label(&self) -> String {
-        let kind = match self.kind {
-            LockKind::CriticalSection => {
-                return object_label(
-                    self.type_name.as_deref().unwrap_or("object"),
-                    self.name.as_deref(),
-                    self.address,
-                );
+        let object = |type_name: &str| object_label(type_name, self.name.as_deref(), self.address);
+        let kind = match (self.kind, self.type_name.as_deref()) {
+            (LockKind::CriticalSection, type_name) => return object(type_name.unwrap_or("object")),
+            // Of a file's buffer.
+            (LockKind::Semaphore | LockKind::Mutex, Some(type_name)) => {
+                return format!("lock of {}", object(type_name));
             }
-            LockKind::TypeLock => "type lock",
-            LockKind::ImportLock => "import lock",
-            LockKind::Mutex => "mutex of the interpreter",
-            LockKind::Event => "event of the interpreter",
-            LockKind::StopRequest => "stop of all threads",
-            LockKind::Native => "native lock",
-            LockKind::Pause => "stop of all threads",
-            kind => kind.name(),
+            (LockKind::TypeLock, _) => "type lock",
+            (LockKind::ImportLock, _) => "import lock",
+            (LockKind::Mutex, _) => "mutex of the interpreter",
+            (LockKind::Event, _) => "event of the interpreter",
+            (LockKind::StopRequest, _) => "stop of all threads",
+            (LockKind::Native, _) => "native lock",
+            (LockKind::Pause, _) => "stop of all threads",
+            (kind, _) => kind.name(),
         };
         match &self.name {
             Some(name) => format!("{kind} ({name})"),

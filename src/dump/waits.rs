@@ -12,7 +12,7 @@ use crate::lockstats::work::{Work, work};
 use crate::sampler::Sampler;
 use crate::sampler::thread::Thread;
 use crate::target::layout::Layout;
-use crate::target::locks::{How, Lock, Place, identify, in_critical_section, lock_kind, owner};
+use crate::target::locks::{How, Lock, Place, identify, in_critical_section, is_buffered, lock_kind, owner};
 use crate::target::memory::Memory;
 use crate::target::names::active;
 use crate::target::variables::{FrameAddr, Wanted, find};
@@ -48,6 +48,9 @@ impl WaitsFor {
         match (&self.type_name, name) {
             (Some(type_name), name) if *kind == LockKind::CriticalSection.name() => {
                 object_label(type_name, name, self.address)
+            }
+            (Some(type_name), name) if is_buffered(type_name) => {
+                format!("lock of {}", object_label(type_name, name, self.address))
             }
             (_, Some(name)) => format!("{kind} ({name})"),
             (_, None) => format!("{kind} at {:#x}", self.address),
@@ -98,7 +101,7 @@ pub fn waits(
         let lock = identify(memory, layout, place, how, address);
         let held_by = owner(memory, layout, &lock).map_or_else(|| holder(address), by_ident);
         match lock.kind {
-            LockKind::Semaphore => wanted.semaphores.insert(lock.address),
+            LockKind::Semaphore | LockKind::Mutex => wanted.semaphores.insert(lock.address),
             _ => wanted.objects.insert(lock.address),
         };
         found.insert(thread.os.tid(), (lock, held_by).into());
@@ -133,10 +136,12 @@ fn name(
             let Some(found) = found.get(&waits.address) else { continue };
             waits.name = Some(found.name.clone());
             waits.type_name = Some(found.type_name.clone());
-            if let Some(kind) = lock_kind(&found.type_name) {
+            let kind = lock_kind(&found.type_name);
+            if kind.is_some() || is_buffered(&found.type_name) {
+                let kind = kind.unwrap_or(LockKind::Semaphore);
                 waits.kind = kind.name().to_owned();
                 waits.address = found.object;
-                let lock = Lock::new(found.object, kind);
+                let lock = Lock { type_name: waits.type_name.clone(), ..Lock::new(found.object, kind) };
                 waits.held_by = waits.held_by.or_else(|| owner(memory, layout, &lock).and_then(&by_ident));
             }
         }

@@ -12,7 +12,7 @@ use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, Pid, ProcessId, Thr
 use crate::intern::StackId;
 use crate::lockstats::work::work;
 use crate::target::layout::Layout;
-use crate::target::locks::{How, Lock, Place, identify, in_critical_section, lock_kind, owner};
+use crate::target::locks::{How, Lock, Place, identify, in_critical_section, lock_kind, lock_place, owner};
 use crate::target::memory::Memory;
 use crate::target::objects::Objects;
 use crate::target::os_thread::Futex;
@@ -169,7 +169,7 @@ impl KnownLocks {
         let known = &mut self.known;
         let Some(found) = self.search.go_on(memory, layout, registry, now, || wanted(known)) else { return };
         for (&address, known) in &mut self.known {
-            let key = if known.info.kind == LockKind::Semaphore { address } else { known.info.address };
+            let key = if is_pointed_to(known.info.kind) { address } else { known.info.address };
             let Some(found) = found.get(&key).filter(|_| known.info.name.is_none()) else { continue };
             let info = LockInfo {
                 address: found.object,
@@ -193,9 +193,9 @@ fn wanted(known: &mut FxHashMap<u64, Known>) -> Wanted {
     let nameless =
         |known: &Known| known.id.is_some() && known.searches < MOST_SEARCHES && may_have_variable(&known.info);
     for (&address, known) in known.iter_mut().filter(|(_, known)| nameless(known)) {
-        match known.info.kind {
-            LockKind::Semaphore => wanted.semaphores.insert(address),
-            _ => wanted.objects.insert(known.info.address),
+        match is_pointed_to(known.info.kind) {
+            true => wanted.semaphores.insert(address),
+            false => wanted.objects.insert(known.info.address),
         };
         known.searches += 1;
     }
@@ -222,7 +222,8 @@ pub fn holder<'a>(
             find(&|slot| slot.reader.tstate() == requester)
         }
         kind => {
-            let ident = owner(memory, layout, &Lock::new(info.address, kind))?;
+            let type_name = info.type_name.as_deref().map(str::to_owned);
+            let ident = owner(memory, layout, &Lock { type_name, ..Lock::new(info.address, kind) })?;
             find(&|slot| slot.ident() == ident)
         }
     }
@@ -252,17 +253,19 @@ fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadSt
 /// Whether the object at which a thread waits is of the same type still; and has the same semaphore, if it is one. It is if
 /// it cannot be read any more: the process has ended, and these are its last waits.
 fn is_same(memory: &impl Memory, layout: &Layout, at: &At, info: &LockInfo) -> bool {
-    let (Some(name), Ok(first)) = (&info.type_name, memory.u64(info.address.wrapping_add(layout.object.header())))
-    else {
-        return true;
-    };
-    (at.how != How::Other || first == at.address)
+    let Some(name) = &info.type_name else { return true };
+    let Ok(lock) = memory.u64(info.address.wrapping_add(lock_place(layout, name))) else { return true };
+    (at.how != How::Other && !is_pointed_to(info.kind) || lock == at.address)
         && Objects { memory, layout }.type_name_of(info.address).as_deref() == Some(&**name)
 }
 
-/// Locks of the interpreter have names of their own.
+/// Most locks of the interpreter have names of their own.
 fn may_have_variable(info: &LockInfo) -> bool {
-    let in_object =
-        matches!(info.kind, LockKind::CriticalSection | LockKind::Lock | LockKind::RLock | LockKind::Semaphore);
-    in_object && info.name.is_none()
+    let in_object = matches!(info.kind, LockKind::CriticalSection | LockKind::Lock | LockKind::RLock);
+    (in_object || is_pointed_to(info.kind)) && info.name.is_none()
+}
+
+/// Objects that have such a lock lead to it, other than objects that it is part of.
+fn is_pointed_to(kind: LockKind) -> bool {
+    matches!(kind, LockKind::Semaphore | LockKind::Mutex)
 }

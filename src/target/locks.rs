@@ -38,6 +38,9 @@ const ALIGNMENT: u64 = 16;
 /// No interpreter's state is larger.
 const MOST_STATE: u64 = 8 << 20;
 
+/// From the end of an object's header to `buffered.lock` (`Modules/_io/bufferedio.c`, 3.8 to 3.15).
+const BUFFERED_LOCK: u64 = 88;
+
 /// What the runtime's state is called.
 const RUNTIME_NAME: &str = "_PyRuntime";
 /// Where `_Py_DebugOffsets` (3.13 and later) has the sizes of the runtime's and the interpreters' states.
@@ -213,8 +216,12 @@ pub fn identify(memory: &impl Memory, layout: &Layout, place: Place<'_>, how: Ho
 }
 
 /// `threading.get_ident()` of the thread that holds a lock, of those kinds that say so. Mirrors `rlockobject`: a lock, the
-/// owner, the depth; and `_PyRecursiveMutex`.
+/// owner, the depth; `_PyRecursiveMutex`; and `buffered`, with its owner behind its lock.
 pub fn owner(memory: &impl Memory, layout: &Layout, lock: &Lock) -> Option<u64> {
+    if lock.type_name.as_deref().is_some_and(is_buffered) {
+        let owner = memory.u64(lock.address.wrapping_add(layout.object.header() + BUFFERED_LOCK + 8));
+        return owner.ok().filter(|&ident| ident != 0);
+    }
     let owner = match lock.kind {
         LockKind::RLock => lock.address.wrapping_add(layout.object.header() + 8),
         LockKind::ImportLock => lock.address.wrapping_add(8),
@@ -291,6 +298,16 @@ fn in_object(memory: &impl Memory, layout: &Layout, mutex: u64) -> Option<Lock> 
         }),
         _ => None,
     }
+}
+
+/// Whether objects of this type are files that only one thread at a time can read or write.
+pub fn is_buffered(type_name: &str) -> bool {
+    matches!(type_name, "_io.BufferedReader" | "_io.BufferedWriter" | "_io.BufferedRandom")
+}
+
+/// Where objects of this type keep the lock that threads wait at, or what leads to it: a semaphore, from 3.15 on a `PyMutex`.
+pub fn lock_place(layout: &Layout, type_name: &str) -> u64 {
+    layout.object.header() + if is_buffered(type_name) { BUFFERED_LOCK } else { 0 }
 }
 
 /// What an object of this type is, if it is a lock or is waited for like one.

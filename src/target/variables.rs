@@ -10,7 +10,7 @@ use std::mem;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::layout::Layout;
-use super::locks::lock_kind;
+use super::locks::{is_buffered, lock_kind, lock_place};
 use super::memory::{Memory, Span};
 use super::objects::{DICT_SUBCLASS, DictEntry, LIST_SUBCLASS, ObjectError, Objects, Slot, TUPLE_SUBCLASS};
 use super::pages::Pages;
@@ -69,6 +69,8 @@ enum Step {
     Dict,
     /// What is in a cell.
     Content,
+    /// The file that a file of text writes to or reads from.
+    Buffer,
 }
 
 /// An object on a way.
@@ -104,11 +106,17 @@ enum Contents {
     Function,
     /// It is a lock.
     Lock,
+    /// It has one: a buffered file.
+    Buffered,
+    /// A buffered file: `io.TextIOWrapper`.
+    Text,
 }
 
 impl Class {
     fn leads_on(&self) -> bool {
-        !matches!(self.contents, Contents::Nothing | Contents::Lock) || self.attributes || !self.slots.is_empty()
+        !matches!(self.contents, Contents::Nothing | Contents::Lock | Contents::Buffered)
+            || self.attributes
+            || !self.slots.is_empty()
     }
 }
 
@@ -242,9 +250,13 @@ impl<M: Memory> Look<'_, M> {
         {
             let word = |index: usize| u64::from_le_bytes(words[8 * index..][..8].try_into().expect("eight bytes"));
             let class = self.class(word(0));
-            let (is_lock, leads_on) = (class.contents == Contents::Lock, class.leads_on());
+            let (contents, leads_on) = (class.contents, class.leads_on());
             let node = Node { object, from, step, depth: depth + 1 };
-            let semaphore = is_lock.then(|| word(1));
+            let semaphore = match contents {
+                Contents::Lock => Some(word(1)),
+                Contents::Buffered => self.lock_of_buffered(object),
+                _ => None,
+            };
             let wanted = [
                 Some(object).filter(|object| self.wanted.objects.contains(object)),
                 semaphore.filter(|semaphore| self.wanted.semaphores.contains(semaphore)),
@@ -261,6 +273,11 @@ impl<M: Memory> Look<'_, M> {
         }
     }
 
+    fn lock_of_buffered(&self, object: u64) -> Option<u64> {
+        let place = lock_place(self.objects.layout, "_io.BufferedWriter");
+        self.objects.memory.u64(object.wrapping_add(place)).ok()
+    }
+
     /// What an object leads to.
     fn values(&self, object: u64) -> Result<Vec<(u64, Step)>, ObjectError> {
         let objects = &self.objects;
@@ -273,8 +290,10 @@ impl<M: Memory> Look<'_, M> {
             Contents::List => items(objects, word(o.ob_size + 8)?, word(o.ob_size)?),
             Contents::Tuple => items(objects, object.wrapping_add(o.tuple_items), word(o.ob_size)?),
             Contents::Cell => Ok(vec![(word(o.header())?, Step::Content)]),
+            // ok, detached, chunk_size, buffer
+            Contents::Text => Ok(vec![(word(o.header() + 16)?, Step::Buffer)]),
             Contents::Function => self.around(object),
-            Contents::Nothing | Contents::Lock => Ok(Vec::new()),
+            Contents::Nothing | Contents::Lock | Contents::Buffered => Ok(Vec::new()),
         }
         .unwrap_or_default();
         if class.attributes {
@@ -345,7 +364,9 @@ impl<M: Memory> Look<'_, M> {
         let contents = match objects.type_name(type_addr)?.as_str() {
             "cell" => Contents::Cell,
             "function" => Contents::Function,
+            "_io.TextIOWrapper" => Contents::Text,
             name if lock_kind(name).is_some() => Contents::Lock,
+            name if is_buffered(name) => Contents::Buffered,
             _ if is(DICT_SUBCLASS) => Contents::Dict,
             _ if is(LIST_SUBCLASS) => Contents::List,
             _ if is(TUPLE_SUBCLASS) => Contents::Tuple,
@@ -399,6 +420,7 @@ impl<M: Memory> Look<'_, M> {
                 Step::Slot(slot) => name = format!("{name}.{}", self.objects.text(slot)?),
                 Step::Key(key) => name = text(key).map_or(format!("{name}[...]"), |key| format!("{name}[{key:?}]")),
                 Step::Item(index) => name = format!("{name}[{index}]"),
+                Step::Buffer => name += ".buffer",
                 Step::Dict | Step::Content => {}
             }
         }

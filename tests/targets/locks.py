@@ -11,6 +11,7 @@ ctypes.PyDLL(None).usleep does not suspend: to the interpreter, the thread runs 
 import collections
 import ctypes
 import functools
+import io
 import logging
 import queue
 import sys
@@ -212,6 +213,19 @@ def log_handler():
     log = logging.Logger("log")
     log.addHandler(Slowly())
     return lambda: log.warning("hold"), lambda: log.warning("use")
+
+
+def buffered_file():
+    class Slowly(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            if threading.current_thread().name == "holder":
+                hold_detached()
+            return len(data)
+    log = io.BufferedWriter(Slowly(), 16)
+    return lambda: log.write(bytes(100)), lambda: log.write(b"x")
 
 
 def import_lock():
