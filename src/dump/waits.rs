@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::event::{LockKind, Syscall, ThreadState, Tid, object_label};
 use crate::intern::{Interner, StackId};
-use crate::lockstats::work::{Work, work};
+use crate::lockstats::work::{Work, import_site, work};
 use crate::sampler::Sampler;
+use crate::sampler::locks::place_of;
 use crate::sampler::thread::Thread;
 use crate::target::layout::Layout;
 use crate::target::locks::{How, Lock, Place, identify, in_critical_section, is_buffered, lock_kind, owner};
@@ -98,7 +99,8 @@ pub fn waits(
             // Code that is not Python has conditions of its own.
             continue;
         }
-        let lock = identify(memory, layout, place, how, address);
+        let import = import_site(stacks, thread.stack).map(|frame| place_of(stacks, frame));
+        let lock = identify(memory, layout, place, how, address).or_of_module(import);
         let held_by = owner(memory, layout, &lock).map_or_else(|| holder(address), by_ident);
         match lock.kind {
             LockKind::Semaphore | LockKind::Mutex => wanted.semaphores.insert(lock.address),

@@ -132,6 +132,17 @@ pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
     Some(found)
 }
 
+/// Where the import is that a thread with this stack waits in, for another thread that is importing the same module.
+pub fn import_site(stacks: &Interner, stack: StackId) -> Option<FrameId> {
+    let file = |frame| stacks.text(stacks.get_frame(frame).file);
+    let mut frames = stacks.frames(stack);
+    let leaf = frames.next()?;
+    if file(leaf) != "<frozen importlib._bootstrap>" {
+        return None;
+    }
+    Some(frames.find(|&frame| !file(frame).starts_with("<frozen importlib.")).unwrap_or(leaf))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,5 +200,21 @@ mod tests {
             let id = stack(&mut stacks, frames);
             assert_eq!(work(&stacks, id), expected, "{frames:?}");
         }
+    }
+
+    #[test]
+    fn who_waits_in_an_import_waits_for_another_that_makes_it() {
+        const B: &str = "<frozen importlib._bootstrap>";
+        const E: &str = "<frozen importlib._bootstrap_external>";
+        let site = |frames: &[(&str, &str)]| {
+            let mut stacks = Interner::default();
+            let id = stack(&mut stacks, frames);
+            import_site(&stacks, id).map(|frame| stacks.text(stacks.get_frame(frame).name).to_owned())
+        };
+        let waits = [("main", "app.py"), ("<module>", "b.py"), ("_find_and_load", B), ("acquire", B)];
+        assert_eq!(site(&waits).as_deref(), Some("<module>"));
+        assert_eq!(site(&[("main", "app.py"), ("exec_module", E), ("<module>", "b.py")]), None);
+        assert_eq!(site(&[("_find_and_load", B)]).as_deref(), Some("_find_and_load"));
+        assert_eq!(site(&[]), None);
     }
 }

@@ -9,10 +9,12 @@ use super::registry::{Registry, Sink};
 use super::search::{MOST_SEARCHES, Search};
 use super::thread::{Slot, Thread};
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, Pid, ProcessId, ThreadState};
-use crate::intern::StackId;
-use crate::lockstats::work::work;
+use crate::intern::{FrameId, Interner, StackId};
+use crate::lockstats::work::{import_site, work};
 use crate::target::layout::Layout;
-use crate::target::locks::{How, Lock, Place, identify, in_critical_section, lock_kind, lock_place, owner};
+use crate::target::locks::{
+    How, IMPORT_LOCK, Lock, Place, identify, in_critical_section, lock_kind, lock_place, owner,
+};
 use crate::target::memory::Memory;
 use crate::target::objects::Objects;
 use crate::target::os_thread::Futex;
@@ -100,7 +102,12 @@ impl KnownLocks {
         if at.how == How::Other && (waits_for_work || stack == StackId::EMPTY) {
             return None;
         }
+        let import = import_site(sink.stacks, stack);
         let mut is_current = |known: &mut Known| {
+            // Semaphores of modules are there for a moment.
+            if of_module(&known.info) != import.is_some() && may_be_of_module(&known.info) {
+                return false;
+            }
             if at.now.since(known.checked) < CHECK_AFTER {
                 return true;
             }
@@ -111,7 +118,8 @@ impl KnownLocks {
             if self.known.len() >= MOST_KNOWN {
                 self.known.retain(|_, known| known.id.is_some());
             }
-            let info = Arc::new(self.identify(memory, layout, registry, at));
+            let import = import.map(|frame| place_of(sink.stacks, frame));
+            let info = Arc::new(self.identify(memory, layout, registry, at, import));
             self.known.insert(at.address, Known { id: None, info, checked: at.now, searches: 0 });
         }
         let known = self.known.get_mut(&at.address)?;
@@ -142,12 +150,19 @@ impl KnownLocks {
         self.known.get(&address).map(|known| &*known.info)
     }
 
-    fn identify(&self, memory: &impl Memory, layout: &Layout, registry: &Registry, at: &At) -> LockInfo {
+    fn identify(
+        &self,
+        memory: &impl Memory,
+        layout: &Layout,
+        registry: &Registry,
+        at: &At,
+        import: Option<String>,
+    ) -> LockInfo {
         let interpreters: Vec<u64> = registry.interpreters.iter().map(|interpreter| interpreter.addr).collect();
         let slots = registry.threads.iter().flat_map(|thread| &thread.slots);
         let tstates: Vec<u64> = slots.map(|slot| slot.reader.tstate()).collect();
         let place = Place { pid: self.pid, runtime: self.runtime, interpreters: &interpreters, tstates: &tstates };
-        let lock = identify(memory, layout, place, at.how, at.address);
+        let lock = identify(memory, layout, place, at.how, at.address).or_of_module(import);
         LockInfo {
             process: self.process,
             address: lock.address,
@@ -222,10 +237,30 @@ pub fn holder<'a>(
             find(&|slot| slot.reader.tstate() == requester)
         }
         kind => {
-            let type_name = info.type_name.as_deref().map(str::to_owned);
-            let ident = owner(memory, layout, &Lock { type_name, ..Lock::new(info.address, kind) })?;
+            let [type_name, name] = [&info.type_name, &info.name].map(|text| text.as_deref().map(str::to_owned));
+            let ident = owner(memory, layout, &Lock { address: info.address, kind, type_name, name })?;
             find(&|slot| slot.ident() == ident)
         }
+    }
+}
+
+/// Where a frame is: `app.py:3`.
+pub fn place_of(stacks: &Interner, frame: FrameId) -> String {
+    let frame = stacks.get_frame(frame);
+    let file = stacks.text(frame.file);
+    format!("{}:{}", file.rsplit('/').next().unwrap_or(file), frame.line)
+}
+
+/// Whether it is one that the import system has made for a module.
+fn of_module(info: &LockInfo) -> bool {
+    info.kind == LockKind::ImportLock && may_be_of_module(info)
+}
+
+/// The interpreter's own is part of its state.
+fn may_be_of_module(info: &LockInfo) -> bool {
+    match info.kind {
+        LockKind::ImportLock => info.name.as_deref() != Some(IMPORT_LOCK),
+        kind => matches!(kind, LockKind::Semaphore | LockKind::Lock | LockKind::RLock),
     }
 }
 

@@ -66,8 +66,8 @@ const RUNTIME: [Field; 12] = [
     ("unicode_state.ids.mutex", [10472, 10664, 10776]),
 ];
 
-/// The import lock, which is recursive: a mutex with its owner behind it.
-const IMPORT_LOCK: &str = "imports.lock";
+/// The interpreter's own import lock, which is recursive: a mutex with its owner behind it. Each module has another.
+pub const IMPORT_LOCK: &str = "imports.lock";
 /// What a thread waits for that stops all others.
 const STOP_EVENT: &str = "stoptheworld.stop_event";
 /// The lock of all types.
@@ -224,7 +224,7 @@ pub fn owner(memory: &impl Memory, layout: &Layout, lock: &Lock) -> Option<u64> 
     }
     let owner = match lock.kind {
         LockKind::RLock => lock.address.wrapping_add(layout.object.header() + 8),
-        LockKind::ImportLock => lock.address.wrapping_add(8),
+        LockKind::ImportLock if lock.name.as_deref() == Some(IMPORT_LOCK) => lock.address.wrapping_add(8),
         _ => return None,
     };
     let [ident, depth] = [0, 8].map(|offset| memory.u64(owner.wrapping_add(offset)).unwrap_or(0));
@@ -297,6 +297,19 @@ fn in_object(memory: &impl Memory, layout: &Layout, mutex: u64) -> Option<Lock> 
             name: Some("keys of a dict".to_owned()),
         }),
         _ => None,
+    }
+}
+
+impl Lock {
+    /// Itself; or, if it is one that the import system has made for a module, what that is waited for at: the line of an
+    /// `import`, in words.
+    pub fn or_of_module(self, import: Option<String>) -> Lock {
+        match (self.kind, import) {
+            (LockKind::Semaphore | LockKind::Lock | LockKind::RLock, Some(import)) => {
+                Lock { kind: LockKind::ImportLock, name: Some(import), ..self }
+            }
+            _ => self,
+        }
     }
 }
 

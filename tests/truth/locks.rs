@@ -84,7 +84,7 @@ const SHAPES: [Shape; 15] = [
     shape("work_queue", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
     shape("log_handler", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
     shape("buffered_file", Where::Everywhere, &["semaphore", "pymutex"], "_io.BufferedWriter", "hold_detached"),
-    shape("import_lock", Where::Everywhere, &["threading.Lock", "threading.RLock"], "_thread.", "hold_detached"),
+    shape("import_lock", Where::Everywhere, &["import_lock"], "", "hold_detached"),
     shape("native_mutex", Where::Everywhere, &["native", "semaphore"], "", "hold_detached"),
 ];
 
