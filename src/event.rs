@@ -545,6 +545,30 @@ impl LockKind {
             Self::Queue => "queue",
         }
     }
+
+    /// What to call a lock of this kind, for people: `list (app.inventory)`, `threading.Lock at 0x7f10`.
+    pub fn label(self, type_name: Option<&str>, name: Option<&str>, address: u64) -> String {
+        let object = |type_name: &str| object_label(type_name, name, address);
+        let kind = match (self, type_name) {
+            (Self::CriticalSection, type_name) => return object(type_name.unwrap_or("object")),
+            // Of a file's buffer.
+            (Self::Semaphore | Self::Mutex, Some(type_name)) => return format!("lock of {}", object(type_name)),
+            (Self::TypeLock, _) => "type lock",
+            (Self::ImportLock, _) => "import lock",
+            (Self::Mutex, _) => "mutex of the interpreter",
+            (Self::Event, _) => "event of the interpreter",
+            (Self::StopRequest, _) => "stop of all threads",
+            (Self::Native, _) => "native lock",
+            (Self::Pause, _) => "stop of all threads",
+            (kind, _) => kind.name(),
+        };
+        match name {
+            Some(name) => format!("{kind} ({name})"),
+            // Each thread stands still at an address of its own.
+            None if self == Self::Pause => kind.to_owned(),
+            None => format!("{kind} at {address:#x}"),
+        }
+    }
 }
 
 /// Facts about a lock.
@@ -568,28 +592,7 @@ impl LockInfo {
 
     /// What to call it: `list (app.inventory)`.
     pub fn label(&self) -> String {
-        let object = |type_name: &str| object_label(type_name, self.name.as_deref(), self.address);
-        let kind = match (self.kind, self.type_name.as_deref()) {
-            (LockKind::CriticalSection, type_name) => return object(type_name.unwrap_or("object")),
-            // Of a file's buffer.
-            (LockKind::Semaphore | LockKind::Mutex, Some(type_name)) => {
-                return format!("lock of {}", object(type_name));
-            }
-            (LockKind::TypeLock, _) => "type lock",
-            (LockKind::ImportLock, _) => "import lock",
-            (LockKind::Mutex, _) => "mutex of the interpreter",
-            (LockKind::Event, _) => "event of the interpreter",
-            (LockKind::StopRequest, _) => "stop of all threads",
-            (LockKind::Native, _) => "native lock",
-            (LockKind::Pause, _) => "stop of all threads",
-            (kind, _) => kind.name(),
-        };
-        match &self.name {
-            Some(name) => format!("{kind} ({name})"),
-            // Each thread stands still at an address of its own.
-            None if self.kind == LockKind::Pause => kind.to_owned(),
-            None => format!("{kind} at {:#x}", self.address),
-        }
+        self.kind.label(self.type_name.as_deref(), self.name.as_deref(), self.address)
     }
 }
 

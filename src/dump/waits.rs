@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::event::{LockKind, Syscall, ThreadState, Tid, object_label};
+use crate::event::{LockKind, MODULE, Syscall, ThreadState, Tid};
 use crate::intern::{Interner, StackId};
 use crate::lockstats::work::{Work, import_site, work};
 use crate::sampler::Sampler;
@@ -16,13 +16,17 @@ use crate::target::layout::Layout;
 use crate::target::locks::{How, Lock, Place, identify, in_critical_section, is_buffered, lock_kind, owner};
 use crate::target::memory::Memory;
 use crate::target::names::active;
+use crate::target::objects::Objects;
 use crate::target::variables::{FrameAddr, Wanted, find};
 
 /// What a thread waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WaitsFor {
+    /// None if it is the end of a thread.
+    #[serde(skip)]
+    lock: Option<LockKind>,
     /// As in the report: `threading.RLock`; `join` for the end of a thread.
-    kind: String,
+    kind: &'static str,
     /// The type of the object.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     type_name: Option<String>,
@@ -35,26 +39,21 @@ pub struct WaitsFor {
 }
 
 impl WaitsFor {
+    fn new(lock: Lock, held_by: Option<Tid>) -> WaitsFor {
+        let Lock { address, kind, type_name, name } = lock;
+        WaitsFor { lock: Some(kind), kind: kind.name(), type_name, name, address, held_by }
+    }
+
     /// It waits for a thread, not for a lock.
     pub fn is_join(&self) -> bool {
-        self.kind == Work::Join.name()
+        self.lock.is_none()
     }
 
     /// `threading.RLock (app.lock)`, for people.
     pub fn label(&self) -> String {
-        if self.is_join() {
-            return "the end of a thread".to_owned();
-        }
-        let (kind, name) = (&self.kind, self.name.as_deref());
-        match (&self.type_name, name) {
-            (Some(type_name), name) if *kind == LockKind::CriticalSection.name() => {
-                object_label(type_name, name, self.address)
-            }
-            (Some(type_name), name) if is_buffered(type_name) => {
-                format!("lock of {}", object_label(type_name, name, self.address))
-            }
-            (_, Some(name)) => format!("{kind} ({name})"),
-            (_, None) => format!("{kind} at {:#x}", self.address),
+        match self.lock {
+            Some(kind) => kind.label(self.type_name.as_deref(), self.name.as_deref(), self.address),
+            None => "the end of a thread".to_owned(),
         }
     }
 }
@@ -99,24 +98,20 @@ pub fn waits(
             // Code that is not Python has conditions of its own.
             continue;
         }
-        let import = import_site(stacks, thread.stack).map(|frame| place_of(stacks, frame));
+        let import = import_site(stacks, thread.stack);
+        let module = import.and_then(|_| module(memory, layout, thread)).unwrap_or_default();
+        let import = import.map(|frame| module.name.unwrap_or_else(|| place_of(stacks, frame)));
         let lock = identify(memory, layout, place, how, address).or_of_module(import);
-        let held_by = owner(memory, layout, &lock).map_or_else(|| holder(address), by_ident);
+        let owner = module.importer.or_else(|| owner(memory, layout, &lock));
+        let held_by = owner.map_or_else(|| holder(address), by_ident);
         match lock.kind {
             LockKind::Semaphore | LockKind::Mutex => wanted.semaphores.insert(lock.address),
             _ => wanted.objects.insert(lock.address),
         };
-        found.insert(thread.os.tid(), (lock, held_by).into());
+        found.insert(thread.os.tid(), WaitsFor::new(lock, held_by));
     }
     name(memory, layout, &interpreters, &frames(sampler), &wanted, by_ident, &mut found);
     found
-}
-
-impl From<(Lock, Option<Tid>)> for WaitsFor {
-    fn from((lock, held_by): (Lock, Option<Tid>)) -> WaitsFor {
-        let Lock { address, kind, type_name, name } = lock;
-        WaitsFor { kind: kind.name().to_owned(), type_name, name, address, held_by }
-    }
 }
 
 /// Names what can be reached by a variable. A semaphore is known to be a lock only then.
@@ -138,16 +133,35 @@ fn name(
             let Some(found) = found.get(&waits.address) else { continue };
             waits.name = Some(found.name.clone());
             waits.type_name = Some(found.type_name.clone());
-            let kind = lock_kind(&found.type_name);
-            if kind.is_some() || is_buffered(&found.type_name) {
-                let kind = kind.unwrap_or(LockKind::Semaphore);
-                waits.kind = kind.name().to_owned();
-                waits.address = found.object;
+            // That of a buffered file stays what it is.
+            let kind = lock_kind(&found.type_name).or(waits.lock.filter(|_| is_buffered(&found.type_name)));
+            if let Some(kind) = kind {
+                (waits.lock, waits.kind, waits.address) = (Some(kind), kind.name(), found.object);
                 let lock = Lock { type_name: waits.type_name.clone(), ..Lock::new(found.object, kind) };
                 waits.held_by = waits.held_by.or_else(|| owner(memory, layout, &lock).and_then(&by_ident));
             }
         }
     }
+}
+
+/// A module that is being imported.
+#[derive(Debug, Default)]
+struct Module {
+    /// What it is called, in words.
+    name: Option<String>,
+    /// `threading.get_ident()` of the thread that imports it.
+    importer: Option<u64>,
+}
+
+/// The module that a thread waits for until another has imported it: `self` in the frame of `_ModuleLock.acquire`.
+fn module(memory: &impl Memory, layout: &Layout, thread: &Thread) -> Option<Module> {
+    let objects = Objects { memory, layout };
+    let frame = thread.slots.iter().flat_map(|slot| slot.reader.frames()).next()?;
+    let lock = memory.u64(frame.addr.wrapping_add(layout.frame.locals)).ok()? & !7;
+    let attribute = |name| objects.attribute(lock, name).ok().flatten();
+    let name = attribute("name").and_then(|name| objects.string(name).ok());
+    let importer = attribute("owner").and_then(|owner| objects.integer(owner)).filter(|&ident| ident > 0);
+    Some(Module { name: name.map(|name| format!("{MODULE}{name}")), importer: importer.map(|ident| ident as u64) })
 }
 
 /// The thread whose end another waits for: `self` in the frame of `Thread.join`.
@@ -168,7 +182,7 @@ fn joined(
     });
     let &(ident, address) = ident?;
     let held_by = by_ident(ident).filter(|&tid| tid != thread.os.tid());
-    Some(WaitsFor { kind: Work::Join.name().to_owned(), type_name: None, name: None, address, held_by })
+    Some(WaitsFor { lock: None, kind: Work::Join.name(), type_name: None, name: None, address, held_by })
 }
 
 fn frames(sampler: &Sampler) -> Vec<FrameAddr> {
@@ -204,13 +218,8 @@ mod tests {
     use super::*;
 
     fn edges(edges: &[(Tid, Tid)]) -> BTreeMap<Tid, WaitsFor> {
-        let waits = |held_by| WaitsFor {
-            kind: "threading.RLock".to_owned(),
-            type_name: None,
-            name: None,
-            address: 0x10,
-            held_by: Some(held_by),
-        };
+        let waits =
+            |held_by| WaitsFor { held_by: Some(held_by), ..WaitsFor::new(Lock::new(0x10, LockKind::RLock), None) };
         edges.iter().map(|&(from, to)| (from, waits(to))).collect()
     }
 

@@ -94,10 +94,24 @@ impl<M: Memory> Objects<'_, M> {
                 let short: String = text.chars().take(MOST_TEXT).collect();
                 Some(if short == text { format!("{short:?}") } else { format!("{short:?}...") })
             }
-            "int" => integer(word(fields)?, word(fields + 8)?).map(|value| value.to_string()),
+            "int" => self.integer(addr).map(|value| value.to_string()),
             "float" => word(fields).map(|bits| f64::from_bits(bits).to_string()),
             _ => None,
         }
+    }
+
+    /// The value of an `int` that is not too large. Mirrors `_PyLongValue`; up to 3.11 the size of the object tells the
+    /// number of digits and the sign.
+    pub fn integer(&self, addr: u64) -> Option<i64> {
+        let fields = self.layout.object.header();
+        let [first, digits] = [0, 8].map(|offset| self.memory.u64(addr.wrapping_add(fields + offset)).ok());
+        let (first, digits) = (first?, digits?);
+        let tag = match (self.layout.version.minor, first as i64) {
+            (12.., _) => first,
+            (_, 0) => 1,
+            (_, size) => size.unsigned_abs() << 3 | if size < 0 { 2 } else { 0 },
+        };
+        integer(tag, digits)
     }
 
     /// How many items are in a container; none if it is none.
@@ -115,7 +129,7 @@ impl<M: Memory> Objects<'_, M> {
     }
 }
 
-/// The value of a small `int`. Mirrors `_PyLongValue` (3.12 and later): the number of digits of 30 bits times 8, with the
+/// The value of a small `int`: `_PyLongValue` of 3.12 and later has the number of digits of 30 bits times 8, with the
 /// sign in the lowest two bits, then the digits.
 fn integer(tag: u64, digits: u64) -> Option<i64> {
     let (low, high) = ((digits & 0x3fff_ffff) as i64, (digits >> 32 & 0x3fff_ffff) as i64);

@@ -23,6 +23,7 @@ on_every_python! {
     fn threads_that_wait_for_each_other_are_told(python) {
         locks(python);
         join(python);
+        import(python);
     }
 }
 
@@ -101,4 +102,18 @@ fn join(python: &Python) {
     assert!(circles.len() == 1 && is_circle(&circles[0], &circle), "{circle:?}: {dump:#}");
     let joiner = &thread(&dump, "joiner")["waits_for"];
     assert_eq!((&joiner["kind"], &joiner["held_by"]), (&Value::from("join"), &circle[1]), "{dump:#}");
+}
+
+/// One thread imports a module that wants a lock, and who has the lock wants the module.
+fn import(python: &Python) {
+    let target = python.start("deadlock.py", &["import"]);
+    let dump = dump(target.pid());
+    let circle = tids(&dump, &["importer", "wanter"]);
+    let circles = dump["deadlocks"].as_array().unwrap();
+    assert!(circles.len() == 1 && is_circle(&circles[0], &circle), "{circle:?}: {dump:#}");
+    let wanter = &thread(&dump, "wanter")["waits_for"];
+    let [kind, name] = ["kind", "name"].map(|field| wanter[field].as_str().unwrap_or_default());
+    assert_eq!((kind, name), ("import_lock", "module wants_lock_itself"), "{dump:#}");
+    let text = run(gilscope(["dump", "--pid", &target.pid().to_string()]));
+    assert!(text.ok().contains("waits for import lock (module wants_lock_itself), held by"), "{}", text.stdout);
 }
