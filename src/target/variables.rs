@@ -69,8 +69,8 @@ enum Step {
     Dict,
     /// What is in a cell.
     Content,
-    /// The file that a file of text writes to or reads from.
-    Buffer,
+    /// A field of an object written in C.
+    Field(&'static str),
 }
 
 /// An object on a way.
@@ -110,6 +110,8 @@ enum Contents {
     Buffered,
     /// A buffered file: `io.TextIOWrapper`.
     Text,
+    /// What is known of the subclasses of an abstract base class.
+    Abc,
 }
 
 impl Class {
@@ -291,7 +293,12 @@ impl<M: Memory> Look<'_, M> {
             Contents::Tuple => items(objects, object.wrapping_add(o.tuple_items), word(o.ob_size)?),
             Contents::Cell => Ok(vec![(word(o.header())?, Step::Content)]),
             // ok, detached, chunk_size, buffer
-            Contents::Text => Ok(vec![(word(o.header() + 16)?, Step::Buffer)]),
+            Contents::Text => Ok(vec![(word(o.header() + 16)?, Step::Field("buffer"))]),
+            Contents::Abc => Ok(vec![
+                (word(o.header())?, Step::Field("_abc_registry")),
+                (word(o.header() + 8)?, Step::Field("_abc_cache")),
+                (word(o.header() + 16)?, Step::Field("_abc_negative_cache")),
+            ]),
             Contents::Function => self.around(object),
             Contents::Nothing | Contents::Lock | Contents::Buffered => Ok(Vec::new()),
         }
@@ -365,6 +372,7 @@ impl<M: Memory> Look<'_, M> {
             "cell" => Contents::Cell,
             "function" => Contents::Function,
             "_io.TextIOWrapper" => Contents::Text,
+            "_abc._abc_data" => Contents::Abc,
             name if lock_kind(name).is_some() => Contents::Lock,
             name if is_buffered(name) => Contents::Buffered,
             _ if is(DICT_SUBCLASS) => Contents::Dict,
@@ -420,7 +428,7 @@ impl<M: Memory> Look<'_, M> {
                 Step::Slot(slot) => name = format!("{name}.{}", self.objects.text(slot)?),
                 Step::Key(key) => name = text(key).map_or(format!("{name}[...]"), |key| format!("{name}[{key:?}]")),
                 Step::Item(index) => name = format!("{name}[{index}]"),
-                Step::Buffer => name += ".buffer",
+                Step::Field(field) => name = format!("{name}.{field}"),
                 Step::Dict | Step::Content => {}
             }
         }
