@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::model::{Blamed, BlockedHolder, Finding, Gil, GilThread, Lock, LockThread, Report, Severity, Stuck};
-use super::text::is_library;
+use super::text::own_frame;
 use super::text::reasons;
 use super::text::units::{duration, label, percent, plural};
 use crate::event::Tid;
@@ -351,7 +351,7 @@ fn hot_lock(report: &Report, lock: &Lock) -> Option<Finding> {
         let place = holder.stack.first().map_or_else(String::new, |at| format!(" in {at}"));
         format!(" It is held most by {}{place}.", label(&holder.thread, holder.tid))
     });
-    let waiter = lock.waiters.first().and_then(|waiter| waiter.stack.first());
+    let waiter = lock.waiters.first().and_then(|waiter| own_frame(&waiter.stack));
     let place = waiter.map_or_else(String::new, |at| format!(", most of it in {at}"));
     let spun = match lock.spin_s {
         0.0 => String::new(),
@@ -438,7 +438,7 @@ fn no_connection(report: &Report) -> Option<Finding> {
     let total = report.waiting_for_connections_s();
     let waiters = part(total, report.session.duration_s);
     let top = report.waiting_for_connections().next().filter(|_| waiters >= CONNECTION_WAITERS)?;
-    let place = top.by.stack.iter().find(|frame| !is_library(frame));
+    let place = own_frame(&top.by.stack);
     let place = place.map_or_else(String::new, |at| format!(", most of it in {at}"));
     let message = format!(
         "{waiters:.1} threads wait for a free connection of a pool on average, {} in all{place}. The pool is too small \

@@ -209,8 +209,7 @@ fn waiting(heading: &str, all: &[Idle], text: &mut Text) {
         let by = &idle.by;
         let label = short_label(&by.thread, by.tid, 28);
         // Where the thread's own code called the library's.
-        let own = by.stack.iter().find(|frame| !is_library(frame)).or(by.stack.first());
-        let own = own.map_or_else(String::new, |frame| one_line(frame));
+        let own = own_frame(&by.stack).map_or_else(String::new, |frame| one_line(frame));
         text.line(format!("{:>9}  {:<10} {label:<28} {}", duration(by.seconds), idle.kind, cut(&own, 28)));
     }
     if all.len() > MOST_IDLE {
@@ -218,7 +217,15 @@ fn waiting(heading: &str, all: &[Idle], text: &mut Text) {
     }
 }
 
-/// A frame of the modules between a thread's own code and the lock.
-pub(in crate::report) fn is_library(frame: &str) -> bool {
-    ["(threading.py:", "(queue.py:", "(_base.py:"].iter().any(|file| frame.contains(file))
+/// Where modules are that stand between a thread's own code and a lock, as labels have it.
+const LIBRARY: [&str; 6] = ["threading.py:", "queue.py:", "_base.py:", "concurrent/futures/", "logging/", "<frozen "];
+
+/// A frame of these.
+fn is_library(frame: &str) -> bool {
+    frame.rsplit_once(" (").is_some_and(|(_, place)| LIBRARY.iter().any(|module| place.starts_with(module)))
+}
+
+/// Where a thread's own code called the library's; the innermost frame if there is none of its own.
+pub(in crate::report) fn own_frame(stack: &[String]) -> Option<&String> {
+    stack.iter().find(|frame| !is_library(frame)).or(stack.first())
 }

@@ -188,3 +188,24 @@ fn what_is_left_out_of_lists_is_summed_up() {
     let at = |tid: i32| text.find(&format!("client ({tid})  "));
     assert!(at(512) < at(511) && at(503).is_some() && at(502).is_none(), "who waits most comes first: {text}");
 }
+
+#[test]
+fn where_the_library_waits_the_threads_own_code_is_shown() {
+    let lines = |labels: &[&str]| {
+        let mut text = Text { out: String::new(), bold: false };
+        text.frames(&labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>(), 0);
+        text.out.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let [handle, call, log] =
+        ["handle (logging/__init__.py:10)", "callHandlers (logging/__init__.py:20)", "_log (logging/__init__.py:30)"];
+    assert_eq!(
+        lines(&[handle, call, log, "work (app.py:1)", "run (threading.py:2)"]),
+        [handle, call, "... work (app.py:1)"]
+    );
+    assert_eq!(
+        lines(&[handle, "work (app.py:1)", "main (app.py:2)", "<module> (app.py:3)"]),
+        [handle, "work (app.py:1)", "main (app.py:2)"]
+    );
+    assert_eq!(lines(&[handle, call, log, handle]), [handle, call, log], "there is none");
+    assert_eq!(lines(&[]), ["(no Python frame)"]);
+}
