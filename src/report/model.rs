@@ -367,7 +367,7 @@ impl Lock {
     /// release it, those may have given them something to do.
     pub(super) fn is_signal(&self) -> bool {
         let both = |thread: &LockThread| thread.wait.count > 0 && thread.caused_s > 0.0;
-        self.kind == LockKind::Semaphore.name() && self.name.is_none() && !self.threads.iter().any(both)
+        self.kind == LockKind::Semaphore.name() && self.type_name.is_none() && !self.threads.iter().any(both)
     }
 
     /// What to call it where it may be cut: the name before the kind, so that it is the kind that is lost.

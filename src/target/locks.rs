@@ -33,7 +33,7 @@ impl Lock {
 const OB_MUTEX: u64 = 10;
 /// From `PyDictKeysObject` to its `dk_mutex` (free-threaded builds).
 const DK_MUTEX: u64 = 11;
-/// Objects and keys of dicts begin at multiples of this.
+/// Objects and keys of dicts begin at multiples of this, and so does what `malloc` returns.
 const ALIGNMENT: u64 = 16;
 /// No interpreter's state is larger.
 const MOST_STATE: u64 = 8 << 20;
@@ -209,8 +209,11 @@ impl How {
 pub fn identify(memory: &impl Memory, layout: &Layout, place: Place<'_>, how: How, address: u64) -> Lock {
     match how {
         How::ParkedMutex | How::Parked => parked_for(memory, layout, place, address, how == How::ParkedMutex),
-        // Whether it is the semaphore of a `threading.Lock` shows when that is found.
-        How::Other => Lock::new(address, LockKind::Semaphore),
+        // Whether it is the semaphore of a `threading.Lock` shows when that is found: it would be where `malloc` puts things.
+        How::Other => {
+            let name = if address.is_multiple_of(ALIGNMENT) { None } else { statics::name(place.pid, address) };
+            Lock { name, ..Lock::new(address, LockKind::Semaphore) }
+        }
         How::NativeMutex => Lock { name: statics::name(place.pid, address), ..Lock::new(address, LockKind::Native) },
     }
 }
