@@ -435,6 +435,9 @@ pub struct OffCpu {
     pub wake: Option<Wake>,
     /// What it saw of its interpreter's GIL as it left the CPU; none on builds without, or if that could not be read.
     pub gil: Option<GilGlimpse>,
+    /// When it asked for the lock that it waits for, if the interpreter has noted that (a `PyMutex`, 3.13 and later): all
+    /// sleeps until it has it have the same.
+    pub asked: Option<Nanos>,
     /// It had left the CPU before recording started, or was not back when recording ended.
     pub open: bool,
 }

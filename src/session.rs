@@ -509,6 +509,7 @@ mod tests {
                 lost: false,
                 wake: None,
                 gil: None,
+                asked: None,
                 open: false,
             })
         };

@@ -186,6 +186,7 @@ mod tests {
             lost: false,
             wake: None,
             gil: None,
+            asked: None,
             open: false,
         };
         profile.push(&Event::OffCpu(off(WAITER, 100, 200, ThreadState::LockWait(LOCK), 1)));

@@ -20,7 +20,8 @@ fn restless(ns: u64, times: u64) -> Profile {
     let caller = profile.stacks.pop(stack).unwrap().0;
     let mut off = |start, end, state, stack| {
         let (thread, start, end) = (ThreadId(0), Nanos(start), Nanos(end));
-        let off = OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, open: false };
+        let off =
+            OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, asked: None, open: false };
         profile.push(&Event::OffCpu(off));
     };
     for index in 0..times {
@@ -120,6 +121,7 @@ fn what_a_filter_leaves_is_a_part_of_the_whole_and_nothing_else_has_a_track() {
         lost: false,
         wake: None,
         gil: None,
+        asked: None,
         open: false,
     };
     let stack = fixture::deep(&mut profile);
@@ -164,7 +166,18 @@ fn locks_that_were_waited_for_much_have_a_track() {
         let (start, end) = (Nanos(100 * MS), Nanos((100 + ms) * MS));
         let (state, stack) = (ThreadState::LockWait(LockId(id)), StackId::EMPTY);
         let wake = Some(Wake { at: end, by: Some(ThreadId(1)), stack, switches: None });
-        let off = OffCpu { thread: ThreadId(0), start, end, state, stack, lost: false, wake, gil: None, open: false };
+        let off = OffCpu {
+            thread: ThreadId(0),
+            start,
+            end,
+            state,
+            stack,
+            lost: false,
+            wake,
+            gil: None,
+            asked: None,
+            open: false,
+        };
         profile.push(&Event::OffCpu(off));
     }
     profile.finish();

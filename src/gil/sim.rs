@@ -261,6 +261,7 @@ impl Sim {
             lost: false,
             wake,
             gil: Some(gil),
+            asked: None,
             open,
         });
     }

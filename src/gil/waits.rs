@@ -193,6 +193,7 @@ mod tests {
             lost: false,
             wake: None,
             gil: Some(gil),
+            asked: None,
             open: false,
         }
     }

@@ -27,7 +27,7 @@ pub type Target = [u64; 54];
 /// `struct tstates`.
 pub type TStates = [u64; 4 * MAX_TSTATES + 1];
 /// `struct thread`.
-pub type Thread = [u64; 25];
+pub type Thread = [u64; 26];
 
 /// `struct target` for a process whose interpreter is not known yet: its threads are observed without stacks.
 pub const BLANK: Target = [0; 54];
@@ -125,7 +125,7 @@ const OFF: usize = ACCOUNT + Account::NUMBERS;
 /// `struct thread` for a thread found when observation began: off the CPU since `now` (why, in which call, bits of
 /// [`flag`], at which lock), or on it.
 pub fn seed(now: Nanos, tid: Tid, pid: u32, off: Option<(OffKind, i16, u8, u64)>) -> Thread {
-    let mut words = [0; 25];
+    let mut words = [0; 26];
     words[0] = now.0;
     if let Some((kind, syscall, flags, lock)) = off {
         let flags = u64::from(flags | flag::OPEN);
@@ -243,7 +243,12 @@ pub struct Off {
     pub switches: u32,
     /// The futex it was at, or what it was parked for; 0 in other calls.
     pub lock: u64,
+    /// When it may claim the mutex that it is parked for: [`TIME_TO_BE_FAIR`] after it has asked for it.
+    pub fair_at: Nanos,
 }
+
+/// After so long in the parking lot a thread is handed a `PyMutex` (`TIME_TO_BE_FAIR_NS` in `Python/lock.c`, 3.13 and later).
+pub const TIME_TO_BE_FAIR: u64 = 1_000_000;
 
 /// `struct sample_record`: a thread on the CPU.
 #[derive(Clone, Copy, Debug)]
@@ -388,6 +393,7 @@ fn off(word: impl Fn(usize) -> Option<u64>) -> Option<Off> {
         holder: word(9)?,
         switches: word(10)? as u32,
         lock: word(11)?,
+        fair_at: Nanos(word(12)?),
     })
 }
 

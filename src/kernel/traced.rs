@@ -25,6 +25,8 @@ use crate::target::pauses::Reasons;
 const KEPT: [usize; 6] = [3, 5, 12, 13, 14, 15];
 /// Threads that are let go on by one thread within so long were stopped together, in nanoseconds.
 const SAME_PAUSE: u64 = 1_000_000;
+/// Nobody waits so long for a lock, in nanoseconds: a week.
+const LONGEST_WAIT: u64 = 7 * 24 * 3600 * 1_000_000_000;
 /// How often lists of threads are walked although nothing seems to have changed, in nanoseconds.
 const SCAN_EVERY: u64 = 250_000_000;
 
@@ -322,6 +324,9 @@ impl Traced {
             locked: has(flag::LOCKED),
             switches: off.switches,
         });
+        // The interpreter's clock is the same. Anything else is none of its numbers.
+        let asked = off.fair_at.0.checked_sub(abi::TIME_TO_BE_FAIR).map(Nanos);
+        let asked = asked.filter(|&asked| asked <= off.start && off.start.since(asked) < LONGEST_WAIT);
         OffCpu {
             thread,
             start: off.start,
@@ -331,6 +336,7 @@ impl Traced {
             lost: stack.is_none(),
             wake,
             gil,
+            asked,
             open: has(flag::OPEN),
         }
     }

@@ -89,6 +89,8 @@ struct Wait {
     start: Nanos,
     end: Nanos,
     stack: StackId,
+    /// When the thread asked for the lock, if that is known.
+    asked: Option<Nanos>,
     /// The thread's time without a CPU when the last sleep ended.
     ready: u64,
     release: Option<(ThreadId, StackId)>,
@@ -338,8 +340,8 @@ impl Locks {
 
 impl Lock {
     /// A thread has slept for it. Returns from when on it waited: since its last sleep, if this is the same wait. It is if the
-    /// thread can only have found that another was faster: there was no time for more, nothing that only who has a lock
-    /// does, and no other lock.
+    /// thread has not asked for the lock again. Where that is not known, it is if the thread can only have found that another
+    /// was faster: there was no time for more, nothing that only who has a lock does, and no other lock.
     fn sleep(&mut self, id: LockId, off: &OffCpu, seen: &Seen, keep: &Keep, past: &mut Vec<PastWait>) -> Nanos {
         let &OffCpu { thread, start, end, stack, .. } = off;
         let counts = keep.counts(thread, stack, Some(id), start);
@@ -355,6 +357,9 @@ impl Lock {
         let release = wake.map(|(wake, by)| (by, wake.stack));
         let last = *self.waits.of(thread);
         let goes_on = |wait: &Wait| {
+            if let (Some(asked), Some(before)) = (off.asked, wait.asked) {
+                return asked == before;
+            }
             let on_cpu = start.since(wait.end).saturating_sub(seen.ready - wait.ready);
             let only_looked = on_cpu < A_LOOK_NS && seen.let_go < wait.end;
             let had_gil = off.gil.is_some_and(|gil| gil.was_last_held_by(thread));
@@ -370,7 +375,7 @@ impl Lock {
                 if counts {
                     self.ledger.wait_begins(thread);
                 }
-                (start, Wait { start, end, stack, ready, release })
+                (start, Wait { start, end, stack, asked: off.asked, ready, release })
             }
         };
         *self.waits.of(thread) = Some(wait);
@@ -482,7 +487,18 @@ mod tests {
     /// Times in microseconds.
     fn off(thread: ThreadId, start: u64, end: u64, state: ThreadState, number: u32) -> OffCpu {
         let (start, end) = (Nanos(start * US), Nanos(end * US));
-        OffCpu { thread, start, end, state, stack: stack(number), lost: false, wake: None, gil: None, open: false }
+        OffCpu {
+            thread,
+            start,
+            end,
+            state,
+            stack: stack(number),
+            lost: false,
+            wake: None,
+            gil: None,
+            asked: None,
+            open: false,
+        }
     }
 
     /// A sleep for the lock, ended by a release.

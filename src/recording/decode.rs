@@ -278,7 +278,16 @@ impl Decoder {
             let gil = GilId(id(self.gils, bytes.number()?)?);
             Ok(GilContext { gil, holder: optional(self.threads, bytes)?.map(ThreadId), locked: has(5) })
         });
-        Ok(WaitContext { thread, state, stack, lost: has(0), open: has(1), wake, gil: gil.transpose()? })
+        Ok(WaitContext {
+            thread,
+            state,
+            stack,
+            lost: has(0),
+            open: has(1),
+            asked: has(6),
+            wake,
+            gil: gil.transpose()?,
+        })
     }
 
     fn access_context(&self, bytes: &mut Bytes<'_>) -> Result<AccessContext, Malformed> {
@@ -335,7 +344,11 @@ impl Decoder {
             }
             None => None,
         };
-        Ok(OffCpu { thread, start, end, state, stack, lost, wake, gil, open })
+        let asked = match context.asked {
+            true => Some(self.moment(start.0.wrapping_sub(bytes.signed()? as u64))?),
+            false => None,
+        };
+        Ok(OffCpu { thread, start, end, state, stack, lost, wake, gil, asked, open })
     }
 
     fn rare(&mut self, tag: u64, bytes: &mut Bytes<'_>) -> Result<Event, Malformed> {

@@ -159,6 +159,9 @@ impl Encoder {
                 put_signed(out, i64::from(switches.wrapping_sub(base) as i32));
             }
         }
+        if let Some(asked) = off.asked {
+            put_signed(out, off.start.0.wrapping_sub(asked.0) as i64);
+        }
     }
 
     fn rare(&mut self, event: &Event) {

@@ -60,10 +60,10 @@
 //! those of an `ACCESS_CONTEXT` ([`Event::Access`]) and a `SPIN_CONTEXT` ([`Event::Spin`]). That of a `WAIT_CONTEXT` is an [`Event::OffCpu`], and has, other than the rest, *s* the start since the end of the
 //! thread's last one, and the length. Then, if there is a GIL, *s* its number of switches since that seen last (32 bits,
 //! wrapping); if it was woken, *s* how long before the end, and, if that is known, *s* the number of switches then
-//! minus the other (0 without a GIL).
+//! minus the other (0 without a GIL); and, if it is known when it asked for the lock, *s* how long before the start.
 //!
 //! The flags of a `WAIT_CONTEXT`, from the lowest bit: stack lost, open, woken, number of switches known when woken, with
-//! a GIL, that was locked. A state is a byte, and *s* a system call for 3 and 10, *s* a lock for 5 and 6:
+//! a GIL, that was locked, known when it asked for the lock. A state is a byte, and *s* a system call for 3 and 10, *s* a lock for 5 and 6:
 //!
 //! 0 `GilHeld`, 1 `GilHeldNative`, 2 `GilHeldRunnable`, 3 `GilHeldOffCpu`, 4 `GilWait`, 5 `LockWait`, 6 `Paused`,
 //! 7 `Running`, 8 `Native`, 9 `Runnable`, 10 `Blocked`, 11 `Stopped`, 12 `Unknown`

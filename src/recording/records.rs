@@ -157,6 +157,8 @@ pub struct WaitContext {
     pub stack: StackId,
     pub lost: bool,
     pub open: bool,
+    /// When it asked for the lock is known.
+    pub asked: bool,
     pub wake: Option<WakeContext>,
     pub gil: Option<GilContext>,
 }
@@ -179,11 +181,11 @@ pub struct GilContext {
 impl WaitContext {
     /// That of a time off the CPU.
     pub fn of(off: &OffCpu) -> WaitContext {
-        let &OffCpu { thread, state, stack, lost, open, .. } = off;
+        let &OffCpu { thread, state, stack, lost, open, asked, .. } = off;
         let wake =
             off.wake.map(|Wake { by, stack, switches, .. }| WakeContext { by, stack, switches: switches.is_some() });
         let gil = off.gil.map(|GilGlimpse { gil, holder, locked, .. }| GilContext { gil, holder, locked });
-        WaitContext { thread, state, stack, lost, open, wake, gil }
+        WaitContext { thread, state, stack, lost, open, asked: asked.is_some(), wake, gil }
     }
 }
 
@@ -253,6 +255,7 @@ impl Context {
                     wait.wake.is_some_and(|wake| wake.switches),
                     wait.gil.is_some(),
                     wait.gil.is_some_and(|gil| gil.locked),
+                    wait.asked,
                 ];
                 out.push(flags.iter().rev().fold(0, |bits, &flag| bits << 1 | u8::from(flag)));
                 if let Some(wake) = &wait.wake {

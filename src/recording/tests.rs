@@ -170,7 +170,18 @@ pub(crate) fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Ev
                 match mode {
                     Mode::Kernel => {
                         let open = micros == 7;
-                        Event::OffCpu(OffCpu { thread, start, end: at, state, stack, lost, wake, gil, open })
+                        Event::OffCpu(OffCpu {
+                            thread,
+                            start,
+                            end: at,
+                            state,
+                            stack,
+                            lost,
+                            wake,
+                            gil,
+                            asked: lost.then_some(start),
+                            open,
+                        })
                     }
                     Mode::Memory => Event::Sample { at, periods: 1, thread, state, stack, gil: Some(GilId(0)) },
                 }
@@ -557,6 +568,7 @@ fn a_busy_program_takes_few_bytes() {
                         lost: false,
                         wake: Some(wake),
                         gil: Some(gil),
+                        asked: None,
                         open: false,
                     })
                 },

@@ -40,7 +40,18 @@ fn contended_while(idle: ThreadState) -> Profile {
     profile.push(&Event::Lock { lock: LIST, info: lock(LockKind::CriticalSection, "list", Some("app.inventory")) });
     let off = |thread, start: u64, end: u64, state, stack, wake| {
         let (start, end) = (Nanos(START + start * MS), Nanos(START + end * MS));
-        Event::OffCpu(OffCpu { thread, start, end, state, stack, lost: false, wake, gil: None, open: false })
+        Event::OffCpu(OffCpu {
+            thread,
+            start,
+            end,
+            state,
+            stack,
+            lost: false,
+            wake,
+            gil: None,
+            asked: None,
+            open: false,
+        })
     };
     for turn in (0..2000).step_by(100) {
         profile.push(&off(HOLDER, turn + 5, turn + 85, idle, writes, None));
@@ -132,6 +143,7 @@ fn calls_of(calls: u64, line_of_other: u32, holders: &[ThreadId]) -> Report {
             lost: false,
             wake: Some(wake),
             gil: None,
+            asked: None,
             open: false,
         }));
     }
@@ -182,6 +194,7 @@ fn stops_are_told_with_their_reasons_and_how_they_change() {
             lost: false,
             wake: Some(wake),
             gil: None,
+            asked: None,
             open: false,
         }));
     }
@@ -218,7 +231,18 @@ fn who_waits_for_a_connection_of_a_pool_has_something_to_do() {
     });
     let (start, end) = (Nanos(START), Nanos(START + 1500 * MS));
     let state = ThreadState::Blocked(Syscall::FUTEX);
-    let off = OffCpu { thread: HOLDER, start, end, state, stack, lost: false, wake: None, gil: None, open: false };
+    let off = OffCpu {
+        thread: HOLDER,
+        start,
+        end,
+        state,
+        stack,
+        lost: false,
+        wake: None,
+        gil: None,
+        asked: None,
+        open: false,
+    };
     profile.push(&Event::OffCpu(off));
     fixture::finish(&mut profile);
     profile.finish();

@@ -82,6 +82,7 @@ impl Live {
                 locked: true,
                 switches: (from / MS) as u32,
             }),
+            asked: None,
             open: false,
         };
         self.profile.push(&Event::OffCpu(off));
@@ -158,6 +159,7 @@ pub fn convoy() -> Live {
             lost: false,
             wake: None,
             gil,
+            asked: None,
             open: true,
         };
         let glimpse = GilGlimpse { gil: GilId(0), holder: Some(ThreadId(1)), locked: true, switches: 1 };

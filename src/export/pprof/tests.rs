@@ -81,6 +81,7 @@ fn measured_waits_are_contentions_with_their_delay() {
             lost: false,
             wake: None,
             gil: None,
+            asked: None,
             open: false,
         }));
     }

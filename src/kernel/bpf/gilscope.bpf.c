@@ -210,6 +210,7 @@ struct off_record {
     u32 switches;
     u32 waker_gil;          // the GIL was read at the wake
     u64 lock;               // the futex; of a parked thread what it is parked for; 0 in other calls
+    u64 fair_at;            // of a thread that is parked for a mutex: when that may be handed to it
 };
 
 // The registers are sent only of free-threaded builds.
@@ -244,7 +245,8 @@ struct resume_record {
 
 // What is too large for the stack. Programs that use it run with interrupts off, so one for each CPU is enough.
 struct scratch {
-    u64 frames[2 * FRAMES_LEN / 8]; // the second half is there for the verifier
+    u64 frames[2 * FRAMES_LEN / 8]; // a copy of this, in its first half; the second is there for the verifier
+    u64 from, to;
     u64 tstate[32];
     u64 gil[8];
     struct tstates found;
@@ -455,46 +457,59 @@ static __always_inline u64 frame_word(struct scratch *s, u32 at, u32 field)
     return s->frames[((at + field) >> 3) & (2 * FRAMES_LEN / 8 - 1)];
 }
 
-// Appends the frames that begin with `frame`, innermost first, to the stack in `s`. What the loop counts is kept in
-// memory: the verifier would tell every count from every other, and get nowhere.
+// Appends a frame to the stack in `s`. Returns the caller's; 0 if there is none, or the stack has to be cut. A function of its
+// own, which the verifier looks at once, and not once for each turn of the loop around it.
+__noinline u64 take_frame(struct target *t, struct scratch *s, u64 frame)
+{
+    if (!t || !s)
+        return 0;
+    u32 len = t->frame_len & 127;
+    if (frame < s->from || frame + len > s->to) {
+        // From the same page, which is there if the frame is.
+        s->to = frame + len;
+        s->from = frame & ~(PAGE_SIZE - 1);
+        if (s->to - s->from > t->frame_reach)
+            s->from = s->to - t->frame_reach;
+        u32 size = s->to - s->from;
+        if (size > FRAMES_LEN || bpf_probe_read_user(s->frames, size, (void *)s->from)) {
+            s->stack.truncated = 1;
+            return 0;
+        }
+    }
+    u32 at = frame - s->from;
+    u8 owner = t->frame_owner == NONE ? 0 : frame_word(s, at, t->frame_owner) >> (8 * (t->frame_owner & 7));
+    if (owner < FIRST_ENTRY_OWNER) {
+        u32 count = s->stack.frames;
+        if (count >= MAX_FRAMES) {
+            s->stack.truncated = 1;
+            return 0;
+        }
+        u64 code = frame_word(s, at, t->frame_code) & ~TAG_BITS;
+        if (t->frame_tlbc != NONE)
+            code |= (frame_word(s, at, t->frame_tlbc) >> (8 * (t->frame_tlbc & 7)) & 0xffff) << TLBC_SHIFT;
+        // f_lasti is an int, and may be -1.
+        u64 instr = frame_word(s, at, t->frame_instr);
+        instr >>= 8 * (t->frame_instr & 7);
+        instr = (u64)((long long)(instr << (t->instr_shift & 63)) >> (t->instr_shift & 63));
+        s->stack.frame[count & (MAX_FRAMES - 1)].code = code;
+        s->stack.frame[count & (MAX_FRAMES - 1)].instr = instr;
+        s->stack.id = mix(mix(s->stack.id, code), instr);
+        s->stack.frames = count + 1;
+    }
+    return frame_word(s, at, t->frame_previous);
+}
+
+// Appends the frames that begin with `frame`, innermost first, to the stack in `s`.
 __noinline int walk(struct target *t, struct scratch *s, u64 frame)
 {
     if (!t || !s)
         return 0;
-    u32 len = t->frame_len & 127, reach = t->frame_reach;
-    u64 from = 0, to = 0; // what scratch.frames is a copy of
+    s->from = 0;
+    s->to = 0;
     for (int i = 0; i < MAX_FRAMES + 32; i++) {
         if (!frame)
             return 0;
-        if (frame < from || frame + len > to) {
-            // From the same page, which is there if the frame is.
-            to = frame + len;
-            from = frame & ~(PAGE_SIZE - 1);
-            if (to - from > reach)
-                from = to - reach;
-            u32 size = to - from;
-            if (size > FRAMES_LEN || bpf_probe_read_user(s->frames, size, (void *)from))
-                break;
-        }
-        u32 at = frame - from;
-        u8 owner = t->frame_owner == NONE ? 0 : frame_word(s, at, t->frame_owner) >> (8 * (t->frame_owner & 7));
-        if (owner < FIRST_ENTRY_OWNER) {
-            u32 count = s->stack.frames;
-            if (count >= MAX_FRAMES)
-                break;
-            u64 code = frame_word(s, at, t->frame_code) & ~TAG_BITS;
-            if (t->frame_tlbc != NONE)
-                code |= (frame_word(s, at, t->frame_tlbc) >> (8 * (t->frame_tlbc & 7)) & 0xffff) << TLBC_SHIFT;
-            // f_lasti is an int, and may be -1.
-            u64 instr = frame_word(s, at, t->frame_instr);
-            instr >>= 8 * (t->frame_instr & 7);
-            instr = (u64)((long long)(instr << (t->instr_shift & 63)) >> (t->instr_shift & 63));
-            s->stack.frame[count & (MAX_FRAMES - 1)].code = code;
-            s->stack.frame[count & (MAX_FRAMES - 1)].instr = instr;
-            s->stack.id = mix(mix(s->stack.id, code), instr);
-            s->stack.frames = count + 1;
-        }
-        frame = frame_word(s, at, t->frame_previous);
+        frame = take_frame(t, s, frame);
     }
     s->stack.truncated = 1;
     return 0;
@@ -736,7 +751,8 @@ static __always_inline void leaves_collection(struct target *t, struct scratch *
 }
 
 // What a thread waits for that sleeps at a futex of its own stack: mirrors `struct wait_entry` (Python/parking_lot.c, 3.13
-// on), {park_arg, addr, sema}. A wait for a PyMutex has a park_arg. Where that would have its address, `struct
+// on), {park_arg, addr, sema}. A wait for a PyMutex has a park_arg, a `struct mutex_entry` (Python/lock.c), {time_to_be_fair,
+// handed_off}, which is the same until the thread has the mutex. Where that would have its address, `struct
 // raw_mutex_entry` (Python/lock.c), {next, sema}, has none as long as nobody else waits.
 static __always_inline u32 parked(struct off_record *off, u64 futex)
 {
@@ -750,7 +766,10 @@ static __always_inline u32 parked(struct off_record *off, u64 futex)
     if (entry[1] < PAGE_SIZE)
         return OFF_BLOCKED;
     off->lock = entry[1];
-    return entry[0] ? OFF_PARKED_MUTEX : OFF_PARKED;
+    if (!entry[0])
+        return OFF_PARKED;
+    off->fair_at = read_u64(entry[0]);
+    return OFF_PARKED_MUTEX;
 }
 
 static __always_inline void leaves(struct task_struct *task, bool preempt, u32 tgid, struct target *t, u64 now)
@@ -778,6 +797,7 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
     u32 kind = OFF_BLOCKED;
     u64 waits_for = 0;
     off->lock = 0;
+    off->fair_at = 0;
     if (preempt || state == 0) {
         kind = OFF_RUNNABLE;
     } else if (state & (TASK_STOPPED | TASK_TRACED)) {

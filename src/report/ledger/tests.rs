@@ -90,6 +90,7 @@ fn a_thread_without_an_account_is_made_of_what_was_seen() {
             lost: false,
             wake: None,
             gil: None,
+            asked: None,
             open: false,
         };
         profile.push(&crate::event::Event::OffCpu(off));
@@ -146,7 +147,8 @@ fn being_ready_after_a_wait_for_a_lock_counts_once() {
         let (start, end) = (profile.session.start, crate::event::Nanos(profile.session.start.0 + 1000 * MS));
         let (thread, state) = (ThreadId(0), ThreadState::LockWait(LockId(0)));
         let stack = crate::intern::StackId::EMPTY;
-        let off = OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, open: false };
+        let off =
+            OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, asked: None, open: false };
         profile.push(&Event::OffCpu(off));
     });
     let states = thread.states;

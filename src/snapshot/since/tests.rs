@@ -36,6 +36,7 @@ fn snapshots(waits: &[u64]) -> Vec<Snapshot> {
             lost: false,
             wake: None,
             gil: Some(gil),
+            asked: None,
             open: false,
         }));
         now = end.0 + MS;
@@ -99,6 +100,7 @@ fn a_thread_that_waits_for_a_lock_still_is_told_of_at_once() {
         lost: false,
         wake: None,
         gil: None,
+        asked: None,
         open,
     };
     let early = Snapshot::of(Nanos(500 * MS), &profile, &[waits(0, 500, true)]);
