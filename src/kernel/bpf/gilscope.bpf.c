@@ -105,6 +105,8 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 // A thread whose PyThreadState was not found is looked for again after so long, then twice as long, and so on.
 #define SEARCH_AGAIN 1000000ULL
 #define SEARCH_SELDOM 1000000000ULL
+// User space is called again after so long.
+#define CALL_AGAIN 1000000ULL
 // How much of a stack is sent, in words; and how soon after a pause another is taken to be the same.
 #define STACK_WORDS 64
 #define SAME_PAUSE 100000ULL
@@ -515,12 +517,21 @@ __noinline int walk(struct target *t, struct scratch *s, u64 frame)
     return 0;
 }
 
+// When user space was last called because the ring fills up.
+u64 called_at;
+
 // User space comes by now and then. It is called when the ring fills up, and `at_once` for code objects it does not know:
 // those may be gone soon.
 static __always_inline int send(void *record, u64 size, bool at_once)
 {
+    // A call takes longer than all the rest: if it is behind, it is not told so with every record.
+    if (!at_once && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_SIZE / 4) {
+        u64 now = bpf_ktime_get_ns();
+        at_once = now - called_at > CALL_AGAIN;
+        if (at_once)
+            called_at = now;
+    }
     // Without force the kernel calls only if all records before this one have been taken out.
-    at_once = at_once || bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_SIZE / 4;
     u64 flags = at_once ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
     if (!bpf_ringbuf_output(&ring, record, size, flags))
         return 0;
