@@ -527,6 +527,22 @@ mod tests {
     }
 
     #[test]
+    fn sleeps_are_one_wait_if_the_lock_was_asked_for_once() {
+        let asked = |at: u64, off: OffCpu| OffCpu { asked: Some(Nanos(at * US)), ..off };
+        let waits = |first: u64, second: u64, between: u64| {
+            let [one, two] = [asked(first, sleep(WAITER, 100, 200, 199, HOLDER)), {
+                let start = 200 + between;
+                asked(second, sleep(WAITER, start, start + 100, start + 99, HOLDER))
+            }];
+            let summary = summary(locks(&[one, two]));
+            (summary.contention.waits.count, summary.contention.waits.total_ns / US, summary.parks)
+        };
+        assert_eq!(waits(90, 90, 1), (1, 201, 2), "it was woken in vain");
+        assert_eq!(waits(90, 90, 5000), (1, 5200, 2), "however long it spun");
+        assert_eq!(waits(90, 201, 1), (2, 200, 2), "it has had it in between, however short that was");
+    }
+
+    #[test]
     fn who_is_woken_in_vain_goes_on_with_the_same_wait() {
         let runnable = off(WAITER, 112, 152, ThreadState::Runnable, 2);
         let summary = summary(locks(&[

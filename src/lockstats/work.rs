@@ -1,7 +1,8 @@
 //! Waiting for work: a thread that sleeps in `Condition.wait`, `Queue.get` or `Thread.join` sleeps at a lock, too, but
 //! nobody holds it against the thread: there is nothing to do. It is told from a wait for a lock by where in the
 //! standard library the thread is. Some of these waits are for what others have and keep, a connection of a pool for
-//! one: see [`Work::is_limited`]. Called by the collectors, before they say what a thread does, and by the report. It also tells waits in an `import`.
+//! one: see [`Work::is_limited`]. And a thread can wait in an `import` for another that imports the same module. Called by
+//! the collectors, before they say what a thread does, and by the report.
 
 use crate::intern::{FrameId, Interner, StackId};
 
