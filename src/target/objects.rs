@@ -155,10 +155,12 @@ impl<M: Memory> Objects<'_, M> {
     pub fn type_name_of(&self, addr: u64) -> Option<String> {
         let type_addr = self.valid_type_of(addr)?;
         let name = self.type_name(type_addr).ok()?;
-        // Only types written in C have that of their module in theirs.
-        let is_class = !name.contains('.') && self.type_flags(type_addr).ok()? & HEAP_TYPE != 0;
-        match self.module_of_class(type_addr).ok().flatten().filter(|_| is_class) {
-            Some(module) if module != "__main__" => Some(format!("{module}.{name}")),
+        // Types written in C have that of their module in theirs.
+        if name.contains('.') || self.type_flags(type_addr).ok()? & HEAP_TYPE == 0 {
+            return Some(name);
+        }
+        match self.module_of_class(type_addr) {
+            Ok(Some(module)) if module != "__main__" => Some(format!("{module}.{name}")),
             _ => Some(name),
         }
     }
