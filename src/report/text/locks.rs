@@ -221,7 +221,7 @@ fn waiting(heading: &str, all: &[Idle], text: &mut Text) {
 const LIBRARY: [&str; 6] = ["threading.py:", "queue.py:", "_base.py:", "concurrent/futures/", "logging/", "<frozen "];
 
 /// A frame of these.
-fn is_library(frame: &str) -> bool {
+pub(super) fn is_library(frame: &str) -> bool {
     frame.rsplit_once(" (").is_some_and(|(_, place)| LIBRARY.iter().any(|module| place.starts_with(module)))
 }
 

@@ -18,6 +18,7 @@ use self::table::{Column, Table};
 use self::units::{duration, percent, short_label, wrap};
 use super::model::{Blame, Gil, Report, Severity, States, Thread};
 use super::verdict;
+use locks::is_library;
 pub(super) use locks::own_frame;
 
 /// Everything fits in so many columns.
@@ -46,8 +47,7 @@ impl Text {
     /// The innermost frames of a stack, so far to the right. The last one is the thread's own, if those are all the
     /// library's.
     fn frames(&mut self, stack: &[String], indent: usize) {
-        let own = own_frame(stack).and_then(|own| stack.iter().position(|frame| frame == own));
-        let own = own.filter(|&own| own >= MOST_FRAMES);
+        let own = stack.iter().position(|frame| !is_library(frame)).filter(|&own| own >= MOST_FRAMES);
         let innermost = stack.iter().take(MOST_FRAMES - usize::from(own.is_some()));
         let own = own.map(|own| format!("... {}", stack[own]));
         for frame in innermost.chain(&own) {
