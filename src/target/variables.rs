@@ -104,10 +104,8 @@ enum Contents {
     Cell,
     /// Variables from around it.
     Function,
-    /// It is a lock.
-    Lock,
-    /// It has one: a buffered file.
-    Buffered,
+    /// It is a lock or has one, a buffered file for one: where in the object that is, or what leads to it.
+    Lock(u64),
     /// A buffered file: `io.TextIOWrapper`.
     Text,
     /// What is known of the subclasses of an abstract base class.
@@ -116,9 +114,7 @@ enum Contents {
 
 impl Class {
     fn leads_on(&self) -> bool {
-        !matches!(self.contents, Contents::Nothing | Contents::Lock | Contents::Buffered)
-            || self.attributes
-            || !self.slots.is_empty()
+        !matches!(self.contents, Contents::Nothing | Contents::Lock(_)) || self.attributes || !self.slots.is_empty()
     }
 }
 
@@ -237,9 +233,8 @@ impl<M: Memory> Look<'_, M> {
     fn add(&mut self, from: usize, depth: usize, mut values: Vec<(u64, Step)>) {
         let seen = &mut self.search.seen;
         values.retain(|(value, _)| *value & 7 == 0 && seen.len() < MOST_VALUES && seen.insert(*value));
-        // The type, and of a lock its semaphore.
-        let o = &self.objects.layout.object;
-        let (first, len) = (o.ob_type, 16);
+        // Their types.
+        let (first, len) = (self.objects.layout.object.ob_type, 8);
         let spans: Vec<Span> =
             values.iter().map(|(value, _)| Span { addr: value.wrapping_add(first), len }).collect();
         let mut buffer = vec![0; len * spans.len()];
@@ -247,16 +242,14 @@ impl<M: Memory> Look<'_, M> {
         if self.objects.memory.read_spans(&spans, &mut buffer, &mut arrived).is_err() {
             return;
         }
-        for (((object, step), words), _) in
+        for (((object, step), bytes), _) in
             values.into_iter().zip(buffer.chunks_exact(len)).zip(&arrived).filter(|(_, arrived)| **arrived)
         {
-            let word = |index: usize| u64::from_le_bytes(words[8 * index..][..8].try_into().expect("eight bytes"));
-            let class = self.class(word(0));
+            let class = self.class(u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
             let (contents, leads_on) = (class.contents, class.leads_on());
             let node = Node { object, from, step, depth: depth + 1 };
             let semaphore = match contents {
-                Contents::Lock => Some(word(1)),
-                Contents::Buffered => self.lock_of_buffered(object),
+                Contents::Lock(at) => self.objects.memory.u64(object.wrapping_add(at)).ok(),
                 _ => None,
             };
             let wanted = [
@@ -273,11 +266,6 @@ impl<M: Memory> Look<'_, M> {
                 self.search.nodes.push(node);
             }
         }
-    }
-
-    fn lock_of_buffered(&self, object: u64) -> Option<u64> {
-        let place = lock_place(self.objects.layout, "_io.BufferedWriter");
-        self.objects.memory.u64(object.wrapping_add(place)).ok()
     }
 
     /// What an object leads to.
@@ -300,7 +288,7 @@ impl<M: Memory> Look<'_, M> {
                 (word(o.header() + 16)?, Step::Field("_abc_negative_cache")),
             ]),
             Contents::Function => self.around(object),
-            Contents::Nothing | Contents::Lock | Contents::Buffered => Ok(Vec::new()),
+            Contents::Nothing | Contents::Lock(_) => Ok(Vec::new()),
         }
         .unwrap_or_default();
         if class.attributes {
@@ -373,8 +361,9 @@ impl<M: Memory> Look<'_, M> {
             "function" => Contents::Function,
             "_io.TextIOWrapper" => Contents::Text,
             "_abc._abc_data" => Contents::Abc,
-            name if lock_kind(name).is_some() => Contents::Lock,
-            name if is_buffered(name) => Contents::Buffered,
+            name if lock_kind(name).is_some() || is_buffered(name) => {
+                Contents::Lock(lock_place(objects.layout, name))
+            }
             _ if is(DICT_SUBCLASS) => Contents::Dict,
             _ if is(LIST_SUBCLASS) => Contents::List,
             _ if is(TUPLE_SUBCLASS) => Contents::Tuple,
