@@ -523,6 +523,8 @@ pub enum LockKind {
     Pause,
     /// None: a `queue.SimpleQueue` that is empty. Up to 3.12 it is taken for a lock until a variable leads to it.
     Queue,
+    /// One that the import system has made for a module, for the time that it is being imported.
+    ModuleLock,
 }
 
 impl LockKind {
@@ -539,7 +541,7 @@ impl LockKind {
             Self::RLock => "threading.RLock",
             Self::Mutex => "pymutex",
             Self::TypeLock => "type_lock",
-            Self::ImportLock => "import_lock",
+            Self::ImportLock | Self::ModuleLock => "import_lock",
             Self::Event => "event",
             Self::StopRequest => "stop_request",
             Self::Semaphore => "semaphore",
@@ -557,7 +559,7 @@ impl LockKind {
             // Of a file's buffer.
             (Self::Semaphore | Self::Mutex, Some(type_name)) => return format!("lock of {}", object(type_name)),
             (Self::TypeLock, _) => "type lock",
-            (Self::ImportLock, _) => "import lock",
+            (Self::ImportLock | Self::ModuleLock, _) => "import lock",
             (Self::Mutex, _) => "mutex of the interpreter",
             (Self::Event, _) => "event of the interpreter",
             (Self::StopRequest, _) => "stop of all threads",

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::event::{LockKind, MODULE, Syscall, ThreadState, Tid};
 use crate::intern::{Interner, StackId};
@@ -22,11 +22,9 @@ use crate::target::variables::{FrameAddr, Wanted, find};
 /// What a thread waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WaitsFor {
-    /// None if it is the end of a thread.
-    #[serde(skip)]
+    /// None if it is the end of a thread. In JSON as in the report's: `threading.RLock`; `join` for the end of a thread.
+    #[serde(rename = "kind", serialize_with = "kind")]
     lock: Option<LockKind>,
-    /// As in the report: `threading.RLock`; `join` for the end of a thread.
-    kind: &'static str,
     /// The type of the object.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     type_name: Option<String>,
@@ -38,10 +36,14 @@ pub struct WaitsFor {
     pub held_by: Option<Tid>,
 }
 
+fn kind<S: Serializer>(lock: &Option<LockKind>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(lock.map_or(Work::Join.name(), LockKind::name))
+}
+
 impl WaitsFor {
     fn new(lock: Lock, held_by: Option<Tid>) -> WaitsFor {
         let Lock { address, kind, type_name, name } = lock;
-        WaitsFor { lock: Some(kind), kind: kind.name(), type_name, name, address, held_by }
+        WaitsFor { lock: Some(kind), type_name, name, address, held_by }
     }
 
     /// It waits for a thread, not for a lock.
@@ -102,7 +104,7 @@ pub fn waits(
         let module = import.and_then(|_| module(memory, layout, thread)).unwrap_or_default();
         let import = import.map(|frame| module.name.unwrap_or_else(|| place_of(stacks, frame)));
         let lock = identify(memory, layout, place, how, address).or_of_module(import);
-        let owner = module.importer.or_else(|| owner(memory, layout, &lock));
+        let owner = module.importer.or_else(|| owner(memory, layout, lock.kind, lock.address, None));
         let held_by = owner.map_or_else(|| holder(address), by_ident);
         match lock.kind {
             LockKind::Semaphore | LockKind::Mutex => wanted.semaphores.insert(lock.address),
@@ -136,9 +138,9 @@ fn name(
             // That of a buffered file stays what it is.
             let kind = lock_kind(&found.type_name).or(waits.lock.filter(|_| is_buffered(&found.type_name)));
             if let Some(kind) = kind {
-                (waits.lock, waits.kind, waits.address) = (Some(kind), kind.name(), found.object);
-                let lock = Lock { type_name: waits.type_name.clone(), ..Lock::new(found.object, kind) };
-                waits.held_by = waits.held_by.or_else(|| owner(memory, layout, &lock).and_then(&by_ident));
+                (waits.lock, waits.address) = (Some(kind), found.object);
+                let owner = || owner(memory, layout, kind, found.object, Some(&found.type_name));
+                waits.held_by = waits.held_by.or_else(|| owner().and_then(&by_ident));
             }
         }
     }
@@ -182,7 +184,7 @@ fn joined(
     });
     let &(ident, address) = ident?;
     let held_by = by_ident(ident).filter(|&tid| tid != thread.os.tid());
-    Some(WaitsFor { lock: None, kind: Work::Join.name(), type_name: None, name: None, address, held_by })
+    Some(WaitsFor { lock: None, type_name: None, name: None, address, held_by })
 }
 
 fn frames(sampler: &Sampler) -> Vec<FrameAddr> {

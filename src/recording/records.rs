@@ -40,7 +40,7 @@ pub mod tag {
 pub const MOST_CONTEXTS: usize = 1 << 15;
 
 /// Kinds of locks by their numbers in records.
-pub const LOCK_KINDS: [LockKind; 12] = [
+pub const LOCK_KINDS: [LockKind; 13] = [
     LockKind::CriticalSection,
     LockKind::Lock,
     LockKind::RLock,
@@ -53,6 +53,7 @@ pub const LOCK_KINDS: [LockKind; 12] = [
     LockKind::Native,
     LockKind::Pause,
     LockKind::Queue,
+    LockKind::ModuleLock,
 ];
 
 /// Ways of counting references.

@@ -13,7 +13,7 @@ use crate::intern::{FrameId, Interner, StackId};
 use crate::lockstats::work::{import_site, work};
 use crate::target::layout::Layout;
 use crate::target::locks::{
-    How, IMPORT_LOCK, Lock, Place, identify, in_critical_section, lock_kind, lock_place, owner,
+    How, Place, identify, in_critical_section, lock_kind, lock_place, may_be_of_module, owner,
 };
 use crate::target::memory::Memory;
 use crate::target::objects::Objects;
@@ -105,7 +105,8 @@ impl KnownLocks {
         let import = import_site(sink.stacks, stack);
         let mut is_current = |known: &mut Known| {
             // Semaphores of modules are there for a moment.
-            if of_module(&known.info) != import.is_some() && may_be_of_module(&known.info) {
+            let kind = known.info.kind;
+            if may_be_of_module(kind) && (kind == LockKind::ModuleLock) != import.is_some() {
                 return false;
             }
             if at.now.since(known.checked) < CHECK_AFTER {
@@ -237,8 +238,7 @@ pub fn holder<'a>(
             find(&|slot| slot.reader.tstate() == requester)
         }
         kind => {
-            let [type_name, name] = [&info.type_name, &info.name].map(|text| text.as_deref().map(str::to_owned));
-            let ident = owner(memory, layout, &Lock { address: info.address, kind, type_name, name })?;
+            let ident = owner(memory, layout, kind, info.address, info.type_name.as_deref())?;
             find(&|slot| slot.ident() == ident)
         }
     }
@@ -249,19 +249,6 @@ pub fn place_of(stacks: &Interner, frame: FrameId) -> String {
     let frame = stacks.get_frame(frame);
     let file = stacks.text(frame.file);
     format!("{}:{}", file.rsplit('/').next().unwrap_or(file), frame.line)
-}
-
-/// Whether it is one that the import system has made for a module.
-fn of_module(info: &LockInfo) -> bool {
-    info.kind == LockKind::ImportLock && may_be_of_module(info)
-}
-
-/// The interpreter's own is part of its state.
-fn may_be_of_module(info: &LockInfo) -> bool {
-    match info.kind {
-        LockKind::ImportLock => info.name.as_deref() != Some(IMPORT_LOCK),
-        kind => matches!(kind, LockKind::Semaphore | LockKind::Lock | LockKind::RLock),
-    }
 }
 
 /// Gives a lock its id.

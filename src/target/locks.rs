@@ -27,6 +27,20 @@ impl Lock {
     pub fn new(address: u64, kind: LockKind) -> Lock {
         Lock { address, kind, type_name: None, name: None }
     }
+
+    /// Itself; or, if it can be one that the import system has made for a module, and is waited for by an `import`, that one:
+    /// `import` says in words which.
+    pub fn or_of_module(self, import: Option<String>) -> Lock {
+        match import.filter(|_| may_be_of_module(self.kind)) {
+            Some(import) => Lock { kind: LockKind::ModuleLock, name: Some(import), ..self },
+            None => self,
+        }
+    }
+}
+
+/// Whether the import system can have made a lock of this kind for a module: other than those of the interpreter itself.
+pub fn may_be_of_module(kind: LockKind) -> bool {
+    matches!(kind, LockKind::Semaphore | LockKind::Lock | LockKind::RLock | LockKind::ModuleLock)
 }
 
 /// Where in an object of a free-threaded build `PyObject.ob_mutex` is.
@@ -66,8 +80,8 @@ const RUNTIME: [Field; 12] = [
     ("unicode_state.ids.mutex", [10472, 10664, 10776]),
 ];
 
-/// The interpreter's own import lock, which is recursive: a mutex with its owner behind it. Each module has another.
-pub const IMPORT_LOCK: &str = "imports.lock";
+/// The import lock, which is recursive: a mutex with its owner behind it.
+const IMPORT_LOCK: &str = "imports.lock";
 /// What a thread waits for that stops all others.
 const STOP_EVENT: &str = "stoptheworld.stop_event";
 /// The lock of all types.
@@ -195,8 +209,9 @@ impl How {
         if layout.has_parking_lot() && futex.address.wrapping_sub(futex.stack) < PARKED_WITHIN {
             match (word(16), word(8)) {
                 (_, Some(0)) => return (How::ParkedMutex, PARKING_LOT),
-                (Some(0), Some(address)) if address >= 4096 => return (How::Parked, address),
-                (Some(_), Some(address)) if address >= 4096 => return (How::ParkedMutex, address),
+                (Some(argument), Some(address @ 4096..)) => {
+                    return (if argument != 0 { How::ParkedMutex } else { How::Parked }, address);
+                }
                 _ => {}
             }
         }
@@ -220,19 +235,25 @@ pub fn identify(memory: &impl Memory, layout: &Layout, place: Place<'_>, how: Ho
 
 /// `threading.get_ident()` of the thread that holds a lock, of those kinds that say so. Mirrors `rlockobject`: a lock, the
 /// owner, the depth; `_PyRecursiveMutex`; and `buffered`, with its owner behind its lock.
-pub fn owner(memory: &impl Memory, layout: &Layout, lock: &Lock) -> Option<u64> {
-    if lock.type_name.as_deref().is_some_and(is_buffered) {
-        let owner = memory.u64(lock.address.wrapping_add(layout.object.header() + BUFFERED_LOCK + 8));
+pub fn owner(
+    memory: &impl Memory,
+    layout: &Layout,
+    kind: LockKind,
+    address: u64,
+    type_name: Option<&str>,
+) -> Option<u64> {
+    if type_name.is_some_and(is_buffered) {
+        let owner = memory.u64(address.wrapping_add(layout.object.header() + BUFFERED_LOCK + 8));
         return owner.ok().filter(|&ident| ident != 0);
     }
-    let owner = match lock.kind {
-        LockKind::RLock => lock.address.wrapping_add(layout.object.header() + 8),
-        LockKind::ImportLock if lock.name.as_deref() == Some(IMPORT_LOCK) => lock.address.wrapping_add(8),
+    let owner = match kind {
+        LockKind::RLock => address.wrapping_add(layout.object.header() + 8),
+        LockKind::ImportLock => address.wrapping_add(8),
         _ => return None,
     };
     let [ident, depth] = [0, 8].map(|offset| memory.u64(owner.wrapping_add(offset)).unwrap_or(0));
     // The depth of those that are a `_PyRecursiveMutex` counts from 0.
-    let recursive = lock.kind == LockKind::ImportLock || layout.version.minor >= 14;
+    let recursive = kind == LockKind::ImportLock || layout.version.minor >= 14;
     (ident != 0 && (recursive || depth != 0)).then_some(ident)
 }
 
@@ -300,19 +321,6 @@ fn in_object(memory: &impl Memory, layout: &Layout, mutex: u64) -> Option<Lock> 
             name: Some("keys of a dict".to_owned()),
         }),
         _ => None,
-    }
-}
-
-impl Lock {
-    /// Itself; or, if it is one that the import system has made for a module, what that is waited for at: the line of an
-    /// `import`, in words.
-    pub fn or_of_module(self, import: Option<String>) -> Lock {
-        match (self.kind, import) {
-            (LockKind::Semaphore | LockKind::Lock | LockKind::RLock, Some(import)) => {
-                Lock { kind: LockKind::ImportLock, name: Some(import), ..self }
-            }
-            _ => self,
-        }
     }
 }
 
