@@ -442,6 +442,14 @@ pub struct OffCpu {
     pub open: bool,
 }
 
+#[cfg(test)]
+impl OffCpu {
+    /// One of which nothing else is known.
+    pub(crate) fn new(thread: ThreadId, start: Nanos, end: Nanos, state: ThreadState, stack: StackId) -> OffCpu {
+        OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, asked: None, open: false }
+    }
+}
+
 /// How a blocked thread was made ready to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wake {

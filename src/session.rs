@@ -500,18 +500,7 @@ mod tests {
         let off = |start, end| {
             let (start, end, state) = (Nanos(start), Nanos(end), ThreadState::Runnable);
             let stack = StackId::EMPTY;
-            Event::OffCpu(OffCpu {
-                thread,
-                start,
-                end,
-                state,
-                stack,
-                lost: false,
-                wake: None,
-                gil: None,
-                asked: None,
-                open: false,
-            })
+            Event::OffCpu(OffCpu::new(thread, start, end, state, stack))
         };
         let cut = |start, end| match after(Nanos(10), off(start, end)) {
             Some(Event::OffCpu(off)) => Some((off.start.0, off.end.0, off.open)),

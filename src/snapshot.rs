@@ -177,18 +177,8 @@ mod tests {
         }
         let info = Arc::new(LockInfo { process, address: 0x10, kind, type_name: None, name: None });
         profile.push(&Event::Lock { lock: LOCK, info });
-        let off = |thread, start, end, state, number| OffCpu {
-            thread,
-            start: Nanos(start),
-            end: Nanos(end),
-            state,
-            stack: stack(number),
-            lost: false,
-            wake: None,
-            gil: None,
-            asked: None,
-            open: false,
-        };
+        let off =
+            |thread, start, end, state, number| OffCpu::new(thread, Nanos(start), Nanos(end), state, stack(number));
         profile.push(&Event::OffCpu(off(WAITER, 100, 200, ThreadState::LockWait(LOCK), 1)));
         profile.finish();
         if is_known {

@@ -20,8 +20,7 @@ fn restless(ns: u64, times: u64) -> Profile {
     let caller = profile.stacks.pop(stack).unwrap().0;
     let mut off = |start, end, state, stack| {
         let (thread, start, end) = (ThreadId(0), Nanos(start), Nanos(end));
-        let off =
-            OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, asked: None, open: false };
+        let off = OffCpu::new(thread, start, end, state, stack);
         profile.push(&Event::OffCpu(off));
     };
     for index in 0..times {
@@ -112,17 +111,8 @@ fn what_a_filter_leaves_is_a_part_of_the_whole_and_nothing_else_has_a_track() {
     let mut profile = restless(1_000_000, 10);
     fixture::start(&mut profile, 8, &[80]);
     // What the thread did between, on the CPU, nobody saw.
-    let off = |start: u64, stack| OffCpu {
-        thread: ThreadId(0),
-        start: Nanos(start),
-        end: Nanos(start + 500_000),
-        state: ThreadState::GilWait,
-        stack,
-        lost: false,
-        wake: None,
-        gil: None,
-        asked: None,
-        open: false,
+    let off = |start: u64, stack| {
+        OffCpu::new(ThreadId(0), Nanos(start), Nanos(start + 500_000), ThreadState::GilWait, stack)
     };
     let stack = fixture::deep(&mut profile);
     profile.push(&Event::OffCpu(off(20_000_000, stack)));
@@ -166,18 +156,7 @@ fn locks_that_were_waited_for_much_have_a_track() {
         let (start, end) = (Nanos(100 * MS), Nanos((100 + ms) * MS));
         let (state, stack) = (ThreadState::LockWait(LockId(id)), StackId::EMPTY);
         let wake = Some(Wake { at: end, by: Some(ThreadId(1)), stack, switches: None });
-        let off = OffCpu {
-            thread: ThreadId(0),
-            start,
-            end,
-            state,
-            stack,
-            lost: false,
-            wake,
-            gil: None,
-            asked: None,
-            open: false,
-        };
+        let off = OffCpu { wake, ..OffCpu::new(ThreadId(0), start, end, state, stack) };
         profile.push(&Event::OffCpu(off));
     }
     profile.finish();

@@ -31,7 +31,7 @@ fn blame(thread: ThreadId, number: u32, ns: u64) -> Blame {
 fn off(thread: ThreadId, start: u64, end: u64, state: ThreadState, number: u32, gil: GilGlimpse) -> OffCpu {
     let (start, end) = (Nanos(start), Nanos(end));
     let stack = stack(number);
-    OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: Some(gil), asked: None, open: false }
+    OffCpu { gil: Some(gil), ..OffCpu::new(thread, start, end, state, stack) }
 }
 
 fn held_by(holder: ThreadId, switches: u32) -> GilGlimpse {

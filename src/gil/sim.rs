@@ -253,16 +253,10 @@ impl Sim {
     fn emit(&mut self, thread: u32, start: u64, end: u64, state: ThreadState, wake: Option<Wake>, gil: GilGlimpse) {
         let open = end == self.run.end;
         self.run.events.push(OffCpu {
-            thread: ThreadId(thread),
-            start: Nanos(start),
-            end: Nanos(end),
-            state,
-            stack: self.stack(thread),
-            lost: false,
             wake,
             gil: Some(gil),
-            asked: None,
             open,
+            ..OffCpu::new(ThreadId(thread), Nanos(start), Nanos(end), state, self.stack(thread))
         });
     }
 

@@ -185,16 +185,8 @@ mod tests {
     /// A slice from and to so many microseconds, that timed out.
     fn slice(start: u64, end: u64, gil: GilGlimpse) -> OffCpu {
         OffCpu {
-            thread: WAITER,
-            start: Nanos(start * 1000),
-            end: Nanos(end * 1000),
-            state: ThreadState::GilWait,
-            stack: stack(1),
-            lost: false,
-            wake: None,
             gil: Some(gil),
-            asked: None,
-            open: false,
+            ..OffCpu::new(WAITER, Nanos(start * 1000), Nanos(end * 1000), ThreadState::GilWait, stack(1))
         }
     }
 

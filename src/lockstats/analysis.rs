@@ -487,18 +487,7 @@ mod tests {
     /// Times in microseconds.
     fn off(thread: ThreadId, start: u64, end: u64, state: ThreadState, number: u32) -> OffCpu {
         let (start, end) = (Nanos(start * US), Nanos(end * US));
-        OffCpu {
-            thread,
-            start,
-            end,
-            state,
-            stack: stack(number),
-            lost: false,
-            wake: None,
-            gil: None,
-            asked: None,
-            open: false,
-        }
+        OffCpu::new(thread, start, end, state, stack(number))
     }
 
     /// A sleep for the lock, ended by a release.

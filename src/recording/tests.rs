@@ -171,16 +171,12 @@ pub(crate) fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Ev
                     Mode::Kernel => {
                         let open = micros == 7;
                         Event::OffCpu(OffCpu {
-                            thread,
-                            start,
-                            end: at,
-                            state,
-                            stack,
                             lost,
                             wake,
                             gil,
                             asked: lost.then_some(start),
                             open,
+                            ..OffCpu::new(thread, start, at, state, stack)
                         })
                     }
                     Mode::Memory => Event::Sample { at, periods: 1, thread, state, stack, gil: Some(GilId(0)) },
@@ -560,16 +556,15 @@ fn a_busy_program_takes_few_bytes() {
                     let wake =
                         Wake { at: Nanos(now - below(60_000)), by: holder, stack, switches: Some(switches + 1) };
                     Event::OffCpu(OffCpu {
-                        thread,
-                        start: Nanos(now - 100_000 - below(5_000_000)),
-                        end: at,
-                        state: ThreadState::GilWait,
-                        stack,
-                        lost: false,
                         wake: Some(wake),
                         gil: Some(gil),
-                        asked: None,
-                        open: false,
+                        ..OffCpu::new(
+                            thread,
+                            Nanos(now - 100_000 - below(5_000_000)),
+                            at,
+                            ThreadState::GilWait,
+                            stack,
+                        )
                     })
                 },
                 &table,

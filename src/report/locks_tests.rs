@@ -40,18 +40,7 @@ fn contended_while(idle: ThreadState) -> Profile {
     profile.push(&Event::Lock { lock: LIST, info: lock(LockKind::CriticalSection, "list", Some("app.inventory")) });
     let off = |thread, start: u64, end: u64, state, stack, wake| {
         let (start, end) = (Nanos(START + start * MS), Nanos(START + end * MS));
-        Event::OffCpu(OffCpu {
-            thread,
-            start,
-            end,
-            state,
-            stack,
-            lost: false,
-            wake,
-            gil: None,
-            asked: None,
-            open: false,
-        })
+        Event::OffCpu(OffCpu { wake, ..OffCpu::new(thread, start, end, state, stack) })
     };
     for turn in (0..2000).step_by(100) {
         profile.push(&off(HOLDER, turn + 5, turn + 85, idle, writes, None));
@@ -135,16 +124,8 @@ fn calls_of(calls: u64, line_of_other: u32, holders: &[ThreadId]) -> Report {
         let start = START + turn * MS / 10;
         let wake = Wake { at: Nanos(start + MS / 10), by: Some(by), stack: lines[other], switches: None };
         profile.push(&Event::OffCpu(OffCpu {
-            thread: threads[own],
-            start: Nanos(start),
-            end: Nanos(start + MS / 10),
-            state: ThreadState::LockWait(LIST),
-            stack: lines[own],
-            lost: false,
             wake: Some(wake),
-            gil: None,
-            asked: None,
-            open: false,
+            ..OffCpu::new(threads[own], Nanos(start), Nanos(start + MS / 10), ThreadState::LockWait(LIST), lines[own])
         }));
     }
     fixture::finish(&mut profile);
@@ -185,18 +166,7 @@ fn stops_are_told_with_their_reasons_and_how_they_change() {
         let state = ThreadState::Paused(LockId(if stop < 18 { 0 } else { stop as u32 - 17 }));
         let (thread, stack) = (WAITER, StackId::EMPTY);
         let start = Nanos(start);
-        profile.push(&Event::OffCpu(OffCpu {
-            thread,
-            start,
-            end,
-            state,
-            stack,
-            lost: false,
-            wake: Some(wake),
-            gil: None,
-            asked: None,
-            open: false,
-        }));
+        profile.push(&Event::OffCpu(OffCpu { wake: Some(wake), ..OffCpu::new(thread, start, end, state, stack) }));
     }
     fixture::finish(&mut profile);
     profile.finish();
@@ -231,18 +201,7 @@ fn who_waits_for_a_connection_of_a_pool_has_something_to_do() {
     });
     let (start, end) = (Nanos(START), Nanos(START + 1500 * MS));
     let state = ThreadState::Blocked(Syscall::FUTEX);
-    let off = OffCpu {
-        thread: HOLDER,
-        start,
-        end,
-        state,
-        stack,
-        lost: false,
-        wake: None,
-        gil: None,
-        asked: None,
-        open: false,
-    };
+    let off = OffCpu::new(HOLDER, start, end, state, stack);
     profile.push(&Event::OffCpu(off));
     fixture::finish(&mut profile);
     profile.finish();

@@ -64,12 +64,6 @@ impl Live {
         by: Option<(u32, StackId)>,
     ) {
         let off = OffCpu {
-            thread: ThreadId(thread),
-            start: Nanos(from),
-            end: Nanos(until),
-            state,
-            stack,
-            lost: false,
             wake: by.map(|(by, stack)| Wake {
                 at: Nanos(until - 1000),
                 by: Some(ThreadId(by)),
@@ -82,8 +76,7 @@ impl Live {
                 locked: true,
                 switches: (from / MS) as u32,
             }),
-            asked: None,
-            open: false,
+            ..OffCpu::new(ThreadId(thread), Nanos(from), Nanos(until), state, stack)
         };
         self.profile.push(&Event::OffCpu(off));
     }
@@ -151,16 +144,9 @@ pub fn convoy() -> Live {
         live.account(2, Account { gil_wait_ns: waiting, blocked_ns: sleeping, ..Account::default() });
         let now = Nanos(live.at);
         let under_way = |thread, ms, state, stack, gil| OffCpu {
-            thread: ThreadId(thread),
-            start: Nanos(now.0 - ms * MS),
-            end: now,
-            state,
-            stack,
-            lost: false,
-            wake: None,
             gil,
-            asked: None,
             open: true,
+            ..OffCpu::new(ThreadId(thread), Nanos(now.0 - ms * MS), now, state, stack)
         };
         let glimpse = GilGlimpse { gil: GilId(0), holder: Some(ThreadId(1)), locked: true, switches: 1 };
         live.under_way = vec![

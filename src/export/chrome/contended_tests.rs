@@ -15,18 +15,7 @@ const STATES: i64 = STATE_TRACKS as i64;
 
 fn off_cpu(thread: u32, from: u64, to: u64, state: ThreadState, stack: StackId) -> Observed {
     let (thread, start, end) = (ThreadId(thread), Nanos(from * MS), Nanos(to * MS));
-    Observed::OffCpu(OffCpu {
-        thread,
-        start,
-        end,
-        state,
-        stack,
-        lost: false,
-        wake: None,
-        gil: None,
-        asked: None,
-        open: false,
-    })
+    Observed::OffCpu(OffCpu::new(thread, start, end, state, stack))
 }
 
 /// Two threads that take turns with the GIL for 40 ms, and one that comes to nothing. One sample of each turn but one,

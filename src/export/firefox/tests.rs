@@ -31,8 +31,7 @@ fn one_wait() -> Profile {
     profile.push(&fixture::sample(0, 5 * MS, ThreadState::GilHeld, stack));
     let (start, end, state) = (Nanos(20 * MS), Nanos(35 * MS), ThreadState::GilWait);
     let thread = ThreadId(0);
-    let off =
-        OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, asked: None, open: false };
+    let off = OffCpu::new(thread, start, end, state, stack);
     profile.push(&Event::OffCpu(off));
     profile.push(&Event::ThreadExited { at: Nanos(40 * MS), thread, cpu_ns: 0 });
     profile
@@ -109,18 +108,7 @@ fn every_kind_of_wait_has_a_marker_of_its_own_colour_that_says_what_for() {
     for (state, _) in states {
         let end = Nanos(start + MS);
         let start_at = Nanos(std::mem::replace(&mut start, end.0));
-        let off = OffCpu {
-            thread,
-            start: start_at,
-            end,
-            state,
-            stack,
-            lost: false,
-            wake: None,
-            gil: None,
-            asked: None,
-            open: false,
-        };
+        let off = OffCpu::new(thread, start_at, end, state, stack);
         profile.push(&Event::OffCpu(off));
     }
     let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 1 };

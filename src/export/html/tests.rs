@@ -173,8 +173,7 @@ fn who_held_it_and_who_waited_are_not_mixed_up() {
     profile.threads.iter_mut().for_each(|thread| (thread.start, thread.end) = (Nanos(0), Nanos(0)));
     let (thread, start, end, state) = (ThreadId(1), Nanos(10_000), Nanos(40_000), ThreadState::GilWait);
     let stack = StackId::EMPTY;
-    let off =
-        OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, asked: None, open: false };
+    let off = OffCpu::new(thread, start, end, state, stack);
     profile.push(&Event::OffCpu(off));
     let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 1 };
     let hold = |thread, from, to| Hold { start: Nanos(from), end: Nanos(to), thread: ThreadId(thread) };

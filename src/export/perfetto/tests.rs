@@ -107,8 +107,7 @@ fn a_gil_has_holders_waiters_and_flows() {
     for (thread, start, end) in [(0, 10, 20), (1, 0, 10)] {
         let (thread, start, end) = (ThreadId(thread), Nanos(start * MS), Nanos(end * MS));
         let state = ThreadState::GilWait;
-        let off =
-            OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, asked: None, open: false };
+        let off = OffCpu::new(thread, start, end, state, stack);
         profile.push(&Event::OffCpu(off));
     }
     for (thread, at) in [(0, 5), (1, 15)] {

@@ -72,18 +72,13 @@ fn measured_waits_are_contentions_with_their_delay() {
     measured.tree = Default::default();
     let stack = fixture::deep(&mut measured);
     for (start, end) in [(10_000, 15_000), (20_000, 27_000)] {
-        measured.push(&Event::OffCpu(OffCpu {
-            thread: ThreadId(1),
-            start: Nanos(start),
-            end: Nanos(end),
-            state: ThreadState::GilWait,
+        measured.push(&Event::OffCpu(OffCpu::new(
+            ThreadId(1),
+            Nanos(start),
+            Nanos(end),
+            ThreadState::GilWait,
             stack,
-            lost: false,
-            wake: None,
-            gil: None,
-            asked: None,
-            open: false,
-        }));
+        )));
     }
     let profile = read(&measured, &Options { view: View::GilWait, threads: true, ..Options::default() });
     assert_eq!(types(&profile), [("contentions", "count"), ("delay", "nanoseconds")]);

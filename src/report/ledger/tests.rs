@@ -81,18 +81,13 @@ fn a_thread_that_was_never_seen_running_runs_what_it_can() {
 #[test]
 fn a_thread_without_an_account_is_made_of_what_was_seen() {
     let thread = exact(false, None, |profile| {
-        let off = crate::event::OffCpu {
-            thread: ThreadId(0),
-            start: profile.session.start,
-            end: crate::event::Nanos(profile.session.start.0 + 1200 * MS),
-            state: ThreadState::Blocked(Syscall(0)),
-            stack: crate::intern::StackId::EMPTY,
-            lost: false,
-            wake: None,
-            gil: None,
-            asked: None,
-            open: false,
-        };
+        let off = crate::event::OffCpu::new(
+            ThreadId(0),
+            profile.session.start,
+            crate::event::Nanos(profile.session.start.0 + 1200 * MS),
+            ThreadState::Blocked(Syscall(0)),
+            crate::intern::StackId::EMPTY,
+        );
         profile.push(&crate::event::Event::OffCpu(off));
         samples(profile, ThreadId(0), 50, ThreadState::GilHeld);
     });
@@ -147,8 +142,7 @@ fn being_ready_after_a_wait_for_a_lock_counts_once() {
         let (start, end) = (profile.session.start, crate::event::Nanos(profile.session.start.0 + 1000 * MS));
         let (thread, state) = (ThreadId(0), ThreadState::LockWait(LockId(0)));
         let stack = crate::intern::StackId::EMPTY;
-        let off =
-            OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, asked: None, open: false };
+        let off = OffCpu::new(thread, start, end, state, stack);
         profile.push(&Event::OffCpu(off));
     });
     let states = thread.states;

@@ -28,16 +28,8 @@ fn snapshots(waits: &[u64]) -> Vec<Snapshot> {
         let (start, end) = (Nanos(now), Nanos(now + length * MS));
         let gil = GilGlimpse { gil: GilId(0), holder: Some(ThreadId(0)), locked: true, switches: 3 * turn };
         profile.push(&Event::OffCpu(OffCpu {
-            thread: ThreadId(1),
-            start,
-            end,
-            state: ThreadState::GilWait,
-            stack: StackId::EMPTY,
-            lost: false,
-            wake: None,
             gil: Some(gil),
-            asked: None,
-            open: false,
+            ..OffCpu::new(ThreadId(1), start, end, ThreadState::GilWait, StackId::EMPTY)
         }));
         now = end.0 + MS;
         taken.push(Snapshot::of(Nanos(now), &profile, &[]));
@@ -92,16 +84,14 @@ fn a_thread_that_waits_for_a_lock_still_is_told_of_at_once() {
     let info = LockInfo { process, address: 1, kind, type_name: None, name: None };
     profile.push(&Event::Lock { lock: LockId(0), info: Arc::new(info) });
     let waits = |from: u64, until: u64, open| OffCpu {
-        thread: ThreadId(0),
-        start: Nanos(from * MS),
-        end: Nanos(until * MS),
-        state: ThreadState::LockWait(LockId(0)),
-        stack: StackId::EMPTY,
-        lost: false,
-        wake: None,
-        gil: None,
-        asked: None,
         open,
+        ..OffCpu::new(
+            ThreadId(0),
+            Nanos(from * MS),
+            Nanos(until * MS),
+            ThreadState::LockWait(LockId(0)),
+            StackId::EMPTY,
+        )
     };
     let early = Snapshot::of(Nanos(500 * MS), &profile, &[waits(0, 500, true)]);
     let later = Snapshot::of(Nanos(1500 * MS), &profile, &[waits(0, 1500, true)]);
