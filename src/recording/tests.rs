@@ -174,7 +174,7 @@ pub(crate) fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Ev
                             lost,
                             wake,
                             gil,
-                            asked: lost.then_some(start),
+                            asked: lost.then(|| Nanos(start.0.saturating_sub(micros))),
                             open,
                             ..OffCpu::new(thread, start, at, state, stack)
                         })

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{self, MODES, Python, folder, on_every_python, run, thrice};
+use crate::support::{self, Done, MODES, Python, Words, folder, on_every_python, run, thrice};
 
 /// What people call the objects that threads fight for.
 #[test]
@@ -20,11 +20,8 @@ fn locks_of_objects_have_names() {
     for python in Python::free_threaded() {
         for (shape, label) in shapes {
             thrice(|| {
-                let folder = folder();
-                let out = folder.path().join("out.report.json");
-                let program = python.script("names.py", &[shape, "1"]);
-                run(support::recording(&out, &["--mode", "kernel"], &program)).ok();
-                let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+                let (report, done) = recorded(&["--mode", "kernel"], &python.script("names.py", &[shape, "1"]));
+                done.ok();
                 let locks = report["locks"].as_array().unwrap();
                 let of_objects = locks.iter().filter(|lock| lock["kind"] == "critical_section");
                 let most = of_objects.max_by_key(|lock| lock["contended"].as_u64());
@@ -88,18 +85,23 @@ const SHAPES: [Shape; 15] = [
     shape("native_mutex", Where::Everywhere, &["native", "semaphore"], "", "hold_detached"),
 ];
 
+/// A program's report, and what it has said itself.
+fn recorded(options: &[&str], program: &Words) -> (Value, Done) {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let done = run(support::recording(&out, options, program));
+    (serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap(), done)
+}
+
 fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
 /// A report of the program, and what it has measured itself: for how long a thread waited, and how much of that was for a CPU.
 fn report(python: &Python, mode: &str, arguments: &[&str]) -> (Value, [f64; 2]) {
-    let folder = folder();
-    let out = folder.path().join("out.report.json");
-    let done = run(support::recording(&out, &["--mode", mode, "-r", "1000"], &python.script("locks.py", arguments)));
+    let (report, done) = recorded(&["--mode", mode, "-r", "1000"], &python.script("locks.py", arguments));
     done.ok();
-    let own = ["WAITED", "NO_CPU"].map(|what| done.measured(what)[0]);
-    (serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap(), own)
+    (report, ["WAITED", "NO_CPU"].map(|what| done.measured(what)[0]))
 }
 
 /// Whether it waited as long as it says. What it waited for a CPU is part of that where the lock was what it had slept for.
@@ -210,13 +212,9 @@ on_every_python! {
 
 /// Samples further apart than waits are long find a thread in one wait after the other.
 fn sampled_seldom(python: &Python) -> Result<(), String> {
-    let folder = folder();
-    let out = folder.path().join("out.report.json");
-    let program = python.script("in_turn.py", &["2"]);
-    let done = run(support::recording(&out, &["--mode", "memory", "-r", "100"], &program));
+    let (report, done) = recorded(&["--mode", "memory", "-r", "100"], &python.script("in_turn.py", &["2"]));
     done.ok();
     let own = done.measured("WAITED")[0];
-    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
     let locks = report["locks"].as_array().unwrap();
     let told: f64 = locks.iter().map(|lock| number(&lock["wait"]["total_s"])).sum();
     match told > 0.8 * own && told < 1.15 * own {
@@ -238,12 +236,9 @@ fn spinning_is_put_down_to_its_lock() {
     for python in Python::all("3.13t") {
         thrice(|| {
             let spun = |arguments: &[&str]| -> [f64; 3] {
-                let folder = folder();
-                let out = folder.path().join("out.report.json");
                 let program = python.script("contend.py", arguments);
-                let done = run(support::recording(&out, &["--mode", "kernel", "-r", "10000"], &program));
+                let (report, done) = recorded(&["--mode", "kernel", "-r", "10000"], &program);
                 done.ok();
-                let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
                 let locks = report["locks"].as_array().unwrap();
                 let spin = |lock: &Value| number(&lock["spin_s"]);
                 let shared = |lock: &&Value| lock["name"].as_str().is_some_and(|name| name.ends_with("shared"));
@@ -265,12 +260,9 @@ fn spinning_is_put_down_to_its_lock() {
 /// Stops of all threads are told of with who has stopped them, and for how long each stood still.
 fn stopped(python: &Python, mode: &str) -> Result<(), String> {
     let times = 40;
-    let folder = folder();
-    let out = folder.path().join("out.report.json");
     let program = python.script("pauses.py", &[&times.to_string()]);
-    let done = run(support::recording(&out, &["--mode", mode, "-r", "500"], &program));
+    let (report, done) = recorded(&["--mode", mode, "-r", "500"], &program);
     done.ok();
-    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
     let own = done.measured("STALLED")[0];
     let threads = report["threads"].as_array().unwrap();
     let victim = threads.iter().find(|thread| thread["name"] == "victim").unwrap();
@@ -310,11 +302,8 @@ fn why_all_threads_are_stopped_is_told() {
     ];
     for python in Python::free_threaded() {
         for (shape, reason) in reasons {
-            let folder = folder();
-            let out = folder.path().join("out.report.json");
-            let program = python.script("stops.py", &[shape, "60"]);
-            run(support::recording(&out, &["--mode", "kernel"], &program)).ok();
-            let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+            let (report, done) = recorded(&["--mode", "kernel"], &python.script("stops.py", &[shape, "60"]));
+            done.ok();
             let pauses = &report["pauses"];
             let count = number(&pauses["count"]);
             let so = pauses["reasons"][reason].as_f64().unwrap_or(0.0);
@@ -359,12 +348,9 @@ on_every_python! {
 
 /// A wait that follows upon another at once, because the thread hands on what it has waited for, is one of its own.
 fn played(python: &Python, arguments: &[&str]) -> Result<(), String> {
-    let folder = folder();
-    let out = folder.path().join("out.report.json");
-    let done = run(support::recording(&out, &["--mode", "kernel"], &python.script("pingpong.py", arguments)));
+    let (report, done) = recorded(&["--mode", "kernel"], &python.script("pingpong.py", arguments));
     done.ok();
     let own = done.measured("WAITED")[0];
-    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
     let locks = report["locks"].as_array().unwrap();
     let sum = |name: &str| locks.iter().map(|lock| number(&lock[name])).sum::<f64>();
     let (waits, sleeps) = (sum("contended"), sum("parked"));
@@ -413,13 +399,9 @@ on_every_python! {
 
 /// The last waits of a program are told of when its memory cannot be read any more.
 fn no_others_at_the_end(python: &Python) {
-    let folder = folder();
-    let out = folder.path().join("out.report.json");
     // What is at an address is looked at again every 100 ms.
-    let program = python.script("pingpong.py", &["1.2", "killed"]);
-    let done = run(support::recording(&out, &["--mode", "kernel"], &program));
+    let (report, done) = recorded(&["--mode", "kernel"], &python.script("pingpong.py", &["1.2", "killed"]));
     assert_eq!(done.code, 137, "{}", done.stderr);
-    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
     let waits = report["locks"].as_array().unwrap().iter();
     let waits: Vec<_> = waits.map(|lock| (&lock["label"], number(&lock["contended"]))).collect();
     // The program's start has some, of its own.
@@ -435,10 +417,8 @@ on_every_python! {
 
 /// Threads that are handed their work have nothing to do meanwhile.
 fn handed(python: &Python, mode: &str) -> Result<(), String> {
-    let folder = folder();
-    let out = folder.path().join("out.report.json");
-    run(support::recording(&out, &["--mode", mode, "-r", "500"], &python.script("handed.py", &["2"]))).ok();
-    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    let (report, done) = recorded(&["--mode", mode, "-r", "500"], &python.script("handed.py", &["2"]));
+    done.ok();
     let waited: f64 = report["locks"].as_array().unwrap().iter().map(|lock| number(&lock["wait"]["total_s"])).sum();
     let of_threads = |state: &str| -> f64 {
         report["threads"].as_array().unwrap().iter().map(|thread| number(&thread["states"][state])).sum()
