@@ -402,8 +402,10 @@ fn no_others_at_the_end(python: &Python) {
     // What is at an address is looked at again every 100 ms.
     let (report, done) = recorded(&["--mode", "kernel"], &python.script("pingpong.py", &["1.2", "killed"]));
     assert_eq!(done.code, 137, "{}", done.stderr);
-    let waits = report["locks"].as_array().unwrap().iter();
-    let waits: Vec<_> = waits.map(|lock| (&lock["label"], number(&lock["contended"]))).collect();
+    // Threads that play also wait for what they count in, and for the parking lot; but copies of their locks have no name.
+    let locks = report["locks"].as_array().unwrap().iter();
+    let locks = locks.filter(|lock| lock["kind"] == "threading.Lock" || lock["name"].is_null());
+    let waits: Vec<_> = locks.map(|lock| (&lock["label"], number(&lock["contended"]))).collect();
     // The program's start has some, of its own.
     let played = waits.iter().filter(|(_, times)| *times > 2.0).count();
     assert!((1..=2).contains(&played), "on {}: {waits:?}", python.version);
