@@ -25,6 +25,10 @@ pub mod header {
 const MERGED: u64 = 3;
 /// `_PyGC_BITS_DEFERRED`.
 const DEFERRED: u8 = 64;
+/// Nothing is referred to more often: what would be a count beyond it is an address.
+const MOST_REFERENCES: u64 = 1 << 32;
+/// `_Py_LOCKED` and `_Py_HAS_PARKED`: a `PyMutex` has no other bits.
+const MUTEX_BITS: u8 = 3;
 /// Longer texts are cut, in characters.
 const MOST_TEXT: usize = 40;
 
@@ -51,12 +55,17 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header of what is at `addr`, which need not be an object.
+    /// The header of what is at `addr`; none if that is no object. That there is a type where an object has its own does
+    /// not make it one: before the entry of a class in a dict there is one, too.
     pub fn read(memory: &impl Memory, addr: u64) -> Option<Header> {
         let mut bytes = [0; 32];
         memory.read(addr, &mut bytes).ok()?;
         let word = |at: u64| u64::from_le_bytes(bytes[at as usize..][..8].try_into().expect("eight bytes"));
         let local = (word(header::LOCAL - 4) >> 32) as u32;
+        let shared = (word(header::SHARED) as i64) >> 2;
+        if bytes[header::MUTEX as usize] & !MUTEX_BITS != 0 || shared.unsigned_abs() > MOST_REFERENCES {
+            return None;
+        }
         let counting = if local == u32::MAX {
             Counting::Immortal
         } else if bytes[header::GC_BITS as usize] & DEFERRED != 0 {
@@ -165,6 +174,20 @@ mod tests {
         assert_eq!(counting(0, 1, 4 << 2 | 3), Counting::Merged);
         assert_eq!(counting(2, 65, 0), Counting::Deferred);
         assert_eq!(counting(0xffff_ffff, 64, 0), Counting::Immortal);
+    }
+
+    #[test]
+    fn entries_of_a_dict_are_no_object() {
+        let (key, value) = (0x0200_1234_5670_u64, 0x0200_2234_5680);
+        let read = |words: [u64; 4]| {
+            let mut memory = Image::default();
+            memory.insert(0x1000, words.iter().flat_map(|word| word.to_le_bytes()).collect());
+            Header::read(&memory, 0x1000)
+        };
+        assert_eq!(read([key, value, key, 0x2000]), None);
+        assert_eq!(read([key, value, 0x8a_1230, 0x2000]), None, "a key in the interpreter's own data");
+        assert_eq!(read([key, 1 << 32, key, 0x2000]), None, "only the count shows it");
+        assert!(read([key, 1 << 32 | 3 << 16, (-5_i64 << 2 | 3) as u64, 0x2000]).is_some());
     }
 
     #[test]
