@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::Part;
 use crate::event::Nanos;
 
 /// So many separate stretches are remembered; a wait that began before all of them counts from the oldest on.
@@ -47,6 +48,13 @@ impl Cover {
         }
     }
 
+    /// How much of a part is in the union.
+    pub fn within(&self, part: Part) -> u64 {
+        let first = self.stretches.partition_point(|&(_, end)| end <= part.start);
+        let inside = self.stretches.range(first..).take_while(|(start, _)| *start < part.end);
+        inside.map(|&(start, end)| end.min(part.end).since(start.max(part.start))).sum()
+    }
+
     /// The length of the union.
     pub fn total(&self) -> u64 {
         self.total
@@ -61,14 +69,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_the_length_of_the_union(intervals in prop::collection::vec((0u64..200, 0u64..20), 0..60)) {
+        fn it_is_the_length_of_the_union(
+            intervals in prop::collection::vec((0u64..200, 0u64..20), 0..60),
+            (from, length) in (0u64..200, 0u64..50),
+        ) {
             let mut cover = Cover::default();
             let mut covered = [false; 256];
             for (start, length) in intervals {
                 cover.add(Nanos(start), Nanos(start + length));
                 covered[start as usize..(start + length) as usize].fill(true);
             }
-            prop_assert_eq!(cover.total(), covered.iter().filter(|&&covered| covered).count() as u64);
+            let count = |covered: &[bool]| covered.iter().filter(|&&covered| covered).count() as u64;
+            prop_assert_eq!(cover.total(), count(&covered));
+            let part = Part { start: Nanos(from), end: Nanos(from + length) };
+            prop_assert_eq!(cover.within(part), count(&covered[from as usize..(from + length) as usize]));
         }
     }
 

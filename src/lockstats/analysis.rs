@@ -22,6 +22,9 @@ use crate::intern::StackId;
 /// A release is known only when the thread it woke is back on a CPU. So long is waited for that.
 const SETTLING_NS: u64 = 20_000_000;
 
+/// So many parts of waits for one lock are kept until it is let go of.
+const MOST_LEFT: usize = 1 << 10;
+
 /// All locks.
 #[derive(Debug, Default)]
 pub struct Locks {
@@ -68,6 +71,8 @@ struct Lock {
     spun: u64,
     contended: Cover,
     releases: Releases,
+    /// Parts of waits that timed out, in the order of their ends: the lock was not let go of yet.
+    left: VecDeque<(ThreadId, Part)>,
     waits: ByThread<Option<Wait>>,
     holder_off_cpu: FxHashMap<(ThreadState, ThreadId, StackId), u64>,
     /// All of it comes from samples, and counts periods of the sampling rate.
@@ -261,6 +266,8 @@ impl Locks {
         sampled.iter().for_each(|(thread, wait)| self.sampled_wait_ends(*thread, wait));
         let Locks { locks, keep, past, .. } = self;
         for (id, lock) in (0..).map(LockId).zip(locks) {
+            let left = std::mem::take(&mut lock.left);
+            left.iter().for_each(|(_, part)| lock.ledger.is_unknown(part.ns()));
             let over: Vec<_> =
                 lock.waits.iter_mut().filter_map(|(thread, wait)| Some((thread, wait.take()?))).collect();
             over.into_iter().for_each(|(thread, wait)| lock.over(id, thread, &wait, keep, past));
@@ -309,22 +316,7 @@ impl Locks {
         while let Some(&segment) = self.undecided.front().filter(|segment| segment.part.end <= until) {
             self.undecided.pop_front();
             let Locks { locks, evidence, .. } = self;
-            let Lock { ledger, releases, holder_off_cpu, .. } = &mut locks[segment.lock.0 as usize];
-            releases.split(segment.waiter, segment.part, |owner, time| match owner {
-                Owner::Nobody => ledger.was_free(time),
-                Owner::Unknown => ledger.is_unknown(time),
-                Owner::Held(held) => {
-                    // The last `time` of the hold, as far as it is in the segment.
-                    let end = held.end.min(segment.part.end);
-                    let part = Part { start: Nanos(end.0 - time), end };
-                    evidence.split(&held, part, |place, time| {
-                        ledger.caused_by(held.by, place.stack, time);
-                        if let Some(state) = place.off_cpu {
-                            *holder_off_cpu.entry((state, held.by, place.stack)).or_default() += time;
-                        }
-                    });
-                }
-            });
+            locks[segment.lock.0 as usize].decide(segment.waiter, segment.part, evidence);
         }
     }
 
@@ -384,6 +376,59 @@ impl Lock {
             self.contended.add(from, end);
         }
         from
+    }
+
+    /// Decides who held it for a part of a wait, and for what was left of those before.
+    fn decide(&mut self, waiter: ThreadId, part: Part, evidence: &Evidence) {
+        let mut next = None;
+        self.share_out(waiter, part, evidence, |part| next = (part.start < part.end).then_some(part));
+        self.decide_left(evidence);
+        if let Some(part) = next {
+            if self.left.len() == MOST_LEFT
+                && let Some((_, oldest)) = self.left.pop_front()
+            {
+                self.ledger.is_unknown(oldest.ns());
+            }
+            self.left.push_back((waiter, part));
+        }
+    }
+
+    /// Whoever lets go of it has held it for what was left, if it was watched closely enough in between: as long as a thread
+    /// sleeps for it, nobody lets go of it unnoticed.
+    fn decide_left(&mut self, evidence: &Evidence) {
+        let Some(release) = self.left.back().and_then(|(_, last)| self.releases.next(last.end)) else { return };
+        let (mut from, mut watched) = (release, 0);
+        for (waiter, part) in std::mem::take(&mut self.left).into_iter().rev() {
+            watched += self.contended.within(Part { start: part.end, end: from });
+            from = part.end;
+            if 2 * watched >= release.since(part.end) {
+                let mut unknown = 0;
+                self.share_out(waiter, part, evidence, |part| unknown += part.ns());
+                self.ledger.is_unknown(unknown);
+            } else {
+                self.ledger.is_unknown(part.ns());
+            }
+        }
+    }
+
+    /// Puts down a part of a wait to those who held it meanwhile. What belongs to whoever lets go of it next is left to `next`.
+    fn share_out(&mut self, waiter: ThreadId, part: Part, evidence: &Evidence, mut next: impl FnMut(Part)) {
+        let Lock { ledger, releases, holder_off_cpu, .. } = self;
+        releases.split(waiter, part, |owner, time| match owner {
+            Owner::Nobody => ledger.was_free(time),
+            Owner::Unknown => ledger.is_unknown(time),
+            Owner::Next => next(Part { start: Nanos(part.end.0 - time), ..part }),
+            Owner::Held(held) => {
+                // The last `time` of the hold, as far as it is in the part.
+                let end = held.end.min(part.end);
+                evidence.split(&held, Part { start: Nanos(end.0 - time), end }, |place, time| {
+                    ledger.caused_by(held.by, place.stack, time);
+                    if let Some(state) = place.off_cpu {
+                        *holder_off_cpu.entry((state, held.by, place.stack)).or_default() += time;
+                    }
+                });
+            }
+        });
     }
 
     fn over(&mut self, id: LockId, thread: ThreadId, wait: &Wait, keep: &Keep, past: &mut Vec<PastWait>) {
@@ -589,6 +634,33 @@ mod tests {
         let open = OffCpu { open: true, ..off(WAITER, 0, 500, ThreadState::LockWait(LOCK), 2) };
         let summary = summary(locks(&[open]));
         assert_eq!((summary.contention.waits.total_ns, summary.contention.unknown_ns), (500 * US, 500 * US));
+    }
+
+    #[test]
+    fn who_lets_go_of_it_had_it_while_others_gave_up() {
+        let timed_out = |start: u64, end: u64| off(WAITER, start, end, ThreadState::LockWait(LOCK), 2);
+        let caused = |events: &[OffCpu]| {
+            let summary = summary(locks(events));
+            assert!(summary.contention.by_holder.iter().all(|blame| blame.thread == HOLDER));
+            (summary.contention.caused_ns / US, summary.contention.unknown_ns / US)
+        };
+        const S: u64 = 1_000_000;
+        let looks = [timed_out(S, 2 * S), timed_out(3 * S, 4 * S)];
+        assert_eq!(caused(&looks), (0, 2 * S));
+        let [first, second] = looks;
+        assert_eq!(caused(&[first, second, sleep(WAITER, 4 * S, 5 * S, 5 * S, HOLDER)]), (3 * S, 0));
+        assert_eq!(
+            caused(&[first, second, sleep(OTHER, 4 * S, 5 * S, 5 * S, HOLDER)]),
+            (3 * S, 0),
+            "whoever is woken"
+        );
+        assert_eq!(
+            caused(&[first, second, sleep(WAITER, 9 * S, 11 * S, 11 * S, HOLDER)]),
+            (2 * S, 2 * S),
+            "not watched"
+        );
+        let all_along = sleep(OTHER, S, 11 * S, 11 * S, HOLDER);
+        assert_eq!(caused(&[first, second, all_along]), (12 * S, 0));
     }
 
     #[test]

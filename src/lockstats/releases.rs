@@ -54,6 +54,8 @@ pub enum Owner {
     Nobody,
     /// Not known.
     Unknown,
+    /// Whoever lets go of it next, if it is known that nobody has in between.
+    Next,
 }
 
 /// The releases of one lock.
@@ -83,6 +85,11 @@ impl Releases {
         }
     }
 
+    /// When it was next let go of, from `at` on.
+    pub fn next(&self, at: Nanos) -> Option<Nanos> {
+        self.all.get(self.all.partition_point(|release| release.at < at)).map(|release| release.at)
+    }
+
     /// Shares out a part of a wait, without overlaps and in full. All releases up to its end must be there.
     pub fn split(&self, waiter: ThreadId, wait: Part, mut put: impl FnMut(Owner, u64)) {
         let mut from = wait.start;
@@ -100,7 +107,7 @@ impl Releases {
                 return;
             }
         }
-        put(Owner::Unknown, wait.end.since(from));
+        put(Owner::Next, wait.end.since(from));
     }
 
     /// A part of the time between two releases, the second of which has the number `index`.
@@ -144,7 +151,7 @@ mod tests {
         releases
     }
 
-    /// Who had it while `waiter` waited: 0 is nobody, 9 is unknown.
+    /// Who had it while `waiter` waited: 0 is nobody, 9 is unknown, 8 is who lets go of it next.
     fn split(releases: &Releases, waiter: ThreadId, start: u64, end: u64) -> Vec<(u32, u64)> {
         let mut parts = Vec::new();
         releases.split(waiter, Part { start: Nanos(start), end: Nanos(end) }, |owner, time| {
@@ -152,6 +159,7 @@ mod tests {
                 Owner::Held(held) => held.by.0,
                 Owner::Nobody => 0,
                 Owner::Unknown => 9,
+                Owner::Next => 8,
             };
             parts.push((who, time));
         });
@@ -183,10 +191,13 @@ mod tests {
 
     #[test]
     fn what_nobody_tells_is_unknown() {
-        assert_eq!(split(&releases(&[]), A, 0, 50), [(9, 50)]);
-        let hands = releases(&[(10, A, B, 12)]);
-        assert_eq!(split(&hands, C, 0, 50), [(1, 10), (9, 40)], "it timed out");
-        assert_eq!(split(&releases(&[(10, A, B, 12)]), A, 0, 50), [(9, 10), (9, 40)], "its own release");
+        assert_eq!(split(&releases(&[]), A, 0, 50), [(8, 50)]);
+        let mut hands = releases(&[(10, A, B, 12)]);
+        assert_eq!(split(&hands, C, 0, 50), [(1, 10), (8, 40)], "it timed out");
+        assert_eq!(split(&hands, A, 0, 50), [(9, 10), (8, 40)], "its own release");
+        assert_eq!((hands.next(Nanos(10)), hands.next(Nanos(11))), (Some(Nanos(10)), None));
+        hands.add(Release { at: Nanos(70), by: B, stack: StackId::EMPTY, to: Some((A, Nanos(71))), of_all: None });
+        assert_eq!(split(&hands, C, 0, 50), [(1, 10), (0, 2), (2, 38)], "let go of after it has timed out");
     }
 
     #[test]
@@ -195,7 +206,7 @@ mod tests {
         hands.add(Release { at: Nanos(50), by: B, stack: StackId::EMPTY, to: None, of_all: None });
         assert_eq!((hands.times, hands.changes), (1, 1));
         assert_eq!(split(&hands, C, 0, 50), [(1, 10), (0, 2), (2, 38)]);
-        assert_eq!(split(&hands, C, 20, 60), [(2, 30), (9, 10)], "it may have let go of it since");
+        assert_eq!(split(&hands, C, 20, 60), [(2, 30), (8, 10)], "it may have let go of it since");
         hands.add(Release { at: Nanos(70), by: B, stack: StackId::EMPTY, to: Some((C, Nanos(71))), of_all: None });
         assert_eq!(split(&hands, C, 20, 71), [(2, 30), (2, 20), (0, 1)]);
         assert_eq!((hands.times, hands.changes), (2, 1));

@@ -163,6 +163,22 @@ def lock():
     return hold, use
 
 
+def impatient():
+    """The lock is held for long. Who waits gives up soon, and tries again."""
+    guard = threading.Lock()
+
+    def hold():
+        with guard:
+            for _ in range(30):
+                hold_detached()
+
+    def use():
+        while not guard.acquire(timeout=0.005):
+            pass
+        guard.release()
+    return hold, use
+
+
 def rlock():
     guard = threading.RLock()
 

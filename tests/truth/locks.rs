@@ -67,7 +67,7 @@ const fn shape(
 const LOCK: &[&str] = &["threading.Lock"];
 const RLOCK: &[&str] = &["threading.RLock"];
 const OBJECT: &[&str] = &["critical_section"];
-const SHAPES: [Shape; 15] = [
+const SHAPES: [Shape; 16] = [
     shape("shared_list", Where::FreeThreaded, OBJECT, "list", "hold_attached"),
     shape("shared_dict", Where::FreeThreaded, OBJECT, "dict", "hold_attached"),
     shape("shared_set", Where::FreeThreaded, OBJECT, "set", "hold_attached"),
@@ -76,6 +76,7 @@ const SHAPES: [Shape; 15] = [
     shape("lru_cache", Where::FreeThreaded, OBJECT, "functools._lru_cache_wrapper", "hold_attached"),
     shape("type_lock", Where::FreeThreaded, &["type_lock"], "", "hold_attached"),
     shape("lock", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
+    shape("impatient", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
     shape("rlock", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
     shape("condition", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
     shape("work_queue", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
