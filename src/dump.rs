@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::event::{Event, Ids, Loss, Pid, ProcessId, ThreadState, Tid};
 use crate::export::label::{frame_label, one_line};
 use crate::intern::{Interner, StackId};
+use crate::sampler::entered::Held;
 use crate::sampler::registry::Sink;
 use crate::sampler::thread::Thread;
 use crate::sampler::{Process, Sampler, Stopping};
@@ -34,6 +35,9 @@ pub struct Dump {
     threads: Vec<ThreadDump>,
     /// Tids of threads that wait for each other in a circle: each for the next, the last for the first.
     deadlocks: Vec<Vec<Tid>>,
+    /// Locks that do not tell their owner, by who has entered them.
+    #[serde(skip)]
+    held: Vec<Held>,
 }
 
 /// One interpreter and its GIL.
@@ -96,15 +100,25 @@ pub struct Stuck {
     pub waits_for: String,
 }
 
-/// Threads of a process that wait for each other in circles: each for the next, the last for the first.
+/// What keeps threads of a process from going on.
+#[derive(Debug, Default)]
+pub struct Blocked {
+    /// Threads that wait for each other: each for the next, the last for the first.
+    pub circles: Vec<Vec<Stuck>>,
+    /// Locks without an owner, by who has entered them by `with`.
+    pub held: Vec<Held>,
+}
+
+/// Looks for what keeps threads of a process from going on, without stopping any.
 ///
 /// # Errors
 /// It cannot be read, or is no supported Python.
-pub fn deadlocks(pid: Pid) -> Result<Vec<Vec<Stuck>>> {
+pub fn blocked(pid: Pid) -> Result<Blocked> {
     let dump = look(pid, Stopping::Never)?;
     let waits_for = |tid: Tid| dump.threads.iter().find(|thread| thread.tid == tid)?.waits_for.as_ref();
     let stuck = |&tid: &Tid| Some(Stuck { tid, waits_for: one_line(&waits_for(tid)?.label()) });
-    Ok(dump.deadlocks.iter().map(|circle| circle.iter().filter_map(stuck).collect()).collect())
+    let circles = dump.deadlocks.iter().map(|circle| circle.iter().filter_map(stuck).collect()).collect();
+    Ok(Blocked { circles, held: dump.held })
 }
 
 /// Takes a dump of a process.
@@ -136,11 +150,12 @@ fn look(pid: Pid, stopping: Stopping) -> Result<Dump> {
         }
     }
     let mut dump = describe(&target, &sampler, &stacks);
-    let waits = || waits(&Live(pid), &target.layout, target.located.runtime, &sampler, &stacks);
-    let found = waits();
+    dump.held = sampler.held(now());
+    let waits = |held: &[Held]| waits(&Live(pid), &target.layout, target.located.runtime, &sampler, held, &stacks);
+    let found = waits(&dump.held);
     dump.deadlocks = circles(&found);
     if !dump.deadlocks.is_empty() {
-        let again = circles(&waits());
+        let again = circles(&waits(&dump.held));
         dump.deadlocks.retain(|circle| again.contains(circle));
     }
     for thread in &mut dump.threads {
@@ -177,6 +192,7 @@ fn describe(target: &Target, sampler: &Sampler, stacks: &Interner) -> Dump {
         interpreters: interpreters.collect(),
         threads,
         deadlocks: Vec::new(),
+        held: Vec::new(),
     }
 }
 

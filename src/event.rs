@@ -541,6 +541,11 @@ impl LockKind {
         !matches!(self, Self::StopRequest | Self::Pause | Self::Queue)
     }
 
+    /// It may be a `threading.Lock`, which does not tell who holds it.
+    pub fn has_no_owner(self) -> bool {
+        matches!(self, Self::Lock | Self::Semaphore)
+    }
+
     /// A short constant name, as in the report's JSON.
     pub fn name(self) -> &'static str {
         match self {

@@ -20,6 +20,7 @@ use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
 use self::signals::{Received, Signals};
+use crate::dump::{self, Blocked};
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid, ThreadId};
 use crate::kernel::{self, Kernel, KernelError};
 use crate::profile::{Mode, Profile, ThreadInfo};
@@ -104,9 +105,9 @@ pub struct Collector {
 /// How often records are taken out of the kernel, in nanoseconds.
 const DRAIN_EVERY: u64 = 25_000_000;
 
-/// How often threads that wait for each other are looked for, in nanoseconds, and for which part of the time at most.
-const DEADLOCKS_EVERY: u64 = 2_000_000_000;
-const DEADLOCKS_PART: u64 = 100;
+/// How often what keeps threads from going on is looked for, in nanoseconds, and for which part of the time at most.
+const BLOCKED_EVERY: u64 = 2_000_000_000;
+const BLOCKED_PART: u64 = 100;
 
 /// A process under observation.
 struct Observed {
@@ -129,7 +130,7 @@ struct Session<'a> {
     /// CPU time gilscope had used when the recording started, in nanoseconds.
     cpu_before: u64,
     /// When to look for threads that wait for each other, if somebody is watching.
-    deadlocks_at: Nanos,
+    blocked_at: Nanos,
 }
 
 /// Makes ready what is to look.
@@ -185,7 +186,7 @@ pub fn record(
         kernel,
         totals: crate::sampler::Stats::default(),
         cpu_before: 0,
-        deadlocks_at: Nanos(0),
+        blocked_at: Nanos(0),
     };
     if options.timeline {
         session.profile.keep_timeline();
@@ -194,7 +195,7 @@ pub fn record(
     session.profile.session.mode = if session.kernel.is_some() { Mode::Kernel } else { Mode::Memory };
     let end = session.run(root, child, signals, observer)?;
     if end != End::TargetExited {
-        session.find_deadlocks();
+        session.find_blocked();
     }
     Ok((session.close(), end))
 }
@@ -347,14 +348,17 @@ impl Session<'_> {
         }
     }
 
-    /// Looks for threads that wait for each other: they will be there still when the recording ends.
-    fn find_deadlocks(&mut self) {
+    /// Looks for threads that wait for each other, which they will for ever, and for who holds locks that do not tell.
+    fn find_blocked(&mut self) {
         let at = now();
         for observed in &self.observed {
-            let circles = crate::dump::deadlocks(observed.pid).unwrap_or_else(|error| {
+            let Blocked { circles, held } = dump::blocked(observed.pid).unwrap_or_else(|error| {
                 log::debug!("process {}: {error:#}", observed.pid);
-                Vec::new()
+                Blocked::default()
             });
+            if let Some(kernel) = &mut self.kernel {
+                kernel.held(observed.pid, at, held);
+            }
             for circle in circles {
                 let Profile { threads, processes, .. } = &self.profile;
                 // The last incarnation of a tid is the one that is there.
@@ -376,15 +380,15 @@ impl Session<'_> {
         }
         self.take_in();
         let took = now().since(at);
-        self.deadlocks_at = Nanos(at.0 + DEADLOCKS_EVERY.max(DEADLOCKS_PART * took));
+        self.blocked_at = Nanos(at.0 + BLOCKED_EVERY.max(BLOCKED_PART * took));
     }
 
     /// Lets the observer look.
     fn show(&mut self, at: Nanos, observer: &mut dyn Observer) -> ControlFlow<()> {
         let mut under_way = Vec::new();
         if observer.needs_under_way(at) {
-            if at >= self.deadlocks_at {
-                self.find_deadlocks();
+            if at >= self.blocked_at {
+                self.find_blocked();
             }
             if let Some(kernel) = &mut self.kernel {
                 let mut sink =

@@ -10,10 +10,11 @@ use crate::event::{LockKind, MODULE, Syscall, ThreadState, Tid};
 use crate::intern::{Interner, StackId};
 use crate::lockstats::work::{Work, import_site, work};
 use crate::sampler::Sampler;
+use crate::sampler::entered::{self, Held};
 use crate::sampler::locks::place_of;
 use crate::sampler::thread::Thread;
 use crate::target::layout::Layout;
-use crate::target::locks::{How, Lock, Place, identify, in_critical_section, is_buffered, lock_kind, owner};
+use crate::target::locks::{How, LOCK, Lock, Place, identify, in_critical_section, is_buffered, lock_kind, owner};
 use crate::target::memory::Memory;
 use crate::target::names::active;
 use crate::target::objects::Objects;
@@ -60,12 +61,13 @@ impl WaitsFor {
     }
 }
 
-/// What every thread that waits for a lock or a thread waits for.
+/// What every thread that waits for a lock or a thread waits for. `held` are locks that threads hold by `with`.
 pub fn waits(
     memory: &impl Memory,
     layout: &Layout,
     runtime: u64,
     sampler: &Sampler,
+    held: &[Held],
     stacks: &Interner,
 ) -> BTreeMap<Tid, WaitsFor> {
     let interpreters: Vec<u64> = sampler.interpreters().iter().map(|interpreter| interpreter.addr).collect();
@@ -103,9 +105,15 @@ pub fn waits(
         let import = import_site(stacks, thread.stack);
         let module = import.and_then(|_| module(memory, layout, thread)).unwrap_or_default();
         let import = import.map(|frame| module.name.unwrap_or_else(|| place_of(stacks, frame)));
-        let lock = identify(memory, layout, place, how, address).or_of_module(import);
+        let mut lock = identify(memory, layout, place, how, address).or_of_module(import);
         let owner = module.importer.or_else(|| owner(memory, layout, lock.kind, lock.address, None));
-        let held_by = owner.map_or_else(|| holder(address), by_ident);
+        let mut held_by = owner.map_or_else(|| holder(address), by_ident);
+        if lock.kind.has_no_owner()
+            && let Some(held) = entered::holder(held, [lock.address; 2])
+        {
+            lock = Lock { type_name: Some(LOCK.to_owned()), ..Lock::new(held.lock, LockKind::Lock) };
+            held_by = Some(held.tid);
+        }
         match lock.kind {
             LockKind::Semaphore | LockKind::Mutex => wanted.semaphores.insert(lock.address),
             _ => wanted.objects.insert(lock.address),

@@ -23,6 +23,7 @@ use self::abi::{OffKind, flag};
 use self::clock::Clock;
 use self::traced::{Seed, Traced, Update};
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid, Syscall, ThreadState, Tid};
+use crate::sampler::entered::Held;
 use crate::sampler::registry::Sink;
 use crate::sampler::{Process, Sampler, Stopping};
 use crate::target::locks::How;
@@ -195,6 +196,13 @@ impl Kernel {
             let _ = self.known_stacks.remove(&key);
         }
         gone
+    }
+
+    /// Locks without an owner that threads of a process held at a moment.
+    pub fn held(&mut self, pid: Pid, at: Nanos, held: Vec<Held>) {
+        if let Some(Some(observed)) = self.observed.get_mut(&pid) {
+            observed.traced.held = (at, held);
+        }
     }
 
     /// What threads that are off the CPU have been doing up to now. The accounts of all threads come as events.

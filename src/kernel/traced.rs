@@ -12,6 +12,7 @@ use crate::gil::collections::Collections;
 use crate::intern::StackId;
 use crate::sampler::Process;
 use crate::sampler::accesses::{self, Accesses, Eyes};
+use crate::sampler::entered::{self, Held};
 use crate::sampler::gils::Gils;
 use crate::sampler::locks::{self, At, KnownLocks};
 use crate::sampler::naming::Naming;
@@ -63,6 +64,8 @@ pub struct Traced {
     resumed: Option<(Tid, Nanos, Option<&'static str>)>,
     accesses: Accesses,
     seeds: FxHashMap<Tid, Seed>,
+    /// Locks without an owner that threads held at a moment.
+    pub held: (Nanos, Vec<Held>),
     /// What threads off the CPU were last found to do.
     under_way: FxHashMap<Tid, OffCpu>,
     /// When all lists were last walked although nothing seemed to have changed.
@@ -99,6 +102,7 @@ impl Traced {
             resumed: None,
             accesses: Accesses::new(process.pid, process.id, process.runtime),
             seeds: FxHashMap::default(),
+            held: (Nanos(0), Vec::new()),
             under_way: FxHashMap::default(),
             scanned: Nanos(0),
             records: Vec::new(),
@@ -267,18 +271,27 @@ impl Traced {
         let long_ago = now.since(event.end) > event.end.since(event.start);
         let ended = long_ago || event.wake.is_some_and(|wake| wake.by.is_some());
         let Some(info) = self.locks.info(off.lock).filter(|_| !ended) else { return };
-        if let Some(holder) = locks::holder(&self.memory, &self.layout, &self.registry, info, off.lock)
-            && holder.id != event.thread
-        {
+        let holder = locks::holder(&self.memory, &self.layout, &self.registry, info, off.lock);
+        let holder = holder.map(|thread| (thread.os.tid(), thread.id)).or_else(|| self.held_by(off, info));
+        if let Some((tid, thread)) = holder.filter(|holder| holder.1 != event.thread) {
             // It may have been off the CPU all the time, which shows only when it is back.
-            let holds = peek(holder.os.tid()).and_then(|thread| abi::under_way(&thread, now).0);
+            let holds = peek(tid).and_then(|thread| abi::under_way(&thread, now).0);
             let stack = holds.and_then(|off| match self.seeds.get(&off.tid) {
                 Some(seed) if off.flags & flag::OPEN != 0 => Some(seed.stack),
                 _ => self.stacks.get(off.stack, off.start),
             });
             let stack = stack.unwrap_or(StackId::EMPTY);
-            sink.events.push(Event::LockHeld { at: event.end, lock, thread: holder.id, stack });
+            sink.events.push(Event::LockHeld { at: event.end, lock, thread, stack });
         }
+    }
+
+    /// Who held a lock without an owner when it was last found out who does, if it was waited for then. Whoever lets go of it
+    /// wakes one that waits: as long as the same wait goes on, it is the same thread.
+    fn held_by(&self, off: &abi::Off, info: &LockInfo) -> Option<(Tid, ThreadId)> {
+        let (at, held) = &self.held;
+        let held = entered::holder(held, [off.lock, info.address]);
+        let held = held.filter(|_| info.kind.has_no_owner() && off.start <= *at)?;
+        Some((held.tid, *self.threads.get(&held.tid)?))
     }
 
     fn off_cpu(&mut self, off: &abi::Off, sink: &mut Sink<'_>) -> OffCpu {

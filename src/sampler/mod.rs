@@ -13,6 +13,7 @@
 
 pub mod accesses;
 pub mod code;
+pub mod entered;
 pub mod frames;
 pub mod gils;
 pub mod linetable;
@@ -27,8 +28,11 @@ pub mod stack;
 pub mod thread;
 pub mod tree;
 
+use std::cell::LazyCell;
+
 use self::accesses::{Accesses, Eyes};
 use self::code::CodeCache;
+use self::entered::{Entered, Held};
 use self::gils::Gils;
 use self::locks::{At, KnownLocks};
 use self::naming::Naming;
@@ -92,6 +96,7 @@ pub struct Sampler {
     collections: Collections,
     /// None as long as nobody wants to know which locks threads wait for.
     locks: Option<KnownLocks>,
+    entered: Entered,
     /// None as long as nobody wants to know what memory threads are held up by.
     accesses: Option<(RegisterClock, Accesses)>,
     register_samples: Vec<registers::Sample>,
@@ -133,6 +138,7 @@ impl Sampler {
             gils: Gils::default(),
             collections: Collections::default(),
             locks: None,
+            entered: Entered::default(),
             accesses: None,
             register_samples: Vec::new(),
             stopping,
@@ -159,6 +165,11 @@ impl Sampler {
     /// Why samples of registers are not permitted, if they were wanted.
     pub fn registers_refused(&self) -> Option<&std::io::Error> {
         self.accesses.as_ref()?.0.refused()
+    }
+
+    /// The locks without an owner that threads as last seen hold by `with`.
+    pub fn held(&mut self, now: Nanos) -> Vec<Held> {
+        self.entered.held(&self.memory, &self.layout, &self.registry.threads, now)
     }
 
     /// The process.
@@ -412,7 +423,7 @@ impl Sampler {
 
     /// Finds out for which locks threads wait, and who holds those that tell it.
     fn find_locks(&mut self, now: Nanos, sink: &mut Sink<'_>) {
-        let Sampler { memory, layout, registry, locks: Some(known), .. } = self else { return };
+        let Sampler { memory, layout, registry, locks: Some(known), entered, .. } = self else { return };
         for index in 0..registry.threads.len() {
             let thread = &registry.threads[index];
             if !thread.fresh {
@@ -428,11 +439,17 @@ impl Sampler {
             registry.threads[index].waits = waits;
         }
         let mut told: Vec<LockId> = Vec::new();
+        let held = LazyCell::new(|| entered.held(memory, layout, &registry.threads, now));
         for (state, address) in registry.threads.iter().filter_map(|thread| thread.waits) {
             let Some(lock) = state.lock().filter(|lock| !told.contains(lock)) else { continue };
             told.push(lock);
             let Some(info) = known.info(address) else { continue };
-            if let Some(holder) = locks::holder(memory, layout, registry, info, address) {
+            let by_with = || {
+                let held = entered::holder(&held, [address, info.address])?;
+                registry.threads.iter().find(|thread| thread.id == held.by)
+            };
+            let holder = locks::holder(memory, layout, registry, info, address);
+            if let Some(holder) = holder.or_else(|| info.kind.has_no_owner().then(by_with).flatten()) {
                 sink.events.push(Event::LockHeld { at: now, lock, thread: holder.id, stack: holder.shown });
             }
         }

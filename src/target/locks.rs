@@ -329,6 +329,9 @@ pub fn is_buffered(type_name: &str) -> bool {
     matches!(type_name, "_io.BufferedReader" | "_io.BufferedWriter" | "_io.BufferedRandom")
 }
 
+/// The type of a `threading.Lock`.
+pub const LOCK: &str = "_thread.lock";
+
 /// Where objects of this type keep the lock that threads wait at, or what leads to it: a semaphore, from 3.15 on a `PyMutex`.
 pub fn lock_place(layout: &Layout, type_name: &str) -> u64 {
     layout.object.header() + if is_buffered(type_name) { BUFFERED_LOCK } else { 0 }
@@ -337,7 +340,7 @@ pub fn lock_place(layout: &Layout, type_name: &str) -> u64 {
 /// What an object of this type is, if it is a lock or is waited for like one.
 pub fn lock_kind(type_name: &str) -> Option<LockKind> {
     match type_name {
-        "_thread.lock" => Some(LockKind::Lock),
+        LOCK => Some(LockKind::Lock),
         "_thread.RLock" => Some(LockKind::RLock),
         // Its `lock` (up to 3.12) or `has_threads_waiting` comes first, too.
         "_queue.SimpleQueue" => Some(LockKind::Queue),

@@ -21,7 +21,8 @@ fn is_circle(circle: &Value, expected: &[Value]) -> bool {
 
 on_every_python! {
     fn threads_that_wait_for_each_other_are_told(python) {
-        locks(python);
+        locks(python, "rlocks", "threading.RLock");
+        locks(python, "locks", "threading.Lock");
         join(python);
         import(python);
     }
@@ -32,6 +33,15 @@ on_every_python! {
         let target = python.start("long_blocked.py", &[]);
         let dump = dump(target.pid());
         assert_eq!(dump["deadlocks"], Value::Array(Vec::new()), "{dump:#}");
+    }
+}
+
+on_every_python! {
+    fn who_has_let_go_of_a_lock_does_not_hold_it(python) {
+        let target = python.start("deadlock.py", &["released"]);
+        let dump = dump(target.pid());
+        let waits = &thread(&dump, "wanter")["waits_for"];
+        assert_eq!((&waits["kind"], &waits["held_by"]), (&Value::from("threading.Lock"), &Value::Null), "{dump:#}");
     }
 }
 
@@ -51,16 +61,16 @@ on_every_python! {
     }
 }
 
-fn locks(python: &Python) {
-    let target = python.start("deadlock.py", &["rlocks"]);
-    recorded(target.pid());
+fn locks(python: &Python, shape: &str, kind: &str) {
+    let target = python.start("deadlock.py", &[shape]);
+    recorded(target.pid(), kind);
     let dump = dump(target.pid());
     let takers = tids(&dump, &["taker-0", "taker-1", "taker-2"]);
     let circles = dump["deadlocks"].as_array().unwrap();
     assert!(circles.len() == 1 && is_circle(&circles[0], &takers), "{takers:?}: {dump:#}");
     for number in 0..3 {
         let waits = &thread(&dump, &format!("taker-{number}"))["waits_for"];
-        assert_eq!(waits["kind"], "threading.RLock", "{waits}");
+        assert_eq!(waits["kind"], kind, "{waits}");
         // In another root the script has a name of its own.
         let end = format!("deadlock.locks[{}]", (number + 1) % 3);
         assert!(waits["name"].as_str().is_some_and(|name| name.ends_with(&end)), "{waits}");
@@ -73,7 +83,7 @@ fn locks(python: &Python) {
 }
 
 /// A recording of it says so, too.
-fn recorded(pid: i32) {
+fn recorded(pid: i32, kind: &str) {
     let folder = folder();
     let out = folder.path().join("out.report.json");
     let pid = pid.to_string();
@@ -82,7 +92,7 @@ fn recorded(pid: i32) {
     assert_eq!(report["deadlocks"][0].as_array().map(Vec::len), Some(3), "{report:#}");
     assert_eq!(report["findings"][0]["id"], "deadlock");
     let message = report["findings"][0]["message"].as_str().unwrap();
-    assert!(message.contains("waits for threading.RLock (") && message.contains("of taker-1"), "{message}");
+    assert!(message.contains(&format!("waits for {kind} (")) && message.contains("of taker-1"), "{message}");
 }
 
 /// And so does the live view, while it goes on.

@@ -1,8 +1,12 @@
 """Threads that wait for each other for ever.
 
-deadlock.py KIND: `rlocks`, three threads each of which holds a lock and wants the next one's; `join`, two threads one of
+deadlock.py KIND: `rlocks`, three threads each of which holds a lock and wants the next one's; `locks`, the same, and the
+locks know no owner; `join`, two threads one of
 which holds a lock and waits for the end of the other, which wants the lock; `import`, two threads one of which holds a lock
 and wants a module that the other is importing, which wants the lock. Prints READY when that is so.
+
+Or `released`, threads that only seem to: one has let go of a lock to be notified, one has it without a `with`, and one
+wants it.
 """
 import os
 import sys
@@ -20,6 +24,43 @@ def take_two(number):
         barrier.wait()
         with locks[(number + 1) % 3]:
             pass
+
+
+def take_two_doors(number):
+    for number in [number] * 2:
+        try:
+            with doors[number]:
+                take_another(number + 1)
+        finally:
+            barrier.reset()
+
+
+def take_another(number):
+    try:
+        with threading.Lock():
+            raise ValueError(number)
+    except ValueError:
+        barrier.wait()
+        with doors[number % 3]:
+            pass
+
+
+def waits_to_be_notified(condition):
+    with condition:
+        barrier.wait()
+        condition.wait()
+
+
+def keeps(lock):
+    barrier.wait()
+    lock.acquire()
+    barrier.wait()
+    time.sleep(600)
+
+
+def wants(lock):
+    with lock:
+        pass
 
 
 def wants_lock():
@@ -53,6 +94,21 @@ def start(name, target, *args):
 if sys.argv[1] == "rlocks":
     for number in range(3):
         start("taker-%d" % number, take_two, number)
+elif sys.argv[1] == "locks":
+    locks = [threading.Lock() for _ in range(3)]
+    doors = [threading.Condition(locks[0])] + locks[1:]
+    for number in range(3):
+        start("taker-%d" % number, take_two_doors, number)
+elif sys.argv[1] == "released":
+    barrier = threading.Barrier(2)
+    lock = threading.Lock()
+    start("notified", waits_to_be_notified, threading.Condition(lock))
+    barrier.wait()
+    start("keeper", keeps, lock)
+    barrier.wait()
+    barrier.wait()
+    start("wanter", wants, lock)
+    barrier = threading.Barrier(1)
 elif sys.argv[1] == "import":
     barrier = threading.Barrier(3)
     with tempfile.TemporaryDirectory() as folder:

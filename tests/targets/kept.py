@@ -1,6 +1,6 @@
 """A thread keeps a lock for good; another waits for it without end, a third tries again and again.
 
-kept.py SHAPE. Shapes: `rlock`, and where objects have locks of their own, `list`. Prints READY when all wait.
+kept.py SHAPE. Shapes: `rlock`, `lock`, and where objects have locks of their own, `list`. Prints READY when all wait.
 """
 import ctypes
 import sys
@@ -8,7 +8,7 @@ import threading
 import time
 
 shape = sys.argv[1]
-lock = threading.RLock()
+lock = threading.Lock() if shape == "lock" else threading.RLock()
 inventory = [1]
 kept = threading.Event()
 
@@ -35,7 +35,7 @@ def waiter():
 
 
 def trier():
-    while shape == "rlock":
+    while shape != "list":
         lock.acquire(timeout=0.05)
 
 

@@ -205,7 +205,7 @@ on_every_python! {
     fn in_memory_mode_that_is_estimated(python) {
         let tells = |shape: &&Shape| match shape.name {
             "shared_list" | "lru_cache" => python.is_free_threaded(),
-            name => name == "rlock" || name == "buffered_file",
+            name => ["lock", "rlock", "work_queue", "buffered_file"].contains(&name),
         };
         SHAPES.iter().filter(tells).for_each(|shape| thrice(|| estimated(python, shape)));
     }
@@ -342,8 +342,8 @@ fn kept(python: &Python, shape: &str) -> Result<(), String> {
 
 on_every_python! {
     fn who_keeps_a_lock_for_good_is_told(python) {
-        let shapes = if python.is_free_threaded() { &["rlock", "list"][..] } else { &["rlock"] };
-        shapes.iter().for_each(|shape| thrice(|| kept(python, shape)));
+        let shapes = ["rlock", "lock", "list"].iter().filter(|&&shape| shape != "list" || python.is_free_threaded());
+        shapes.for_each(|shape| thrice(|| kept(python, shape)));
     }
 }
 
