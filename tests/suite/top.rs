@@ -234,7 +234,9 @@ fn a_hot_lock_is_named() {
         top.keys("3");
         top.wait_for(&["Journal.lock", "worker-", "WAITED FOR BY"]);
         top.keys("\r");
-        top.wait_for(&["threading.Lock (__main__.Journal.lock)", "Waiters: who waited", "work (<string>"]);
+        top.wait_for(&["threading.Lock (__main__.Journal.lock)", "Holders: who held it", "work (<string>"]);
+        top.keys(&"j".repeat(20));
+        top.wait_for(&["Waiters: who waited", "work (<string>"]);
         top.keys("q");
         assert_eq!(top.end().0, 0);
     }
