@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::contention::selection::{Keep, PastWait, Selection};
@@ -12,6 +13,7 @@ use crate::event::{
 use crate::gil::analysis::GilAnalysis;
 use crate::intern::{Interner, StackId};
 use crate::lockstats::Locks;
+use crate::lockstats::work::{Work, work};
 use crate::refcount::Refcounts;
 use crate::sampler::tree::{Key, Tree, Weight};
 
@@ -113,6 +115,9 @@ impl SessionInfo {
     }
 }
 
+/// What a thread does that waits at a `queue.SimpleQueue`.
+const AT_QUEUE: ThreadState = ThreadState::Blocked(Syscall::FUTEX);
+
 /// All that was learned. Threads and processes are indexed by [`ThreadId`] and [`ProcessId`].
 #[derive(Debug, Default)]
 pub struct Profile {
@@ -133,6 +138,8 @@ pub struct Profile {
     pub locks: Locks,
     /// What happened at reference counts.
     pub refcounts: Refcounts,
+    /// Stacks with which threads have waited at a `queue.SimpleQueue`: for work, which these stacks do not tell.
+    pub(crate) at_queues: FxHashSet<StackId>,
     /// Threads that wait for each other, with what each waits for.
     pub deadlocks: Vec<Vec<(ThreadId, Arc<str>)>>,
     /// Per thread, what it did when, whatever is selected; filled only after [`Profile::keep_timeline`].
@@ -218,6 +225,7 @@ impl Profile {
                 }
             }
             Event::Sample { at, periods, thread, state, stack, gil } => {
+                let state = self.settled(state, stack);
                 if let Some(gil) = gil {
                     self.gils[gil.0 as usize].sample(at, periods, thread, state, stack);
                 }
@@ -231,6 +239,7 @@ impl Profile {
                 self.sample(at, periods, Key { thread, state, stack: StackId::EMPTY, lost: true });
             }
             Event::OffCpu(ref off) => {
+                let off = &OffCpu { state: self.settled(off.state, off.stack), ..*off };
                 if let Some(gil) = off.gil {
                     self.gils[gil.gil.0 as usize].off_cpu(off);
                 }
@@ -250,7 +259,12 @@ impl Profile {
             Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
             Event::Lock { lock, ref info } => {
                 if info.kind == LockKind::Queue {
-                    self.tree.restate(ThreadState::LockWait(lock), ThreadState::Blocked(Syscall::FUTEX));
+                    let waits = |key: &Key| key.state == ThreadState::LockWait(lock);
+                    let stacks = self.tree.iter().map(|(key, _)| key).filter(waits).map(|key| key.stack);
+                    self.at_queues.extend(stacks);
+                    for tree in [&mut self.tree, &mut self.whole] {
+                        tree.restate(ThreadState::LockWait(lock), AT_QUEUE);
+                    }
                 }
                 self.locks.found(lock, info);
             }
@@ -264,6 +278,21 @@ impl Profile {
                 }
             },
         }
+    }
+
+    /// What a thread does that seems to wait for a lock: the lock may be known to be a `queue.SimpleQueue` by now.
+    pub fn settled(&mut self, state: ThreadState, stack: StackId) -> ThreadState {
+        let lock = state.lock().and_then(|lock| self.locks.infos().get(lock.0 as usize));
+        if lock.is_none_or(|lock| lock.kind != LockKind::Queue) {
+            return state;
+        }
+        self.at_queues.insert(stack);
+        AT_QUEUE
+    }
+
+    /// What a thread waits for that sleeps at a lock with this stack; none if it is the lock.
+    pub fn work(&self, stack: StackId) -> Option<Work> {
+        work(&self.stacks, stack).or_else(|| self.at_queues.contains(&stack).then_some(Work::Queue))
     }
 
     /// No more events come; `session` is complete.

@@ -8,7 +8,7 @@ use crate::contention::{Blame, Part};
 use crate::event::{LockInfo, LockKind, Syscall, ThreadState};
 use crate::lockstats::summary::LockSummary;
 use crate::lockstats::trend::Interval;
-use crate::lockstats::work::{Work, work};
+use crate::lockstats::work::Work;
 use crate::profile::Profile;
 
 use super::gils::{all_blamed, bars, blamed, wait};
@@ -117,7 +117,7 @@ pub(super) fn waiting_for_work(profile: &Profile, limited: bool) -> Vec<Idle> {
         if key.state != ThreadState::Blocked(Syscall::FUTEX) {
             continue;
         }
-        let Some(work) = work(&profile.stacks, key.stack).filter(|work| work.is_limited() == limited) else {
+        let Some(work) = profile.work(key.stack).filter(|work| work.is_limited() == limited) else {
             continue;
         };
         let ns = weight.ns(period);

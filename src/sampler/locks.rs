@@ -264,7 +264,8 @@ fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadSt
         LockKind::Pause => Some(ThreadState::Paused),
         // In `Condition.wait` a thread that was notified takes the condition's own lock again.
         LockKind::RLock => Some(ThreadState::LockWait),
-        LockKind::Queue => None,
+        // Which is work, as the profile knows.
+        LockKind::Queue => Some(ThreadState::LockWait),
         // Another thread has yet to start or to end.
         LockKind::Event if info.name.is_none() => None,
         _ if waits_for_work => None,

@@ -2,6 +2,7 @@
 
 names.py SHAPE SECONDS. Shapes are the functions below, each of which uses the object once.
 """
+import abc
 import functools
 import random
 import sys
@@ -21,6 +22,14 @@ account = Account()
 @functools.lru_cache(maxsize=8)
 def slow_square(number):
     return number * number
+
+
+class Shape(abc.ABC):
+    pass
+
+
+def abstract(number):
+    isinstance(account, Shape)
 
 
 def builtin(_):

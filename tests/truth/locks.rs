@@ -2,6 +2,7 @@
 //! holder, the right time.
 
 use std::fs;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -16,6 +17,7 @@ fn locks_of_objects_have_names() {
         ("cache", "lru_cache wrapper of names.slow_square"),
         ("library", "random.Random instance (random._inst)"),
         ("module", "dict of module names"),
+        ("abstract", "set (names.Shape._abc_impl._abc_negative_cache)"),
     ];
     for python in Python::free_threaded() {
         for (shape, label) in shapes {
@@ -171,6 +173,43 @@ on_every_python! {
                 continue;
             }
             thrice(|| check(python, shape));
+        }
+    }
+}
+
+/// Locks of C libraries have the names of their variables; those that many can read at once, too.
+#[test]
+fn locks_of_libraries_have_names() {
+    let folder = folder();
+    let library = folder.path().join("catalog.so");
+    let mut command = Command::new("cc");
+    command
+        .args(["-O1", "-shared", "-fPIC", "-pthread", "-o"])
+        .arg(&library)
+        .arg(support::targets().join("catalog.c"));
+    run(command).ok();
+    let library = library.to_str().unwrap();
+    let shapes = [
+        ("update_mutex", "update_mutex", "catalog_mutex"),
+        ("update_rwlock", "look_up_rwlock", "catalog_rwlock"),
+        ("look_up_rwlock", "update_rwlock", "catalog_rwlock"),
+    ];
+    for label in ["3.8", "3.12", "3.13t"] {
+        for python in Python::all(label) {
+            for (hold, use_it, variable) in shapes {
+                thrice(|| {
+                    let program = python.script("catalog.py", &[library, hold, use_it, "1"]);
+                    let (report, done) = recorded(&["--mode", "kernel"], &program);
+                    done.ok();
+                    let lock = &report["locks"][0];
+                    let by = &lock["holders"][0];
+                    let named = lock["name"] == format!("{variable} in catalog.so");
+                    match named && by["thread"] == "updating" && by["stack"].to_string().contains("updating (") {
+                        true => Ok(()),
+                        false => Err(format!("{hold} on {}: {lock:#}", python.version)),
+                    }
+                });
+            }
         }
     }
 }
@@ -409,7 +448,7 @@ fn no_others_at_the_end(python: &Python) {
     let waits: Vec<_> = locks.map(|lock| (&lock["label"], number(&lock["contended"]))).collect();
     // The program's start has some, of its own.
     let played = waits.iter().filter(|(_, times)| *times > 2.0).count();
-    assert!((1..=2).contains(&played), "on {}: {waits:?}", python.version);
+    assert!(!waits.is_empty() && played <= 2, "on {}: {waits:?}", python.version);
 }
 
 on_every_python! {
@@ -429,11 +468,16 @@ fn handed(python: &Python, mode: &str) -> Result<(), String> {
     let (locks, blocked) = (of_threads("lock_wait_s"), of_threads("blocked_s"));
     let findings: Vec<_> = report["findings"].as_array().unwrap().iter().map(|finding| &finding["id"]).collect();
     let wrong = findings.iter().any(|id| id.as_str().is_some_and(|id| id.starts_with("lock")));
-    match waited < 0.3 && locks < 0.3 && blocked > 6.0 && !wrong {
+    let idle = report["waiting_for_work"].as_array().unwrap().iter();
+    let at_queue: f64 = idle
+        .filter(|idle| idle["thread"] == "worker" && idle["kind"] == "queue")
+        .map(|idle| number(&idle["seconds"]))
+        .sum();
+    match waited < 0.3 && locks < 0.3 && blocked > 6.0 && at_queue > 1.3 && !wrong {
         true => Ok(()),
         false => Err(format!(
-            "{waited} and {locks} of {blocked} s on {} in {mode} mode: {findings:?} {:#}",
-            python.version, report["locks"]
+            "{waited} and {locks} of {blocked} s, {at_queue} at the queue on {} in {mode} mode: {findings:?} {:#} {:#}",
+            python.version, report["locks"], report["waiting_for_work"]
         )),
     }
 }

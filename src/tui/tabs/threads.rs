@@ -11,7 +11,6 @@ use super::thread_label;
 use crate::contention;
 use crate::event::{ThreadId, ThreadState};
 use crate::export::label::one_line;
-use crate::lockstats::work::work;
 use crate::report::model::{States, Thread};
 use crate::snapshot::Now;
 
@@ -214,14 +213,11 @@ pub fn waits_for(shown: &Shown, thread: usize, now: &Now) -> String {
             }
         }
         ThreadState::Paused(_) => "a stop of all threads".to_owned(),
-        ThreadState::Blocked(call) => {
-            let stacks = &shown.part.profile.stacks;
-            match work(stacks, now.stack) {
-                Some(work) if work.is_limited() => format!("a {} to be free", work.name()),
-                Some(work) => format!("work ({})", work.name()),
-                None => call.to_string(),
-            }
-        }
+        ThreadState::Blocked(call) => match shown.part.profile.work(now.stack) {
+            Some(work) if work.is_limited() => format!("a {} to be free", work.name()),
+            Some(work) => format!("work ({})", work.name()),
+            None => call.to_string(),
+        },
         ThreadState::GilHeldOffCpu(call) => format!("{call}, with the GIL"),
         ThreadState::Runnable | ThreadState::GilHeldRunnable => "a CPU".to_owned(),
         _ => String::new(),
