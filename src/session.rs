@@ -351,6 +351,7 @@ impl Session<'_> {
     /// Looks for threads that wait for each other, which they will for ever, and for who holds locks that do not tell.
     fn find_blocked(&mut self) {
         let at = now();
+        let mut again = false;
         for observed in &self.observed {
             let Blocked { circles, held } = dump::blocked(observed.pid).unwrap_or_else(|error| {
                 log::debug!("process {}: {error:#}", observed.pid);
@@ -367,8 +368,11 @@ impl Session<'_> {
                     threads.iter().rposition(|info| info.tid == tid && of(info)).map(|index| ThreadId(index as u32))
                 };
                 let stuck = circle.into_iter().map(|stuck| Some((id(stuck.tid)?, stuck.waits_for.into())));
-                // None if one of them has not been told of yet.
-                let Some(threads) = stuck.collect::<Option<Vec<(ThreadId, Arc<str>)>>>() else { continue };
+                let Some(threads) = stuck.collect::<Option<Vec<(ThreadId, Arc<str>)>>>() else {
+                    // One of them has not been told of yet.
+                    again = true;
+                    continue;
+                };
                 // One that is there stays for ever.
                 let is_it = |known: &Vec<(ThreadId, Arc<str>)>| {
                     known.iter().map(|stuck| stuck.0).eq(threads.iter().map(|stuck| stuck.0))
@@ -380,7 +384,7 @@ impl Session<'_> {
         }
         self.take_in();
         let took = now().since(at);
-        self.blocked_at = Nanos(at.0 + BLOCKED_EVERY.max(BLOCKED_PART * took));
+        self.blocked_at = if again { at } else { Nanos(at.0 + BLOCKED_EVERY.max(BLOCKED_PART * took)) };
     }
 
     /// Lets the observer look.

@@ -434,16 +434,23 @@ impl Traced {
         let states = self.states(now, peek);
         self.look(now, peek, sink, forget);
         self.accesses.finish(sink);
+        let mut open = Vec::new();
         for &(tid, ref state) in &states {
             let (off, account) = abi::under_way(state, now);
             if let Some(off) = off {
                 let event = OffCpu { open: true, ..self.off_cpu(&off, sink) };
-                self.find_holder(&off, &event, now, peek, sink);
                 sink.events.push(Event::OffCpu(event));
+                open.push((off, event));
             }
             let thread = self.thread(tid, now, sink);
             sink.events.push(Event::Account { thread, account });
             sink.events.push(Event::ThreadExited { at: now, thread, cpu_ns: account.on_cpu_ns });
+        }
+        let Traced { locks, memory, layout, registry, .. } = self;
+        locks.name_at_the_end(memory, layout, registry, sink);
+        // Some tell only now what they are.
+        for (off, event) in &open {
+            self.find_holder(off, event, now, peek, sink);
         }
         states.into_iter().map(|(tid, _)| tid)
     }

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::Process;
 use super::registry::{Registry, Sink};
-use super::search::{MOST_SEARCHES, Search};
+use super::search::{MOST_SEARCHES, Search, at_the_end};
 use super::thread::{Slot, Thread};
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, Pid, ProcessId, ThreadState};
 use crate::intern::{FrameId, Interner, StackId};
@@ -18,7 +18,7 @@ use crate::target::locks::{
 use crate::target::memory::Memory;
 use crate::target::objects::Objects;
 use crate::target::os_thread::Futex;
-use crate::target::variables::Wanted;
+use crate::target::variables::{Found, Wanted};
 
 /// Conditions make a new lock for each wait: of so many addresses, those that no wait for a lock was at are forgotten.
 const MOST_KNOWN: usize = 1 << 16;
@@ -183,7 +183,26 @@ impl KnownLocks {
         sink: &mut Sink<'_>,
     ) {
         let known = &mut self.known;
-        let Some(found) = self.search.go_on(memory, layout, registry, now, || wanted(known)) else { return };
+        if let Some(found) = self.search.go_on(memory, layout, registry, now, || wanted(known)) {
+            self.found(&found, sink);
+            self.search.want(now);
+        }
+    }
+
+    /// The same at the end, for what was met only then.
+    pub fn name_at_the_end(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        registry: &Registry,
+        sink: &mut Sink<'_>,
+    ) {
+        let found = at_the_end(memory, layout, registry, wanted(&mut self.known));
+        self.found(&found, sink);
+    }
+
+    /// Gives names to locks by the variables that were found.
+    fn found(&mut self, found: &FxHashMap<u64, Found>, sink: &mut Sink<'_>) {
         for (&address, known) in &mut self.known {
             let key = if is_pointed_to(known.info.kind) { address } else { known.info.address };
             let Some(found) = found.get(&key).filter(|_| known.info.name.is_none()) else { continue };
@@ -199,7 +218,6 @@ impl KnownLocks {
                 sink.events.push(Event::Lock { lock, info: known.info.clone() });
             }
         }
-        self.search.want(now);
     }
 }
 

@@ -233,6 +233,9 @@ impl Sampler {
         if let Some((_, accesses)) = &mut self.accesses {
             accesses.finish(sink);
         }
+        if let Some(locks) = &mut self.locks {
+            locks.name_at_the_end(&self.memory, &self.layout, &self.registry, sink);
+        }
         for thread in self.registry.threads.drain(..) {
             sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
         }

@@ -19,6 +19,8 @@ const PART: u32 = 100;
 /// For this part of the time while it goes on, and not for longer at a time.
 const PART_AT_A_TIME: u64 = 5;
 const MOST_AT_A_TIME: Duration = Duration::from_millis(20);
+/// For so long when nothing else is to be done any more.
+const AT_THE_END: Duration = Duration::from_millis(500);
 /// An object is looked for in vain so often at most: a variable can be out of sight just when it is looked for.
 pub const MOST_SEARCHES: u8 = 4;
 
@@ -84,6 +86,19 @@ impl Search {
         self.at = Nanos(now.0 + after.as_nanos() as u64);
         self.current.take().map(|current| current.found)
     }
+}
+
+/// Looks for variables once, for as long as it takes, within reason: recording is over, but the process is still there.
+pub fn at_the_end(
+    memory: &impl Memory,
+    layout: &Layout,
+    registry: &Registry,
+    wanted: Wanted,
+) -> FxHashMap<u64, Found> {
+    let Some(mut search) = Current::new(memory, layout, registry, wanted) else { return FxHashMap::default() };
+    let started = Instant::now();
+    search.go_on(memory, layout, || started.elapsed() < AT_THE_END);
+    search.found
 }
 
 impl Current {

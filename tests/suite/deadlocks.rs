@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Python, dump, folder, gilscope, on_every_python, run, thread, until};
+use crate::support::{MODES, Python, dump, folder, gilscope, on_every_python, run, thread, until};
 
 /// The tids of threads, by name.
 fn tids(dump: &Value, names: &[&str]) -> Vec<Value> {
@@ -82,17 +82,27 @@ fn locks(python: &Python, shape: &str, kind: &str) {
     assert!(text.contains("deadlock.locks[2]), held by"), "{text}");
 }
 
-/// A recording of it says so, too.
+/// A recording of it says so, too; in kernel mode, where none of the waits ends.
 fn recorded(pid: i32, kind: &str) {
-    let folder = folder();
-    let out = folder.path().join("out.report.json");
-    let pid = pid.to_string();
-    run(gilscope(["record", "-d", "0.3", "--pid", &pid, "-o", out.to_str().unwrap()])).ok();
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
-    assert_eq!(report["deadlocks"][0].as_array().map(Vec::len), Some(3), "{report:#}");
-    assert_eq!(report["findings"][0]["id"], "deadlock");
-    let message = report["findings"][0]["message"].as_str().unwrap();
-    assert!(message.contains(&format!("waits for {kind} (")) && message.contains("of taker-1"), "{message}");
+    for mode in MODES {
+        let folder = folder();
+        let out = folder.path().join("out.report.json");
+        let pid = pid.to_string();
+        run(gilscope(["record", "--mode", mode, "-d", "0.3", "--pid", &pid, "-o", out.to_str().unwrap()])).ok();
+        let report: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+        assert_eq!(report["deadlocks"][0].as_array().map(Vec::len), Some(3), "{report:#}");
+        assert_eq!(report["findings"][0]["id"], "deadlock");
+        let message = report["findings"][0]["message"].as_str().unwrap();
+        assert!(message.contains(&format!("waits for {kind} (")) && message.contains("of taker-1"), "{message}");
+        let locks = report["locks"].as_array().unwrap();
+        let is_told = |lock: &Value| {
+            let (name, by) = (lock["name"].as_str(), lock["holders"][0]["thread"].as_str());
+            lock["kind"] == kind
+                && name.is_some_and(|name| name.contains("deadlock.locks["))
+                && by.is_some_and(|by| by.starts_with("taker-"))
+        };
+        assert!(locks.len() == 3 && locks.iter().all(is_told), "{mode} mode: {locks:#?}");
+    }
 }
 
 /// And so does the live view, while it goes on.
