@@ -96,7 +96,7 @@ pub fn waits(
             );
             continue;
         }
-        let Some(futex) = thread.os.futex() else { continue };
+        let Some(futex) = thread.futex() else { continue };
         let (how, address) = How::of(memory, layout, &futex);
         if how == How::Other && thread.stack == StackId::EMPTY {
             // Code that is not Python has conditions of its own.

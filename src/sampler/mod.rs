@@ -433,7 +433,7 @@ impl Sampler {
                 continue;
             }
             let asleep = thread.state() == ThreadState::Blocked(Syscall::FUTEX) && thread.loss.is_none();
-            let futex = asleep.then(|| thread.os.futex()).flatten();
+            let futex = asleep.then(|| thread.futex()).flatten();
             let waits = futex.zip(thread.slots.first()).and_then(|(futex, slot)| {
                 let at = At::of(memory, layout, &futex, now, slot.gc.collecting);
                 let state = known.wait(memory, layout, registry, &at, thread.stack, sink)?;

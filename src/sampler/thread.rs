@@ -12,7 +12,7 @@ use crate::gil::collections::{Collections, GcFlags};
 use crate::intern::{Interner, StackId};
 use crate::target::layout::Layout;
 use crate::target::memory::Memory;
-use crate::target::os_thread::{Gone, OsThread, RunState, SchedStat};
+use crate::target::os_thread::{Futex, Gone, OsThread, RunState, SchedStat};
 
 /// The kernel accounts CPU time to a running thread at every tick of its clock, which are at most 10 ms apart. In
 /// nanoseconds, with something to spare.
@@ -407,6 +407,12 @@ impl Thread {
             RunState::Unknown if attached => ThreadState::Running,
             RunState::Unknown => ThreadState::Unknown,
         };
+    }
+
+    /// The futex at which it sleeps, if that is still the one at which it was found asleep: it may be at the GIL's by now.
+    pub fn futex(&self) -> Option<Futex> {
+        let slept_at = |address: u64| matches!(self.run, RunState::Blocked { arg, .. } if arg == address);
+        self.os.futex().filter(|futex| slept_at(futex.address))
     }
 
     /// Turns what was read into the interned stack: that of all its interpreters, one called from the other.
