@@ -151,11 +151,14 @@ fn look(pid: Pid, stopping: Stopping) -> Result<Dump> {
     }
     let mut dump = describe(&target, &sampler, &stacks);
     dump.held = sampler.held(now());
-    let waits = |held: &[Held]| waits(&Live(pid), &target.layout, target.located.runtime, &sampler, held, &stacks);
-    let found = waits(&dump.held);
+    let waits = |sampler: &Sampler, held: &[Held]| {
+        waits(&Live(pid), &target.layout, target.located.runtime, sampler, held, &stacks)
+    };
+    let found = waits(&sampler, &dump.held);
     dump.deadlocks = circles(&found);
     if !dump.deadlocks.is_empty() {
-        let again = circles(&waits(&dump.held));
+        let held = sampler.held(now());
+        let again = circles(&waits(&sampler, &held));
         dump.deadlocks.retain(|circle| again.contains(circle));
     }
     for thread in &mut dump.threads {

@@ -249,38 +249,38 @@ impl Code {
             Position::LastiUnits => Some(raw.instr as i64),
             Position::Pointer => {
                 let start = raw.code.wrapping_add(layout.code.bytecode?);
-                self.unit_from(start, raw.instr).or_else(|| {
-                    let start = self.copy_start(memory, layout, raw)?;
-                    self.unit_from(start, raw.instr)
+                let unit = |start: u64| unit_from(start, raw.instr, self.identity.units);
+                unit(start).or_else(|| {
+                    let known = self.copies.get(&raw.tlbc_index).copied().and_then(unit);
+                    // The array, and the copy of an index that was given to another thread, may have been replaced.
+                    known.or_else(|| {
+                        let start = copy_start(memory, layout, raw)?;
+                        self.copies.insert(raw.tlbc_index, start);
+                        unit(start)
+                    })
                 })
             }
         }
     }
+}
 
-    fn unit_from(&self, start: u64, instr: u64) -> Option<i64> {
-        let distance = instr.wrapping_sub(start) as i64;
-        let unit = distance.div_euclid(2);
-        // -1: a frame that has not executed anything yet (3.11, 3.12).
-        (distance % 2 == 0 && (-1..self.identity.units as i64).contains(&unit)).then_some(unit)
-    }
+/// The index of the code unit that an instruction is, in bytecode of so many units that begins at `start`; none if it is in
+/// none of them. -1: a frame that has not executed anything yet (3.11, 3.12).
+pub(super) fn unit_from(start: u64, instr: u64, units: u64) -> Option<i64> {
+    let distance = instr.wrapping_sub(start) as i64;
+    let unit = distance.div_euclid(2);
+    (distance % 2 == 0 && (-1..units as i64).contains(&unit)).then_some(unit)
+}
 
-    /// Where the thread-local copy of the bytecode with `raw`'s index starts: `co_tlbc->entries[index]`.
-    fn copy_start(&mut self, memory: &impl Memory, layout: &Layout, raw: &RawFrame) -> Option<u64> {
-        let index = u64::try_from(raw.tlbc_index).ok()?;
-        let field = layout.code.tlbc?;
-        let known = self.copies.get(&raw.tlbc_index).copied();
-        if let Some(start) = known.filter(|&start| self.unit_from(start, raw.instr).is_some()) {
-            return Some(start);
-        }
-        // The array, and the copy of an index that was given to another thread, may have been replaced.
-        let array = memory.u64(raw.code.wrapping_add(field)).ok()?;
-        if index >= memory.u64(array).ok()? {
-            return None;
-        }
-        let start = memory.u64(array.wrapping_add(8 + index * 8)).ok()?;
-        self.copies.insert(raw.tlbc_index, start);
-        Some(start)
+/// Where the thread-local copy of the bytecode with `raw`'s index starts: `co_tlbc->entries[index]` (free-threaded 3.14 and
+/// later).
+pub(super) fn copy_start(memory: &impl Memory, layout: &Layout, raw: &RawFrame) -> Option<u64> {
+    let index = u64::try_from(raw.tlbc_index).ok()?;
+    let array = memory.u64(raw.code.wrapping_add(layout.code.tlbc?)).ok()?;
+    if index >= memory.u64(array).ok()? {
+        return None;
     }
+    memory.u64(array.wrapping_add(8 + index * 8)).ok()
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 
 use rustc_hash::FxHashMap;
 
-use super::frames::{RawFrame, u64_at};
+use super::code::{copy_start, unit_from};
+use super::frames::{RawFrame, TAG_BITS, u64_at};
 use super::thread::Thread;
-use crate::event::{Nanos, ThreadId, Tid};
+use crate::event::{Nanos, Tid};
 use crate::target::debug_offsets::MAX_STRUCT;
 use crate::target::layout::Layout;
 use crate::target::locks::LOCK;
@@ -28,8 +29,6 @@ const MOST_BLOCKS: u64 = 20;
 const BLOCK_SIZE: u64 = 12;
 /// From `co_consts`, the first field of a code object, to `co_exceptiontable` (3.11 and later).
 const EXCEPTION_TABLE_AFTER_FIRST: u64 = 16;
-/// Tags in the low bits of `_PyStackRef` (3.14 and later).
-const TAG_BITS: u64 = 7;
 
 /// What is known of code objects and types is forgotten after so long, in nanoseconds: others may be where they were.
 const KNOWN_FOR: u64 = 1_000_000_000;
@@ -38,8 +37,6 @@ const KNOWN_FOR: u64 = 1_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Who has.
-    pub by: ThreadId,
-    /// The same.
     pub tid: Tid,
     /// The object.
     pub lock: u64,
@@ -53,7 +50,7 @@ pub fn holder(held: &[Held], addresses: [u64; 2]) -> Option<&Held> {
     let is_it = |held: &&Held| addresses.contains(&held.lock) || addresses.contains(&held.semaphore);
     let mut found = held.iter().filter(is_it);
     let first = found.next()?;
-    found.all(|other| other.by == first.by).then_some(first)
+    found.all(|other| other.tid == first.tid).then_some(first)
 }
 
 /// What an object is to a `with`.
@@ -121,9 +118,9 @@ impl<M: Memory> Look<'_, M> {
             held.retain(|lock| !released.contains(lock));
         }
         let first_field = self.objects.layout.object.header();
-        let (by, tid) = (thread.id, thread.os.tid());
+        let tid = thread.os.tid();
         let held = held.into_iter();
-        held.filter_map(|lock| Some(Held { by, tid, lock, semaphore: self.word(lock.wrapping_add(first_field))? }))
+        held.filter_map(|lock| Some(Held { tid, lock, semaphore: self.word(lock.wrapping_add(first_field))? }))
             .collect()
     }
 
@@ -231,19 +228,12 @@ impl<M: Memory> Look<'_, M> {
         if self.objects.layout.code.bytecode.is_none() {
             return block_level(&self.objects, frame);
         }
-        let copy = self.copy_start(frame);
-        let start = frame.code.wrapping_add(self.objects.layout.code.bytecode?);
+        let Objects { memory, layout } = self.objects;
+        let start = frame.code.wrapping_add(layout.code.bytecode?);
         let code = self.code(frame.code)?;
-        let unit = |start: u64| Some(frame.instr.wrapping_sub(start) / 2).filter(|&unit| unit < code.units);
-        handler_depth(&code.handlers, unit(start).or_else(|| unit(copy?))?)
-    }
-
-    /// Where the copy of the bytecode begins that a frame runs: `co_tlbc` has their number, and where each is (free-threaded
-    /// 3.14 and later).
-    fn copy_start(&self, frame: &RawFrame) -> Option<u64> {
-        let copies = self.word(frame.code.wrapping_add(self.objects.layout.code.tlbc?))?;
-        let index = u64::try_from(frame.tlbc_index).ok().filter(|&index| index > 0)?;
-        self.word(copies.wrapping_add(8 + 8 * index)).filter(|_| self.word(copies).is_some_and(|len| index < len))
+        let unit = |start: u64| unit_from(start, frame.instr, code.units);
+        let unit = unit(start).or_else(|| unit(copy_start(memory, layout, frame)?))?;
+        handler_depth(&code.handlers, u64::try_from(unit).ok()?)
     }
 }
 
@@ -289,7 +279,7 @@ mod tests {
 
     #[test]
     fn one_thread_holds_a_lock() {
-        let held = |by, lock, semaphore| Held { by: ThreadId(by), tid: by as Tid, lock, semaphore };
+        let held = |tid, lock, semaphore| Held { tid, lock, semaphore };
         let all = [held(1, 0x10, 0x11), held(2, 0x20, 0x21), held(2, 0x20, 0x21), held(3, 0x30, 1), held(4, 0x30, 1)];
         let by = |addresses| holder(&all, addresses).map(|held| held.tid);
         assert_eq!([by([0x10, 9]), by([9, 0x11]), by([0x21, 0x20]), by([9, 9])], [Some(1), Some(1), Some(2), None]);

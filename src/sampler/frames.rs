@@ -186,7 +186,7 @@ pub fn same_stack(a: &[RawFrame], b: &[RawFrame]) -> bool {
 /// `frame.owner` of frames without Python code: `FRAME_OWNED_BY_CSTACK` (3.12, 3.13), `_BY_INTERPRETER` (3.14 on).
 const FIRST_ENTRY_OWNER: u8 = 3;
 /// Tags in the low bits of `_PyStackRef` (3.14 and later); always 0 in an object's address.
-const TAG_BITS: u64 = 7;
+pub(super) const TAG_BITS: u64 = 7;
 
 pub(super) fn u64_at(bytes: &[u8], offset: u64) -> u64 {
     let offset = offset as usize;

@@ -449,7 +449,7 @@ impl Sampler {
             let Some(info) = known.info(address) else { continue };
             let by_with = || {
                 let held = entered::holder(&held, [address, info.address])?;
-                registry.threads.iter().find(|thread| thread.id == held.by)
+                registry.threads.iter().find(|thread| thread.os.tid() == held.tid)
             };
             let holder = locks::holder(memory, layout, registry, info, address);
             if let Some(holder) = holder.or_else(|| info.kind.has_no_owner().then(by_with).flatten()) {

@@ -438,7 +438,7 @@ on_every_python! {
 }
 
 /// The last waits of a program are told of when its memory cannot be read any more.
-fn no_others_at_the_end(python: &Python) {
+fn no_others_at_the_end(python: &Python) -> Result<(), String> {
     // What is at an address is looked at again every 100 ms.
     let (report, done) = recorded(&["--mode", "kernel"], &python.script("pingpong.py", &["1.2", "killed"]));
     assert_eq!(done.code, 137, "{}", done.stderr);
@@ -448,12 +448,15 @@ fn no_others_at_the_end(python: &Python) {
     let waits: Vec<_> = locks.map(|lock| (&lock["label"], number(&lock["contended"]))).collect();
     // The program's start has some, of its own.
     let played = waits.iter().filter(|(_, times)| *times > 2.0).count();
-    assert!(!waits.is_empty() && played <= 2, "on {}: {waits:?}", python.version);
+    match (1..=2).contains(&played) {
+        true => Ok(()),
+        false => Err(format!("on {}: {waits:?}", python.version)),
+    }
 }
 
 on_every_python! {
     fn a_program_that_is_killed_has_no_other_locks(python) {
-        no_others_at_the_end(python);
+        thrice(|| no_others_at_the_end(python));
     }
 }
 
