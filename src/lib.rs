@@ -9,29 +9,25 @@
 //! - [`report`]: what it amounts to, and what is wrong; [`export`]: flame graphs and traces of it;
 //! - `session`, [`record`], [`dump`], [`report_command`], [`diff_command`], [`doctor`]: what the commands do.
 
-pub mod cli;
+pub mod arch;
+pub mod commands;
 pub mod contention;
-pub mod diff_command;
-pub mod doctor;
-pub mod dump;
+pub mod cpython;
 pub mod event;
 pub mod export;
-pub mod export_command;
 pub mod filter;
 pub mod gil;
-pub mod intern;
+pub mod interpreter;
 pub mod kernel;
 pub mod lockstats;
-pub mod merge_command;
 pub mod output;
+pub mod process;
 pub mod profile;
-pub mod record;
 pub mod recording;
 pub mod refcount;
 pub mod report;
-pub mod report_command;
 pub mod sampler;
 pub mod session;
 pub mod snapshot;
-pub mod target;
+pub mod stack;
 pub mod tui;

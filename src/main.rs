@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use gilscope::cli::{Cli, Command};
+use gilscope::commands::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -25,22 +25,22 @@ fn main() -> ExitCode {
 
 fn run(command: &Command) -> anyhow::Result<u8> {
     match command {
-        Command::Record(args) => gilscope::record::run(args),
+        Command::Record(args) => gilscope::commands::record::run(args),
         Command::Top(args) => gilscope::tui::run(args),
         Command::Dump(args) => {
-            let dump = gilscope::dump::dump(args.pid)?;
+            let dump = gilscope::commands::dump::dump(args.pid)?;
             print(&if args.json { json(&dump)? } else { dump.text() })
         }
-        Command::Export(args) => gilscope::export_command::run(args),
-        Command::Merge(args) => gilscope::merge_command::run(args),
-        Command::Report(args) => print(&gilscope::report_command::run(args)?),
+        Command::Export(args) => gilscope::commands::export::run(args),
+        Command::Merge(args) => gilscope::commands::merge::run(args),
+        Command::Report(args) => print(&gilscope::commands::report::run(args)?),
         Command::Diff(args) => {
-            let (written, table) = gilscope::diff_command::run(args)?;
+            let (written, table) = gilscope::commands::diff::run(args)?;
             gilscope::output::say(format_args!("{table}written to {}", written.display()));
             Ok(0)
         }
         Command::Doctor(args) => {
-            let report = gilscope::doctor::run(args.pid);
+            let report = gilscope::commands::doctor::run(args.pid);
             print(&if args.json { json(&report)? } else { report.to_string() })?;
             Ok(report.exit_code())
         }

@@ -2,69 +2,15 @@
 //! opened before the recording starts, and what does not fit in it goes elsewhere.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use clap::ValueEnum;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-
-use crate::export::Format;
+use anyhow::{Context, Result};
 
 /// Prints a line to standard error. Nobody may be there to read it any more, and that must not be the end.
 pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
-
-/// What a file can be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Everything that was seen: `.gscope`.
-    Recording,
-    /// Something made of it, for another program.
-    Export(Format),
-}
-
-impl Kind {
-    /// The kind that was asked for, or that the name of a file says.
-    ///
-    /// # Errors
-    /// The name does not say.
-    pub fn of(path: &Path, asked: Option<Kind>) -> Result<Kind> {
-        let is_recording = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("gscope"));
-        let by_name = || match is_recording {
-            true => Some(Kind::Recording),
-            false => Format::from_path(path).map(Kind::Export),
-        };
-        match asked.or_else(by_name) {
-            Some(kind) => Ok(kind),
-            None if path == Path::new("-") && io::stdout().is_terminal() => {
-                bail!(
-                    "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, html, report)"
-                )
-            }
-            None if path == Path::new("-") => Ok(Kind::Export(Format::Collapsed)),
-            None => bail!(
-                "the name {} does not say which format to write: end it in .gscope, .html, .svg, .collapsed, \
-                 .txt, .speedscope.json, .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
-                path.display()
-            ),
-        }
-    }
-
-    /// What `--format` can say: `gscope`, or a format of exports.
-    pub fn parser() -> impl TypedValueParser<Value = Kind> {
-        let recording = PossibleValue::new(RECORDING).help("Everything, for report, export and merge");
-        let exports = Format::value_variants().iter().filter_map(Format::to_possible_value);
-        PossibleValuesParser::new([recording].into_iter().chain(exports)).try_map(|name: String| match &*name {
-            RECORDING => Ok(Kind::Recording),
-            name => Format::from_str(name, false).map(Kind::Export),
-        })
-    }
-}
-
-/// The name of the format of recordings.
-const RECORDING: &str = "gscope";
 
 /// Where output goes.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::Part;
 use crate::event::{Nanos, ThreadId, ThreadState};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// So many samples, and as many times off the CPU, are remembered.
 const REMEMBERED: usize = 1 << 14;

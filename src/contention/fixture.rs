@@ -1,6 +1,6 @@
 //! Stacks for tests.
 
-use crate::intern::{Frame, Interner, StackId};
+use crate::stack::{Frame, Interner, StackId};
 
 /// The stack number `number`, another for each.
 pub fn stack(number: u32) -> StackId {

@@ -10,7 +10,7 @@ use super::by_thread::ByThread;
 use super::lengths::Lengths;
 use super::{Blame, Contention, WaitStats};
 use crate::event::{Syscall, ThreadId};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// Waits of one thread or of all, counted as they go on.
 #[derive(Clone, Debug)]

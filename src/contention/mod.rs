@@ -13,7 +13,7 @@ pub mod selection;
 
 use self::lengths::Lengths;
 use crate::event::{Nanos, ThreadId};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// A thread that was on the CPU for less, in nanoseconds, cannot have done more than look at what it waits for and sleep
 /// again.

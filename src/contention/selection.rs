@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Part;
 use crate::event::{LockId, Nanos, ThreadId, ThreadState};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// What is selected. What is `None` selects all.
 #[derive(Clone, Debug, Default)]

@@ -8,7 +8,7 @@ use crate::profile::Profile;
 
 use super::Options;
 use super::frames::FrameTable;
-use super::label::one_line;
+use crate::stack::label::one_line;
 
 /// A view by stack.
 pub(super) struct Folded<'a> {

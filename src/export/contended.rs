@@ -6,7 +6,7 @@ use crate::event::{GilInfo, LockId, Nanos, ProcessId, ThreadId, ThreadState};
 use crate::profile::Profile;
 use crate::report::text::units::duration;
 
-use super::label::one_line;
+use crate::stack::label::one_line;
 
 /// So many holders are named of each wait: those who held it for the longest time.
 const MOST_HOLDERS: usize = 3;

@@ -12,7 +12,7 @@ use inferno::flamegraph;
 use rustc_hash::FxHashMap;
 
 use super::flamegraph::drawing;
-use super::label::one_line;
+use crate::stack::label::one_line;
 
 /// Folded stacks, and where they are from.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::event::{Event, Loss, Nanos, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Tid};
-use crate::intern::{Frame, StackId};
 use crate::profile::Profile;
+use crate::stack::{Frame, StackId};
 
 const START: u64 = 1_000_000_000;
 const TICK: u64 = 1_000_000;

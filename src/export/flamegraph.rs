@@ -11,8 +11,8 @@ use crate::profile::{Profile, short_command};
 
 use super::collapsed::{Folded, fold, folded_name};
 use super::frames::Entry;
-use super::label::{Origin, one_line, origin};
 use super::{Options, Summary, Unit, View};
+use crate::stack::label::{Origin, one_line, origin};
 
 /// Narrower frames are left out, in percent. Invisible until zoomed in far, they would make most of the file.
 const MIN_WIDTH: f64 = 0.02;

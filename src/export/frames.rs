@@ -5,12 +5,12 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::event::ThreadState;
-use crate::intern::{FrameId, StackId};
 use crate::profile::Profile;
+use crate::stack::{FrameId, StackId};
 
 use super::Options;
-use super::label::frame_label;
 use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
+use crate::stack::label::frame_label;
 
 /// One frame, as speedscope wants it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

@@ -87,7 +87,7 @@ fn unseen(start: Nanos, end: Nanos, before: Option<&Span>, after: Option<&Span>,
 mod tests {
     use super::*;
     use crate::event::Syscall;
-    use crate::intern::{Frame, Interner, StackId};
+    use crate::stack::{Frame, Interner, StackId};
     use ThreadState::{Blocked, GilHeld, GilHeldOffCpu, GilWait, Native, Runnable, Running};
 
     const READ: Syscall = Syscall(0);

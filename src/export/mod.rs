@@ -24,7 +24,7 @@ mod flamegraph;
 mod frames;
 mod gapless;
 mod html;
-pub mod label;
+pub mod kind;
 mod perfetto;
 mod pprof;
 mod slices;

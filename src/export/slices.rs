@@ -107,7 +107,7 @@ fn close<V: Visitor>(open: &mut Vec<u32>, keep: usize, at: Nanos, visitor: &mut 
 mod tests {
     use super::*;
     use crate::event::{Syscall, ThreadState};
-    use crate::intern::StackId;
+    use crate::stack::StackId;
 
     /// Gives each span the stack beside it and keeps the edges. The state of a span is its place in the script.
     struct Script<'a> {

@@ -16,8 +16,8 @@ use crate::profile::{Profile, Span};
 use super::Options;
 use super::flamegraph::title;
 use super::frames::{Entry, FrameTable};
-use super::label::one_line;
 use super::slices::{Edge, Visitor, bounds, shown, timeline, walk};
+use crate::stack::label::one_line;
 
 /// A file, after `file-format-spec.ts` of speedscope.
 #[derive(Serialize)]

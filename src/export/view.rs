@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use clap::ValueEnum;
 
 use crate::event::{ThreadId, ThreadState};
-use crate::intern::StackId;
+use crate::profile::tree::Weight;
 use crate::profile::{Mode, Profile};
-use crate::sampler::tree::Weight;
+use crate::stack::StackId;
 
 use super::Options;
 

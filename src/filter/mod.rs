@@ -19,6 +19,7 @@
 //!
 //! A thread's ledger always has all of its time in the window: its parts add up.
 
+pub mod args;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -27,12 +28,12 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 
-use crate::cli::FilterArgs;
+use self::args::FilterArgs;
 use crate::contention::Part;
 use crate::contention::selection::Selection;
 use crate::event::{Nanos, ThreadId};
-use crate::intern::Interner;
 use crate::profile::{Profile, SessionInfo};
+use crate::stack::Interner;
 
 pub use self::window::Window;
 

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{Event, LockId, OffCpu, Syscall, ThreadState, Tid};
-use crate::intern::StackId;
 use crate::profile::Mode;
 use crate::recording::tests::{Act, START, THREADS, session, some_act, some_mode};
+use crate::stack::StackId;
 
 /// What comes through a window, and how that part of the recording went.
 fn cut(events: &[Event], session: &SessionInfo, from: u64, to: u64) -> (Vec<Event>, SessionInfo) {

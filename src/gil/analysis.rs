@@ -11,7 +11,7 @@ use crate::contention::by_thread::ByThread;
 use crate::contention::ledger::Ledger;
 use crate::contention::selection::{Keep, PastWait};
 use crate::event::{GilInfo, Nanos, OffCpu, ThreadId, ThreadState};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// Everything learned of one GIL.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::contention::ledger::Ledger;
 use crate::contention::selection::{Keep, PastWait};
 use crate::contention::{Handoff, Part, Timeline, count};
 use crate::event::{GilGlimpse, Nanos, OffCpu, ThreadId, ThreadState};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// For how long facts are waited for. A thread that waits tells what it saw after the switch interval at the latest
 /// (and when it then gets a CPU); a thread that sleeps for something else may tell too late.

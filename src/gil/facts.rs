@@ -3,7 +3,7 @@
 
 use crate::contention::in_order::Timed;
 use crate::event::{GilGlimpse, Nanos, ThreadId, ThreadState};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// Who held the GIL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

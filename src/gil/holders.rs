@@ -9,7 +9,7 @@ use super::facts::{Fact, Holder, What};
 use crate::contention::by_thread::ByThread;
 use crate::contention::{Hold, Part};
 use crate::event::{Nanos, ThreadId};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// So many spans are remembered. A slice of a wait that is older than them all has unknown holders.
 pub const REMEMBERED: usize = 1 << 15;

@@ -6,7 +6,7 @@ use crate::contention::ledger::Ledger;
 use crate::contention::selection::{Keep, PastWait};
 use crate::contention::{Hold, Part, Timeline};
 use crate::event::{Nanos, ThreadId, ThreadState};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// Ticks in a row at which a thread waited with the same stack: taken for one wait.
 #[derive(Clone, Copy, Debug)]

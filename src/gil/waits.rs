@@ -7,7 +7,7 @@
 use crate::contention::A_LOOK_NS;
 use crate::contention::by_thread::ByThread;
 use crate::event::{GilGlimpse, Nanos, OffCpu, ThreadId};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// A release of the GIL, as told by the thread it woke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

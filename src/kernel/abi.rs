@@ -1,12 +1,12 @@
 //! What the BPF programs share with gilscope, mirrored from `bpf/gilscope.bpf.c`: the configuration of a target, the
 //! state of a thread, and the records that come out of the ring. Pure; called by the rest of `kernel/`.
 
+use crate::arch::x86_64::Registers;
+use crate::cpython::code::CodeWords;
+use crate::cpython::frames::RawFrame;
+use crate::cpython::layout::{FrameHead, GilPlace, Layout, Position, WAIT_SIZE};
+use crate::cpython::locks::{How, PARKED_WITHIN};
 use crate::event::{Account, Nanos, Syscall, Tid};
-use crate::refcount::access::Registers;
-use crate::sampler::code::CodeWords;
-use crate::sampler::frames::RawFrame;
-use crate::target::layout::{FrameHead, GilPlace, Layout, Position, WAIT_SIZE};
-use crate::target::locks::{How, PARKED_WITHIN};
 
 /// Most GILs of one process that are told from other futexes.
 pub const MAX_GILS: usize = 16;

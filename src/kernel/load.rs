@@ -11,9 +11,9 @@ use rustix::event::epoll;
 
 use super::Kernel;
 use super::clock::Clock;
-use crate::target::access::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN};
-use crate::target::error::setcap;
-use crate::target::process::Status;
+use crate::process::Status;
+use crate::process::access::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN};
+use crate::process::error::setcap;
 
 /// The programs, as the kernel takes them; compiled by `bpf/build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/gilscope.bpf.o");

@@ -22,13 +22,14 @@ use rustix::event::{Timespec, epoll};
 use self::abi::{OffKind, flag};
 use self::clock::Clock;
 use self::traced::{Seed, Traced, Update};
+use crate::cpython::locks::How;
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid, Syscall, ThreadState, Tid};
-use crate::sampler::entered::Held;
-use crate::sampler::registry::Sink;
-use crate::sampler::{Process, Sampler, Stopping};
-use crate::target::locks::How;
-use crate::target::memory::Live;
-use crate::target::process::threads;
+use crate::interpreter::PythonProcess;
+use crate::interpreter::registry::Sink;
+use crate::interpreter::with_locks::Held;
+use crate::process::memory::Live;
+use crate::process::threads;
+use crate::sampler::{Sampler, Stopping};
 
 pub use self::load::{KernelError, Options, is_permitted};
 
@@ -102,7 +103,7 @@ impl Kernel {
     /// [`KernelError`] if the kernel refuses.
     pub fn observe(
         &mut self,
-        process: &Process,
+        process: &PythonProcess,
         text: Vec<(u64, u64)>,
         now: Nanos,
         sink: &mut Sink<'_>,
@@ -125,7 +126,7 @@ impl Kernel {
     }
 
     /// Tells the kernel which threads are off the CPU already, and remembers where.
-    fn seed(&mut self, process: &Process, traced: &mut Traced, now: Nanos, sink: &mut Sink<'_>) {
+    fn seed(&mut self, process: &PythonProcess, traced: &mut Traced, now: Nanos, sink: &mut Sink<'_>) {
         let mut sampler = Sampler::new(process, Stopping::Never);
         let (mut events, mut ids) = (Vec::new(), Ids::default());
         let mut own = Sink { stacks: &mut *sink.stacks, events: &mut events, ids: &mut ids };

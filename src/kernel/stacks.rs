@@ -8,12 +8,12 @@
 use rustc_hash::FxHashMap;
 
 use super::abi::code_key;
+use crate::cpython::code::CodeCache;
+use crate::cpython::frames::RawFrame;
+use crate::cpython::layout::Layout;
 use crate::event::Nanos;
-use crate::intern::{Interner, StackId};
-use crate::sampler::code::CodeCache;
-use crate::sampler::frames::RawFrame;
-use crate::target::layout::Layout;
-use crate::target::memory::Memory;
+use crate::process::memory::Memory;
+use crate::stack::{Interner, StackId};
 
 /// Stands for a frame whose code object was freed before it could be read.
 const GONE: &str = "[code object freed]";

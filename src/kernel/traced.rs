@@ -5,22 +5,22 @@ use rustc_hash::FxHashMap;
 
 use super::abi::{self, OffKind, Record, flag};
 use super::stacks::Stacks;
+use crate::cpython::layout::Layout;
+use crate::cpython::locks::How;
+use crate::cpython::pauses::Reasons;
 use crate::event::{
     Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
 };
-use crate::gil::collections::Collections;
-use crate::intern::StackId;
-use crate::sampler::Process;
-use crate::sampler::accesses::{self, Accesses, Eyes};
-use crate::sampler::entered::{self, Held};
-use crate::sampler::gils::Gils;
-use crate::sampler::locks::{self, At, KnownLocks};
-use crate::sampler::naming::Naming;
-use crate::sampler::registry::{Registry, Sink};
-use crate::target::layout::Layout;
-use crate::target::locks::How;
-use crate::target::memory::{Live, ReadError};
-use crate::target::pauses::Reasons;
+use crate::interpreter::PythonProcess;
+use crate::interpreter::collections::Collections;
+use crate::interpreter::gils::Gils;
+use crate::interpreter::locks::{self, At, KnownLocks};
+use crate::interpreter::memory_accesses::{self, Accesses, Eyes};
+use crate::interpreter::registry::{Registry, Sink};
+use crate::interpreter::thread_names::Naming;
+use crate::interpreter::with_locks::{self, Held};
+use crate::process::memory::{Live, ReadError};
+use crate::stack::StackId;
 
 /// The registers that a function leaves as they were (x86_64 System V): rbx, rbp, r12 to r15.
 const KEPT: [usize; 6] = [3, 5, 12, 13, 14, 15];
@@ -85,7 +85,7 @@ pub struct Update {
 
 impl Traced {
     /// A process whose interpreter has been found.
-    pub fn new(process: &Process) -> Traced {
+    pub fn new(process: &PythonProcess) -> Traced {
         Traced {
             process: process.id,
             memory: Live(process.pid),
@@ -289,7 +289,7 @@ impl Traced {
     /// wakes one that waits: as long as the same wait goes on, it is the same thread.
     fn held_by(&self, off: &abi::Off, info: &LockInfo) -> Option<(Tid, ThreadId)> {
         let (at, held) = &self.held;
-        let held = entered::holder(held, [off.lock, info.address]);
+        let held = with_locks::holder(held, [off.lock, info.address]);
         let held = held.filter(|_| info.kind.has_no_owner() && off.start <= *at)?;
         Some((held.tid, *self.threads.get(&held.tid)?))
     }
@@ -406,7 +406,7 @@ impl Traced {
         }
         let registers = Some(registers).filter(|_| has(flag::IN_USER));
         let Traced { accesses, memory, layout, registry, .. } = self;
-        let at = accesses::At { at, thread, stack };
+        let at = memory_accesses::At { at, thread, stack };
         accesses.sample(Eyes { memory, layout, registry }, at, registers, sink);
     }
 

@@ -17,7 +17,7 @@ use crate::contention::ledger::Ledger;
 use crate::contention::selection::{Keep, PastWait};
 use crate::contention::{A_LOOK_NS, Blame, Handoff, Hold, Part, Timeline, count};
 use crate::event::{LockId, LockInfo, LockKind, Nanos, OffCpu, ThreadId, ThreadState};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// A release is known only when the thread it woke is back on a CPU. So long is waited for that.
 const SETTLING_NS: u64 = 20_000_000;

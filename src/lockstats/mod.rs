@@ -9,6 +9,5 @@ pub mod analysis;
 mod releases;
 pub mod summary;
 pub mod trend;
-pub mod work;
 
 pub use self::analysis::Locks;

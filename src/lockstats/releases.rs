@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use crate::contention::Part;
 use crate::contention::evidence::Held;
 use crate::event::{Nanos, ThreadId};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// So many releases of one lock are remembered.
 const REMEMBERED: usize = 1 << 12;

@@ -18,8 +18,8 @@ use crate::event::{
     Accessed, Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, Loss, Nanos, ObjectId, ObjectInfo,
     OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
 };
-use crate::intern::{Frame, FrameId, Interner, StackId, Sym};
 use crate::profile::{Mode, SessionInfo};
+use crate::stack::{Frame, FrameId, Interner, StackId, Sym};
 
 /// No clock of a machine is so far; a century.
 const LATEST: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;

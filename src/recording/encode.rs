@@ -9,8 +9,8 @@ use super::records::{
 };
 use super::wire::{put, put_optional, put_signed, put_text};
 use crate::event::{Event, Nanos, OffCpu};
-use crate::intern::{Interner, StackId};
 use crate::profile::{Mode, SessionInfo};
+use crate::stack::{Interner, StackId};
 
 /// Makes records of events. What it has written once it refers to by number.
 #[derive(Debug, Default)]

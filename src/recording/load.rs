@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use super::{Reader, Recorder};
 use crate::event::{Event, ThreadId};
 use crate::filter::Filter;
-use crate::intern::Interner;
 use crate::output::Output;
 use crate::profile::{Profile, SessionInfo};
+use crate::stack::Interner;
 
 /// Reads a recording, or a part of it, and makes of it what `record` would have; with a timeline if the format that it is
 /// for needs one.

@@ -8,9 +8,9 @@ use anyhow::{Result, bail};
 
 use super::{Origin, Reader, Recorder};
 use crate::event::{Event, GilId, Ids, LockId, Nanos, ObjectId, ProcessId, Renumber, ThreadId};
-use crate::intern::Interner;
 use crate::output::Output;
 use crate::profile::SessionInfo;
+use crate::stack::Interner;
 
 /// A recording to be joined with others.
 struct Part<'a> {

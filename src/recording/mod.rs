@@ -85,7 +85,7 @@ mod wire;
 mod writer;
 
 #[allow(unused_imports)]
-use crate::{event::Event, profile::Profile};
+use crate::event::Event;
 
 pub use self::load::{copy, load};
 pub use self::merge::merge;

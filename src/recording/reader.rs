@@ -11,8 +11,8 @@ use super::Origin;
 use super::block::{self, HEADER, MAGIC, Next, VERSION};
 use super::decode::Decoder;
 use crate::event::Event;
-use crate::intern::Interner;
 use crate::profile::SessionInfo;
+use crate::stack::Interner;
 
 /// A recording that is being read.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use crate::event::{
     Accessed, CountOp, Counting, GilGlimpse, GilId, LockId, LockKind, Loss, Nanos, OffCpu, Place, Syscall, ThreadId,
     ThreadState, Wake,
 };
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 use super::wire::{Bytes, Malformed, put, put_signed};
 

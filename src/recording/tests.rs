@@ -7,17 +7,18 @@ use clap::ValueEnum;
 use proptest::prelude::*;
 
 use super::encode::Encoder;
+use super::records::tag;
 use super::wire::{put, put_text};
-use super::{Origin, Reader, block, load, records::tag};
+use super::{Origin, Reader, block, load};
 use crate::event::{
     Accessed, Account, CountOp, Counting, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Loss, Nanos,
     ObjectId, ObjectInfo, OffCpu, Place, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Wake,
 };
 use crate::export::{self, Format, View};
 use crate::filter::Filter;
-use crate::intern::{Frame, Interner, StackId};
 use crate::profile::{Mode, Profile, SessionInfo};
 use crate::report::{Blame, Report};
+use crate::stack::{Frame, Interner, StackId};
 
 pub(crate) const START: u64 = 5_000_000_000_000;
 pub(crate) const THREADS: u32 = 4;

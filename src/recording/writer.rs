@@ -15,9 +15,9 @@ use nix::sys::signal::{SigSet, Signal};
 use super::encode::Encoder;
 use super::{Origin, block};
 use crate::event::{Event, Nanos, ProcessInfo};
-use crate::intern::Interner;
 use crate::output::Output;
 use crate::profile::SessionInfo;
+use crate::stack::Interner;
 
 /// A block of records is complete with so many bytes.
 const FULL: usize = 64 << 10;

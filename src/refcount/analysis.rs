@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::event::{Accessed, CountOp, Counting, ObjectId, ObjectInfo, Place, ThreadId};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 /// Of the thread that is found most often at a count, at most so many times the samples of all others are believed to be
 /// due to them.

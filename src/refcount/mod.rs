@@ -6,7 +6,6 @@
 //! it there, and its registers tell which object it was ([`access`]). How many samples do so is the part of the CPU time
 //! that is lost ([`analysis`]).
 
-pub mod access;
 pub mod analysis;
 
 pub use self::analysis::Refcounts;

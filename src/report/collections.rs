@@ -6,10 +6,10 @@ use rustc_hash::FxHashMap;
 
 use crate::contention::Blame;
 use crate::event::ThreadId;
-use crate::gil::collections::{FRAME, stacks_of_collections};
 use crate::gil::summary::GilSummary;
-use crate::intern::StackId;
 use crate::profile::Profile;
+use crate::stack::StackId;
+use crate::stack::collections::{FRAME, stacks_of_collections};
 
 use super::gils::blamed;
 use super::model::{Blamed, Collections};

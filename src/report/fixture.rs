@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::contention::{Blame, Contention, WaitStats};
 use crate::event::{Account, Event, GilInfo, Nanos, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
-use crate::intern::{Frame, StackId};
 use crate::profile::{Mode, Profile};
+use crate::stack::{Frame, StackId};
 
 use super::Report;
 

@@ -2,9 +2,9 @@
 
 use crate::contention::lengths::Lengths;
 use crate::contention::{self, WaitStats};
-use crate::export::label::stack_labels;
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::profile::Profile;
+use crate::stack::label::stack_labels;
 
 use super::model::{Bar, Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
 use super::{MOST_BLAMED, fraction, ratio, seconds, thread_name};

@@ -8,8 +8,8 @@ use crate::contention::{Blame, Part};
 use crate::event::{LockInfo, LockKind, Syscall, ThreadState};
 use crate::lockstats::summary::LockSummary;
 use crate::lockstats::trend::Interval;
-use crate::lockstats::work::Work;
 use crate::profile::Profile;
+use crate::stack::idle_wait::Work;
 
 use super::gils::{all_blamed, bars, blamed, wait};
 use super::model::{Idle, Lock, LockThread, OffCpuHolder, PausedInterval, Pauses, Wait};

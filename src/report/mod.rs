@@ -11,12 +11,8 @@ mod fixture;
 mod gils;
 mod ledger;
 mod locks;
-#[cfg(test)]
-mod locks_tests;
 pub mod model;
 mod refcounts;
-#[cfg(test)]
-mod refcounts_tests;
 mod saved;
 pub mod text;
 mod verdict;
@@ -24,11 +20,11 @@ mod verdict;
 use std::sync::Arc;
 
 use crate::event::ThreadId;
-use crate::export::label::one_line;
 use crate::gil::summary::GilSummary;
 use crate::lockstats::summary::LockSummary;
-use crate::lockstats::work::Work;
 use crate::profile::Profile;
+use crate::stack::idle_wait::Work;
+use crate::stack::label::one_line;
 
 use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, VERSION};
 

@@ -4,10 +4,10 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::event::{Counting, Place};
-use crate::export::label::{frame_label, stack_labels};
-use crate::intern::StackId;
 use crate::profile::{Mode, Profile};
 use crate::refcount::analysis::{ObjectSummary, Summary};
+use crate::stack::StackId;
+use crate::stack::label::{frame_label, stack_labels};
 
 use super::model::{CountedLine, CountedObject, CountedType, Elsewhere, Refcounts, Sampled};
 use super::{MOST_BLAMED, ratio, thread_name};

@@ -11,43 +11,30 @@
 //!
 //! A stack that moves faster than it can be read is read with its thread stopped ([`thread::Pace`]).
 
-pub mod accesses;
-pub mod code;
-pub mod entered;
-pub mod frames;
-pub mod gils;
-pub mod linetable;
-pub mod locks;
-pub mod naming;
-mod quiet;
 mod registers;
-pub mod registry;
-mod search;
-mod shared;
-pub mod stack;
-pub mod thread;
-pub mod tree;
 
 use std::cell::LazyCell;
 
-use self::accesses::{Accesses, Eyes};
-use self::code::CodeCache;
-use self::entered::{Entered, Held};
-use self::gils::Gils;
-use self::locks::{At, KnownLocks};
-use self::naming::Naming;
-use self::quiet::Reads;
 use self::registers::RegisterClock;
-use self::registry::{Registry, Sink};
-use self::stack::{Reading, Scratch};
-use self::thread::{Progress, Thread, Turn};
+use crate::cpython::code::CodeCache;
+use crate::cpython::gc::GcFlags;
+use crate::cpython::gil::Gil;
+use crate::cpython::layout::Layout;
 use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
-use crate::gil::Gil;
-use crate::gil::collections::{Collections, GcFlags};
-use crate::target::layout::Layout;
-use crate::target::memory::{Live, ReadError};
-use crate::target::os_thread::RunState;
-use crate::target::stop::{StopError, Stopped, Stopper};
+use crate::interpreter::PythonProcess;
+use crate::interpreter::batched_read::Reads;
+use crate::interpreter::collections::Collections;
+use crate::interpreter::gils::Gils;
+use crate::interpreter::locks::{self, At, KnownLocks};
+use crate::interpreter::memory_accesses::{self, Accesses, Eyes};
+use crate::interpreter::registry::{self, Registry, Sink};
+use crate::interpreter::stacks::{Reading, Scratch};
+use crate::interpreter::thread_names::Naming;
+use crate::interpreter::threads::{Progress, Thread, Turn};
+use crate::interpreter::with_locks::{self, Entered, Held};
+use crate::process::memory::{Live, ReadError};
+use crate::process::os_thread::RunState;
+use crate::process::stop::{StopError, Stopped, Stopper};
 
 /// How often a thread is stopped for one sample, at most.
 const STOPS_A_READ: u32 = 3;
@@ -110,24 +97,9 @@ pub struct Sampler {
     scratch: Scratch,
 }
 
-/// Everything a sampler needs to know of its process.
-#[derive(Clone, Copy, Debug)]
-pub struct Process {
-    /// Its pid.
-    pub pid: Pid,
-    /// Its handle.
-    pub id: ProcessId,
-    /// The address of its `_PyRuntime`.
-    pub runtime: u64,
-    /// Its structure offsets.
-    pub layout: Layout,
-    /// It is in another pid namespace than gilscope.
-    pub foreign_tids: bool,
-}
-
 impl Sampler {
     /// A sampler for a process whose interpreter has been found.
-    pub fn new(process: &Process, stopping: Stopping) -> Sampler {
+    pub fn new(process: &PythonProcess, stopping: Stopping) -> Sampler {
         Sampler {
             memory: Live(process.pid),
             layout: process.layout,
@@ -151,13 +123,13 @@ impl Sampler {
     }
 
     /// From now on says which locks threads wait for.
-    pub fn watch_locks(&mut self, process: &Process) {
+    pub fn watch_locks(&mut self, process: &PythonProcess) {
         self.locks = Some(KnownLocks::new(process));
     }
 
     /// From now on says what memory threads are held up by, if it is a free-threaded build: by samples of their registers
     /// at this rate a second.
-    pub fn watch_accesses(&mut self, process: &Process, rate: f64) {
+    pub fn watch_accesses(&mut self, process: &PythonProcess, rate: f64) {
         let accesses = || Accesses::new(process.pid, process.id, process.runtime);
         self.accesses = process.layout.free_threaded.then(|| (RegisterClock::new(rate), accesses()));
     }
@@ -418,7 +390,7 @@ impl Sampler {
         clock.drain(register_samples);
         for sample in register_samples.drain(..) {
             let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == sample.tid) else { continue };
-            let at = accesses::At { at: sample.at, thread: thread.id, stack: thread.shown };
+            let at = memory_accesses::At { at: sample.at, thread: thread.id, stack: thread.shown };
             accesses.sample(Eyes { memory, layout, registry }, at, sample.registers.as_ref(), sink);
         }
         accesses.name(Eyes { memory, layout, registry }, now, sink);
@@ -448,7 +420,7 @@ impl Sampler {
             told.push(lock);
             let Some(info) = known.info(address) else { continue };
             let by_with = || {
-                let held = entered::holder(&held, [address, info.address])?;
+                let held = with_locks::holder(&held, [address, info.address])?;
                 registry.threads.iter().find(|thread| thread.os.tid() == held.tid)
             };
             let holder = locks::holder(memory, layout, registry, info, address);

@@ -17,8 +17,8 @@ use rustc_hash::FxHashMap;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use crate::arch::x86_64::Registers;
 use crate::event::{Nanos, Tid};
-use crate::refcount::access::Registers;
 
 /// A page for the head and the tail of the ring, and one for its records.
 const PAGE: usize = 4096;

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::launch::{Child, exit_code};
+use crate::cpython::attach::{Target, attach, attach_early};
 use crate::event::{Nanos, Pid};
-use crate::target::attach::{Target, attach, attach_early};
-use crate::target::error::AttachError;
-use crate::target::process::descendants;
+use crate::process::descendants;
+use crate::process::error::AttachError;
 
 const MILLISECOND: u64 = 1_000_000;
 /// How long an interpreter that is there but not initialised is waited for, when attaching.

@@ -5,10 +5,10 @@ use rustc_hash::FxHashMap;
 
 use super::class::Class;
 use crate::event::{ThreadId, ThreadState};
-use crate::export::label::{Origin, frame_label, origin};
 use crate::export::{self, NO_PYTHON_FRAME, STACK_UNREADABLE, View, leaf};
-use crate::intern::{FrameId, StackId};
 use crate::profile::Profile;
+use crate::stack::label::{Origin, frame_label, origin};
+use crate::stack::{FrameId, StackId};
 
 /// What to show.
 #[derive(Clone, Debug, Default)]

@@ -17,10 +17,10 @@ use super::theme::{BARS, Theme};
 use crate::contention::Blame;
 use crate::contention::lengths::Lengths;
 use crate::event::{GilId, LockId, ThreadId, ThreadState};
-use crate::export::label::one_line;
-use crate::intern::StackId;
 use crate::report::model::{Blamed, States, Wait};
 use crate::report::text::units::{cut, duration, label, percent, plural, wrap};
+use crate::stack::StackId;
+use crate::stack::label::one_line;
 
 /// So many stacks of a kind are shown, and so many frames of each.
 const MOST_STACKS: usize = 4;

@@ -8,10 +8,10 @@ use crate::event::{
     Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Nanos, OffCpu, ProcessId, ProcessInfo,
     Syscall, ThreadId, ThreadState, Wake,
 };
-use crate::intern::{Frame, StackId};
 use crate::profile::{Mode, Profile};
 use crate::report::Blame;
 use crate::snapshot::Snapshot;
+use crate::stack::{Frame, StackId};
 
 const MS: u64 = 1_000_000;
 const START: u64 = 1_000 * MS;

@@ -5,14 +5,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::event::{GilId, LockId};
-use crate::export::label::{frame_label, one_line, stack_labels};
 use crate::gil::summary::GilSummary;
-use crate::intern::StackId;
 use crate::lockstats::summary::LockSummary;
 use crate::report::model::{Gil, Lock};
 use crate::report::text::units::duration;
 use crate::report::{Blame, Report};
 use crate::snapshot::{Now, Snapshot};
+use crate::stack::StackId;
+use crate::stack::label::{frame_label, one_line, stack_labels};
 
 /// Which part of the recording is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use ratatui::style::{Color, Modifier, Style};
 use super::calls::Whose;
 use super::class::Class;
 use super::table::Tone;
-use crate::export::label::Origin;
+use crate::stack::label::Origin;
 
 /// The bars of a sparkline, from nothing to all; [`Theme::text`] has others where these cannot be shown.
 pub const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

@@ -1,12 +1,12 @@
 //! A damaged interpreter, as a race with the running program can show it: whatever comes out, it comes out.
 
-use gilscope::gil::Gil;
-use gilscope::target::debug_offsets;
-use gilscope::target::layout::Layout;
-use gilscope::target::locks::{Place, parked_for};
-use gilscope::target::memory::Image;
-use gilscope::target::names::ThreadNames;
-use gilscope::target::variables::{self, Wanted};
+use gilscope::cpython::debug_offsets;
+use gilscope::cpython::gil::Gil;
+use gilscope::cpython::layout::Layout;
+use gilscope::cpython::locks::{Place, parked_for};
+use gilscope::cpython::names::ThreadNames;
+use gilscope::cpython::variables::{self, Wanted};
+use gilscope::process::memory::Image;
 use proptest::prelude::*;
 use proptest::sample::Index;
 

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use gilscope::target::layout::{FrameHead, GilPlace, Layout, Position};
-use gilscope::target::memory::Image;
-use gilscope::target::version::Version;
+use gilscope::cpython::layout::{FrameHead, GilPlace, Layout, Position};
+use gilscope::event::version::Version;
+use gilscope::process::memory::Image;
 
 use crate::lines;
 

@@ -1,7 +1,7 @@
 //! Line tables: what CPython's compiler writes is read back; anything else is read to its end.
 
-use gilscope::sampler::linetable::{decode, line_at};
-use gilscope::target::layout::LineTable;
+use gilscope::cpython::layout::LineTable;
+use gilscope::cpython::line_table::{decode, line_at};
 use proptest::prelude::*;
 
 use crate::watch::cases;

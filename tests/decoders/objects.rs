@@ -1,8 +1,8 @@
 //! Single objects: strings, bytes, dicts and attributes, whole and as any bytes whatsoever.
 
-use gilscope::target::identity::Header;
-use gilscope::target::memory::{Image, Memory};
-use gilscope::target::objects::Objects;
+use gilscope::cpython::object_header::Header;
+use gilscope::cpython::objects::Objects;
+use gilscope::process::memory::{Image, Memory};
 use proptest::prelude::*;
 
 use crate::interpreter::{Builder, KINDS, Kind};
@@ -10,7 +10,7 @@ use crate::watch::{cases, modest};
 use crate::whole::some_kind;
 
 /// Looks at an address as if it were each kind of object.
-pub fn look_at(memory: &impl Memory, kind: Kind, layout: &gilscope::target::layout::Layout, addr: u64) {
+pub fn look_at(memory: &impl Memory, kind: Kind, layout: &gilscope::cpython::layout::Layout, addr: u64) {
     let objects = Objects { memory, layout };
     let _ = objects.string(addr);
     let _ = objects.bytes(addr);

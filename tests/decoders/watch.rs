@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use gilscope::target::memory::{Image, Memory, ReadError, Span};
+use gilscope::process::memory::{Image, Memory, ReadError, Span};
 use proptest::prelude::ProptestConfig;
 
 /// So many cases; a failing one is printed and not kept in a file.

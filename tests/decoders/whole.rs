@@ -2,18 +2,18 @@
 
 use std::cell::Cell;
 
+use gilscope::cpython::code::CodeCache;
+use gilscope::cpython::gil::Gil;
+use gilscope::cpython::layout::{Layout, LineTable};
+use gilscope::cpython::names::ThreadNames;
+use gilscope::cpython::objects::Objects;
+use gilscope::cpython::variables::{self, Wanted};
 use gilscope::event::Ids;
 use gilscope::event::{Event, Nanos, ProcessId};
-use gilscope::gil::Gil;
-use gilscope::intern::Interner;
-use gilscope::sampler::code::CodeCache;
-use gilscope::sampler::registry::{Registry, Sink};
-use gilscope::sampler::stack::{Reading, Scratch, StackReader};
-use gilscope::target::layout::{Layout, LineTable};
-use gilscope::target::memory::{Image, Memory, Span};
-use gilscope::target::names::ThreadNames;
-use gilscope::target::objects::Objects;
-use gilscope::target::variables::{self, Wanted};
+use gilscope::interpreter::registry::{Registry, Sink};
+use gilscope::interpreter::stacks::{Reading, Scratch, StackReader};
+use gilscope::process::memory::{Image, Memory, Span};
+use gilscope::stack::Interner;
 use proptest::prelude::*;
 
 use crate::interpreter::{Call, Interpreter, KINDS, Kind, Plan, RUNTIME};
@@ -174,8 +174,8 @@ proptest! {
             let started = |event: &&Event| matches!(event, Event::ThreadStarted { tid: seen, .. } if *seen == tid);
             prop_assert_eq!(events.iter().filter(started).count(), 1, "all thread states are of one OS thread");
             let gil = match layout.gil_place {
-                gilscope::target::layout::GilPlace::Runtime(offset) => RUNTIME + offset,
-                gilscope::target::layout::GilPlace::Interpreter(offset) => memory.u64(made.interp + offset).unwrap(),
+                gilscope::cpython::layout::GilPlace::Runtime(offset) => RUNTIME + offset,
+                gilscope::cpython::layout::GilPlace::Interpreter(offset) => memory.u64(made.interp + offset).unwrap(),
             };
             let gil = Gil::read(memory, &layout.gil, gil);
             prop_assert_eq!((gil.holder, gil.enabled), (made.threads[0], true));

@@ -21,9 +21,9 @@ use crate::profile::{Profile, Span};
 use super::Options;
 use super::coarse::Merged;
 use super::frames::FrameTable;
-use super::label::one_line;
 use super::slices::{Edge, Visitor, walk};
 use super::tracks::{Detail, End, Tracks};
+use crate::stack::label::one_line;
 
 /// So many slices at most: each is some hundred bytes, and a browser has to hold them all.
 const MOST_SLICES: u64 = 1_000_000;

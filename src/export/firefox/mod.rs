@@ -12,17 +12,17 @@ use fxprof_processed_profile::{CategoryColor, CategoryHandle, CpuDelta, StackHan
 use rustc_hash::FxHashMap;
 
 use crate::event::{Nanos, ProcessId, ThreadState};
-use crate::intern::StackId;
 use crate::profile::{Profile, Span};
+use crate::stack::StackId;
 
 use self::markers::Wait;
 use super::Options;
 use super::coarse::Merged;
 use super::flamegraph::title;
 use super::frames::FrameTable;
-use super::label::one_line;
 use super::slices::lengths;
 use super::tracks::{Detail, Slice, Tracks};
+use crate::stack::label::one_line;
 
 mod markers;
 

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::super::fixture;
 use super::*;
 use crate::event::{Event, OffCpu, ThreadId};
+use crate::export::fixture;
 use crate::profile::Mode;
 
 fn file(profile: &Profile, most: u64) -> Value {

@@ -8,11 +8,11 @@ use serde::Serialize;
 use crate::event::{Pid, ProcessId, ThreadState, Tid};
 use crate::export::contended::{Contended, What, contended};
 use crate::export::flamegraph::view_title;
-use crate::export::label::one_line;
 use crate::export::{Options, Unit, View};
 use crate::profile::{Profile, ThreadInfo};
 use crate::report::text::headlines;
 use crate::report::{Report, verdict};
+use crate::stack::label::one_line;
 
 use super::lanes::{Lanes, lanes};
 use super::stacks::{Stacks, Tables};

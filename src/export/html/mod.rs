@@ -18,11 +18,10 @@ use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
 use crate::profile::Profile;
-use crate::report::Report;
-use crate::report::text;
+use crate::report::{Report, text};
 
 use super::Options;
-use super::label::one_line;
+use crate::stack::label::one_line;
 
 mod data;
 mod lanes;

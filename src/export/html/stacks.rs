@@ -4,10 +4,10 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::event::ThreadState;
-use crate::export::label::{Origin, frame_label, origin};
 use crate::export::view::{NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
-use crate::intern::{FrameId, StackId};
 use crate::profile::Profile;
+use crate::stack::label::{Origin, frame_label, origin};
+use crate::stack::{FrameId, StackId};
 
 /// What the page gets. Columns, because these compress better than rows.
 #[derive(Debug, Serialize)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::event::{Event, ThreadId, ThreadState};
 use crate::export::{View, fixture};
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 fn page(profile: &Profile, options: &Options) -> String {
     let mut out = Vec::new();

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use rustc_hash::FxHashMap;
 
 use crate::export::frames::FrameTable;
-use crate::intern::StackId;
+use crate::stack::StackId;
 
 use super::proto::{Callstack, Frame, InternedBytes, InternedData, InternedName, Mapping};
 

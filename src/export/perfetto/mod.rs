@@ -22,9 +22,9 @@ use self::proto::{
 use super::Options;
 use super::coarse::Merged;
 use super::frames::FrameTable;
-use super::label::one_line;
 use super::slices::{Edge, Visitor, walk};
 use super::tracks::{Detail, End, Slice, Tracks};
+use crate::stack::label::one_line;
 
 mod interned;
 pub(super) mod proto;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use prost::Message;
 
-use super::super::fixture;
 use super::*;
 use crate::contention::{Handoff, Hold, Timeline};
 use crate::event::{Event, GilInfo, OffCpu, ThreadState};
 use crate::export::contended::{Contended, What};
+use crate::export::fixture;
 use crate::profile::Mode;
 
 #[derive(Clone, PartialEq, Message)]

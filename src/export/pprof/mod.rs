@@ -11,14 +11,14 @@ use prost::Message;
 use rustc_hash::FxHashMap;
 
 use crate::event::ThreadState;
-use crate::intern::{FrameId, StackId};
+use crate::profile::tree::Weight;
 use crate::profile::{Mode, Profile};
-use crate::sampler::tree::Weight;
+use crate::stack::{FrameId, StackId};
 
 use self::proto::{Function, Label, Line, Location, Mapping, Sample, ValueType};
-use super::label::one_line;
 use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE};
 use super::{Options, View};
+use crate::stack::label::one_line;
 
 pub(super) mod proto;
 

@@ -5,9 +5,9 @@ use std::io::Read;
 
 use flate2::read::GzDecoder;
 
-use super::super::fixture;
 use super::*;
 use crate::event::{Event, Nanos, OffCpu, ThreadId};
+use crate::export::fixture;
 
 fn read(profile: &Profile, options: &Options) -> proto::Profile {
     let (mut zipped, mut bytes) = (Vec::new(), Vec::new());
@@ -137,7 +137,7 @@ fn functions_of_one_name_in_one_file_are_two() {
     for line in [10, 20] {
         let table = &mut profile.stacks;
         let (function, file) = (table.string("__init__"), table.string("/srv/app.py"));
-        let frame = crate::intern::Frame { function, name: function, file, line, first_line: line };
+        let frame = crate::stack::Frame { function, name: function, file, line, first_line: line };
         let frame = table.frame(frame);
         let stack = table.push(StackId::EMPTY, frame);
         profile.push(&fixture::sample(0, 5, ThreadState::GilHeld, stack));

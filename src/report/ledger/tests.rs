@@ -86,7 +86,7 @@ fn a_thread_without_an_account_is_made_of_what_was_seen() {
             profile.session.start,
             crate::event::Nanos(profile.session.start.0 + 1200 * MS),
             ThreadState::Blocked(Syscall(0)),
-            crate::intern::StackId::EMPTY,
+            crate::stack::StackId::EMPTY,
         );
         profile.push(&crate::event::Event::OffCpu(off));
         samples(profile, ThreadId(0), 50, ThreadState::GilHeld);
@@ -141,7 +141,7 @@ fn being_ready_after_a_wait_for_a_lock_counts_once() {
         profile.push(&Event::Lock { lock: LockId(0), info: info.into() });
         let (start, end) = (profile.session.start, crate::event::Nanos(profile.session.start.0 + 1000 * MS));
         let (thread, state) = (ThreadId(0), ThreadState::LockWait(LockId(0)));
-        let stack = crate::intern::StackId::EMPTY;
+        let stack = crate::stack::StackId::EMPTY;
         let off = OffCpu::new(thread, start, end, state, stack);
         profile.push(&Event::OffCpu(off));
     });

@@ -1,9 +1,9 @@
 //! What happened at one GIL. Called by [`super::text`].
 
-use super::super::model::{Blame, Blamed, Gil, Report, Wait};
 use super::table::{Column, Table};
 use super::units::{duration, percent, plural, short_label, wrap};
 use super::{Text, WIDTH};
+use crate::report::model::{Blame, Blamed, Gil, Report, Wait};
 
 /// So many threads and so many stacks are shown.
 const MOST_WAITERS: usize = 10;

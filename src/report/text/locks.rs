@@ -2,12 +2,12 @@
 
 use std::cmp::Reverse;
 
-use crate::export::label::one_line;
+use crate::stack::label::one_line;
 
-use super::super::model::{Blame, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
 use super::table::{Column, Table};
 use super::units::{cut, duration, percent, plural, short_label, wrap};
 use super::{Text, WIDTH, by_stack};
+use crate::report::model::{Blame, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
 
 /// So many locks are in the table, and so many are told of in full.
 const MOST_LOCKS: usize = 15;

@@ -51,7 +51,7 @@ impl Text {
         let innermost = stack.iter().take(MOST_FRAMES - usize::from(own.is_some()));
         let own = own.map(|own| format!("... {}", stack[own]));
         for frame in innermost.chain(&own) {
-            let frame = crate::export::label::one_line(frame);
+            let frame = crate::stack::label::one_line(frame);
             self.line(format!("{:indent$}{}", "", units::cut(&frame, WIDTH - indent)));
         }
         if stack.is_empty() {
@@ -128,7 +128,7 @@ fn findings(report: &Report, text: &mut Text) {
             Severity::Medium => "MEDIUM",
             Severity::Low => "LOW",
         };
-        text.line(wrap(&format!("{severity}: {}", crate::export::label::one_line(&finding.message)), "  ", WIDTH));
+        text.line(wrap(&format!("{severity}: {}", crate::stack::label::one_line(&finding.message)), "  ", WIDTH));
     }
 }
 
@@ -140,7 +140,7 @@ pub fn subject(report: &Report) -> String {
         Mode::Kernel => "kernel",
         Mode::Memory => "memory",
     };
-    let command = units::cut(&crate::export::label::one_line(&target.command.join(" ")), WIDTH * 2).into_owned();
+    let command = units::cut(&crate::stack::label::one_line(&target.command.join(" ")), WIDTH * 2).into_owned();
     let what = format!("process {}: {command} (Python {}{flavour})", target.pid, target.python);
     let how = format!(
         "recorded in {mode} mode for {}: {} samples, {} without a stack, {} records lost",
@@ -149,9 +149,9 @@ pub fn subject(report: &Report) -> String {
         session.torn_samples,
         session.lost_events
     );
-    let notes = session.degraded.iter().map(|note| format!("note: {}", crate::export::label::one_line(note)));
+    let notes = session.degraded.iter().map(|note| format!("note: {}", crate::stack::label::one_line(note)));
     let filter =
-        session.filter.iter().map(|filter| format!("only a part of it: {}", crate::export::label::one_line(filter)));
+        session.filter.iter().map(|filter| format!("only a part of it: {}", crate::stack::label::one_line(filter)));
     [what, how].into_iter().chain(filter).chain(notes).map(|line| wrap(&line, "  ", WIDTH) + "\n").collect()
 }
 
@@ -172,14 +172,14 @@ pub fn headlines(report: &Report) -> Vec<String> {
     let waited: f64 = report.real_locks().map(|lock| lock.wait.total_s).sum();
     if let Some(worst) = report.real_locks().next().filter(|_| waited >= LEAST_WAITERS * report.session.duration_s) {
         let mean = waited / report.session.duration_s;
-        let label = crate::export::label::one_line(&worst.label);
+        let label = crate::stack::label::one_line(&worst.label);
         let label = units::cut(&label, WIDTH - 10);
         let p99 = duration(worst.wait.p99_s);
         lines.push(format!("Locks: {mean:.1} threads wait on average, most for {label}, p99 {p99}"));
     }
     let refcounts = &report.refcounts;
     if let Some(worst) = refcounts.objects.first().filter(|_| refcounts.cpu_fraction >= LEAST_COUNTING) {
-        let label = crate::export::label::one_line(&worst.label);
+        let label = crate::stack::label::one_line(&worst.label);
         let part = percent(refcounts.cpu_fraction);
         let line = format!("Reference counts: {part} of the CPU time, most for {label}");
         lines.push(units::cut(&line, WIDTH).into_owned());
@@ -198,7 +198,7 @@ fn headline(report: &Report, gil: &Gil) -> String {
         few if few < 0.095 => format!("{few:.2}"),
         many => format!("{many:.1}"),
     };
-    let who = crate::export::label::one_line(&worst.thread);
+    let who = crate::stack::label::one_line(&worst.thread);
     format!(
         "{name}: {held} held, {waiters} threads wait on average, worst waiter {} p99 {}",
         units::cut(&who, 24),

@@ -1,11 +1,11 @@
 //! Reference counts that threads fight for. Called by [`super::text`].
 
-use crate::export::label::one_line;
+use crate::stack::label::one_line;
 
-use super::super::model::{CountedObject, Refcounts, Report};
 use super::table::{Column, Table};
 use super::units::{cut, percent, short_label, wrap};
 use super::{Text, WIDTH, by_stack};
+use crate::report::model::{CountedObject, Refcounts, Report};
 
 /// So many objects are in the table, and so many are told of in full.
 const MOST_OBJECTS: usize = 12;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::event::Tid;
-use crate::export::label::one_line;
+use crate::stack::label::one_line;
 
 /// A duration with three digits: `850 ns`, `12.3 us`, `5.07 ms`, `1.23 s`.
 pub fn duration(seconds: f64) -> String {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::event::{Event, GilGlimpse, GilId, GilInfo, OffCpu, ProcessId, ProcessInfo, ThreadId, ThreadState};
-use crate::intern::StackId;
 use crate::profile::Mode;
+use crate::stack::StackId;
 use std::sync::Arc;
 
 const MS: u64 = 1_000_000;

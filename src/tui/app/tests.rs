@@ -4,10 +4,10 @@ use crossterm::event::{KeyEvent, MouseEvent};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::super::draw::{Canvas, draw};
-use super::super::fixture::{Live, convoy, hot_lock};
-use super::super::theme::Theme;
 use super::*;
+use crate::tui::draw::{Canvas, draw};
+use crate::tui::fixture::{Live, convoy, hot_lock};
+use crate::tui::theme::Theme;
 
 /// A screen without a terminal.
 struct Screen {

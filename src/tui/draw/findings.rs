@@ -3,10 +3,10 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::super::tabs::table;
 use super::lines::{paragraph, put};
 use super::{Canvas, Hits, fill};
 use crate::report::text::units::wrap;
+use crate::tui::tabs::table;
 
 /// Draws the findings, from one on so that the selected one is seen.
 pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, hits: &mut Hits) {

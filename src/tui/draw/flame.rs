@@ -4,12 +4,12 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
 
-use super::super::calls::Calls;
-use super::super::flame::{path, root, selected};
-use super::super::tabs::flame_title;
 use super::lines::{paragraph, put, row};
 use super::{Canvas, Hits};
 use crate::report::text::units::{cut, duration, percent};
+use crate::tui::calls::Calls;
+use crate::tui::flame::{path, root, selected};
+use crate::tui::tabs::flame_title;
 
 /// A frame to draw: the node, its depth, from which column to which.
 type Box = (u32, u16, f64, f64);

@@ -3,16 +3,16 @@
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::super::class::Class;
-use super::super::history::Moment;
-use super::super::shown::Shown;
-use super::super::tabs::Tab;
 use super::lines::{paragraph, put, row};
 use super::{Canvas, Hits};
-use crate::export::label::one_line;
 use crate::profile::{Mode, process_label, short_command};
 use crate::report::text::headlines;
 use crate::report::text::units::{cut, percent, wrap};
+use crate::stack::label::one_line;
+use crate::tui::class::Class;
+use crate::tui::history::Moment;
+use crate::tui::shown::Shown;
+use crate::tui::tabs::Tab;
 
 /// A sentence or two with the numbers that matter most.
 pub fn verdict(shown: &Shown) -> String {

@@ -2,10 +2,10 @@
 
 use ratatui::text::{Line, Span};
 
-use super::super::class::Class;
-use super::super::tabs::{Tab, columns};
-use super::super::theme::Theme;
 use crate::report::text::units::wrap;
+use crate::tui::class::Class;
+use crate::tui::tabs::{Tab, columns};
+use crate::tui::theme::Theme;
 
 const KEYS: [(&str, &str); 19] = [
     ("1-8 Tab", "tabs"),

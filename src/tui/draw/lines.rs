@@ -5,9 +5,9 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-use super::super::theme::Theme;
 use super::Hits;
 use crate::report::text::units::wrap;
+use crate::tui::theme::Theme;
 
 /// Puts a text into one line, from a column on. Returns the column after it.
 pub fn put(buffer: &mut Buffer, area: Rect, from: u16, text: &str, style: Style, theme: Theme) -> u16 {

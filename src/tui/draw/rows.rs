@@ -4,11 +4,11 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use super::super::table::{Cell, Table};
-use super::super::theme::Theme;
 use super::lines::{paragraph, put, row};
 use super::{Canvas, Hits, fill};
 use crate::report::text::units::{cut, wrap};
+use crate::tui::table::{Cell, Table};
+use crate::tui::theme::Theme;
 
 /// Draws a table with its headings.
 pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &Table, hits: &mut Hits) {

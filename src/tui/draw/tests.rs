@@ -3,11 +3,11 @@
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use super::super::fixture::{Live, convoy, hot_lock};
-use super::super::shown::Range;
-use super::super::table::RowKey;
 use super::*;
 use crate::event::{GilId, LockId};
+use crate::tui::fixture::{Live, convoy, hot_lock};
+use crate::tui::shown::Range;
+use crate::tui::table::RowKey;
 
 const PLAIN: Theme = Theme { color: false, ascii: false };
 
@@ -182,8 +182,8 @@ fn colours_and_letters_say_the_same() {
 fn what_a_thread_does_now_is_what_it_does_most_if_it_does_nothing_else() {
     use super::super::class::Class;
     use crate::event::{Event, LockId, Nanos, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState};
-    use crate::intern::StackId;
     use crate::profile::Profile;
+    use crate::stack::StackId;
     use ThreadState::{
         Blocked, GilHeld, GilHeldNative, GilHeldOffCpu, GilHeldRunnable, GilWait, LockWait, Native, Paused, Runnable,
         Running, Stopped, Unknown,

@@ -1,9 +1,9 @@
 //! The tab of findings: what is wrong, the worst first.
 
-use super::super::shown::Shown;
-use super::super::table::{Cell, Column, Row, RowKey, Table, Tone};
-use crate::export::label::one_line;
 use crate::report::model::Severity;
+use crate::stack::label::one_line;
+use crate::tui::shown::Shown;
+use crate::tui::table::{Cell, Column, Row, RowKey, Table, Tone};
 
 const COLUMNS: [Column; 2] = [Column::text("HOW BAD", 7, 0, 0, ""), Column::text("WHAT", 20, 1, 0, "")];
 

@@ -1,12 +1,12 @@
 //! The tab of functions: where the time of the chosen view goes, and what threads do there.
 
-use super::super::app::App;
-use super::super::calls::{Choice, functions};
-use super::super::class::Class;
-use super::super::shown::Shown;
-use super::super::table::{Cell, Column, Row, RowKey, Table, Tone};
 use crate::export::View;
 use crate::report::text::units::duration;
+use crate::tui::app::App;
+use crate::tui::calls::{Choice, functions};
+use crate::tui::class::Class;
+use crate::tui::shown::Shown;
+use crate::tui::table::{Cell, Column, Row, RowKey, Table, Tone};
 
 /// The column of [`COLUMNS`] that it is sorted by.
 pub const OWN: &str = "OWN%";

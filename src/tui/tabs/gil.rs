@@ -1,15 +1,15 @@
 //! The tab of the GIL: who waits for it, how long, and who makes the others wait.
 
-use super::super::app::App;
-use super::super::class::Class;
-use super::super::shown::Shown;
-use super::super::table::{Cell, Column, Row, RowKey, Table, Tone};
 use super::{place_of, thread_label};
 use crate::event::GilId;
 use crate::gil::summary::GilSummary;
 use crate::report::Blame;
 use crate::report::model::Gil;
 use crate::report::text::units::{duration, percent, plural};
+use crate::tui::app::App;
+use crate::tui::class::Class;
+use crate::tui::shown::Shown;
+use crate::tui::table::{Cell, Column, Row, RowKey, Table, Tone};
 
 /// The column of [`COLUMNS`] that it is sorted by.
 pub const TOTAL: &str = "TOTAL";

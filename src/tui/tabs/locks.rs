@@ -1,17 +1,17 @@
 //! The tab of locks: which are waited for, by whom, and who holds them meanwhile.
 
-use super::super::app::App;
-use super::super::class::Class;
-use super::super::shown::Shown;
-use super::super::table::{Cell, Column, Row, RowKey, Table, Tone};
 use crate::contention;
 use crate::event::ThreadState;
-use crate::export::label::one_line;
 use crate::lockstats::summary::LockSummary;
 use crate::profile::Mode;
 use crate::report::Blame;
 use crate::report::model::Lock;
 use crate::report::text::units::{duration, percent, plural};
+use crate::stack::label::one_line;
+use crate::tui::app::App;
+use crate::tui::class::Class;
+use crate::tui::shown::Shown;
+use crate::tui::table::{Cell, Column, Row, RowKey, Table, Tone};
 
 /// The column of [`COLUMNS`] that it is sorted by.
 pub const TOTAL: &str = "TOTAL";

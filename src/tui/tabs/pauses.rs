@@ -1,12 +1,12 @@
 //! The tab of pauses: stops of all threads by the interpreter, and garbage collections.
 
-use super::super::class::Class;
-use super::super::shown::Shown;
-use super::super::table::{Cell, Column, Row, RowKey, Table, Tone};
 use crate::report::Report;
 use crate::report::model::Blamed;
 use crate::report::text::reasons;
 use crate::report::text::units::{duration, percent, short_label};
+use crate::tui::class::Class;
+use crate::tui::shown::Shown;
+use crate::tui::table::{Cell, Column, Row, RowKey, Table, Tone};
 
 /// The column of [`COLUMNS`] that it is sorted by.
 pub const TIME: &str = "TIME";

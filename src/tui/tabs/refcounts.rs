@@ -1,11 +1,11 @@
 //! The tab of reference counts: the objects whose counts hold threads up.
 
-use super::super::class::Class;
-use super::super::shown::Shown;
-use super::super::table::{Cell, Column, Row, RowKey, Table, Tone};
-use crate::export::label::one_line;
 use crate::report::model::CountedObject;
 use crate::report::text::units::percent;
+use crate::stack::label::one_line;
+use crate::tui::class::Class;
+use crate::tui::shown::Shown;
+use crate::tui::table::{Cell, Column, Row, RowKey, Table, Tone};
 
 /// The column of [`COLUMNS`] that it is sorted by.
 pub const OF_CPU: &str = "CPU%";

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::super::app::App;
-use super::super::class::Class;
-use super::super::history::History;
-use super::super::shown::Shown;
-use super::super::table::{Cell, Column, Row, RowKey, Table, Tone, Width};
 use super::thread_label;
 use crate::contention;
 use crate::event::{ThreadId, ThreadState};
-use crate::export::label::one_line;
 use crate::report::model::{States, Thread};
 use crate::snapshot::Now;
+use crate::stack::label::one_line;
+use crate::tui::app::App;
+use crate::tui::class::Class;
+use crate::tui::history::History;
+use crate::tui::shown::Shown;
+use crate::tui::table::{Cell, Column, Row, RowKey, Table, Tone, Width};
 
 /// The column of [`COLUMNS`] that it is sorted by.
 pub const BUSY: &str = "BUSY%";

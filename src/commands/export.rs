@@ -1,0 +1,122 @@
+//! `gilscope export`: writes a recording in another format. Called by `main`; `record -o` shares how.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+use crate::commands::cli::{ExportArgs, ViewArgs};
+use crate::export::kind::Kind;
+use crate::export::{self, Format, Summary, Unit, View};
+use crate::filter::Filter;
+use crate::output::{Output, say};
+use crate::profile::Profile;
+use crate::recording;
+use crate::report::text::WIDTH;
+use crate::report::text::units::wrap;
+
+/// Runs the command.
+///
+/// # Errors
+/// There is no recording, or nothing can be written.
+pub fn run(args: &ExportArgs) -> Result<u8> {
+    let kind = Kind::of(&args.output, args.format)?;
+    let filter = Filter::new(&args.filter)?;
+    let same = |path: &Path| path.canonicalize().ok();
+    if same(&args.file).is_some_and(|file| same(&args.output) == Some(file)) {
+        bail!("{} would be written over while it is read: choose another place with -o", args.file.display());
+    }
+    let (path, session, amount) = match kind {
+        Kind::Recording if filter.selects() => {
+            bail!("a recording has all threads and waits: only --from and --to make a smaller one")
+        }
+        Kind::Recording => {
+            let (path, session) = recording::copy(&args.file, Output::create(&args.output)?, &filter)?;
+            (path, session, Vec::new())
+        }
+        Kind::Export(format) => {
+            let output = Output::create(&args.output)?;
+            let profile = match recording::load(&args.file, format.needs_timeline(), &filter) {
+                Ok(profile) => profile,
+                Err(error) => {
+                    output.discard();
+                    return Err(error);
+                }
+            };
+            let (path, summary) = write(output, &profile, format, &args.view.options())?;
+            let amount = amount(&profile, format, &args.view, &summary);
+            (path, profile.session, amount)
+        }
+    };
+    if !args.quiet {
+        let filter = session.filter.map(|filter| format!("only a part of it: {filter}"));
+        let notes = session.degraded.iter().map(|note| format!("note: {note}"));
+        for line in filter.into_iter().chain(notes).chain(amount) {
+            say(wrap(&line, "  ", WIDTH));
+        }
+        say(format_args!("written to {}", path.display()));
+    }
+    Ok(0)
+}
+
+/// Writes a profile. Returns where it is, and what is in it.
+///
+/// # Errors
+/// As with [`Output::write`].
+pub fn write(
+    output: Output,
+    profile: &Profile,
+    format: Format,
+    view: &export::Options,
+) -> Result<(PathBuf, Summary)> {
+    let mut summary = Summary::default();
+    let path = output.write(|out| {
+        summary = export::write(profile, format, view, out)?;
+        Ok(())
+    })?;
+    Ok((path, summary))
+}
+
+/// Says how much of a profile was written.
+pub fn amount(profile: &Profile, format: Format, args: &ViewArgs, summary: &Summary) -> Vec<String> {
+    let mut lines = Vec::new();
+    let view = view_name(args);
+    if !format.has_all() {
+        lines.push(match (summary.amount, args.options().unit(profile)) {
+            (0, _) if profile.samples() == 0 && profile.session.waits == 0 => {
+                "nothing was recorded: there is nothing to show".to_owned()
+            }
+            (0, _) if args.view == View::Refcount => crate::report::unavailable(profile).unwrap_or_else(|| {
+                "no thread was held up by the reference count of an object that others use".to_owned()
+            }),
+            (0, _) => format!("no samples in this view ({view}): no thread was seen in it. Try --view wall"),
+            (samples, Unit::Samples) => format!("{samples} samples are in the view ({view})"),
+            (micros, Unit::Micros) => {
+                format!("{:.3} s of thread time are in the view ({view})", micros as f64 / 1e6)
+            }
+        });
+    }
+    if summary.merged.slices > 0 {
+        lines.push(summary.merged.to_string());
+    }
+    lines.extend(summary.notes.iter().map(|note| format!("note: {note}")));
+    lines
+}
+
+fn view_name(args: &ViewArgs) -> String {
+    let name = args.view.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    if args.idle { format!("{name}, with idle threads") } else { name }
+}
+
+impl ViewArgs {
+    /// The same, for the formats.
+    pub fn options(&self) -> export::Options {
+        export::Options {
+            view: self.view,
+            threads: self.threads,
+            idle: self.idle,
+            functions: self.functions,
+            blame: self.blame,
+        }
+    }
+}

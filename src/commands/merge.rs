@@ -1,0 +1,26 @@
+//! `gilscope merge`: joins recordings. Called by `main`.
+
+use anyhow::{Result, bail};
+
+use crate::commands::cli::MergeArgs;
+use crate::export::kind::Kind;
+use crate::output::{Output, say};
+use crate::recording::merge;
+use crate::report::text::WIDTH;
+use crate::report::text::units::wrap;
+
+/// Runs the command.
+///
+/// # Errors
+/// As with [`merge`].
+pub fn run(args: &MergeArgs) -> Result<u8> {
+    if Kind::of(&args.output, None).is_ok_and(|kind| kind != Kind::Recording) {
+        bail!("{} is no name for a recording: merge to NAME.gscope, then use gilscope export", args.output.display());
+    }
+    let (path, session) = merge(&args.files, Output::create(&args.output)?)?;
+    for note in &session.degraded {
+        say(wrap(&format!("note: {note}"), "  ", WIDTH));
+    }
+    say(format_args!("written to {}", path.display()));
+    Ok(0)
+}

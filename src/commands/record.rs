@@ -1,0 +1,235 @@
+//! `gilscope record`: records a program and writes what was seen. Called by `main`.
+
+use std::fs;
+use std::io::{IsTerminal, Write, stderr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::commands::cli::RecordArgs;
+use crate::commands::report::bold;
+use crate::export::kind::Kind;
+use crate::export::{self, Format, Summary};
+use crate::output::{Output, say};
+use crate::profile::{Mode, Profile};
+use crate::recording::{Origin, Recorder};
+use crate::report::Report;
+use crate::report::text::text;
+use crate::session::launch::Child;
+use crate::session::progress::Progress;
+use crate::session::signals::{Received, Signals};
+use crate::session::{self, End};
+
+/// Runs the command. Returns the exit code: that of the launched program, if there is one.
+pub fn run(args: &RecordArgs) -> Result<u8> {
+    let unnamed = PathBuf::from(format!("gilscope-{}.gscope", std::process::id()));
+    let path = args.output.as_ref().unwrap_or(&unnamed);
+    let kind = Kind::of(path, args.format)?;
+    // Before the recording rather than after it: a path that cannot be written to costs nothing then.
+    let output = Output::create(path)?;
+    let options = options(args, kind);
+    let signals = || Signals::new().context("cannot set up signal handling");
+    // A program to be launched is to have the signal mask it would have had; else there is no reason to wait.
+    let early = if args.collect.pid.is_some() { Some(signals()?) } else { None };
+    let started = session::collector(&options).map_err(Into::into).and_then(|collector| {
+        // After loading the collector: that takes longer than a program needs to get going.
+        let program = &args.collect.program;
+        let child = if program.is_empty() { None } else { Some(Child::launch(program)?) };
+        Ok((collector, child))
+    });
+    let (collector, mut child) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            output.discard();
+            return Err(error);
+        }
+    };
+    let mut signals = early.map_or_else(signals, Ok)?;
+    let root = match (&child, args.collect.pid) {
+        (Some(child), _) => child.pid(),
+        (None, Some(pid)) => pid,
+        (None, None) => bail!("neither a process nor a command was given"),
+    };
+    let mut sink = match kind {
+        Kind::Recording => Sink::Stream(Recorder::new(output, args.output.is_some(), &origin(args))?),
+        Kind::Export(format) => Sink::AtTheEnd(output, format),
+    };
+    let recorder = match &mut sink {
+        Sink::Stream(recorder) => Some(recorder),
+        Sink::AtTheEnd(..) => None,
+    };
+    let mut progress = Progress::new(!args.quiet);
+    let recorded = session::record(&options, collector, recorder, root, child.as_mut(), &mut signals, &mut progress);
+    // The line is in the way of what comes next.
+    drop(progress);
+    let (profile, end) = match recorded {
+        Ok(recorded) => recorded,
+        Err(error) => {
+            sink.discard();
+            if let Some(mut child) = child {
+                // It was only started to be recorded.
+                child.signal(nix::sys::signal::Signal::SIGTERM);
+            }
+            return Err(error.into());
+        }
+    };
+    let written = sink.finish(&profile, &args.view.options());
+    if !args.quiet {
+        report(args, &profile, written.as_ref().ok());
+    }
+    let written = match written {
+        Ok(_) => None,
+        // The program goes on, whatever has become of the recording.
+        Err(error) if child.is_some() => {
+            say(format_args!("gilscope: {error:#}"));
+            Some(1)
+        }
+        Err(error) => return Err(error),
+    };
+    let Some(mut child) = child else { return Ok(0) };
+    if child.try_wait().is_none() && !args.quiet {
+        let how = match end {
+            End::Duration | End::Unwritable => {
+                "the program goes on; gilscope waits for it to pass on its exit code (Ctrl-C: do not wait)"
+            }
+            _ => "waiting for the program to end (Ctrl-C again: do not wait)",
+        };
+        say(how);
+    }
+    let code = wait(&mut child, &mut signals)?;
+    Ok(written.unwrap_or(code))
+}
+
+fn options(args: &RecordArgs, kind: Kind) -> session::Options {
+    session::Options {
+        duration: args.duration.map(Duration::from_secs_f64),
+        // A recording has everything; the profile beside it is only for the report.
+        timeline: matches!(kind, Kind::Export(format) if format.needs_timeline()),
+        ..args.collect.options()
+    }
+}
+
+fn origin(args: &RecordArgs) -> Origin {
+    Origin {
+        gilscope: env!("CARGO_PKG_VERSION").to_owned(),
+        boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+        clock_offset_ns: session::clock_offset_ns(),
+        min_wait_ns: args.collect.min_wait.as_nanos() as u64,
+    }
+}
+
+/// Where what is recorded goes.
+enum Sink {
+    /// Event by event.
+    Stream(Recorder),
+    /// As an export, when all is known.
+    AtTheEnd(Output, Format),
+}
+
+/// What has become of it.
+struct Written {
+    path: PathBuf,
+    /// What an export has in it.
+    exported: Option<(Format, Summary)>,
+}
+
+impl Sink {
+    fn finish(self, profile: &Profile, view: &export::Options) -> Result<Written> {
+        match self {
+            Sink::Stream(recorder) => Ok(Written { path: recorder.finish(&profile.session)?, exported: None }),
+            Sink::AtTheEnd(output, format) => {
+                let (path, summary) = crate::commands::export::write(output, profile, format, view)?;
+                Ok(Written { path, exported: Some((format, summary)) })
+            }
+        }
+    }
+
+    fn discard(self) {
+        match self {
+            Sink::Stream(recorder) => recorder.discard(),
+            Sink::AtTheEnd(output, _) => output.discard(),
+        }
+    }
+}
+
+/// Waits for the launched program, unless told not to.
+fn wait(child: &mut Child, signals: &mut Signals) -> Result<u8> {
+    loop {
+        // Once it has been waited for, there is no process to open any more.
+        if let Some(status) = child.try_wait() {
+            return Ok(session::launch::exit_code(status));
+        }
+        let pidfd = session::launch::pidfd(child.pid()).context("cannot wait for the program")?;
+        match signals.wait(&pidfd) {
+            Some(Received::Stop { signal, .. }) => return Ok(128 + signal as u8),
+            Some(Received::Child) | None => {}
+        }
+    }
+}
+
+/// Says what was recorded, how well, and where it is.
+fn report(args: &RecordArgs, profile: &Profile, written: Option<&Written>) {
+    let session = &profile.session;
+    let seconds = session.end.since(session.start) as f64 / 1e9;
+    let mut lines = String::new();
+    let mut line = |words: String| {
+        lines.push_str(&words);
+        lines.push('\n');
+    };
+    for info in &profile.processes {
+        let flavour = if info.free_threaded { ", free-threaded" } else { "" };
+        let command = crate::stack::label::one_line(&info.command.join(" "));
+        line(format!("process {}: {command} (Python {}{flavour})", info.pid, info.python));
+    }
+    let (samples, threads) = (profile.samples(), profile.threads.len());
+    let used = session.profiler_cpu_ns as f64 / 1e7 / seconds.max(1e-9);
+    line(match session.mode {
+        Mode::Kernel => format!(
+            "kernel mode: {threads} threads for {seconds:.1} s, {samples} samples of them on the CPU at {} Hz, {} of \
+             their waits; {} records lost; gilscope used {used:.1} % of a CPU",
+            session.rate_hz, session.waits, session.records_lost
+        ),
+        Mode::Memory => format!(
+            "memory mode: {samples} samples of {threads} threads in {seconds:.1} s: {:.1} Hz ({} of {} ticks late); \
+             gilscope used {used:.1} % of a CPU",
+            session.ticks as f64 / seconds.max(1e-9),
+            session.late_ticks,
+            session.ticks,
+        ),
+    });
+    if session.stops > 0 {
+        line(format!(
+            "stacks that moved too fast were read with their thread stopped: {} times, {:.0} us each on average",
+            session.stops,
+            session.stopped_ns as f64 / 1e3 / session.stops as f64,
+        ));
+    }
+    if profile.lost() > 0 {
+        line(format!("{} samples have no stack ([stack unreadable]), those of:", profile.lost()));
+        for (index, thread) in profile.threads.iter().enumerate().filter(|(_, thread)| thread.lost > 0).take(10) {
+            let label = profile.thread_label(crate::event::ThreadId(index as u32));
+            line(format!("  {label}: {} of {}", thread.lost, thread.samples));
+        }
+    }
+    for degraded in &session.degraded {
+        line(format!("note: {degraded}"));
+    }
+    let nothing = profile.samples() == 0 && session.waits == 0;
+    if nothing {
+        line("no samples: the program ended too soon. A higher rate (-r 1000) may help".to_owned());
+    }
+    if let Some(Written { path, exported }) = written {
+        if let Some((format, summary)) = exported.as_ref().filter(|_| !nothing) {
+            crate::commands::export::amount(profile, *format, &args.view, summary).into_iter().for_each(&mut line);
+        }
+        line(format!("written to {}", path.display()));
+    }
+    let blame = args.view.blame;
+    let tables = text(&Report::of(profile, blame), blame, bold(args.color, stderr().is_terminal()));
+    if !tables.is_empty() {
+        lines.push('\n');
+        lines.push_str(&tables);
+    }
+    let _ = stderr().write_all(lines.as_bytes());
+}

@@ -1,0 +1,93 @@
+//! `gilscope report`: prints the report of a recording, or one that was saved. Called by `main`.
+
+use std::ffi::OsStr;
+use std::io::{IsTerminal, stdout};
+
+use anyhow::{Result, bail};
+use clap::ColorChoice;
+
+use crate::commands::cli::ReportArgs;
+use crate::filter::Filter;
+use crate::report::text::{subject, text};
+use crate::{recording, report};
+
+/// What is to be printed on standard output.
+///
+/// # Errors
+/// The file is no report, or none that can be read.
+pub fn run(args: &ReportArgs) -> Result<String> {
+    let filter = Filter::new(&args.filter)?;
+    let report = if recording::is_recording(&args.file) {
+        let profile = recording::load(&args.file, false, &filter)?;
+        report::Report::of(&profile, args.blame.unwrap_or_default())
+    } else {
+        if !filter.is_none() {
+            bail!("{} is a report: filters need a recording (.gscope)", args.file.display());
+        }
+        report::read(&args.file)?
+    };
+    if args.json {
+        return Ok(serde_json::to_string_pretty(&report)? + "\n");
+    }
+    let bold = bold(args.color, stdout().is_terminal());
+    Ok(format!("{}\n{}", subject(&report), text(&report, args.blame.unwrap_or(report.blame), bold)))
+}
+
+/// Whether headings can be bold.
+pub fn bold(choice: ColorChoice, terminal: bool) -> bool {
+    let set = |name| std::env::var_os(name);
+    wants_bold(choice, terminal, set("NO_COLOR").as_deref(), set("TERM").as_deref())
+}
+
+fn wants_bold(choice: ColorChoice, terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => {
+            terminal
+                && no_color.is_none_or(OsStr::is_empty)
+                && term.is_some_and(|term| !term.is_empty() && term != "dumb")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saved_report_is_printed_as_text_or_as_it_was() {
+        use clap::Parser;
+        let report = report::Report::new(&Default::default(), &[], &[], report::Blame::Holder);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let json = serde_json::to_string_pretty(&report).unwrap() + "\n";
+        std::fs::write(&file, &json).unwrap();
+        let run = |option: Option<&str>| {
+            let words = ["gilscope", "report"].into_iter().chain(option).chain(file.path().to_str());
+            let crate::commands::cli::Command::Report(args) = crate::commands::cli::Cli::parse_from(words).command
+            else {
+                panic!()
+            };
+            super::run(&args)
+        };
+        assert_eq!(run(Some("--json")).unwrap(), json);
+        assert!(run(None).unwrap().contains("recorded in memory mode"), "{:?}", run(None));
+        std::fs::write(&file, &json[..json.len() / 2]).unwrap();
+        assert!(run(None).is_err());
+    }
+
+    #[test]
+    fn bold_is_for_terminals_that_want_it() {
+        let auto = |terminal, no_color: Option<&str>, term: Option<&str>| {
+            wants_bold(ColorChoice::Auto, terminal, no_color.map(OsStr::new), term.map(OsStr::new))
+        };
+        assert!(auto(true, None, Some("xterm")));
+        assert!(auto(true, Some(""), Some("xterm")));
+        assert!(!auto(false, None, Some("xterm")));
+        assert!(!auto(true, Some("1"), Some("xterm")));
+        assert!(!auto(true, None, Some("dumb")));
+        assert!(!auto(true, None, None));
+        assert!(wants_bold(ColorChoice::Always, false, Some(OsStr::new("1")), None));
+        assert!(!wants_bold(ColorChoice::Never, true, None, Some(OsStr::new("xterm"))));
+    }
+}

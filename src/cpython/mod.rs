@@ -1,0 +1,18 @@
+//! CPython's structures, as they are in the memory of a process: where they are, and what their bytes say.
+
+pub mod attach;
+pub mod code;
+pub mod debug_offsets;
+pub mod frames;
+pub mod gc;
+pub mod gil;
+pub mod gil_module;
+pub mod layout;
+pub mod line_table;
+pub mod locate;
+pub mod locks;
+pub mod names;
+pub mod object_header;
+pub mod objects;
+pub mod pauses;
+pub mod variables;

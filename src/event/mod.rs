@@ -1,0 +1,640 @@
+//! The vocabulary: what a collector can say about a program under observation.
+//!
+//! Read this file first. Collectors (`sampler/`, `kernel/`) turn a living process into these events; everything
+//! after them (`profile`, `gil/`, `export/`) is pure and has no clock of its own.
+//!
+//! There are two kinds of evidence. A [`Event::Sample`] is one look at one thread, and stands for a period of the
+//! sampling rate. An [`Event::OffCpu`] is exact: a thread was off the CPU from one moment to another, and why. Memory
+//! mode samples all threads at every tick and knows nothing else. Kernel mode samples threads on the CPU only, and
+//! has an `OffCpu` for all the rest of the time.
+
+mod ids;
+mod objects;
+pub mod version;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::stack::StackId;
+
+pub use self::ids::{Ids, Renumber};
+pub use self::objects::{Accessed, CountOp, Counting, MODULE, ObjectInfo, Place, object_label};
+
+/// An operating system process id, in gilscope's own pid namespace.
+pub type Pid = i32;
+/// An operating system thread id, in gilscope's own pid namespace.
+pub type Tid = i32;
+
+/// A moment on the one clock all events share: `CLOCK_MONOTONIC`, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nanos(pub u64);
+
+impl Nanos {
+    /// Nanoseconds from `earlier` to `self`; 0 if `earlier` is later.
+    pub fn since(self, earlier: Nanos) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// One incarnation of an OS thread. Tids are reused by the kernel, these never are: they index
+/// [`crate::profile::Profile::threads`] in the order of appearance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ThreadId(pub u32);
+
+/// One observed process: an index into [`crate::profile::Profile::processes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId(pub u32);
+
+/// One GIL: an index into [`crate::profile::Profile::gils`]. Interpreters that share a GIL share its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GilId(pub u32);
+
+/// One lock that was waited for: an index into [`crate::lockstats::Locks::infos`]. When its memory comes to hold another,
+/// that is another id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockId(pub u32);
+
+/// A system call number of the target's architecture; negative when the thread is off the CPU outside any
+/// call (a page fault, a stop).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Syscall(pub i16);
+
+impl Syscall {
+    /// `futex`: the call in which threads wait for the GIL, and for most locks.
+    pub const FUTEX: Syscall = Syscall(syscalls::Sysno::futex as i16);
+    /// `sched_yield`: what a thread calls that spins before it sleeps for a lock of a free-threaded build.
+    pub const SCHED_YIELD: Syscall = Syscall(syscalls::Sysno::sched_yield as i16);
+}
+
+impl fmt::Display for Syscall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match usize::try_from(self.0).ok().and_then(syscalls::Sysno::new) {
+            Some(call) => f.write_str(call.name()),
+            None if self.0 < 0 => f.write_str("no system call"),
+            None => write!(f, "system call {}", self.0),
+        }
+    }
+}
+
+/// An object whose reference count was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectId(pub u32);
+
+/// What a thread was doing at one moment. The states are exclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ThreadState {
+    /// Holds the GIL and runs (in memory mode: on a CPU or ready to).
+    GilHeld,
+    /// Holds the GIL and runs code that is neither the interpreter's nor the C library's (an extension module). Told apart
+    /// from [`Self::GilHeld`] only in kernel mode.
+    GilHeldNative,
+    /// Holds the GIL and is ready to run, but has no CPU. Told apart from [`Self::GilHeld`] only in kernel mode.
+    GilHeldRunnable,
+    /// Holds the GIL while blocked in a system call: everybody else waits for nothing.
+    GilHeldOffCpu(Syscall),
+    /// Blocked until the GIL is free.
+    GilWait,
+    /// Blocked until a lock is free, without the GIL.
+    LockWait(LockId),
+    /// Stopped by the interpreter, for a collection for example (free-threaded builds).
+    Paused(LockId),
+    /// Runs attached to an interpreter that has no GIL (free-threaded builds).
+    Running,
+    /// Runs native code without the GIL (detached from the interpreter).
+    Native,
+    /// Ready to run, without the GIL, but has no CPU. Told apart only in kernel mode.
+    Runnable,
+    /// Off the CPU in a system call, without the GIL.
+    Blocked(Syscall),
+    /// Stopped by a signal or a debugger.
+    Stopped,
+    /// Could not be told.
+    Unknown,
+}
+
+impl ThreadState {
+    /// Runs, as far as can be told.
+    pub fn on_cpu(self) -> bool {
+        matches!(self, Self::GilHeld | Self::GilHeldNative | Self::Running | Self::Native)
+    }
+
+    /// Holds a GIL, running or not.
+    pub fn holds_gil(self) -> bool {
+        matches!(self, Self::GilHeld | Self::GilHeldNative | Self::GilHeldRunnable | Self::GilHeldOffCpu(_))
+    }
+
+    /// A short constant name, the same for all system calls: names of trace slices, JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GilHeld => "GIL held",
+            Self::GilHeldNative => "GIL held, native",
+            Self::GilHeldRunnable => "GIL held, no CPU",
+            Self::GilHeldOffCpu(_) => "GIL held off CPU",
+            Self::GilWait => "GIL wait",
+            Self::LockWait(_) => "lock wait",
+            Self::Paused(_) => "paused",
+            Self::Running => "running",
+            Self::Native => "native",
+            Self::Runnable => "no CPU",
+            Self::Blocked(_) => "blocked",
+            Self::Stopped => "stopped",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The lock that the thread waits for, if it does.
+    pub fn lock(self) -> Option<LockId> {
+        match self {
+            Self::LockWait(lock) | Self::Paused(lock) => Some(lock),
+            _ => None,
+        }
+    }
+
+    /// The system call the thread is blocked in, if it is.
+    pub fn syscall(self) -> Option<Syscall> {
+        match self {
+            Self::GilHeldOffCpu(call) | Self::Blocked(call) => Some(call),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ThreadState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GilHeld => f.write_str("holds the GIL"),
+            Self::GilHeldNative => f.write_str("holds the GIL, in native code"),
+            Self::GilHeldRunnable => f.write_str("holds the GIL, has no CPU"),
+            Self::GilHeldOffCpu(call) => write!(f, "holds the GIL, blocked in {call}"),
+            Self::GilWait => f.write_str("waits for the GIL"),
+            Self::LockWait(_) => f.write_str("waits for a lock"),
+            Self::Paused(_) => f.write_str("stopped by the interpreter"),
+            Self::Running => f.write_str("running"),
+            Self::Native => f.write_str("native (without the GIL)"),
+            Self::Runnable => f.write_str("ready, has no CPU"),
+            Self::Blocked(call) => write!(f, "blocked in {call}"),
+            Self::Stopped => f.write_str("stopped"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+/// Why a tick has no stack of a thread that was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loss {
+    /// The stack changed under every attempt to read it, and the thread could not be stopped.
+    Torn,
+    /// The memory held no plausible stack (thread starting or ending, or unreadable memory).
+    Unreadable,
+}
+
+/// What happened, in the order of `at` within one process.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A Python interpreter was found in a process; its threads follow.
+    Process {
+        /// The process's handle, given out in ascending order.
+        process: ProcessId,
+        /// Who it is.
+        info: Arc<ProcessInfo>,
+    },
+    /// A thread appeared.
+    ThreadStarted {
+        /// When it was first seen.
+        at: Nanos,
+        /// Its handle, given out in ascending order.
+        thread: ThreadId,
+        /// The process it belongs to.
+        process: ProcessId,
+        /// Its OS thread id.
+        tid: Tid,
+    },
+    /// A thread's name is known or has changed (`threading.Thread.name`).
+    ThreadNamed {
+        /// The thread.
+        thread: ThreadId,
+        /// Its name.
+        name: Arc<str>,
+    },
+    /// A thread is gone.
+    ThreadExited {
+        /// When that was noticed.
+        at: Nanos,
+        /// The thread.
+        thread: ThreadId,
+        /// CPU time it used while observed, in nanoseconds.
+        cpu_ns: u64,
+    },
+    /// A GIL was found, or what is known of it has changed.
+    Gil {
+        /// When.
+        at: Nanos,
+        /// Its handle, given out in ascending order.
+        gil: GilId,
+        /// What is known of it.
+        info: Arc<GilInfo>,
+        /// The extension module that switched it on, if one has (free-threaded builds).
+        switched_on_by: Option<Arc<str>>,
+    },
+    /// A lock was waited for, or more is known of it.
+    Lock {
+        /// Its handle, given out in ascending order.
+        lock: LockId,
+        /// What is known of it.
+        info: Arc<LockInfo>,
+    },
+    /// A thread held a lock while others waited for it: in memory mode at a tick, before their samples; in kernel mode when a
+    /// wait was over that nobody had ended, or was still going on.
+    LockHeld {
+        /// When.
+        at: Nanos,
+        /// Which.
+        lock: LockId,
+        /// Who.
+        thread: ThreadId,
+        /// Where.
+        stack: StackId,
+    },
+    /// A thread was off the CPU. Comes when it is back, so these come in the order of `end` (more or less: up to a
+    /// millisecond of disorder is possible).
+    OffCpu(OffCpu),
+    /// So many records of a thread, or of any, were lost between the kernel and gilscope.
+    RecordsLost {
+        /// When that was noticed.
+        at: Nanos,
+        /// How many.
+        count: u64,
+    },
+    /// An object was met whose reference count several threads access, or more is known of it (free-threaded builds).
+    Object {
+        /// Its handle, given out in ascending order.
+        object: ObjectId,
+        /// What is known of it.
+        info: Arc<ObjectInfo>,
+    },
+    /// What memory a thread was held up by that was found on a CPU (free-threaded builds). There is one for each sample
+    /// that was looked at in this way: together they are the CPU time. It may come late: that a count is shared shows
+    /// when a second thread is found at it.
+    Access {
+        /// When.
+        at: Nanos,
+        /// Who.
+        thread: ThreadId,
+        /// Where.
+        stack: StackId,
+        /// What it accessed.
+        accessed: Accessed,
+    },
+    /// A sample found a thread spinning before it sleeps for a lock (free-threaded builds). Comes after that sample.
+    Spin {
+        /// When.
+        at: Nanos,
+        /// Who.
+        thread: ThreadId,
+        /// Where.
+        stack: StackId,
+        /// For which, if that can be told.
+        lock: Option<LockId>,
+    },
+    /// Threads wait for each other in a circle: each for what the next one has, the last for what the first one has.
+    Deadlock {
+        /// When that was seen.
+        at: Nanos,
+        /// The threads, and what each waits for, in words.
+        threads: Vec<(ThreadId, Arc<str>)>,
+    },
+    /// What the kernel accounts to a thread so far: exact, also where single records were not asked for or lost.
+    Account {
+        /// Whose.
+        thread: ThreadId,
+        /// Its totals since it was first seen.
+        account: Account,
+    },
+    /// One thread at one tick.
+    Sample {
+        /// When it was read.
+        at: Nanos,
+        /// For how many periods of the sampling rate it stands: 1, unless ticks were missed before it.
+        periods: u32,
+        /// Whose.
+        thread: ThreadId,
+        /// What it was doing.
+        state: ThreadState,
+        /// Its Python stack; [`StackId::EMPTY`] when it has none.
+        stack: StackId,
+        /// The GIL of the interpreter it runs in, on builds that have one.
+        gil: Option<GilId>,
+    },
+    /// One thread at one tick, whose stack could not be had; its state still counts.
+    Lost {
+        /// When.
+        at: Nanos,
+        /// As for [`Event::Sample`].
+        periods: u32,
+        /// Whose.
+        thread: ThreadId,
+        /// What it was doing.
+        state: ThreadState,
+        /// As for [`Event::Sample`].
+        gil: Option<GilId>,
+        /// Why there is no stack.
+        loss: Loss,
+    },
+}
+
+/// A thread's time by what it was doing, in nanoseconds, up to one moment. The parts are exclusive; their sum is the
+/// time from when it was first seen to `at`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Up to when.
+    pub at: Nanos,
+    /// On a CPU.
+    pub on_cpu_ns: u64,
+    /// Ready, without the GIL, but without a CPU.
+    pub runnable_ns: u64,
+    /// Ready, with the GIL, but without a CPU.
+    pub gil_held_runnable_ns: u64,
+    /// Off the CPU in a system call, with the GIL.
+    pub gil_held_off_cpu_ns: u64,
+    /// Off the CPU, waiting for the GIL, and then for a CPU.
+    pub gil_wait_ns: u64,
+    /// Off the CPU in `futex` for another reason.
+    pub futex_ns: u64,
+    /// Off the CPU in another system call, without the GIL.
+    pub blocked_ns: u64,
+    /// Off the CPU before it was ever seen to leave it, or outside any system call.
+    pub unknown_ns: u64,
+    /// How often it began to wait for the GIL (a wait interrupted by time-outs counts each part).
+    pub gil_waits: u64,
+    /// How often it blocked in all.
+    pub blocks: u64,
+}
+
+impl Account {
+    /// How many numbers there are beside the time.
+    pub const NUMBERS: usize = 10;
+
+    /// All numbers, in the order of the fields.
+    pub fn numbers(mut self) -> [u64; Self::NUMBERS] {
+        self.fields().map(|field| *field)
+    }
+
+    /// An account of such numbers.
+    pub fn of(at: Nanos, numbers: [u64; Self::NUMBERS]) -> Account {
+        let mut account = Account { at, ..Account::default() };
+        account.fields().into_iter().zip(numbers).for_each(|(field, number)| *field = number);
+        account
+    }
+
+    fn fields(&mut self) -> [&mut u64; Self::NUMBERS] {
+        // All are named, so that none that is added can be forgotten.
+        let Account {
+            at: _,
+            on_cpu_ns,
+            runnable_ns,
+            gil_held_runnable_ns,
+            gil_held_off_cpu_ns,
+            gil_wait_ns,
+            futex_ns,
+            blocked_ns,
+            unknown_ns,
+            gil_waits,
+            blocks,
+        } = self;
+        [
+            on_cpu_ns,
+            runnable_ns,
+            gil_held_runnable_ns,
+            gil_held_off_cpu_ns,
+            gil_wait_ns,
+            futex_ns,
+            blocked_ns,
+            unknown_ns,
+            gil_waits,
+            blocks,
+        ]
+    }
+}
+
+/// A stretch of time in which a thread was off the CPU: one context switch out and the next one in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffCpu {
+    /// Whose.
+    pub thread: ThreadId,
+    /// When it left the CPU.
+    pub start: Nanos,
+    /// When it was back on one (or, if `open`, when recording ended).
+    pub end: Nanos,
+    /// Why: any state in which a thread is not on a CPU.
+    pub state: ThreadState,
+    /// Its Python stack; [`StackId::EMPTY`] when it has none.
+    pub stack: StackId,
+    /// The stack could not be had.
+    pub lost: bool,
+    /// What made it ready again; none if it was ready all the time, or not seen to be made so.
+    pub wake: Option<Wake>,
+    /// What it saw of its interpreter's GIL as it left the CPU; none on builds without, or if that could not be read.
+    pub gil: Option<GilGlimpse>,
+    /// When it asked for the lock that it waits for, if the interpreter has noted that (a `PyMutex`, 3.13 and later): all
+    /// sleeps until it has it have the same.
+    pub asked: Option<Nanos>,
+    /// It had left the CPU before recording started, or was not back when recording ended.
+    pub open: bool,
+}
+
+#[cfg(test)]
+impl OffCpu {
+    /// One of which nothing else is known.
+    pub(crate) fn new(thread: ThreadId, start: Nanos, end: Nanos, state: ThreadState, stack: StackId) -> OffCpu {
+        OffCpu { thread, start, end, state, stack, lost: false, wake: None, gil: None, asked: None, open: false }
+    }
+}
+
+/// How a blocked thread was made ready to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wake {
+    /// When.
+    pub at: Nanos,
+    /// The observed thread that did it, by a call for that purpose (`FUTEX_WAKE`); none if it was a timer, a
+    /// device, or another process.
+    pub by: Option<ThreadId>,
+    /// That thread's Python stack at that moment.
+    pub stack: StackId,
+    /// `switch_number` of the GIL at that moment, if it was read: the waker has released it then.
+    pub switches: Option<u32>,
+}
+
+/// A GIL as a thread saw it at the moment it left the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GilGlimpse {
+    /// Which.
+    pub gil: GilId,
+    /// Who held it (the thread itself, if it did), if that is known. If it was free: the thread itself, if it was the last to
+    /// hold it. That is not told of waits for a `PyMutex` or a native mutex, in which a thread may take it and let it go.
+    pub holder: Option<ThreadId>,
+    /// It was held, by whomever.
+    pub locked: bool,
+    /// The low half of its `switch_number`, which counts how often it went to another thread than the last.
+    pub switches: u32,
+}
+
+impl GilGlimpse {
+    /// Who held it at that moment, if it was held and that is known.
+    pub fn held_by(&self) -> Option<ThreadId> {
+        self.holder.filter(|_| self.locked)
+    }
+
+    /// It was free, and this thread, which saw it, was the last to hold it.
+    pub fn was_last_held_by(&self, thread: ThreadId) -> bool {
+        !self.locked && self.holder == Some(thread)
+    }
+}
+
+/// Facts about a GIL.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GilInfo {
+    /// The process it belongs to.
+    pub process: ProcessId,
+    /// The interpreter that owns it; 0 is the main one.
+    pub interpreter: i64,
+    /// In use: always, or (free-threaded builds) only after something switched it on.
+    pub enabled: bool,
+    /// After how long a waiting thread asks the holder to let go of it, in nanoseconds (`sys.getswitchinterval()`).
+    pub switch_interval_ns: u64,
+}
+
+/// What a thread can wait for, other than the GIL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LockKind {
+    /// The lock in an object, taken by a critical section (free-threaded builds).
+    CriticalSection,
+    /// `threading.Lock`.
+    Lock,
+    /// `threading.RLock`.
+    RLock,
+    /// A `PyMutex` of the interpreter.
+    Mutex,
+    /// The one that guards all types (`interp->types.mutex`).
+    TypeLock,
+    /// The global import lock.
+    ImportLock,
+    /// A read-write lock, an event or a once flag of the interpreter.
+    Event,
+    /// None: a thread has asked all others to stop, and waits until they have.
+    StopRequest,
+    /// A lock of the interpreter that is a semaphore (`PyThread_type_lock`): of a file's buffer, of a database
+    /// connection.
+    Semaphore,
+    /// Of the C library: a mutex or condition of an extension module.
+    Native,
+    /// None: the interpreter has stopped its threads.
+    Pause,
+    /// None: a `queue.SimpleQueue` that is empty. Up to 3.12 it is taken for a lock until a variable leads to it.
+    Queue,
+    /// One that the import system has made for a module, for the time that it is being imported.
+    ModuleLock,
+}
+
+impl LockKind {
+    /// Threads that wait for it wait for a lock, and not for something else.
+    pub fn is_lock(self) -> bool {
+        !matches!(self, Self::StopRequest | Self::Pause | Self::Queue)
+    }
+
+    /// It may be a `threading.Lock`, which does not tell who holds it.
+    pub fn has_no_owner(self) -> bool {
+        matches!(self, Self::Lock | Self::Semaphore)
+    }
+
+    /// A short constant name, as in the report's JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CriticalSection => "critical_section",
+            Self::Lock => "threading.Lock",
+            Self::RLock => "threading.RLock",
+            Self::Mutex => "pymutex",
+            Self::TypeLock => "type_lock",
+            Self::ImportLock | Self::ModuleLock => "import_lock",
+            Self::Event => "event",
+            Self::StopRequest => "stop_request",
+            Self::Semaphore => "semaphore",
+            Self::Native => "native",
+            Self::Pause => "pause",
+            Self::Queue => "queue",
+        }
+    }
+
+    /// What to call a lock of this kind, for people: `list (app.inventory)`, `threading.Lock at 0x7f10`.
+    pub fn label(self, type_name: Option<&str>, name: Option<&str>, address: u64) -> String {
+        let object = |type_name: &str| object_label(type_name, name, address);
+        let kind = match (self, type_name) {
+            (Self::CriticalSection, type_name) => return object(type_name.unwrap_or("object")),
+            // Of a file's buffer.
+            (Self::Semaphore | Self::Mutex, Some(type_name)) => return format!("lock of {}", object(type_name)),
+            (Self::TypeLock, _) => "type lock",
+            (Self::ImportLock | Self::ModuleLock, _) => "import lock",
+            (Self::Mutex, _) => "mutex of the interpreter",
+            (Self::Event, _) => "event of the interpreter",
+            (Self::StopRequest, _) => "stop of all threads",
+            (Self::Native, _) => "native lock",
+            (Self::Pause, _) => "stop of all threads",
+            (kind, _) => kind.name(),
+        };
+        match name {
+            Some(name) => format!("{kind} ({name})"),
+            // Each thread stands still at an address of its own.
+            None if self == Self::Pause => kind.to_owned(),
+            None => format!("{kind} at {address:#x}"),
+        }
+    }
+}
+
+/// Facts about a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockInfo {
+    /// The process it is in.
+    pub process: ProcessId,
+    /// Its address; of the object that it is part of, if it is part of one.
+    pub address: u64,
+    /// What it is.
+    pub kind: LockKind,
+    /// The type of the object, if it is part of one.
+    pub type_name: Option<Arc<str>>,
+    /// A variable or attribute that holds the object, or the interpreter's own name for the lock.
+    pub name: Option<Arc<str>>,
+}
+
+impl LockInfo {
+    /// The name of a pause that is made to collect garbage.
+    pub const COLLECTION: &str = "garbage collection";
+
+    /// What to call it: `list (app.inventory)`.
+    pub fn label(&self) -> String {
+        self.kind.label(self.type_name.as_deref(), self.name.as_deref(), self.address)
+    }
+}
+
+/// Facts about a process that do not change while it is observed.
+#[derive(Clone, Debug)]
+pub struct ProcessInfo {
+    /// Its pid.
+    pub pid: Pid,
+    /// Its command line.
+    pub command: Vec<String>,
+    /// The interpreter's version, `3.13.15`.
+    pub python: String,
+    /// Built without a GIL (PEP 703).
+    pub free_threaded: bool,
+}
+
+impl ProcessInfo {
+    /// A word for names of files: the script, or the program if there is none.
+    pub fn short_name(&self) -> String {
+        let script = self.command.iter().skip(1).find(|word| !word.starts_with('-')).or(self.command.first());
+        let stem = script.and_then(|path| Some(Path::new(path).file_stem()?.to_string_lossy().into_owned()));
+        let stem = stem.unwrap_or_default();
+        let name: String = stem.chars().filter(|c| c.is_alphanumeric() || "-_.".contains(*c)).take(40).collect();
+        if name.is_empty() { "python".to_owned() } else { name }
+    }
+}

@@ -1,0 +1,5 @@
+//! The analysis against single events, and against a simulated GIL of which everything is known.
+
+mod analysis;
+mod simulated;
+mod simulator;

@@ -1,0 +1,199 @@
+//! Reading the stacks of many threads at once without stopping any: plans one vectored read for all of them, makes
+//! it, and has each stack judged by its reader. Called by the sampler, once or twice per tick.
+
+use super::registry::{Interpreter, Registry};
+use super::stacks::{Reading, Scratch};
+use super::threads::{Progress, Slot, Thread, Turn};
+use crate::cpython::gc::GcFlags;
+use crate::cpython::gil::Gil;
+use crate::cpython::layout::Layout;
+use crate::event::Loss;
+use crate::process::memory::{Memory, ReadError, Span};
+use crate::process::os_thread::RunState;
+
+/// Readings of a moving stack before giving up, where threads cannot be stopped.
+const ATTEMPTS: u32 = 4;
+
+/// The buffers of the vectored reads.
+#[derive(Debug, Default)]
+pub struct Reads {
+    spans: Vec<Span>,
+    buffer: Vec<u8>,
+    arrived: Vec<bool>,
+}
+
+/// How a stack is read: one copy, to see whether it is where it was, or two right after one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copies {
+    Single,
+    Double,
+}
+
+/// What a read has brought and nobody has looked at yet.
+struct Rest<'a> {
+    bytes: &'a [u8],
+    arrived: &'a [bool],
+}
+
+impl<'a> Rest<'a> {
+    fn take(&mut self, (bytes, spans): (usize, usize)) -> (&'a [u8], &'a [bool]) {
+        let taken = (&self.bytes[..bytes], &self.arrived[..spans]);
+        (self.bytes, self.arrived) = (&self.bytes[bytes..], &self.arrived[spans..]);
+        taken
+    }
+}
+
+fn wanted(slot: &Slot) -> bool {
+    slot.progress == Progress::Wanted
+}
+
+/// Up to 3.12 only the GIL says who holds it; it is read together with each stack then, as what tells of collections
+/// always is.
+fn gil_len(layout: &Layout) -> usize {
+    if layout.thread.holds_gil.is_none() { layout.gil.len } else { 0 }
+}
+
+impl Reads {
+    /// Reads the stacks of all threads whose turn it is: first one copy each, then two of those that are not
+    /// where they were. If threads may be stopped, those whose stack moves are left for that.
+    pub fn read(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        registry: &mut Registry,
+        turn: Turn,
+        may_stop: bool,
+        scratch: &mut Scratch,
+    ) -> Result<(), ReadError> {
+        let attempts = if turn == Turn::Confirm { 0 } else { ATTEMPTS };
+        for attempt in 0..=attempts {
+            let copies = if attempt == 0 { Copies::Single } else { Copies::Double };
+            self.plan(layout, registry, turn, copies);
+            if self.spans.is_empty() {
+                return Ok(());
+            }
+            self.run(memory)?;
+            let Registry { threads, interpreters, .. } = registry;
+            let rest = Rest { bytes: &self.buffer, arrived: &self.arrived };
+            let mut look = Look { memory, layout, interpreters, copies, rest, scratch, stale: false };
+            for thread in threads.iter_mut().filter(|thread| thread.turn == turn) {
+                look.judge(thread, may_stop);
+            }
+            let stale = look.stale;
+            if stale {
+                registry.mark_stale();
+            }
+        }
+        for thread in registry.threads.iter_mut().filter(|thread| thread.turn == turn) {
+            for slot in thread.slots.iter_mut().filter(|slot| wanted(slot)) {
+                slot.progress = Progress::Failed(Loss::Torn);
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, layout: &Layout, registry: &Registry, turn: Turn, copies: Copies) {
+        self.spans.clear();
+        let gil_len = gil_len(layout);
+        let threads = registry.threads.iter().filter(|thread| thread.turn == turn);
+        for slot in threads.flat_map(|thread| &thread.slots).filter(|slot| wanted(slot)) {
+            if gil_len > 0 {
+                let addr = registry.interpreters[slot.interpreter].gil.addr;
+                self.spans.push(Span { addr, len: gil_len });
+            }
+            let interpreter = registry.interpreters[slot.interpreter].addr;
+            self.spans.extend(layout.gc.spans(registry.runtime, interpreter));
+            match copies {
+                Copies::Single => slot.reader.plan_single(layout, &mut self.spans),
+                Copies::Double => slot.reader.plan_double(layout, &mut self.spans),
+            }
+        }
+    }
+
+    fn run(&mut self, memory: &impl Memory) -> Result<(), ReadError> {
+        let total = self.spans.iter().map(|span| span.len).sum();
+        if self.buffer.len() < total {
+            self.buffer.resize(total, 0);
+        }
+        memory.read_spans(&self.spans, &mut self.buffer[..total], &mut self.arrived)
+    }
+}
+
+/// What it takes to judge what one read has brought.
+struct Look<'a, M> {
+    memory: &'a M,
+    layout: &'a Layout,
+    interpreters: &'a [Interpreter],
+    copies: Copies,
+    rest: Rest<'a>,
+    scratch: &'a mut Scratch,
+    /// The registry is out of date.
+    stale: bool,
+}
+
+impl<M: Memory> Look<'_, M> {
+    /// Judges the stacks of one thread; those that are not believed stay wanted.
+    fn judge(&mut self, thread: &mut Thread, may_stop: bool) {
+        let running = thread.run == RunState::Running;
+        for slot in thread.slots.iter_mut().filter(|slot| wanted(slot)) {
+            let Some(reading) = self.reading(slot) else {
+                // Freed: the thread has left the interpreter.
+                slot.leave();
+                self.stale = true;
+                continue;
+            };
+            match reading {
+                Reading::Believed => {
+                    slot.progress = Progress::Done;
+                    if running {
+                        thread.pace.count(false);
+                    }
+                }
+                // Once its frames have been followed, frames elsewhere again are as much of a move as any other.
+                Reading::Moved | Reading::Missing if self.copies == Copies::Double => {
+                    if running {
+                        thread.pace.count(true);
+                    }
+                    // What moves is running now, whatever it was when the kernel was asked.
+                    thread.run = RunState::Running;
+                    if may_stop {
+                        thread.turn = Turn::Stop;
+                    } else if reading == Reading::Missing {
+                        self.follow(slot);
+                    }
+                }
+                Reading::Missing => self.follow(slot),
+                Reading::Moved => {}
+            }
+        }
+    }
+
+    /// Finds where the frames of a slot are now, for the next attempt.
+    fn follow(&mut self, slot: &mut Slot) {
+        if slot.reader.follow(self.memory, self.layout, false, self.scratch).is_err() {
+            slot.progress = Progress::Failed(Loss::Unreadable);
+        }
+    }
+
+    /// What the next part of the read shows of a slot; `None` if its thread state is no more.
+    fn reading(&mut self, slot: &mut Slot) -> Option<Reading> {
+        let Look { layout, copies, .. } = *self;
+        let mut gil = self.interpreters[slot.interpreter].gil;
+        let gil_len = gil_len(layout);
+        if gil_len > 0 {
+            gil = Gil::decode(&layout.gil, gil.addr, self.rest.take((gil_len, 1)).0);
+        }
+        let gc = GcFlags::decode(self.rest.take(layout.gc.size()).0);
+        let (bytes, arrived) = self.rest.take(match copies {
+            Copies::Single => slot.reader.single_size(layout),
+            Copies::Double => slot.reader.double_size(layout),
+        });
+        let view = slot.reader.view(layout, bytes, arrived).filter(|view| slot.is(view))?;
+        slot.note(&view, &gil, gc);
+        self.stale |= slot.may_have_moved(&view);
+        Some(match copies {
+            Copies::Single => slot.reader.judge_single(layout, bytes, arrived, self.scratch),
+            Copies::Double => slot.reader.judge_double(layout, bytes, arrived, self.scratch),
+        })
+    }
+}

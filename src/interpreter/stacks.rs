@@ -1,0 +1,397 @@
+//! Reading the stack of a thread that may be running, and knowing whether what was read is true.
+//!
+//! A [`StackReader`] remembers where the frames of its thread were (its extents), so that the next read can ask
+//! for all of them at once, together with those of all other threads. What comes back is believed in two cases:
+//!
+//! - it equals the stack last believed: whatever the copy may have torn, it shows a stack that was there;
+//! - two copies made right after one another, thread state included, are equal ([`StackReader::judge_double`]):
+//!   what did not change from before a moment to after it was so at that moment.
+//!
+//! Everything else is a stack on the move, which the sampler reads again with the thread stopped
+//! ([`StackReader::follow`]).
+
+use crate::cpython::debug_offsets::MAX_STRUCT;
+use crate::cpython::frames::{RawFrame, Step, ThreadStateView, Walk, same_stack, u64_at};
+use crate::cpython::layout::Layout;
+use crate::process::memory::{Memory, ReadError, Span};
+
+/// Most memory of one thread's stack that is read, in bytes.
+const MAX_BYTES: usize = 64 << 20;
+/// Pieces that are closer than this on one page are read as one.
+const MERGE_GAP: u64 = 512;
+const PAGE: u64 = 4096;
+/// Most chunks of a data stack that are followed, and the largest that is taken for one.
+const MAX_CHUNKS: usize = 1 << 13;
+const MAX_CHUNK: u64 = 64 << 20;
+/// `_PyStackChunk`: previous, size, top, then data.
+const CHUNK_HEADER: u64 = 24;
+/// After so many readings the extents are found anew, so that those that have fallen out of use go.
+const TIDY_AFTER: u32 = 512;
+/// The same when the extents are large.
+const TIDY_LARGE_AFTER: u32 = 16;
+const LARGE: usize = 64 << 10;
+
+/// What a reading showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// A stack that was there; it is in [`StackReader::frames`] now.
+    Believed,
+    /// There are frames where none were looked for; [`StackReader::follow`] finds them.
+    Missing,
+    /// The stack changed while it was read.
+    Moved,
+}
+
+/// A piece of the target's memory, and where its bytes are in a copy: at which offset, as which span.
+#[derive(Clone, Copy, Debug)]
+struct Extent {
+    addr: u64,
+    len: usize,
+    offset: usize,
+    span: usize,
+}
+
+/// Reads the stack of one thread state again and again.
+#[derive(Debug)]
+pub struct StackReader {
+    /// Address of the `PyThreadState`.
+    tstate: u64,
+    /// Where its frames are, sorted by address.
+    extents: Vec<Extent>,
+    /// The same in the order of a copy: the thread's first entry frame, if it is a piece of its own, is the last.
+    plan: Vec<Span>,
+    /// Sum of their lengths.
+    plan_bytes: usize,
+    /// That entry frame. It stays where it is as long as the thread's first Python frame does, so a single copy,
+    /// which only says whether something has changed, goes without it.
+    end: Option<u64>,
+    /// The stack last believed, innermost first; none yet if `fresh`.
+    frames: Vec<RawFrame>,
+    /// The single copy that last showed it, byte by byte; empty if none did.
+    copy: Vec<u8>,
+    fresh: bool,
+    /// It differs from what [`Self::take_changed`] last told of.
+    changed: bool,
+    /// Readings since the extents were found.
+    age: u32,
+}
+
+/// Buffers shared by all readers of a process, so that reading allocates nothing.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    first: Vec<RawFrame>,
+    second: Vec<RawFrame>,
+    bytes: Vec<u8>,
+    loaded: Vec<Extent>,
+    chunks: Vec<Span>,
+}
+
+/// The bytes at `addr`, if one of the extents covers them. Returns the number of its span too.
+fn find<'b>(extents: &[Extent], bytes: &'b [u8], addr: u64, len: usize) -> Option<(usize, &'b [u8])> {
+    let index = extents.partition_point(|extent| extent.addr <= addr).checked_sub(1)?;
+    let extent = extents[index];
+    let start = usize::try_from(addr - extent.addr).ok()?;
+    let end = start.checked_add(len)?;
+    // A single copy goes without the last extent.
+    let found = bytes.get(extent.offset + start..extent.offset + end).filter(|_| end <= extent.len)?;
+    Some((extent.span, found))
+}
+
+impl StackReader {
+    /// A reader for the thread state at `tstate`.
+    pub fn new(tstate: u64) -> StackReader {
+        StackReader {
+            tstate,
+            extents: Vec::new(),
+            plan: Vec::new(),
+            plan_bytes: 0,
+            end: None,
+            frames: Vec::new(),
+            copy: Vec::new(),
+            fresh: true,
+            changed: true,
+            age: 0,
+        }
+    }
+
+    /// The address of the thread state.
+    pub fn tstate(&self) -> u64 {
+        self.tstate
+    }
+
+    /// The stack last believed, innermost frame first.
+    pub fn frames(&self) -> &[RawFrame] {
+        &self.frames
+    }
+
+    /// Whether the stack has changed, be it only by an instruction, since this was last asked.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Adds the spans of one copy to a vectored read: the thread state, then where its frames are.
+    pub fn plan_single(&self, layout: &Layout, spans: &mut Vec<Span>) {
+        spans.push(Span { addr: self.tstate, len: layout.thread.len });
+        spans.extend_from_slice(&self.plan[..self.plan.len() - usize::from(self.end.is_some())]);
+    }
+
+    /// Adds the spans of two copies, one right after the other, and of the thread state once more.
+    pub fn plan_double(&self, layout: &Layout, spans: &mut Vec<Span>) {
+        for _ in 0..2 {
+            spans.push(Span { addr: self.tstate, len: layout.thread.len });
+            spans.extend_from_slice(&self.plan);
+        }
+        spans.push(Span { addr: self.tstate, len: layout.thread.len });
+    }
+
+    /// Bytes and spans of one copy.
+    pub fn single_size(&self, layout: &Layout) -> (usize, usize) {
+        let end = self.plan.last().filter(|_| self.end.is_some());
+        let without_end = (self.plan_bytes - end.map_or(0, |span| span.len), self.plan.len() - end.map_or(0, |_| 1));
+        (layout.thread.len + without_end.0, 1 + without_end.1)
+    }
+
+    /// Bytes and spans of two copies and the thread state after them.
+    pub fn double_size(&self, layout: &Layout) -> (usize, usize) {
+        let (bytes, spans) = self.whole_size(layout);
+        (2 * bytes + layout.thread.len, 2 * spans + 1)
+    }
+
+    /// Bytes and spans of one of two copies.
+    fn whole_size(&self, layout: &Layout) -> (usize, usize) {
+        (layout.thread.len + self.plan_bytes, 1 + self.plan.len())
+    }
+
+    /// The thread state in a copy; `None` if it could not be read.
+    pub fn view(&self, layout: &Layout, bytes: &[u8], arrived: &[bool]) -> Option<ThreadStateView> {
+        arrived.first()?.then(|| ThreadStateView::decode(layout, &bytes[..layout.thread.len]))
+    }
+
+    /// Judges a single copy: it is believed if it shows the stack last believed.
+    pub fn judge_single(
+        &mut self,
+        layout: &Layout,
+        bytes: &[u8],
+        arrived: &[bool],
+        scratch: &mut Scratch,
+    ) -> Reading {
+        if bytes == self.copy && !self.fresh && arrived.iter().all(|&arrived| arrived) {
+            self.age();
+            return Reading::Believed;
+        }
+        let Some(view) = self.view(layout, bytes, arrived) else { return Reading::Moved };
+        match self.walk(layout, &view, self.end, bytes, arrived, &mut scratch.first) {
+            Step::Complete if !self.fresh && same_stack(&scratch.first, &self.frames) => {
+                self.believe(&mut scratch.first);
+                self.copy.clear();
+                if bytes.len() <= LARGE {
+                    self.copy.extend_from_slice(bytes);
+                }
+                Reading::Believed
+            }
+            Step::Missing { .. } => Reading::Missing,
+            Step::Complete | Step::Invalid => Reading::Moved,
+        }
+    }
+
+    /// Judges two copies that were planned by [`Self::plan_double`].
+    pub fn judge_double(
+        &mut self,
+        layout: &Layout,
+        bytes: &[u8],
+        arrived: &[bool],
+        scratch: &mut Scratch,
+    ) -> Reading {
+        let (size, spans) = self.whole_size(layout);
+        let views = [0, 1, 2].map(|n| self.view(layout, &bytes[n * size..], &arrived[n * spans..]));
+        let [Some(first), Some(second), Some(third)] = views else { return Reading::Moved };
+        let place = |view: &ThreadStateView| (view.head, view.chunk, view.chunk_top, view.interp, view.thread_id);
+        if place(&first) != place(&second) || place(&second) != place(&third) {
+            return Reading::Moved;
+        }
+        match self.walk(layout, &second, None, &bytes[size..], &arrived[spans..], &mut scratch.second) {
+            Step::Missing { .. } => return Reading::Missing,
+            Step::Invalid => return Reading::Moved,
+            Step::Complete => {}
+        }
+        let step = self.walk(layout, &first, None, bytes, arrived, &mut scratch.first);
+        if step != Step::Complete || !same_stack(&scratch.first, &scratch.second) {
+            return Reading::Moved;
+        }
+        self.believe(&mut scratch.second)
+    }
+
+    /// Follows the chain read by read, finds where all frames are, and keeps the places for the next readings.
+    ///
+    /// With `still`, the thread is known not to run: what was read is believed at once. Otherwise the chain may
+    /// have moved under the reads, nothing is concluded, and [`Reading::Missing`] comes back.
+    pub fn follow(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        still: bool,
+        scratch: &mut Scratch,
+    ) -> Result<(Reading, ThreadStateView), ReadError> {
+        let mut state = [0; MAX_STRUCT];
+        let state = &mut state[..layout.thread.len];
+        memory.read(self.tstate, state)?;
+        let view = ThreadStateView::decode(layout, state);
+        let Scratch { first, bytes, loaded, chunks, .. } = scratch;
+        first.clear();
+        bytes.clear();
+        loaded.clear();
+        chunks.clear();
+        let mut next_chunk = view.chunk;
+        let mut walk = Walk::new(layout, &view);
+        let step = loop {
+            let step = walk.run(|addr, len| find(loaded, bytes, addr, len).map(|(_, bytes)| bytes), first);
+            let Step::Missing { addr, len } = step else { break step };
+            let chunk = find_chunk(memory, addr, &view, chunks, &mut next_chunk);
+            let piece = Span { addr, len };
+            if !load(memory, chunk.unwrap_or(piece), loaded, bytes)
+                && (chunk.is_none() || !load(memory, piece, loaded, bytes))
+            {
+                break Step::Invalid;
+            }
+        };
+        self.adopt(loaded, layout, walk.last_entry().filter(|_| step == Step::Complete));
+        Ok(match step {
+            Step::Complete if still => (self.believe(first), view),
+            Step::Complete => (Reading::Missing, view),
+            _ => (Reading::Moved, view),
+        })
+    }
+
+    /// Walks the chain in one copy.
+    fn walk(
+        &self,
+        layout: &Layout,
+        view: &ThreadStateView,
+        end: Option<u64>,
+        copy: &[u8],
+        arrived: &[bool],
+        frames: &mut Vec<RawFrame>,
+    ) -> Step {
+        frames.clear();
+        let find = |addr, len| {
+            let (span, bytes) = find(&self.extents, &copy[layout.thread.len..], addr, len)?;
+            arrived[span + 1].then_some(bytes)
+        };
+        Walk::new(layout, view).until(end).run(find, frames)
+    }
+
+    fn believe(&mut self, frames: &mut Vec<RawFrame>) -> Reading {
+        self.changed |= self.frames != *frames;
+        std::mem::swap(&mut self.frames, frames);
+        self.fresh = false;
+        self.copy.clear();
+        self.age();
+        Reading::Believed
+    }
+
+    /// Counts a reading; now and then the places of frames are to be found anew.
+    fn age(&mut self) {
+        self.age += 1;
+        let tidy_after = if self.plan_bytes > LARGE { TIDY_LARGE_AFTER } else { TIDY_AFTER };
+        if self.age > tidy_after {
+            self.forget_extents();
+        }
+    }
+
+    /// Forgets the stack: there is none.
+    pub fn forget(&mut self) {
+        self.frames.clear();
+        self.fresh = true;
+        self.changed = true;
+        self.forget_extents();
+    }
+
+    fn forget_extents(&mut self) {
+        self.extents.clear();
+        self.plan.clear();
+        self.plan_bytes = 0;
+        self.end = None;
+        self.copy.clear();
+        self.age = 0;
+    }
+
+    /// Takes over the pieces that a walk needed; those that are close together become one, except the entry frame
+    /// at its `end`.
+    fn adopt(&mut self, loaded: &[Extent], layout: &Layout, end: Option<u64>) {
+        self.forget_extents();
+        let is_end = |piece: &Extent| Some(piece.addr) == end && piece.len == layout.frame.len;
+        for piece in loaded {
+            let piece_end = piece.addr + piece.len as u64;
+            if let Some(last) = self.extents.last_mut().filter(|last| !is_end(piece) && !is_end(last)) {
+                let last_end = last.addr + last.len as u64;
+                let same_page = piece.addr / PAGE == last_end.saturating_sub(1) / PAGE;
+                if piece.addr <= last_end || (same_page && piece.addr - last_end < MERGE_GAP) {
+                    last.len = last.len.max((piece_end - last.addr) as usize);
+                    continue;
+                }
+            }
+            self.extents.push(*piece);
+        }
+        for last in [false, true] {
+            for extent in self.extents.iter_mut().filter(|extent| is_end(extent) == last) {
+                (extent.offset, extent.span) = (self.plan_bytes, self.plan.len());
+                self.plan.push(Span { addr: extent.addr, len: extent.len });
+                self.plan_bytes += extent.len;
+                self.end = end.filter(|_| last);
+            }
+        }
+    }
+}
+
+/// Reads a piece and adds it to `loaded`, which stays sorted. False if it is not readable or too much.
+fn load(memory: &impl Memory, span: Span, loaded: &mut Vec<Extent>, bytes: &mut Vec<u8>) -> bool {
+    let offset = bytes.len();
+    if offset + span.len > MAX_BYTES || span.addr.checked_add(span.len as u64).is_none() {
+        return false;
+    }
+    bytes.resize(offset + span.len, 0);
+    if memory.read(span.addr, &mut bytes[offset..]).is_err() {
+        bytes.truncate(offset);
+        return false;
+    }
+    let index = loaded.partition_point(|extent| extent.addr <= span.addr);
+    loaded.insert(index, Extent { addr: span.addr, len: span.len, offset, span: 0 });
+    true
+}
+
+/// The used part of the data stack chunk that contains `addr` (3.11 and later). Chunks are followed from the
+/// newest to the oldest, each once: `next` is where to go on.
+fn find_chunk(
+    memory: &impl Memory,
+    addr: u64,
+    view: &ThreadStateView,
+    chunks: &mut Vec<Span>,
+    next: &mut u64,
+) -> Option<Span> {
+    let inside = |chunk: &Span| (chunk.addr..chunk.addr + chunk.len as u64).contains(&addr);
+    if let Some(chunk) = chunks.iter().copied().find(inside) {
+        return Some(chunk);
+    }
+    while *next != 0 && chunks.len() < MAX_CHUNKS {
+        let at = std::mem::take(next);
+        let mut header = [0; CHUNK_HEADER as usize];
+        memory.read(at, &mut header).ok()?;
+        let (previous, size, top) = (u64_at(&header, 0), u64_at(&header, 8), u64_at(&header, 16));
+        // The newest chunk's own `top` is out of date while it is in use; the thread state has it.
+        let used = match at == view.chunk {
+            true => view.chunk_top.wrapping_sub(at),
+            false => top.saturating_mul(8).saturating_add(CHUNK_HEADER),
+        };
+        if size > MAX_CHUNK || used > size || at.checked_add(size).is_none() {
+            return None;
+        }
+        *next = previous;
+        // A little more than is used now, so that a few more calls still find their frames in it.
+        let chunk = Span { addr: at, len: (used + MERGE_GAP).min(size) as usize };
+        chunks.push(chunk);
+        if inside(&chunk) {
+            return Some(chunk);
+        }
+    }
+    None
+}

@@ -1,0 +1,82 @@
+//! Keeps the names of threads (`threading.Thread.name`) up to date. Called by the collectors at every tick; looks at
+//! the target only when there are new threads, and now and then.
+
+use rustc_hash::FxHashMap;
+
+use super::registry::{Registry, Sink};
+use super::threads::Thread;
+use crate::cpython::layout::Layout;
+use crate::cpython::names::ThreadNames;
+use crate::event::{Event, Nanos};
+use crate::process::memory::Memory;
+
+/// Names of new threads are looked up so soon, then, as long as they have none, half as often each time. All are
+/// looked up every so often, in case they changed.
+const UNNAMED_AFTER: u64 = 20_000_000;
+const NAMES_EVERY: u64 = 5_000_000_000;
+
+/// What is known of the names of a process's threads.
+#[derive(Debug)]
+pub struct Naming {
+    /// By interpreter.
+    readers: FxHashMap<u64, ThreadNames>,
+    /// Threads there were when last asked.
+    threads: usize,
+    /// When names are to be read again.
+    at: Nanos,
+    /// How long to wait for that.
+    after: u64,
+    /// When all names were last read.
+    all_at: Nanos,
+}
+
+impl Default for Naming {
+    fn default() -> Naming {
+        Naming { readers: FxHashMap::default(), threads: 0, at: Nanos(0), after: UNNAMED_AFTER, all_at: Nanos(0) }
+    }
+}
+
+impl Naming {
+    /// Reads thread names if it is time to, and says which are new.
+    pub fn update(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        registry: &mut Registry,
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) {
+        if registry.threads.len() > self.threads {
+            self.after = UNNAMED_AFTER;
+            self.at = self.at.min(Nanos(now.0 + UNNAMED_AFTER));
+        }
+        self.threads = registry.threads.len();
+        if now < self.at {
+            return;
+        }
+        let all = now.since(self.all_at) >= NAMES_EVERY;
+        if all {
+            self.all_at = now;
+        }
+        for interpreter in &registry.interpreters {
+            let reader = self.readers.entry(interpreter.addr).or_default();
+            // Not imported yet, or being changed right now: the next time will do.
+            let unnamed =
+                |ident| registry.threads.iter().any(|thread| thread.ident() == Some(ident) && thread.name.is_none());
+            let Ok(found) = reader.read(memory, layout, interpreter.addr, |ident| all || unnamed(ident)) else {
+                continue;
+            };
+            for (ident, name) in found {
+                let named =
+                    |thread: &&mut Thread| thread.ident() == Some(ident) && thread.name.as_ref() != Some(&name);
+                if let Some(thread) = registry.threads.iter_mut().find(named) {
+                    thread.name = Some(name.clone());
+                    sink.events.push(Event::ThreadNamed { thread: thread.id, name });
+                }
+            }
+        }
+        let unnamed = registry.threads.iter().any(|thread| thread.name.is_none());
+        self.at = Nanos(now.0 + if unnamed { self.after } else { NAMES_EVERY });
+        self.after = (self.after * 2).min(NAMES_EVERY);
+    }
+}

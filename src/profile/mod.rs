@@ -1,0 +1,399 @@
+//! Everything learned so far about the observed processes. Fed with [`Event`]s by the session, read by the
+//! exports. Pure: no clock, no system calls.
+
+pub mod tree;
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+use serde::{Deserialize, Serialize};
+
+use crate::contention::selection::{Keep, PastWait, Selection};
+use crate::event::{
+    Account, Event, LockKind, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Tid,
+};
+use crate::gil::analysis::GilAnalysis;
+use crate::lockstats::Locks;
+use crate::profile::tree::{Key, Tree, Weight};
+use crate::refcount::Refcounts;
+use crate::stack::idle_wait::{Work, work};
+use crate::stack::{Interner, StackId};
+
+/// What is known of one thread.
+#[derive(Clone, Debug)]
+pub struct ThreadInfo {
+    /// The process it runs in.
+    pub process: ProcessId,
+    /// Its OS thread id.
+    pub tid: Tid,
+    /// `threading.Thread.name`, when known.
+    pub name: Option<Arc<str>>,
+    /// First seen.
+    pub start: Nanos,
+    /// Last seen.
+    pub end: Nanos,
+    /// Ticks at which it was there.
+    pub samples: u64,
+    /// Ticks without a stack (torn or unreadable); part of `samples`.
+    pub lost: u64,
+    /// CPU time it used while observed, in nanoseconds; 0 while it lives.
+    pub cpu_ns: u64,
+    /// What the kernel accounted to it (kernel mode).
+    pub account: Option<Account>,
+    /// The last sample of it: what it was doing, and where.
+    pub last_sample: Option<(Nanos, ThreadState, StackId)>,
+    /// It is gone, or no longer observed.
+    pub exited: bool,
+}
+
+/// A stretch of time in which a thread was seen in one state with one stack at every tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first tick.
+    pub start: Nanos,
+    /// The tick after the last, or the end of the recording.
+    pub end: Nanos,
+    /// What the thread was doing.
+    pub state: ThreadState,
+    /// Its stack.
+    pub stack: StackId,
+    /// The stack could not be read.
+    pub lost: bool,
+    /// Not seen at ticks, but measured: off the CPU from the first moment to the last (kernel mode). Then the thread
+    /// was on the CPU before and after, and a tick that found it there says nothing of how long.
+    pub exact: bool,
+}
+
+/// Which collector ran.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Programs in the kernel: exact times off the CPU, samples of threads on it.
+    Kernel,
+    /// Reads of the target's memory: samples of all threads.
+    #[default]
+    Memory,
+}
+
+/// How the recording went: the honest small print of every output.
+#[derive(Clone, Debug, Default)]
+pub struct SessionInfo {
+    /// When recording started.
+    pub start: Nanos,
+    /// When it ended.
+    pub end: Nanos,
+    /// `start` by the calendar: nanoseconds since 1970, UTC. 0 if that is not known.
+    pub started_unix_ns: u64,
+    /// Which collector ran.
+    pub mode: Mode,
+    /// Ticks a second that were asked for.
+    pub rate_hz: f64,
+    /// Periods of the sampling rate that were recorded.
+    pub ticks: u64,
+    /// Looks at the threads: one per period, but for those missed.
+    pub looks: u64,
+    /// Ticks that came more than half a period late, or not at all.
+    pub late_ticks: u64,
+    /// Threads stopped for a read, times.
+    pub stops: u64,
+    /// Time threads were stopped for reads, in nanoseconds, summed over threads.
+    pub stopped_ns: u64,
+    /// CPU time gilscope itself used, in nanoseconds.
+    pub profiler_cpu_ns: u64,
+    /// Times off the CPU that were recorded (kernel mode).
+    pub waits: u64,
+    /// Records lost between the kernel and gilscope (kernel mode).
+    pub records_lost: u64,
+    /// What was degraded, each a sentence with its reason.
+    pub degraded: Vec<String>,
+    /// Which part of the recording that is, in words; none if it is all.
+    pub filter: Option<String>,
+}
+
+impl SessionInfo {
+    /// What one sample stands for, in nanoseconds.
+    pub fn period_ns(&self) -> f64 {
+        if self.rate_hz > 0.0 { 1e9 / self.rate_hz } else { 0.0 }
+    }
+}
+
+/// What a thread does that waits at a `queue.SimpleQueue`.
+const AT_QUEUE: ThreadState = ThreadState::Blocked(Syscall::FUTEX);
+
+/// All that was learned. Threads and processes are indexed by [`ThreadId`] and [`ProcessId`].
+#[derive(Debug, Default)]
+pub struct Profile {
+    /// Strings, frames and stacks.
+    pub stacks: Interner,
+    /// Observed processes.
+    pub processes: Vec<Arc<ProcessInfo>>,
+    /// Observed threads.
+    pub threads: Vec<ThreadInfo>,
+    /// Samples by thread, state and stack; only what is selected, if there is a selection.
+    pub tree: Tree,
+    /// All samples, by thread and state alone, if there is a selection: a thread's ledger is of all that it did.
+    pub(crate) whole: Tree,
+    pub(crate) keep: Keep,
+    /// What happened at each GIL.
+    pub gils: Vec<GilAnalysis>,
+    /// What happened at locks.
+    pub locks: Locks,
+    /// What happened at reference counts.
+    pub refcounts: Refcounts,
+    /// Stacks with which threads have waited at a `queue.SimpleQueue`: for work, which these stacks do not tell.
+    pub(crate) at_queues: FxHashSet<StackId>,
+    /// Threads that wait for each other, with what each waits for.
+    pub deadlocks: Vec<Vec<(ThreadId, Arc<str>)>>,
+    /// Per thread, what it did when, whatever is selected; filled only after [`Profile::keep_timeline`].
+    pub timeline: Option<Vec<Vec<Span>>>,
+    /// How the recording went.
+    pub session: SessionInfo,
+}
+
+impl Profile {
+    /// Keeps a timeline from now on (trace formats need it; it costs memory with every change of stack).
+    pub fn keep_timeline(&mut self) {
+        self.keep.timeline = true;
+        self.locks.keep(self.keep.clone());
+        self.timeline.get_or_insert_default().resize_with(self.threads.len(), Vec::new);
+    }
+
+    /// Keeps all waits from now on ([`Profile::past_waits`]).
+    pub fn keep_waits(&mut self) {
+        self.keep.waits = true;
+        self.locks.keep(self.keep.clone());
+    }
+
+    /// Counts only what is selected from now on. The rest is still evidence of who held what.
+    pub fn select(&mut self, selection: Selection) {
+        self.keep.selection = Some(Arc::new(selection));
+        self.locks.keep(self.keep.clone());
+    }
+
+    /// What is looked at, if that is not all.
+    pub fn selection(&self) -> Option<&Selection> {
+        self.keep.selection.as_deref()
+    }
+
+    /// All waits for GILs and locks that are over, if they were kept.
+    pub fn past_waits(&self) -> impl Iterator<Item = &PastWait> {
+        self.gils.iter().flat_map(GilAnalysis::past_waits).chain(self.locks.past_waits())
+    }
+
+    /// What each thread did in all, whatever is selected: the stacks of these keys mean nothing.
+    pub fn whole(&self) -> &Tree {
+        match self.selection() {
+            Some(_) => &self.whole,
+            None => &self.tree,
+        }
+    }
+
+    /// Takes in one event.
+    pub fn push(&mut self, event: &Event) {
+        match *event {
+            Event::Process { process, ref info } => {
+                debug_assert_eq!(process.0 as usize, self.processes.len());
+                self.processes.push(info.clone());
+            }
+            Event::ThreadStarted { at, thread, process, tid } => {
+                debug_assert_eq!(thread.0 as usize, self.threads.len());
+                self.threads.push(ThreadInfo {
+                    process,
+                    tid,
+                    name: None,
+                    start: at,
+                    end: at,
+                    samples: 0,
+                    lost: 0,
+                    cpu_ns: 0,
+                    account: None,
+                    last_sample: None,
+                    exited: false,
+                });
+                if let Some(timeline) = &mut self.timeline {
+                    timeline.push(Vec::new());
+                }
+            }
+            Event::ThreadNamed { thread, ref name } => {
+                self.threads[thread.0 as usize].name = Some(name.clone());
+            }
+            Event::ThreadExited { at, thread, cpu_ns } => {
+                let info = &mut self.threads[thread.0 as usize];
+                info.end = at;
+                info.cpu_ns = cpu_ns;
+                info.exited = true;
+                if let Some(last) = self.last_span(thread).filter(|last| !last.exact) {
+                    last.end = at;
+                }
+            }
+            Event::Sample { at, periods, thread, state, stack, gil } => {
+                let state = self.settled(state, stack);
+                if let Some(gil) = gil {
+                    self.gils[gil.0 as usize].sample(at, periods, thread, state, stack);
+                }
+                self.locks.sample(at, periods, thread, state, stack);
+                self.sample(at, periods, Key { thread, state, stack, lost: false });
+            }
+            Event::Lost { at, periods, thread, state, gil, .. } => {
+                if let Some(gil) = gil {
+                    self.gils[gil.0 as usize].sample(at, periods, thread, state, StackId::EMPTY);
+                }
+                self.sample(at, periods, Key { thread, state, stack: StackId::EMPTY, lost: true });
+            }
+            Event::OffCpu(ref off) => {
+                let off = &OffCpu { state: self.settled(off.state, off.stack), ..*off };
+                if let Some(gil) = off.gil {
+                    self.gils[gil.gil.0 as usize].off_cpu(off);
+                }
+                self.locks.off_cpu(off);
+                self.off_cpu(off);
+            }
+            Event::Object { object, ref info } => self.refcounts.found(object, info),
+            Event::Access { at, thread, stack, accessed } => {
+                // Only a thread that runs is held up in this way.
+                let runs = |selection: &Arc<Selection>| selection.has(thread, stack, ThreadState::Running, at);
+                if self.keep.selection.as_ref().is_none_or(runs) {
+                    self.refcounts.access(thread, stack, accessed);
+                }
+            }
+            Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
+            Event::Spin { at, thread, stack, lock } => self.locks.spin(at, thread, stack, lock),
+            Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
+            Event::Lock { lock, ref info } => {
+                if info.kind == LockKind::Queue {
+                    let waits = |key: &Key| key.state == ThreadState::LockWait(lock);
+                    let stacks = self.tree.iter().map(|(key, _)| key).filter(waits).map(|key| key.stack);
+                    self.at_queues.extend(stacks);
+                    for tree in [&mut self.tree, &mut self.whole] {
+                        tree.restate(ThreadState::LockWait(lock), AT_QUEUE);
+                    }
+                }
+                self.locks.found(lock, info);
+            }
+            Event::Account { thread, account } => self.threads[thread.0 as usize].account = Some(account),
+            Event::RecordsLost { count, .. } => self.session.records_lost += count,
+            Event::Gil { at, gil, ref info, ref switched_on_by } => match self.gils.get_mut(gil.0 as usize) {
+                Some(analysis) => analysis.changed(at, info, switched_on_by.as_ref()),
+                None => {
+                    debug_assert_eq!(gil.0 as usize, self.gils.len());
+                    self.gils.push(GilAnalysis::new(at, info.clone(), self.keep.clone()));
+                }
+            },
+        }
+    }
+
+    /// What a thread does that seems to wait for a lock: the lock may be known to be a `queue.SimpleQueue` by now.
+    pub fn settled(&mut self, state: ThreadState, stack: StackId) -> ThreadState {
+        let lock = state.lock().and_then(|lock| self.locks.infos().get(lock.0 as usize));
+        if lock.is_none_or(|lock| lock.kind != LockKind::Queue) {
+            return state;
+        }
+        self.at_queues.insert(stack);
+        AT_QUEUE
+    }
+
+    /// What a thread waits for that sleeps at a lock with this stack; none if it is the lock.
+    pub fn work(&self, stack: StackId) -> Option<Work> {
+        work(&self.stacks, stack).or_else(|| self.at_queues.contains(&stack).then_some(Work::Queue))
+    }
+
+    /// No more events come; `session` is complete.
+    pub fn finish(&mut self) {
+        let end = self.session.end;
+        self.gils.iter_mut().for_each(|gil| gil.finish(end));
+        self.locks.finish();
+    }
+
+    fn sample(&mut self, at: Nanos, periods: u32, key: Key) {
+        let index = key.thread.0 as usize;
+        let info = &mut self.threads[index];
+        info.end = info.end.max(at);
+        info.samples += u64::from(periods);
+        info.last_sample = Some((at, key.state, key.stack));
+        info.lost += if key.lost { u64::from(periods) } else { 0 };
+        self.count(at, key, Weight { samples: u64::from(periods), ..Weight::default() });
+        let Some(timeline) = &mut self.timeline else { return };
+        let spans = &mut timeline[index];
+        let Key { state, stack, lost, .. } = key;
+        match spans.last_mut().filter(|last| !last.exact) {
+            Some(last) if (last.state, last.stack, last.lost) == (state, stack, lost) => last.end = at,
+            last => {
+                if let Some(last) = last {
+                    last.end = at;
+                }
+                spans.push(Span { start: at, end: at, state, stack, lost, exact: false });
+            }
+        }
+    }
+
+    fn count(&mut self, at: Nanos, key: Key, weight: Weight) {
+        if let Some(selection) = &self.keep.selection {
+            self.whole.add(Key { stack: StackId::EMPTY, ..key }, weight);
+            if !selection.has(key.thread, key.stack, key.state, at) {
+                return;
+            }
+        }
+        self.tree.add(key, weight);
+    }
+
+    fn off_cpu(&mut self, off: &OffCpu) {
+        self.session.waits += 1;
+        let &OffCpu { thread, start, end, state, stack, lost, .. } = off;
+        let index = thread.0 as usize;
+        let info = &mut self.threads[index];
+        info.end = info.end.max(end);
+        let weight = Weight { samples: 0, off_cpu_ns: end.since(start), waits: 1 };
+        self.count(start, Key { thread, state, stack, lost }, weight);
+        if let Some(timeline) = &mut self.timeline {
+            timeline[index].push(Span { start, end, state, stack, lost, exact: true });
+        }
+    }
+
+    fn last_span(&mut self, thread: ThreadId) -> Option<&mut Span> {
+        self.timeline.as_mut()?.get_mut(thread.0 as usize)?.last_mut()
+    }
+
+    /// Samples in all, lost ones included.
+    pub fn samples(&self) -> u64 {
+        self.threads.iter().map(|thread| thread.samples).sum()
+    }
+
+    /// Samples without a stack.
+    pub fn lost(&self) -> u64 {
+        self.threads.iter().map(|thread| thread.lost).sum()
+    }
+
+    /// The process a thread belongs to.
+    pub fn process_of(&self, thread: ThreadId) -> &ProcessInfo {
+        &self.processes[self.threads[thread.0 as usize].process.0 as usize]
+    }
+
+    /// What to call a thread: `worker (4711)`, or `thread 4711` when it has no name.
+    pub fn thread_label(&self, thread: ThreadId) -> String {
+        let info = &self.threads[thread.0 as usize];
+        match &info.name {
+            Some(name) => format!("{name} ({})", info.tid),
+            None => format!("thread {}", info.tid),
+        }
+    }
+
+    /// What to call a process: its command line and pid.
+    pub fn process_label(&self, process: ProcessId) -> String {
+        let info = &self.processes[process.0 as usize];
+        process_label(&info.command, info.pid)
+    }
+}
+
+/// A command line for titles: the directories of the interpreter and the script would leave no room for the rest.
+pub fn short_command(command: &[String]) -> Vec<String> {
+    let short = |(index, word): (usize, &String)| match index {
+        0 | 1 => word.rsplit('/').next().unwrap_or_default().to_owned(),
+        _ => word.clone(),
+    };
+    command.iter().enumerate().map(short).collect()
+}
+
+/// `python app.py [1234]`.
+pub fn process_label(command: &[String], pid: Pid) -> String {
+    format!("{} [{pid}]", command.join(" "))
+}
