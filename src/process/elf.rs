@@ -20,7 +20,6 @@ pub enum ElfError {
     /// Not an ELF file, or a damaged one.
     #[error(transparent)]
     Malformed(#[from] object::Error),
-    /// For another machine.
     #[error("not made for x86_64")]
     OtherMachine,
 }

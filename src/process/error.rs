@@ -1,5 +1,5 @@
 //! Why a process cannot be observed, in words for its user: what was tried, why it failed and what to do.
-//! Made by [`crate::cpython::locate`], [`crate::process`] and [`super::access`]; shown by the command line and the doctor.
+//! Made by [`crate::cpython::locate`], [`super`] and [`super::access`]; shown by the command line and the doctor.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -27,10 +27,8 @@ pub enum AttachError {
          exit status"
     )]
     Zombie { pid: Pid, comm: String, parent: Pid },
-    /// It ended meanwhile.
     #[error("process {pid} has ended")]
     Exited { pid: Pid },
-    /// The kernel refuses.
     #[error("reading the memory of process {pid} is not permitted: {cause}")]
     Permission { pid: Pid, cause: Denied },
     /// No CPython in it.
@@ -124,17 +122,9 @@ impl fmt::Display for Program {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
     /// It runs as somebody else.
-    OtherUser {
-        /// Who runs it.
-        target: String,
-        /// Who runs gilscope.
-        own: String,
-    },
+    OtherUser { target: String, own: String },
     /// It runs as root.
-    OfRoot {
-        /// Who runs gilscope.
-        own: String,
-    },
+    OfRoot { own: String },
     /// It runs as somebody else or has more privileges, and we are root without the capability for that: as in a
     /// container.
     PowerlessRoot,
@@ -149,7 +139,6 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// What forbids it.
     pub fn reason(&self) -> String {
         match self {
             Denied::OtherUser { target, own } => format!("it belongs to {target}, and gilscope runs as {own}"),

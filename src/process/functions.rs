@@ -1,5 +1,5 @@
 //! Where the functions of a process begin and end, in stripped files, too: what unwinds the stack for C++ exceptions
-//! (`.eh_frame_hdr`) has a table of them. Called by `sampler/accesses.rs`, which decodes their code.
+//! (`.eh_frame_hdr`) has a table of them. Used by [`crate::interpreter::memory_accesses`], which decodes their code.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use super::memory::{Live, Memory};
 use crate::event::{Nanos, Pid};
 
 /// Larger functions are not decoded.
-const MOST_CODE: u64 = 1 << 20;
+const MAX_CODE: u64 = 1 << 20;
 /// Larger tables are not read.
-const MOST_TABLE: u64 = 64 << 20;
-/// Where nothing is known of functions, decoding begins so far before an address: after some instructions it is in step
+const MAX_TABLE: u64 = 64 << 20;
+/// Where nothing is known of functions, decoding begins this far before an address: after some instructions it is in step
 /// with the code, wherever it began.
 const RUN_UP: u64 = 256;
-/// The map is read again at most so often, in nanoseconds.
+/// The shortest time between two reads of the map, in nanoseconds.
 const READ_AFTER: u64 = 100_000_000;
 
 /// The functions of one process.
@@ -55,7 +55,7 @@ impl Functions {
         let from = next.checked_sub(1).map(|before| begins[before]).filter(|&begin| begin >= start);
         let to = begins.get(next).map_or(end, |&next| next.min(end));
         match from {
-            Some(from) if to - from <= MOST_CODE => Some(from..to),
+            Some(from) if to - from <= MAX_CODE => Some(from..to),
             _ => Some((address & !15).saturating_sub(RUN_UP).max(start)..to.min(address + RUN_UP)),
         }
     }
@@ -95,7 +95,7 @@ fn read(file: &MappedFile, pid: Pid) -> Option<Vec<u64>> {
     let elf = Elf::open(file.open(pid).ok()?).ok()?;
     let bias = elf.load_bias(&file.mappings).ok()??;
     let table = elf.unwind_table().ok()??;
-    let mut bytes = vec![0; usize::try_from((table.end - table.start).min(MOST_TABLE)).ok()?];
+    let mut bytes = vec![0; usize::try_from((table.end - table.start).min(MAX_TABLE)).ok()?];
     let at = bias.wrapping_add(table.start);
     Live(pid).read(at, &mut bytes).ok()?;
     begins(&bytes, at)

@@ -18,15 +18,11 @@ pub const PAGE: u64 = 4096;
 /// One line of the map: a stretch of memory and the file behind it, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// The first address.
     pub start: u64,
     /// The address after the last.
     pub end: u64,
-    /// May be read.
     pub readable: bool,
-    /// May be written.
     pub writable: bool,
-    /// May be executed.
     pub executable: bool,
     /// Where in the file `start` lies.
     pub offset: u64,

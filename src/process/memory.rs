@@ -1,6 +1,6 @@
 //! Reading the target's memory: one trait, so that everything that decodes CPython's structures runs alike on a
-//! living process ([`Live`]) and on bytes in a test ([`Image`]). Called by everything under `target/` and
-//! `sampler/`.
+//! living process ([`Live`]) and on bytes in a test ([`Image`]). Used by `cpython/`, `interpreter/`
+//! and the collectors.
 
 use std::io::IoSliceMut;
 

@@ -19,7 +19,6 @@ pub enum RunState {
     Running,
     /// Blocked in a system call.
     Blocked {
-        /// Which.
         call: Syscall,
         /// Its first argument: the address, for a futex call.
         arg: u64,
@@ -41,7 +40,6 @@ pub struct SchedStat {
     pub switches: u64,
 }
 
-/// One thread's files.
 #[derive(Debug)]
 pub struct OsThread {
     pid: Pid,
@@ -61,7 +59,6 @@ enum File {
 /// A thread's call of `futex`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Futex {
-    /// Where.
     pub address: u64,
     /// What: `FUTEX_WAIT`, with flags.
     pub operation: u32,
@@ -86,7 +83,6 @@ impl OsThread {
         Ok(OsThread { pid, tid, schedstat, syscall })
     }
 
-    /// The thread's tid.
     pub fn tid(&self) -> Tid {
         self.tid
     }

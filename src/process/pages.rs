@@ -10,8 +10,8 @@ use super::memory::{Memory, ReadError, Span, read_each};
 
 /// Bytes of a page.
 const PAGE: usize = 4096;
-/// So many are kept at most: 64 MiB.
-const MOST_PAGES: usize = 1 << 14;
+/// The limit of pages that are kept: 64 MiB.
+const MAX_PAGES: usize = 1 << 14;
 
 type Page = Box<[u8; PAGE]>;
 
@@ -34,7 +34,7 @@ impl<'a, M: Memory> Pages<'a, M> {
         let mut pages = self.pages.borrow_mut();
         while !to.is_empty() {
             let number = addr / PAGE as u64;
-            let full = pages.len() >= MOST_PAGES;
+            let full = pages.len() >= MAX_PAGES;
             let page = match pages.entry(number) {
                 Entry::Occupied(page) => page.into_mut(),
                 Entry::Vacant(_) if full => return Ok(false),

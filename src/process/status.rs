@@ -10,7 +10,6 @@ use crate::event::{Pid, Tid};
 pub struct Status {
     /// The process that this thread belongs to.
     pub process: Pid,
-    /// Who started that.
     pub parent: Pid,
     /// Who traces it (a debugger), 0 for nobody.
     pub tracer: Pid,
@@ -34,7 +33,6 @@ impl Status {
         Some(Self::parse(&fs::read(format!("/proc/{pid}/status")).ok()?))
     }
 
-    /// Of gilscope itself.
     pub fn own() -> Status {
         Self::read(std::process::id() as Pid).unwrap_or_default()
     }

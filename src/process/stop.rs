@@ -1,7 +1,7 @@
 //! Stopping one thread for the microseconds that one read of its stack takes. The last resort of the sampler for
 //! stacks that move faster than they can be read, and what `--blocking` does to all threads.
 //!
-//! A thread is seized, interrupted, and let go as a whole each time: in between nothing of gilscope is attached
+//! A thread is seized, interrupted and detached as a whole each time: in between nothing of gilscope is attached
 //! to it, a debugger can come at any time, and signals reach it undisturbed.
 
 use std::time::{Duration, Instant};
@@ -27,10 +27,9 @@ pub enum StopError {
     /// Not allowed, or somebody else (a debugger, strace) traces it already.
     #[error("ptrace is not permitted, or taken by a debugger")]
     NotPermitted,
-    /// It has ended.
     #[error("the thread has ended")]
     Gone,
-    /// It is not on a CPU: it will stop when it comes to one, and be let go by [`Stopper::release`]. Until then
+    /// It is not on a CPU: it will stop when it comes to one, and [`Stopper::release`] detaches it then. Until then
     /// its stack does not move.
     #[error("the thread is not on a CPU")]
     NotRunning,
@@ -84,14 +83,14 @@ impl Stopper {
         self.spared.retain(|(spared, _)| spared.as_raw() != tid);
     }
 
-    /// Lets go of the threads that have stopped since they could not be stopped at once. To be called whenever
+    /// Detaches the threads that have stopped since they could not be stopped at once. To be called whenever
     /// the kernel signals (`SIGCHLD`) that a thread has stopped, and at every tick.
     pub fn release(&mut self) {
         // Dropping what `poll` returns detaches.
         self.pending.retain(|&tid| matches!(poll(tid, Instant::now()), Ok(None)));
     }
 
-    /// Whether a thread is still to be let go.
+    /// Whether a thread is still to be detached.
     pub fn is_pending(&self) -> bool {
         !self.pending.is_empty()
     }

@@ -1,0 +1,186 @@
+//! One incarnation of a process, as `/proc/PID` and the `remoteprocess` crate describe it: whether it can be observed at
+//! all, its command line, executable and memory map. A port to another system begins here and in [`super::relatives`].
+
+use std::fs;
+use std::io::{ErrorKind, Result as IoResult};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid as NixPid;
+
+use super::access;
+use super::error::{AttachError, Denied};
+use super::maps::{self, Mapping};
+use super::status::Status;
+use crate::event::Pid;
+
+/// `PF_KTHREAD` of the kernel's task flags.
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// One incarnation of a process: pids are reused, the pair of pid and start time is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pub pid: Pid,
+    /// When it started, in clock ticks since boot.
+    started: u64,
+}
+
+impl Process {
+    /// Finds the process `pid`.
+    ///
+    /// # Errors
+    /// When no process can be observed under that number: there is none, it is hidden, a single thread of
+    /// another process, a kernel thread or a zombie.
+    pub fn open(pid: Pid) -> Result<Process, AttachError> {
+        let stat = match read_stat(pid) {
+            Ok(Some(stat)) => stat,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(hidden(pid)),
+            // Signal 0 only asks whether there is such a process.
+            _ if pid > 0 && kill(NixPid::from_raw(pid), None) == Err(Errno::EPERM) => return Err(hidden(pid)),
+            _ => return Err(AttachError::NoSuchProcess { pid }),
+        };
+        if stat.flags & KERNEL_THREAD != 0 {
+            return Err(AttachError::KernelThread { pid, comm: stat.comm });
+        }
+        if stat.is_dead() {
+            return Err(AttachError::Zombie { pid, comm: stat.comm, parent: stat.parent });
+        }
+        match Status::read(pid) {
+            Some(status) if status.process != pid => Err(AttachError::OneThread { pid, process: status.process }),
+            _ => Ok(Process { pid, started: stat.started }),
+        }
+    }
+
+    /// Whether this very process still runs: not exited, not a zombie, the pid not given to another one.
+    pub fn is_alive(&self) -> bool {
+        matches!(read_stat(self.pid), Ok(Some(stat)) if stat.started == self.started && !stat.is_dead())
+    }
+
+    /// Its short name (at most 15 bytes); empty once it is gone.
+    pub fn comm(&self) -> String {
+        read_stat(self.pid).ok().flatten().map(|stat| stat.comm).unwrap_or_default()
+    }
+
+    /// The number of its threads; 0 once it is gone.
+    pub fn threads(&self) -> usize {
+        read_stat(self.pid).ok().flatten().map_or(0, |stat| stat.threads)
+    }
+
+    /// Its command line; empty once it is gone.
+    pub fn command(&self) -> Vec<String> {
+        let words = remote(self.pid).and_then(|process| process.cmdline().ok());
+        // The crate refuses words that are no UTF-8, which a command line may well have.
+        words.unwrap_or_else(|| {
+            let raw = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+            let words = raw.split(|&byte| byte == 0).filter(|word| !word.is_empty());
+            words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+        })
+    }
+
+    /// Its executable, without the kernel's ` (deleted)`; `None` if gilscope may not know it.
+    pub fn exe(&self) -> Option<PathBuf> {
+        let exe = remote(self.pid)?.exe().ok()?;
+        let (path, _) = maps::strip_deleted(exe.as_bytes());
+        Some(Path::new(std::ffi::OsStr::from_bytes(path)).to_owned())
+    }
+
+    /// Its memory map.
+    ///
+    /// # Errors
+    /// [`AttachError::Permission`], [`AttachError::Exited`].
+    pub fn maps(&self) -> Result<Vec<Mapping>, AttachError> {
+        match fs::read(format!("/proc/{}/maps", self.pid)) {
+            Ok(text) if !text.is_empty() => Ok(maps::parse(&text)),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(access::denied(self.pid)),
+            _ => Err(AttachError::Exited { pid: self.pid }),
+        }
+    }
+}
+
+fn hidden(pid: Pid) -> AttachError {
+    AttachError::Permission { pid, cause: Denied::Hidden }
+}
+
+/// The fields of `/proc/PID/stat` that gilscope reads.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    comm: String,
+    state: u8,
+    parent: Pid,
+    flags: u64,
+    threads: usize,
+    started: u64,
+}
+
+impl Stat {
+    fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+fn read_stat(pid: Pid) -> IoResult<Option<Stat>> {
+    Ok(parse_stat(&fs::read(format!("/proc/{pid}/stat"))?))
+}
+
+fn parse_stat(raw: &[u8]) -> Option<Stat> {
+    // The name may itself contain spaces and parentheses.
+    let open = raw.iter().position(|&byte| byte == b'(')?;
+    let close = raw.iter().rposition(|&byte| byte == b')')?;
+    let comm = String::from_utf8_lossy(raw.get(open + 1..close)?).into_owned();
+    let fields: Vec<&str> = std::str::from_utf8(&raw[close + 1..]).ok()?.split_ascii_whitespace().collect();
+    // The numbers are those of proc_pid_stat(5), where the state is the third field.
+    let field = |number: usize| fields.get(number - 3).copied();
+    Some(Stat {
+        comm,
+        state: *field(3)?.as_bytes().first()?,
+        parent: field(4)?.parse().ok()?,
+        flags: field(9)?.parse().ok()?,
+        threads: field(20)?.parse().ok()?,
+        started: field(22)?.parse().ok()?,
+    })
+}
+
+/// The process as the `remoteprocess` crate knows it.
+pub(super) fn remote(pid: Pid) -> Option<remoteprocess::Process> {
+    remoteprocess::Process::new(pid).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_confuse_the_fields() {
+        let raw = b"4242 (a) (b c) S 17 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 12 0 987654 1000 200\n";
+        let stat = parse_stat(raw).unwrap();
+        assert_eq!((stat.comm.as_str(), stat.state, stat.parent), ("a) (b c", b'S', 17));
+        assert_eq!((stat.flags, stat.threads, stat.started), (4194560, 12, 987654));
+        assert_eq!(parse_stat(b"4242 (cut"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_observed_is_told_apart() {
+        assert!(matches!(Process::open(-1), Err(AttachError::NoSuchProcess { .. })));
+        assert!(matches!(Process::open(i32::MAX), Err(AttachError::NoSuchProcess { .. })));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id() as Pid;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !matches!(Process::open(pid), Err(AttachError::Zombie { .. })) {
+            assert!(std::time::Instant::now() < deadline, "{:?}", Process::open(pid));
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        child.wait().unwrap();
+        assert!(matches!(Process::open(pid), Err(AttachError::NoSuchProcess { .. })));
+    }
+
+    #[test]
+    fn a_living_process_is_itself() {
+        let me = Process::open(std::process::id() as Pid).unwrap();
+        assert!(me.is_alive());
+        assert!(!Process { started: me.started + 1, ..me }.is_alive());
+        assert_eq!(me.exe(), std::env::current_exe().ok());
+        assert_eq!(me.command(), std::env::args().collect::<Vec<_>>());
+    }
+}
