@@ -123,7 +123,9 @@ fn samples_stand_for_all_of_the_time() {
 #[test]
 fn rounding_loses_nothing() {
     let mut parts = ActivityParts::default();
-    [Activity::Running, Activity::GilHeld, Activity::Unknown].map(|activity| parts[activity] = 1);
+    for activity in [Activity::Running, Activity::GilHeld, Activity::Unknown] {
+        parts[activity] = 1;
+    }
     for total in [0, 1, 2, 100, u64::MAX] {
         assert_eq!(parts.scaled_to(total).total(), total);
     }
