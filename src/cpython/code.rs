@@ -11,7 +11,7 @@ use crate::cpython::object_header::is_alive;
 use crate::cpython::objects::{ObjectError, Objects};
 use crate::event::Nanos;
 use crate::process::memory::{Memory, Span};
-use crate::stack::{Frame, FrameId, Interner, Sym};
+use crate::stack::{Frame, FrameId, FrameKind, Interner, Sym};
 
 /// Most code units a code object can have to be taken for one.
 const MAX_UNITS: u64 = 1 << 26;
@@ -164,6 +164,7 @@ impl CodeCache {
         Some(*code.frames.entry(unit).or_insert_with(|| {
             let first_line = code.identity.first_line;
             names.frame(Frame {
+                kind: FrameKind::Python,
                 function: code.function,
                 name: code.name,
                 file: code.file,

@@ -8,8 +8,10 @@
 //! mode samples all threads at every tick and knows nothing else. Kernel mode samples threads on the CPU only, and
 //! has an `OffCpu` for all the rest of the time.
 
+mod activity;
 mod ids;
 mod objects;
+mod state;
 pub mod version;
 
 use std::fmt;
@@ -18,8 +20,10 @@ use std::sync::Arc;
 
 use crate::stack::StackId;
 
+pub(crate) use self::activity::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityColor, ActivityRow};
 pub use self::ids::{Ids, Renumber};
 pub use self::objects::{Accessed, CountOp, Counting, MODULE, ObjectInfo, Place, object_label};
+pub use self::state::ThreadState;
 
 /// An operating system process id, in gilscope's own pid namespace.
 pub type Pid = i32;
@@ -80,105 +84,6 @@ impl fmt::Display for Syscall {
 /// An object whose reference count was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(pub u32);
-
-/// What a thread was doing at one moment. The states are exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ThreadState {
-    /// Holds the GIL and runs (in memory mode: on a CPU or ready to).
-    GilHeld,
-    /// Holds the GIL and runs code that is neither the interpreter's nor the C library's (an extension module). Told apart
-    /// from [`Self::GilHeld`] only in kernel mode.
-    GilHeldNative,
-    /// Holds the GIL and is ready to run, but has no CPU. Told apart from [`Self::GilHeld`] only in kernel mode.
-    GilHeldRunnable,
-    /// Holds the GIL while blocked in a system call: everybody else waits for nothing.
-    GilHeldOffCpu(Syscall),
-    /// Blocked until the GIL is free.
-    GilWait,
-    /// Blocked until a lock is free, without the GIL.
-    LockWait(LockId),
-    /// Stopped by the interpreter, for a collection for example (free-threaded builds).
-    Paused(LockId),
-    /// Runs attached to an interpreter that has no GIL (free-threaded builds).
-    Running,
-    /// Runs native code without the GIL (detached from the interpreter).
-    Native,
-    /// Ready to run, without the GIL, but has no CPU. Told apart only in kernel mode.
-    Runnable,
-    /// Off the CPU in a system call, without the GIL.
-    Blocked(Syscall),
-    /// Stopped by a signal or a debugger.
-    Stopped,
-    /// Could not be told.
-    Unknown,
-}
-
-impl ThreadState {
-    /// Runs, as far as can be told.
-    pub fn on_cpu(self) -> bool {
-        matches!(self, Self::GilHeld | Self::GilHeldNative | Self::Running | Self::Native)
-    }
-
-    /// Holds a GIL, running or not.
-    pub fn holds_gil(self) -> bool {
-        matches!(self, Self::GilHeld | Self::GilHeldNative | Self::GilHeldRunnable | Self::GilHeldOffCpu(_))
-    }
-
-    /// A short constant name, the same for all system calls: names of trace slices, JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::GilHeld => "GIL held",
-            Self::GilHeldNative => "GIL held, native",
-            Self::GilHeldRunnable => "GIL held, no CPU",
-            Self::GilHeldOffCpu(_) => "GIL held off CPU",
-            Self::GilWait => "GIL wait",
-            Self::LockWait(_) => "lock wait",
-            Self::Paused(_) => "paused",
-            Self::Running => "running",
-            Self::Native => "native",
-            Self::Runnable => "no CPU",
-            Self::Blocked(_) => "blocked",
-            Self::Stopped => "stopped",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The lock that the thread waits for, if it does.
-    pub fn lock(self) -> Option<LockId> {
-        match self {
-            Self::LockWait(lock) | Self::Paused(lock) => Some(lock),
-            _ => None,
-        }
-    }
-
-    /// The system call the thread is blocked in, if it is.
-    pub fn syscall(self) -> Option<Syscall> {
-        match self {
-            Self::GilHeldOffCpu(call) | Self::Blocked(call) => Some(call),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for ThreadState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::GilHeld => f.write_str("holds the GIL"),
-            Self::GilHeldNative => f.write_str("holds the GIL, in native code"),
-            Self::GilHeldRunnable => f.write_str("holds the GIL, has no CPU"),
-            Self::GilHeldOffCpu(call) => write!(f, "holds the GIL, blocked in {call}"),
-            Self::GilWait => f.write_str("waits for the GIL"),
-            Self::LockWait(_) => f.write_str("waits for a lock"),
-            Self::Paused(_) => f.write_str("stopped by the interpreter"),
-            Self::Running => f.write_str("running"),
-            Self::Native => f.write_str("native (without the GIL)"),
-            Self::Runnable => f.write_str("ready, has no CPU"),
-            Self::Blocked(call) => write!(f, "blocked in {call}"),
-            Self::Stopped => f.write_str("stopped"),
-            Self::Unknown => f.write_str("unknown"),
-        }
-    }
-}
 
 /// Why a tick has no stack of a thread that was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

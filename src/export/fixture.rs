@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::event::{Event, Loss, Nanos, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Tid};
 use crate::profile::Profile;
-use crate::stack::{Frame, StackId};
+use crate::stack::{Frame, FrameKind, StackId};
 
 const START: u64 = 1_000_000_000;
 const TICK: u64 = 1_000_000;
@@ -14,7 +14,7 @@ fn stack(profile: &mut Profile, frames: &[(&str, &str, u32, u32)]) -> StackId {
     let table = &mut profile.stacks;
     frames.iter().fold(StackId::EMPTY, |stack, &(function, file, line, first_line)| {
         let (function, file) = (table.string(function), table.string(file));
-        let frame = table.frame(Frame { function, name: function, file, line, first_line });
+        let frame = table.frame(Frame { kind: FrameKind::Python, function, name: function, file, line, first_line });
         table.push(stack, frame)
     })
 }

@@ -12,7 +12,7 @@ use crate::profile::{Profile, short_command};
 use super::collapsed::{Folded, fold, folded_name};
 use super::frames::Entry;
 use super::{Options, Summary, Unit, View};
-use crate::stack::label::{Origin, one_line, origin};
+use crate::stack::label::{Origin, one_line};
 
 /// Narrower frames are left out, in percent. Invisible until zoomed in far, they would make most of the file.
 const MIN_WIDTH: f64 = 0.02;
@@ -125,7 +125,7 @@ fn write_empty(profile: &Profile, options: &Options, out: &mut impl Write) -> io
 }
 
 /// The hue says whose code it is: red to yellow the program's, green installed packages, yellow-grey the standard
-/// library, blue the frames that are none. Where threads wait nothing is hot: then the program's is blue, packages are
+/// library, violet native code, blue markers. Where threads wait nothing is hot: then the program's is blue, packages are
 /// turquoise, the standard library is blue-grey, and what is waited for stands out. The shade keeps neighbours apart and
 /// depends on the name alone, so that two graphs of one program can be compared.
 fn color(view: View, entry: &Entry<'_>, name: &str) -> Color {
@@ -135,15 +135,16 @@ fn color(view: View, entry: &Entry<'_>, name: &str) -> Color {
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let shade = |shift: u32, base: u8, span: u8| base + ((hash >> shift) % u64::from(span)) as u8;
     let waits = matches!(view, View::GilWait | View::LockWait | View::OffCpu);
-    let (r, g, b) = match (waits, entry.file.map(origin)) {
-        (false, Some(Origin::Program)) => (shade(8, 215, 40), shade(16, 60, 150), shade(24, 30, 40)),
-        (false, Some(Origin::Package)) => (shade(8, 110, 40), shade(16, 190, 45), shade(24, 110, 40)),
-        (false, Some(Origin::StandardLibrary)) => (shade(8, 205, 25), shade(16, 200, 25), shade(24, 130, 40)),
-        (false, None) => (shade(8, 130, 30), shade(16, 165, 30), shade(24, 215, 35)),
-        (true, Some(Origin::Program)) => (shade(8, 90, 60), shade(16, 135, 45), shade(24, 225, 30)),
-        (true, Some(Origin::Package)) => (shade(8, 95, 40), shade(16, 195, 35), shade(24, 190, 35)),
-        (true, Some(Origin::StandardLibrary)) => (shade(8, 165, 20), shade(16, 178, 20), shade(24, 200, 25)),
-        (true, None) => (shade(8, 225, 30), shade(16, 125, 45), shade(24, 85, 35)),
+    let (r, g, b) = match (waits, entry.origin) {
+        (false, Origin::Program) => (shade(8, 215, 40), shade(16, 60, 150), shade(24, 30, 40)),
+        (false, Origin::Package) => (shade(8, 110, 40), shade(16, 190, 45), shade(24, 110, 40)),
+        (false, Origin::StandardLibrary) => (shade(8, 205, 25), shade(16, 200, 25), shade(24, 130, 40)),
+        (_, Origin::Native) => (shade(8, 185, 30), shade(16, 165, 30), shade(24, 205, 35)),
+        (false, Origin::Marker) => (shade(8, 130, 30), shade(16, 165, 30), shade(24, 215, 35)),
+        (true, Origin::Program) => (shade(8, 90, 60), shade(16, 135, 45), shade(24, 225, 30)),
+        (true, Origin::Package) => (shade(8, 95, 40), shade(16, 195, 35), shade(24, 190, 35)),
+        (true, Origin::StandardLibrary) => (shade(8, 165, 20), shade(16, 178, 20), shade(24, 200, 25)),
+        (true, Origin::Marker) => (shade(8, 225, 30), shade(16, 125, 45), shade(24, 85, 35)),
     };
     Color { r, g, b }
 }
@@ -202,16 +203,16 @@ mod tests {
 
     #[test]
     fn hues_say_whose_code_it_is() {
-        let entry = |file| Entry { name: "f".to_owned(), file, line: None };
-        let hue = |file| color(View::Cpu, &entry(file), "f (x.py:1)");
-        let program = hue(Some("/srv/x.py"));
+        let entry = |origin| Entry { name: "f".to_owned(), file: None, line: None, origin };
+        let hue = |origin| color(View::Cpu, &entry(origin), "f (x.py:1)");
+        let program = hue(Origin::Program);
         assert!(program.r > program.g && program.g > program.b, "{program:?}");
-        let package = hue(Some("/v/site-packages/x.py"));
+        let package = hue(Origin::Package);
         assert!(package.g > package.r && package.g > package.b, "{package:?}");
-        let none = hue(None);
+        let none = hue(Origin::Marker);
         assert!(none.b > none.g && none.g > none.r, "{none:?}");
-        assert_ne!(hue(Some("/srv/x.py")), color(View::Cpu, &entry(Some("/srv/x.py")), "g (x.py:1)"));
-        let waits = color(View::GilWait, &entry(Some("/srv/x.py")), "f (x.py:1)");
+        assert_ne!(hue(Origin::Program), color(View::Cpu, &entry(Origin::Program), "g (x.py:1)"));
+        let waits = color(View::GilWait, &entry(Origin::Program), "f (x.py:1)");
         assert!(waits.b > waits.g && waits.g > waits.r, "where threads wait nothing is hot: {waits:?}");
     }
 

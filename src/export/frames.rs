@@ -10,7 +10,7 @@ use crate::stack::{FrameId, StackId};
 
 use super::Options;
 use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
-use crate::stack::label::frame_label;
+use crate::stack::label::{FrameDescription, Origin, describe};
 
 /// One frame, as speedscope wants it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -21,6 +21,8 @@ pub(super) struct Entry<'a> {
     pub file: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
+    #[serde(skip)]
+    pub origin: Origin,
 }
 
 /// The table. Indices are given out in the order of first use.
@@ -51,7 +53,7 @@ impl<'a> FrameTable<'a> {
 
     /// The index of a pseudo-frame.
     pub fn pseudo(&mut self, name: &str) -> u32 {
-        self.insert(Entry { name: name.to_owned(), file: None, line: None })
+        self.insert(Entry { name: name.to_owned(), file: None, line: None, origin: Origin::Marker })
     }
 
     /// Appends the frames of a stack, outermost first.
@@ -89,14 +91,9 @@ impl<'a> FrameTable<'a> {
         if let Some(&index) = self.by_frame.get(&id) {
             return index;
         }
-        let stacks = &self.profile.stacks;
-        let frame = stacks.get_frame(id);
-        let line = if self.functions { frame.first_line } else { frame.line };
-        let index = self.insert(Entry {
-            name: frame_label(stacks, id, self.functions),
-            file: Some(stacks.text(frame.file)).filter(|file| !file.is_empty()),
-            line: (line != 0).then_some(line),
-        });
+        let FrameDescription { label: name, file, line, origin, .. } =
+            describe(&self.profile.stacks, id, self.functions);
+        let index = self.insert(Entry { name, file, line, origin });
         self.by_frame.insert(id, index);
         index
     }

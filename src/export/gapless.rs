@@ -87,7 +87,7 @@ fn unseen(start: Nanos, end: Nanos, before: Option<&Span>, after: Option<&Span>,
 mod tests {
     use super::*;
     use crate::event::Syscall;
-    use crate::stack::{Frame, Interner, StackId};
+    use crate::stack::{Frame, FrameKind, Interner, StackId};
     use ThreadState::{Blocked, GilHeld, GilHeldOffCpu, GilWait, Native, Runnable, Running};
 
     const READ: Syscall = Syscall(0);
@@ -96,7 +96,14 @@ mod tests {
         let mut table = Interner::default();
         let sym = table.string("f");
         [1, 2, 3, 4].map(|line| {
-            let frame = table.frame(Frame { function: sym, name: sym, file: sym, line, first_line: 1 });
+            let frame = table.frame(Frame {
+                kind: FrameKind::Python,
+                function: sym,
+                name: sym,
+                file: sym,
+                line,
+                first_line: 1,
+            });
             table.push(StackId::EMPTY, frame)
         })
     }

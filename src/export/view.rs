@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use clap::ValueEnum;
 
-use crate::event::{ThreadId, ThreadState};
+use crate::event::{Activity, ThreadId, ThreadState};
 use crate::profile::tree::Weight;
 use crate::profile::{Mode, Profile};
 use crate::stack::StackId;
@@ -78,8 +78,8 @@ impl Options {
             View::Cpu => self.idle || state.on_cpu(),
             View::Wall => true,
             View::GilHold => state.holds_gil(),
-            View::GilWait => state == ThreadState::GilWait,
-            View::LockWait => matches!(state, ThreadState::LockWait(_) | ThreadState::Paused(_)),
+            View::GilWait => state.activity() == Activity::GilWait,
+            View::LockWait => matches!(state.activity(), Activity::LockWait | Activity::Paused),
             View::OffCpu => !state.on_cpu(),
             // These samples say why a thread was where it was on the CPU.
             View::Refcount => false,
@@ -142,22 +142,7 @@ pub(crate) const STACK_UNREADABLE: &str = "[stack unreadable]";
 /// Stands in for the frames of a thread that had none.
 pub(crate) const NO_PYTHON_FRAME: &str = "[no Python frame]";
 
-/// The pseudo-frame on top of a stack that was not running Python; `None` for one that was.
-///
-/// It depends on the state alone, so that the same sample has the same leaf in every view.
+/// The marker frame on top of a stack that was not running Python; `None` for one that was.
 pub(crate) fn leaf(profile: &Profile, state: ThreadState) -> Option<Cow<'static, str>> {
-    Some(match state {
-        // What it runs is on the stack; which part of it is native shows in the report.
-        ThreadState::GilHeld | ThreadState::GilHeldNative | ThreadState::Running => return None,
-        ThreadState::GilHeldRunnable => "[GIL held, no CPU]".into(),
-        ThreadState::Runnable => "[no CPU]".into(),
-        ThreadState::Native => "[native]".into(),
-        ThreadState::GilWait => "[waiting for GIL]".into(),
-        ThreadState::LockWait(lock) => format!("[waiting for {}]", profile.locks.info(lock).label()).into(),
-        ThreadState::Paused(_) => "[stopped by the interpreter]".into(),
-        ThreadState::GilHeldOffCpu(call) => format!("[GIL held off CPU: {call}]").into(),
-        ThreadState::Blocked(call) => format!("[blocked: {call}]").into(),
-        ThreadState::Stopped => "[stopped]".into(),
-        ThreadState::Unknown => "[state unknown]".into(),
-    })
+    state.marker(|lock| profile.locks.info(lock).label())
 }

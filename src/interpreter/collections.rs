@@ -50,7 +50,7 @@ impl Collections {
         let from = from.map_or(stack, |last| last.from);
         self.under_way.insert(gil, Collection { thread, from, calls: from != stack });
         let called: Vec<_> = stacks.frames(stack).take(depth(stacks, stack) - depth(stacks, from)).collect();
-        let frame = stacks.pseudo_frame(crate::stack::collections::FRAME);
+        let frame = stacks.marker_frame(crate::stack::collections::FRAME);
         let collection = stacks.push(from, frame);
         called.into_iter().rev().fold(collection, |stack, frame| stacks.push(stack, frame))
     }
@@ -86,7 +86,7 @@ mod tests {
     /// A stack of such functions, outermost first.
     fn stack(stacks: &mut Interner, functions: &str) -> StackId {
         functions.split_whitespace().fold(StackId::EMPTY, |stack, function| {
-            let frame = stacks.pseudo_frame(function);
+            let frame = stacks.marker_frame(function);
             stacks.push(stack, frame)
         })
     }

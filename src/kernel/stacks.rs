@@ -95,7 +95,7 @@ impl Stacks {
             let mut whole = true;
             let mut resolved = StackId::EMPTY;
             if stack.truncated {
-                let frame = names.pseudo_frame(TRUNCATED);
+                let frame = names.marker_frame(TRUNCATED);
                 resolved = names.push(resolved, frame);
             }
             for (raw, &key) in stack.frames.iter().zip(&stack.keys).rev() {
@@ -103,7 +103,7 @@ impl Stacks {
                 let frame = is_there.then(|| codes.frame(memory, layout, raw, names)).flatten();
                 let frame = frame.unwrap_or_else(|| {
                     whole = false;
-                    names.pseudo_frame(GONE)
+                    names.marker_frame(GONE)
                 });
                 resolved = names.push(resolved, frame);
             }

@@ -9,8 +9,10 @@ use flate2::{Compression, Crc};
 
 /// The first bytes of every recording. Not text, and damaged by whatever changes line ends.
 pub const MAGIC: [u8; 8] = *b"\x93gscope\n";
-/// The version of the format that is written, and the newest that is read.
-pub const VERSION: u32 = 1;
+/// The version of the format that is written, and the newest that is read. All older ones are read, too.
+pub const VERSION: u32 = 2;
+/// The last version whose markers are frames like those of Python.
+pub const LAST_WITHOUT_FRAME_KINDS: u32 = 1;
 /// Before the blocks: the magic and the version.
 pub const HEADER: usize = 12;
 /// Before each block: its length in the file, its length unpacked, and the checksum of what is in the file.

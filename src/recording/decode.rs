@@ -9,9 +9,10 @@
 use std::sync::Arc;
 
 use super::Origin;
+use super::block::LAST_WITHOUT_FRAME_KINDS;
 use super::records::{
-    AccessContext, COUNT_OPS, COUNTINGS, Context, GilContext, LOCK_KINDS, Last, MOST_CONTEXTS, PLACES, SampleContext,
-    SpinContext, WaitContext, WakeContext, state, tag,
+    AccessContext, COUNT_OPS, COUNTINGS, Context, GilContext, LOCK_KINDS, Last, MOST_CONTEXTS, OTHER_FRAME_KINDS,
+    PLACES, SampleContext, SpinContext, WaitContext, WakeContext, state, tag,
 };
 use super::wire::{Bytes, Malformed};
 use crate::event::{
@@ -19,7 +20,7 @@ use crate::event::{
     OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
 };
 use crate::profile::{Mode, SessionInfo};
-use crate::stack::{Frame, FrameId, Interner, StackId, Sym};
+use crate::stack::{Frame, FrameId, FrameKind, Interner, StackId, Sym};
 
 /// No clock of a machine is so far; a century.
 const LATEST: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
@@ -29,6 +30,7 @@ const MOST_TIME: u64 = 1 << 61;
 /// Makes events of records.
 #[derive(Debug)]
 pub struct Decoder {
+    version: u32,
     /// Where the recording comes from, if that has been read.
     pub origin: Option<Origin>,
     /// How the recording went, up to here. Without what is counted from events.
@@ -51,9 +53,11 @@ pub struct Decoder {
     time: u64,
 }
 
-impl Default for Decoder {
-    fn default() -> Decoder {
+impl Decoder {
+    /// For a recording of this version.
+    pub fn new(version: u32) -> Decoder {
         Decoder {
+            version,
             origin: None,
             session: None,
             ended: false,
@@ -125,6 +129,15 @@ impl Decoder {
         Ok(())
     }
 
+    /// What a `FRAME` is: up to version 1, markers were written as frames without a file.
+    fn kind_of_frame(&self, function: &str, file: &str) -> FrameKind {
+        let is_marker = file.is_empty() && function.starts_with('[') && function.ends_with(']');
+        match is_marker && self.version <= LAST_WITHOUT_FRAME_KINDS {
+            true => FrameKind::Marker,
+            false => FrameKind::Python,
+        }
+    }
+
     fn record(&mut self, bytes: &mut Bytes<'_>, table: &mut Interner) -> Result<Option<Event>, Malformed> {
         match bytes.number()? {
             tag::ORIGIN => {
@@ -139,7 +152,15 @@ impl Decoder {
                 let first_line: u32 = bytes.small()?;
                 let line = i64::from(first_line).checked_add(bytes.signed()?).ok_or(Malformed)?;
                 let line = u32::try_from(line).map_err(|_| Malformed)?;
-                self.frames.push(table.frame(Frame { function, name, file, line, first_line }));
+                let kind = self.kind_of_frame(table.text(function), table.text(file));
+                self.frames.push(table.frame(Frame { kind, function, name, file, line, first_line }));
+            }
+            tag::OTHER_FRAME => {
+                let kind = known(&OTHER_FRAME_KINDS, bytes.byte()?.into())?;
+                let function = known(&self.strings, bytes.number()?)?;
+                let file = known(&self.strings, bytes.number()?)?;
+                let frame = Frame { kind, function, name: function, file, line: 0, first_line: 0 };
+                self.frames.push(table.frame(frame));
             }
             tag::STACK => {
                 let caller = known(&self.stacks, bytes.number()?)?;

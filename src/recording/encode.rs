@@ -4,13 +4,13 @@ use rustc_hash::FxHashMap;
 
 use super::Origin;
 use super::records::{
-    AccessContext, COUNTINGS, Context, LOCK_KINDS, Last, MOST_CONTEXTS, SampleContext, SpinContext, WaitContext,
-    number, put_id, tag,
+    AccessContext, COUNTINGS, Context, LOCK_KINDS, Last, MOST_CONTEXTS, OTHER_FRAME_KINDS, SampleContext,
+    SpinContext, WaitContext, number, put_id, tag,
 };
 use super::wire::{put, put_optional, put_signed, put_text};
 use crate::event::{Event, Nanos, OffCpu};
 use crate::profile::{Mode, SessionInfo};
-use crate::stack::{Interner, StackId};
+use crate::stack::{FrameKind, Interner, StackId};
 
 /// Makes records of events. What it has written once it refers to by number.
 #[derive(Debug, Default)]
@@ -101,12 +101,22 @@ impl Encoder {
         }
         self.strings = table.strings().len();
         for frame in &table.all_frames()[self.frames..] {
-            put(out, tag::FRAME);
-            put(out, frame.function.index().into());
-            put(out, frame.name.index().into());
-            put(out, frame.file.index().into());
-            put(out, frame.first_line.into());
-            put_signed(out, i64::from(frame.line) - i64::from(frame.first_line));
+            match frame.kind {
+                FrameKind::Python => {
+                    put(out, tag::FRAME);
+                    put(out, frame.function.index().into());
+                    put(out, frame.name.index().into());
+                    put(out, frame.file.index().into());
+                    put(out, frame.first_line.into());
+                    put_signed(out, i64::from(frame.line) - i64::from(frame.first_line));
+                }
+                FrameKind::Native | FrameKind::Marker => {
+                    put(out, tag::OTHER_FRAME);
+                    out.push(number(&OTHER_FRAME_KINDS, &frame.kind));
+                    put(out, frame.function.index().into());
+                    put(out, frame.file.index().into());
+                }
+            }
         }
         self.frames = table.all_frames().len();
         for (caller, frame) in &table.stacks()[self.stacks..] {

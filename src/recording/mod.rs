@@ -5,7 +5,11 @@
 //! and stacks that they name. [`load`] pushes them into a new profile: live and replayed events take the same road, so
 //! that what comes out is what `record -o` would have written.
 //!
-//! # The format, version 1
+//! # The format, version 2
+//!
+//! A reader reads its own version and all older ones, and refuses those that are newer. New kinds of records need a new
+//! version, because older readers do not know how long they are. Version 1 has no `OTHER_FRAME`: its markers are
+//! `FRAME`s without a file, with a name in brackets.
 //!
 //! All fixed numbers are little-endian.
 //!
@@ -50,6 +54,7 @@
 //! | 20     | `ACCESS_CONTEXT` | thread, stack, what was accessed                                                   |
 //! | 21     | `SPIN_CONTEXT`   | thread, stack, lock id?                                                            |
 //! | 22     | `DEADLOCK`       | time, number of threads, thread and text what it waits for, for each               |
+//! | 23     | `OTHER_FRAME`    | byte kind (0 native, 1 marker), strings: symbol or text, library or nothing. Numbered with the `FRAME`s |
 //! | 32 + n | use of context n | see below                                                                          |
 //!
 //! Times are *s*: nanoseconds of `CLOCK_MONOTONIC` since the last record with a time (0 at first). All kinds of

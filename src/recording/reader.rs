@@ -70,10 +70,11 @@ impl<R: Read> Reader<R> {
         };
         if version > VERSION {
             bail!(
-                "it was written by a newer gilscope (format {version}; this one reads up to {VERSION}): update gilscope"
+                "it was written by a newer gilscope (format {version}; this one reads up to {VERSION}): update \
+                 gilscope, or use the one that recorded it"
             );
         }
-        Ok(Reader { file, decoder: Decoder::default(), events: Vec::new().into_iter(), blocks: 0, over: None })
+        Ok(Reader { file, decoder: Decoder::new(version), events: Vec::new().into_iter(), blocks: 0, over: None })
     }
 
     /// The next event. Its stacks are in `table`, which must be the same one all the time. None at the end, wherever that

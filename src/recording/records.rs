@@ -4,7 +4,7 @@ use crate::event::{
     Accessed, CountOp, Counting, GilGlimpse, GilId, LockId, LockKind, Loss, Nanos, OffCpu, Place, Syscall, ThreadId,
     ThreadState, Wake,
 };
-use crate::stack::StackId;
+use crate::stack::{FrameKind, StackId};
 
 use super::wire::{Bytes, Malformed, put, put_signed};
 
@@ -33,6 +33,7 @@ pub mod tag {
     pub const ACCESS_CONTEXT: u64 = 20;
     pub const SPIN_CONTEXT: u64 = 21;
     pub const DEADLOCK: u64 = 22;
+    pub const OTHER_FRAME: u64 = 23;
     pub const FIRST_CONTEXT: u64 = 32;
 }
 
@@ -55,6 +56,9 @@ pub const LOCK_KINDS: [LockKind; 13] = [
     LockKind::Queue,
     LockKind::ModuleLock,
 ];
+
+/// Kinds of frames that have no lines, by their numbers in records.
+pub const OTHER_FRAME_KINDS: [FrameKind; 2] = [FrameKind::Native, FrameKind::Marker];
 
 /// Ways of counting references.
 pub const COUNTINGS: [Counting; 4] = [Counting::Biased, Counting::Merged, Counting::Deferred, Counting::Immortal];

@@ -6,7 +6,7 @@ use crate::contention::{Blame, Contention, WaitStats};
 use crate::event::{Account, Event, GilInfo, Nanos, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::profile::{Mode, Profile};
-use crate::stack::{Frame, StackId};
+use crate::stack::{Frame, FrameKind, StackId};
 
 use super::Report;
 
@@ -27,8 +27,10 @@ pub fn stack(profile: &mut Profile, function: &str, line: u32) -> StackId {
     let table = &mut profile.stacks;
     let (function, file) = (table.string(function), table.string("/srv/app.py"));
     let module = table.string("<module>");
-    let outer = table.frame(Frame { function: module, name: module, file, line: 1, first_line: 1 });
-    let frame = table.frame(Frame { function, name: function, file, line, first_line: line });
+    let outer =
+        table.frame(Frame { kind: FrameKind::Python, function: module, name: module, file, line: 1, first_line: 1 });
+    let frame =
+        table.frame(Frame { kind: FrameKind::Python, function, name: function, file, line, first_line: line });
     let outer = table.push(StackId::EMPTY, outer);
     table.push(outer, frame)
 }

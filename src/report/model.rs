@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{LockKind, Pid, Tid};
+use crate::event::{ACTIVITIES, Activity, LockKind, Pid, Tid};
 use crate::profile::Mode;
 
 /// The name of the schema without its version.
@@ -153,8 +153,39 @@ pub struct States {
     pub blocked_s: f64,
     /// Ready to run, without the GIL, but without a CPU.
     pub runnable_s: f64,
-    /// Could not be told.
+    /// Could not be determined.
     pub unknown_s: f64,
+}
+
+impl States {
+    /// The seconds of each activity, as `seconds_of` gives them.
+    pub(crate) fn from_activities(seconds_of: impl Fn(Activity) -> f64) -> States {
+        let mut states = States::default();
+        for row in &ACTIVITIES {
+            *states.field(row.activity) = seconds_of(row.activity);
+        }
+        states
+    }
+
+    /// The seconds of one activity.
+    pub(crate) fn of(mut self, activity: Activity) -> f64 {
+        *self.field(activity)
+    }
+
+    fn field(&mut self, activity: Activity) -> &mut f64 {
+        match activity {
+            Activity::Running => &mut self.running_s,
+            Activity::GilHeld => &mut self.gil_held_s,
+            Activity::GilHeldIdle => &mut self.gil_held_off_cpu_s,
+            Activity::GilWait => &mut self.gil_wait_s,
+            Activity::LockWait => &mut self.lock_wait_s,
+            Activity::Native => &mut self.native_s,
+            Activity::Paused => &mut self.paused_s,
+            Activity::Blocked => &mut self.blocked_s,
+            Activity::NoCpu => &mut self.runnable_s,
+            Activity::Unknown => &mut self.unknown_s,
+        }
+    }
 }
 
 /// What happened at one GIL. `waiters`, `releasers` and `holders` share out the same waits in three ways.

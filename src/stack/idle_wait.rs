@@ -4,7 +4,7 @@
 //! one: see [`Work::is_limited`]. And a thread can wait in an `import` for another that imports the same module. Called by
 //! the collectors, before they say what a thread does, and by the report.
 
-use crate::stack::{FrameId, Interner, StackId};
+use crate::stack::{FrameId, FrameKind, Interner, StackId};
 
 /// What a thread waits for that is not a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,9 +96,14 @@ fn library(stacks: &Interner, frame: FrameId) -> Option<Library> {
     }
 }
 
+/// The frames of a stack but those of libraries, innermost first: the last one sleeps, whatever it waits for.
+fn without_native(stacks: &Interner, stack: StackId) -> impl Iterator<Item = FrameId> + '_ {
+    stacks.frames(stack).filter(|&frame| stacks.get_frame(frame).kind != FrameKind::Native)
+}
+
 /// What a thread waits for that sleeps at a lock with this stack; none if it is the lock.
 pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
-    let mut frames = stacks.frames(stack);
+    let mut frames = without_native(stacks, stack);
     let leaf = frames.next()?;
     let name = |frame| stacks.text(stacks.get_frame(frame).name);
     match (library(stacks, leaf)?, name(leaf)) {
@@ -136,7 +141,7 @@ pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
 /// Where the import is that a thread with this stack waits in, for another thread that is importing the same module.
 pub fn import_site(stacks: &Interner, stack: StackId) -> Option<FrameId> {
     let file = |frame| stacks.text(stacks.get_frame(frame).file);
-    let mut frames = stacks.frames(stack);
+    let mut frames = without_native(stacks, stack);
     let leaf = frames.next()?;
     if file(leaf) != "<frozen importlib._bootstrap>" {
         return None;
@@ -154,7 +159,8 @@ mod tests {
         let mut stack = StackId::EMPTY;
         for (function, file) in frames {
             let (name, file) = (stacks.string(function), stacks.string(file));
-            let frame = stacks.frame(Frame { function: name, name, file, line: 1, first_line: 1 });
+            let frame =
+                stacks.frame(Frame { kind: FrameKind::Python, function: name, name, file, line: 1, first_line: 1 });
             stack = stacks.push(stack, frame);
         }
         stack

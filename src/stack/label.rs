@@ -1,50 +1,81 @@
 //! How a frame is worded. Called by every format and by everything that prints a stack as text.
 
-use crate::stack::{FrameId, Interner, StackId};
+use crate::stack::{FrameId, FrameKind, Interner, StackId};
 
-/// Where a file comes from, as far as its path tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+/// Whose code a frame runs, as far as its path tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Origin {
     /// The program itself.
     Program,
     /// An installed package.
     Package,
     /// Python's own library.
     StandardLibrary,
+    /// A shared library or an executable.
+    Native,
+    /// Nobody's: the frame is a marker, or its file is not known.
+    Marker,
 }
 
-/// `func (file.py:LINE)`, on one line whatever the names contain.
+/// A frame as outputs show it. All of them ask for this, so that a kind of frame is worded in one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FrameDescription<'a> {
+    /// The function alone, or the text of a marker.
+    pub function: String,
+    /// What it is called: `func (file.py:LINE)`, `symbol (library.so)`, `[marker]`.
+    pub label: String,
+    /// The whole path.
+    pub file: Option<&'a str>,
+    pub line: Option<u32>,
+    pub first_line: Option<u32>,
+    pub origin: Origin,
+}
+
+/// Describes a frame, each text on one line whatever the names contain.
 ///
-/// With `functions` the line is the function's first, so that all its lines have one label. A frame without a
-/// line is `func (file.py)`.
-pub fn frame_label(stacks: &Interner, frame: FrameId, functions: bool) -> String {
-    let frame = stacks.get_frame(frame);
-    let (function, file) = (stacks.text(frame.function), short_file(stacks.text(frame.file)));
+/// With `functions` the line is the function's first, so that all its lines have one label. A Python frame without a
+/// line is `func (file.py)`, one without a file `func`.
+pub(crate) fn describe(stacks: &Interner, id: FrameId, functions: bool) -> FrameDescription<'_> {
+    let frame = stacks.get_frame(id);
+    let function = one_line(stacks.text(frame.function));
+    let path = stacks.text(frame.file);
     let line = if functions { frame.first_line } else { frame.line };
-    one_line(&match (file, line) {
-        // Stands for frames that are not known.
-        ("", _) => function.to_owned(),
-        (_, 0) => format!("{function} ({file})"),
-        _ => format!("{function} ({file}:{line})"),
-    })
+    let (file, line, first_line) = match frame.kind {
+        FrameKind::Python => (path, line, frame.first_line),
+        FrameKind::Native => (path, 0, 0),
+        FrameKind::Marker => ("", 0, 0),
+    };
+    let (path_origin, short_path) = match frame.kind {
+        FrameKind::Python | FrameKind::Marker => locate(file),
+        FrameKind::Native => (Origin::Native, file.rsplit('/').next().unwrap_or(file)),
+    };
+    let label = match (short_path, line) {
+        ("", _) => function.clone(),
+        (_, 0) => one_line(&format!("{function} ({short_path})")),
+        _ => one_line(&format!("{function} ({short_path}:{line})")),
+    };
+    FrameDescription {
+        function,
+        label,
+        file: Some(file).filter(|file| !file.is_empty()),
+        line: (line != 0).then_some(line),
+        first_line: (first_line != 0).then_some(first_line),
+        origin: if file.is_empty() { Origin::Marker } else { path_origin },
+    }
+}
+
+/// What a frame is called; see [`describe`].
+pub(crate) fn frame_label(stacks: &Interner, frame: FrameId, functions: bool) -> String {
+    describe(stacks, frame, functions).label
 }
 
 /// The frames of a stack with their lines, innermost first.
-pub fn stack_labels(stacks: &Interner, stack: StackId) -> Vec<String> {
+pub(crate) fn stack_labels(stacks: &Interner, stack: StackId) -> Vec<String> {
     stacks.frames(stack).map(|frame| frame_label(stacks, frame, false)).collect()
 }
 
-/// The part of a path that tells files apart at a glance: below `site-packages` or the standard library, else the
-/// last component. Names that are no paths, such as `<string>`, stay.
-pub fn short_file(path: &str) -> &str {
-    locate(path).1
-}
-
-/// Whose file it is.
-pub fn origin(path: &str) -> Origin {
-    locate(path).0
-}
-
+/// Whose file it is, and the part of its path that distinguishes files at a glance: below `site-packages` or the standard
+/// library, else the last component. Names that are no paths, such as `<string>`, stay.
 fn locate(path: &str) -> (Origin, &str) {
     if path.starts_with('<') {
         let frozen = path.starts_with("<frozen ");
@@ -74,7 +105,7 @@ fn is_python_folder(folder: &str) -> bool {
 }
 
 /// `text` without the characters that break lines, terminals and XML.
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.chars()
         .map(|char| match char {
             // Not characters at all; XML forbids them even when escaped.
@@ -109,7 +140,7 @@ mod tests {
             ("/x/site-packages/", Origin::Package, "/x/site-packages/"),
             ("", Origin::Program, ""),
         ] {
-            assert_eq!((origin(path), short_file(path)), (origin_is, short), "{path}");
+            assert_eq!(locate(path), (origin_is, short), "{path}");
         }
     }
 
@@ -119,11 +150,30 @@ mod tests {
         let function = stacks.string("Pool.run\n\u{1b}[31m\u{ffff}");
         let file = stacks.string("/v/lib/python3.12/site-packages/pool/core.py");
         let mut label = |line, functions| {
-            let frame = stacks.frame(Frame { function, name: function, file, line, first_line: 40 });
+            let frame =
+                stacks.frame(Frame { kind: FrameKind::Python, function, name: function, file, line, first_line: 40 });
             frame_label(&stacks, frame, functions)
         };
         assert_eq!(label(42, false), "Pool.run  [31m\u{fffd} (pool/core.py:42)");
         assert_eq!(label(42, true), "Pool.run  [31m\u{fffd} (pool/core.py:40)");
         assert_eq!(label(0, false), "Pool.run  [31m\u{fffd} (pool/core.py)");
+    }
+
+    #[test]
+    fn native_frames_and_markers_are_described_by_their_kind() {
+        let mut stacks = Interner::default();
+        let (function, file) = (stacks.string("inflate"), stacks.string("/usr/lib/libz.so.1"));
+        let native =
+            stacks.frame(Frame { kind: FrameKind::Native, function, name: function, file, line: 0, first_line: 0 });
+        let marker = stacks.marker_frame("[garbage collection]");
+        for functions in [false, true] {
+            let described = describe(&stacks, native, functions);
+            assert_eq!((&*described.label, &*described.function), ("inflate (libz.so.1)", "inflate"));
+            assert_eq!((described.file, described.line), (Some("/usr/lib/libz.so.1"), None));
+            assert_eq!(described.origin, Origin::Native);
+            let described = describe(&stacks, marker, functions);
+            assert_eq!((&*described.label, described.file), ("[garbage collection]", None));
+            assert_eq!((described.line, described.origin), (None, Origin::Marker));
+        }
     }
 }

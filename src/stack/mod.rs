@@ -48,9 +48,23 @@ impl StackId {
     }
 }
 
-/// A place in a Python program.
+/// What a frame stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FrameKind {
+    /// A function of the program, written in Python.
+    Python,
+    /// A function of a shared library or an executable. `function` is its symbol, `file` the library's path; it has no
+    /// lines.
+    Native,
+    /// None: it says something about the stack. `function` is its text, in brackets; it has no file.
+    Marker,
+}
+
+/// A place in a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {
+    /// What it stands for, and with that what the other fields are.
+    pub kind: FrameKind,
     /// `co_qualname` (3.11 and later), else `co_name`.
     pub function: Sym,
     /// `co_name`.
@@ -110,9 +124,9 @@ impl Interner {
     }
 
     /// A frame that is not of the program, but says something about the stack: `text` is in brackets.
-    pub fn pseudo_frame(&mut self, text: &str) -> FrameId {
+    pub fn marker_frame(&mut self, text: &str) -> FrameId {
         let (function, file) = (self.string(text), self.string(""));
-        self.frame(Frame { function, name: function, file, line: 0, first_line: 0 })
+        self.frame(Frame { kind: FrameKind::Marker, function, name: function, file, line: 0, first_line: 0 })
     }
 
     /// The stack that is `caller` with `frame` called from it.
@@ -196,7 +210,7 @@ mod tests {
         let frames: Vec<FrameId> = (1..=3)
             .map(|line| {
                 let name = table.string(&format!("f{line}"));
-                table.frame(Frame { function: name, name, file, line, first_line: line })
+                table.frame(Frame { kind: FrameKind::Python, function: name, name, file, line, first_line: line })
             })
             .collect();
         let build =

@@ -7,7 +7,7 @@ use super::class::Class;
 use crate::event::{ThreadId, ThreadState};
 use crate::export::{self, NO_PYTHON_FRAME, STACK_UNREADABLE, View, leaf};
 use crate::profile::Profile;
-use crate::stack::label::{Origin, frame_label, origin};
+use crate::stack::label::{Origin, describe};
 use crate::stack::{FrameId, StackId};
 
 /// What to show.
@@ -89,8 +89,8 @@ impl<'a> Labels<'a> {
             return known;
         }
         let stacks = &self.profile.stacks;
-        let whose = Whose::Code(origin(stacks.text(stacks.get_frame(frame).file)));
-        let label = self.text(frame_label(stacks, frame, self.functions), whose);
+        let described = describe(stacks, frame, self.functions);
+        let label = self.text(described.label, Whose::Code(described.origin));
         self.known.insert(frame, label);
         label
     }

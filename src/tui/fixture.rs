@@ -11,7 +11,7 @@ use crate::event::{
 use crate::profile::{Mode, Profile};
 use crate::report::Blame;
 use crate::snapshot::Snapshot;
-use crate::stack::{Frame, StackId};
+use crate::stack::{Frame, FrameKind, StackId};
 
 const MS: u64 = 1_000_000;
 const START: u64 = 1_000 * MS;
@@ -48,8 +48,14 @@ impl Live {
         let table = &mut self.profile.stacks;
         functions.iter().fold(StackId::EMPTY, |stack, &(function, line)| {
             let (function, file) = (table.string(function), table.string("/srv/app.py"));
-            let frame =
-                table.frame(Frame { function, name: function, file, line, first_line: (line - line % 10).max(1) });
+            let frame = table.frame(Frame {
+                kind: FrameKind::Python,
+                function,
+                name: function,
+                file,
+                line,
+                first_line: (line - line % 10).max(1),
+            });
             table.push(stack, frame)
         })
     }

@@ -74,6 +74,8 @@ impl Theme {
             Whose::Code(Origin::Program) => indexed(208, 214),
             Whose::Code(Origin::Package) => indexed(114, 150),
             Whose::Code(Origin::StandardLibrary) => indexed(186, 187),
+            Whose::Code(Origin::Native) => indexed(146, 147),
+            Whose::Code(Origin::Marker) => indexed(110, 111),
             Whose::State(Class::GilWait) => indexed(167, 167),
             Whose::State(Class::LockWait) => indexed(178, 178),
             Whose::State(Class::HeldIdle | Class::Paused) => indexed(170, 170),

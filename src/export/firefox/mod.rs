@@ -11,7 +11,7 @@ use fxprof_processed_profile as fx;
 use fxprof_processed_profile::{CategoryColor, CategoryHandle, CpuDelta, StackHandle, ThreadHandle, Timestamp};
 use rustc_hash::FxHashMap;
 
-use crate::event::{Nanos, ProcessId, ThreadState};
+use crate::event::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityColor, Nanos, ProcessId, ThreadState};
 use crate::profile::{Profile, Span};
 use crate::stack::StackId;
 
@@ -93,44 +93,39 @@ fn is_told(slice: &Slice) -> bool {
     slice.many.is_some() || matches!(slice.span.state, GilWait | LockWait(_) | Paused(_) | GilHeldOffCpu(_))
 }
 
-/// What colours say.
-struct Categories {
-    python: CategoryHandle,
-    native: CategoryHandle,
-    gil_wait: CategoryHandle,
-    lock_wait: CategoryHandle,
-    held_off_cpu: CategoryHandle,
-    paused: CategoryHandle,
-    no_cpu: CategoryHandle,
-    blocked: CategoryHandle,
-}
+/// A category for each activity: what colours say.
+struct Categories([CategoryHandle; ACTIVITY_COUNT]);
 
 impl Categories {
     fn new(file: &mut fx::Profile) -> Categories {
-        Categories {
-            python: file.add_category("Python", CategoryColor::Yellow),
-            native: file.add_category("Native code without the GIL", CategoryColor::Blue),
-            gil_wait: file.add_category("Waiting for the GIL", CategoryColor::Red),
-            lock_wait: file.add_category("Waiting for a lock", CategoryColor::Orange),
-            held_off_cpu: file.add_category("GIL held off the CPU", CategoryColor::Magenta),
-            paused: file.add_category("Stopped by the interpreter", CategoryColor::Purple),
-            no_cpu: file.add_category("Ready, no CPU", CategoryColor::Brown),
-            blocked: file.add_category("Blocked", CategoryColor::Transparent),
+        let mut handles = [CategoryHandle::OTHER; ACTIVITY_COUNT];
+        let known = ACTIVITIES.iter().filter(|row| row.activity != Activity::Unknown);
+        for row in known {
+            let same_name = ACTIVITIES[..row.activity as usize].iter().find(|other| other.name == row.name);
+            handles[row.activity as usize] = match same_name {
+                Some(other) => handles[other.activity as usize],
+                None => file.add_category(row.name, category_color(row.color)),
+            };
         }
+        Categories(handles)
     }
 
-    fn of(&self, state: ThreadState) -> CategoryHandle {
-        match state {
-            ThreadState::GilHeld | ThreadState::GilHeldNative | ThreadState::Running => self.python,
-            ThreadState::Native => self.native,
-            ThreadState::GilWait => self.gil_wait,
-            ThreadState::LockWait(_) => self.lock_wait,
-            ThreadState::GilHeldOffCpu(_) => self.held_off_cpu,
-            ThreadState::Paused(_) => self.paused,
-            ThreadState::GilHeldRunnable | ThreadState::Runnable => self.no_cpu,
-            ThreadState::Blocked(_) => self.blocked,
-            ThreadState::Stopped | ThreadState::Unknown => CategoryHandle::OTHER,
-        }
+    fn of(&self, activity: Activity) -> CategoryHandle {
+        self.0[activity as usize]
+    }
+}
+
+fn category_color(color: ActivityColor) -> CategoryColor {
+    match color {
+        ActivityColor::Green => CategoryColor::Green,
+        ActivityColor::Magenta => CategoryColor::Magenta,
+        ActivityColor::Red => CategoryColor::Red,
+        ActivityColor::Orange => CategoryColor::Orange,
+        ActivityColor::Blue => CategoryColor::Blue,
+        ActivityColor::Purple => CategoryColor::Purple,
+        ActivityColor::Brown => CategoryColor::Brown,
+        // Idle threads take no ink.
+        ActivityColor::Grey => CategoryColor::Transparent,
     }
 }
 
@@ -172,7 +167,7 @@ impl ThreadWriter<'_, '_> {
 
     fn marker(&mut self, slice: &Slice, details: Vec<(&'static str, Detail)>) {
         let name = self.file.intern_string(slice.name());
-        let mut wait = Wait::new(name, self.categories.of(slice.span.state), self.file.intern_string(""));
+        let mut wait = Wait::new(name, self.categories.of(slice.span.state.activity()), self.file.intern_string(""));
         for (key, detail) in details {
             let text = match detail {
                 Detail::Name(text) | Detail::Text(text) => text,
@@ -195,12 +190,12 @@ impl ThreadWriter<'_, '_> {
         }
         let mut frames = Vec::new();
         self.frames.push_sample(span.state, span.stack, span.lost, &mut frames);
-        let python = self.categories.python;
+        let python = self.categories.of(Activity::GilHeld);
         let mut handle = None;
         for (index, &frame) in frames.iter().enumerate() {
             let entry = &self.frames.entries()[frame as usize];
             let is_leaf = index + 1 == frames.len();
-            let category = if is_leaf { self.categories.of(span.state) } else { python };
+            let category = if is_leaf { self.categories.of(span.state.activity()) } else { python };
             let label = self.file.intern_string(&entry.name);
             let info = fx::FrameInfo {
                 frame: fx::Frame::Label(label),

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use crate::event::{Pid, ProcessId, ThreadState, Tid};
+use crate::event::{ACTIVITIES, ACTIVITY_COUNT, Pid, ProcessId, ThreadState, Tid};
 use crate::export::contended::{Contended, What, contended};
 use crate::export::flamegraph::view_title;
 use crate::export::{Options, Unit, View};
@@ -30,6 +30,7 @@ pub(super) struct Page<'p> {
     threads: Vec<Thread<'p>>,
     /// What to call each process.
     processes: Vec<String>,
+    activities: [ActivityWords; ACTIVITY_COUNT],
     states: Vec<State>,
     stacks: Tables,
     views: Vec<Flames>,
@@ -52,6 +53,15 @@ struct Thread<'p> {
     tid: Tid,
     name: Option<&'p str>,
     process: u32,
+}
+
+/// What threads do, in the order of the report's `States`, with a letter and words, because colour is not enough.
+#[derive(Debug, Serialize)]
+struct ActivityWords {
+    /// The field of the report's `States`, after which the style names its colour.
+    key: &'static str,
+    letter: char,
+    words: &'static str,
 }
 
 /// A state that threads were in.
@@ -125,6 +135,7 @@ pub(super) fn page<'p>(profile: &'p Profile, report: Report, options: &Options) 
         processes: (0..profile.processes.len() as u32)
             .map(|index| one_line(&profile.process_label(ProcessId(index))))
             .collect(),
+        activities: ACTIVITIES.map(|row| ActivityWords { key: row.key, letter: row.letter, words: row.words }),
         states: states.states,
         stacks: stacks.finish(),
         views: flames,
@@ -173,28 +184,13 @@ impl StateTable {
             (ThreadState::LockWait(_), Some(lock)) => format!("waits for {lock}"),
             _ => state.to_string(),
         };
-        self.states.push(State { class: class(state), words, lock });
+        self.states.push(State { class: state.activity().row().key, words, lock });
         let index = self.states.len() as u32 - 1;
         self.by_state.insert(state, index);
         index
     }
 }
 
-/// The field of [`crate::report::model::States`] that has the time in a state.
-fn class(state: ThreadState) -> &'static str {
-    match state {
-        ThreadState::Running => "running_s",
-        ThreadState::GilHeld | ThreadState::GilHeldNative => "gil_held_s",
-        ThreadState::GilHeldRunnable | ThreadState::GilHeldOffCpu(_) => "gil_held_off_cpu_s",
-        ThreadState::GilWait => "gil_wait_s",
-        ThreadState::LockWait(_) => "lock_wait_s",
-        ThreadState::Paused(_) => "paused_s",
-        ThreadState::Native => "native_s",
-        ThreadState::Blocked(_) => "blocked_s",
-        ThreadState::Runnable => "runnable_s",
-        ThreadState::Stopped | ThreadState::Unknown => "unknown_s",
-    }
-}
 /// The sentences that go first; none if nothing was recorded.
 fn verdicts(report: &Report) -> Vec<String> {
     match report.threads.is_empty() {

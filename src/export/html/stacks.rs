@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::event::ThreadState;
 use crate::export::view::{NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
 use crate::profile::Profile;
-use crate::stack::label::{Origin, frame_label, origin};
+use crate::stack::label::{FrameDescription, Origin, describe};
 use crate::stack::{FrameId, StackId};
 
 /// What the page gets. Columns, because these compress better than rows.
@@ -110,9 +110,9 @@ impl<'p> Stacks<'p> {
             return index;
         }
         let stacks = &self.profile.stacks;
-        let file = stacks.text(stacks.get_frame(id).file);
-        let row = [frame_label(stacks, id, false), frame_label(stacks, id, true), file.to_owned()];
-        let index = self.row(row, owner(file));
+        let FrameDescription { label, file, origin, .. } = describe(stacks, id, false);
+        let row = [label, describe(stacks, id, true).label, file.unwrap_or_default().to_owned()];
+        let index = self.row(row, owner(origin));
         self.by_frame.insert(id, index);
         index
     }
@@ -121,7 +121,7 @@ impl<'p> Stacks<'p> {
         let frame = match self.by_name.get(name) {
             Some(&frame) => frame,
             None => {
-                let frame = self.row([name.to_owned(), name.to_owned(), String::new()], owner(""));
+                let frame = self.row([name.to_owned(), name.to_owned(), String::new()], owner(Origin::Marker));
                 self.by_name.insert(name.to_owned(), frame);
                 frame
             }
@@ -160,15 +160,14 @@ impl<'p> Stacks<'p> {
     }
 }
 
-/// Whose code is in a file: 0 nobody's (a frame that is none), 1 the program's, 2 a package's, 3 the standard library's.
-fn owner(file: &str) -> u8 {
-    match file {
-        "" => 0,
-        _ => match origin(file) {
-            Origin::Program => 1,
-            Origin::Package => 2,
-            Origin::StandardLibrary => 3,
-        },
+/// Whose code a frame runs, by the numbers that `page/flame.js` knows.
+fn owner(origin: Origin) -> u8 {
+    match origin {
+        Origin::Marker => 0,
+        Origin::Program => 1,
+        Origin::Package => 2,
+        Origin::StandardLibrary => 3,
+        Origin::Native => 4,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::stack::{FrameId, StackId};
 use self::proto::{Function, Label, Line, Location, Mapping, Sample, ValueType};
 use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE};
 use super::{Options, View};
-use crate::stack::label::one_line;
+use crate::stack::label::{describe, one_line};
 
 pub(super) mod proto;
 
@@ -167,12 +167,10 @@ impl<'a> Builder<'a> {
         if let Some(&location) = self.frames.get(&id) {
             return location;
         }
-        let stacks = &self.profile.stacks;
-        let frame = stacks.get_frame(id);
-        let name = one_line(stacks.text(frame.function));
-        let function = self.function(&name, stacks.text(frame.file), frame.first_line.into());
-        let line = if self.options.functions { frame.first_line } else { frame.line };
-        let location = self.location(function, line.into());
+        let frame = describe(&self.profile.stacks, id, self.options.functions);
+        let first_line = frame.first_line.unwrap_or(0);
+        let function = self.function(&frame.function, frame.file.unwrap_or(""), first_line.into());
+        let location = self.location(function, frame.line.unwrap_or(0).into());
         self.frames.insert(id, location);
         location
     }

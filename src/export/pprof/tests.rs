@@ -137,7 +137,14 @@ fn functions_of_one_name_in_one_file_are_two() {
     for line in [10, 20] {
         let table = &mut profile.stacks;
         let (function, file) = (table.string("__init__"), table.string("/srv/app.py"));
-        let frame = crate::stack::Frame { function, name: function, file, line, first_line: line };
+        let frame = crate::stack::Frame {
+            kind: crate::stack::FrameKind::Python,
+            function,
+            name: function,
+            file,
+            line,
+            first_line: line,
+        };
         let frame = table.frame(frame);
         let stack = table.push(StackId::EMPTY, frame);
         profile.push(&fixture::sample(0, 5, ThreadState::GilHeld, stack));

@@ -158,7 +158,14 @@ impl Sim {
             .map(|thread| Thread {
                 stacks: [0, 1, 2].map(|place| {
                     let name = stacks.string(&format!("{thread}.{place}"));
-                    let frame = crate::stack::Frame { function: name, name, file, line: place + 1, first_line: 1 };
+                    let frame = crate::stack::Frame {
+                        kind: crate::stack::FrameKind::Python,
+                        function: name,
+                        name,
+                        file,
+                        line: place + 1,
+                        first_line: 1,
+                    };
                     let frame = stacks.frame(frame);
                     stacks.push(StackId::EMPTY, frame)
                 }),

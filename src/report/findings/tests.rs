@@ -161,7 +161,7 @@ fn a_gil_that_is_held_to_collect_is_told_with_who_waits() {
     let collecting = |ms: u32, waited: u64| {
         after("gil-held-to-collect", |profile, gil| {
             let stack = fixture::stack(profile, "build", 50);
-            let frame = profile.stacks.pseudo_frame(crate::stack::collections::FRAME);
+            let frame = profile.stacks.marker_frame(crate::stack::collections::FRAME);
             let stack = profile.stacks.push(stack, frame);
             let sample = |periods, state| Event::Sample {
                 at: Nanos(fixture::END.0 - 1),

@@ -122,11 +122,14 @@ fn samples_stand_for_all_of_the_time() {
 
 #[test]
 fn rounding_loses_nothing() {
-    let parts = Parts { running: 1, gil_held: 1, unknown: 1, ..Parts::default() };
+    let mut parts = ActivityParts::default();
+    for activity in [Activity::Running, Activity::GilHeld, Activity::Unknown] {
+        parts[activity] = 1;
+    }
     for total in [0, 1, 2, 100, u64::MAX] {
         assert_eq!(parts.scaled_to(total).total(), total);
     }
-    assert_eq!(parts.scaled_to(100).blocked, 0);
+    assert_eq!(parts.scaled_to(100)[Activity::Blocked], 0);
 }
 
 #[test]

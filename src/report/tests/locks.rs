@@ -34,7 +34,14 @@ fn contended_while(idle: ThreadState) -> Profile {
     let wait = {
         let table = &mut profile.stacks;
         let (name, file) = (table.string("wait"), table.string("/usr/lib/python3.13/threading.py"));
-        let frame = table.frame(crate::stack::Frame { function: name, name, file, line: 350, first_line: 300 });
+        let frame = table.frame(crate::stack::Frame {
+            kind: crate::stack::FrameKind::Python,
+            function: name,
+            name,
+            file,
+            line: 350,
+            first_line: 300,
+        });
         table.push(gets, frame)
     };
     profile.push(&Event::Lock { lock: LIST, info: lock(LockKind::CriticalSection, "list", Some("app.inventory")) });
@@ -196,7 +203,14 @@ fn who_waits_for_a_connection_of_a_pool_has_something_to_do() {
         let (function, file) = frame.trim_end_matches(')').split_once(" (").unwrap();
         let table = &mut profile.stacks;
         let (name, file) = (table.string(function), table.string(file));
-        let frame = table.frame(crate::stack::Frame { function: name, name, file, line: 7, first_line: 1 });
+        let frame = table.frame(crate::stack::Frame {
+            kind: crate::stack::FrameKind::Python,
+            function: name,
+            name,
+            file,
+            line: 7,
+            first_line: 1,
+        });
         table.push(stack, frame)
     });
     let (start, end) = (Nanos(START), Nanos(START + 1500 * MS));

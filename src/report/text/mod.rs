@@ -11,12 +11,13 @@ pub mod units;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::event::{ACTIVITIES, Activity, ActivityRow};
 use crate::profile::Mode;
 
 pub use self::locks::reasons;
 use self::table::{Column, Table};
 use self::units::{duration, percent, short_label, wrap};
-use super::model::{Blame, Gil, Report, Severity, States, Thread};
+use super::model::{Blame, Gil, Report, Severity, Thread};
 use super::verdict;
 use locks::is_library;
 pub(super) use locks::own_frame;
@@ -206,23 +207,6 @@ fn headline(report: &Report, gil: &Gil) -> String {
     )
 }
 
-/// The two lines of a heading, and what is below it.
-type StateColumn = ([&'static str; 2], fn(&States) -> f64);
-
-/// The states in the order of the columns.
-const STATES: [StateColumn; 10] = [
-    (["", "runs"], |states| states.running_s),
-    (["GIL", "held"], |states| states.gil_held_s),
-    (["held", "idle"], |states| states.gil_held_off_cpu_s),
-    (["GIL", "wait"], |states| states.gil_wait_s),
-    (["lock", "wait"], |states| states.lock_wait_s),
-    (["", "native"], |states| states.native_s),
-    (["", "pause"], |states| states.paused_s),
-    (["", "block"], |states| states.blocked_s),
-    (["no", "CPU"], |states| states.runnable_s),
-    (["un-", "known"], |states| states.unknown_s),
-];
-
 fn ledger(report: &Report, text: &mut Text) {
     if report.threads.is_empty() {
         return;
@@ -233,15 +217,15 @@ fn ledger(report: &Report, text: &mut Text) {
     let hidden = threads.len().saturating_sub(MOST_THREADS);
     threads.truncate(MOST_THREADS);
     // States that nobody was in say nothing.
-    let shown = STATES.iter().filter(|(_, of)| threads.iter().any(|thread| of(&thread.states) > 0.0));
-    let (headings, values): (Vec<_>, Vec<_>) = shown.copied().unzip();
+    let used = |row: &&ActivityRow| threads.iter().any(|thread| thread.states.of(row.activity) > 0.0);
+    let shown: Vec<&ActivityRow> = ACTIVITIES.iter().filter(used).collect();
     let mut columns = vec![Column::label(["", "thread"]), Column::number(["", "wall"], 8)];
-    columns.extend(headings.iter().map(|&heading| Column::number(heading, 6)));
+    columns.extend(shown.iter().map(|row| Column::number(row.heading, 6)));
     let mut table = Table::new(columns, WIDTH);
     for thread in threads {
         let name = thread.name.clone().unwrap_or_else(|| format!("thread {}", thread.tid));
         let mut cells = vec![duration(thread.wall_s)];
-        cells.extend(values.iter().map(|of| share(of(&thread.states), thread.wall_s)));
+        cells.extend(shown.iter().map(|row| share(thread.states.of(row.activity), thread.wall_s)));
         table.row(&short_label(&name, thread.tid, table.label_width()), &cells);
     }
     text.heading("Threads: what each did, in % of its time");
@@ -250,10 +234,11 @@ fn ledger(report: &Report, text: &mut Text) {
         text.line(format!("... and {hidden} more"));
     }
     let notes = [
-        (["held", "idle"], "held idle: holds the GIL, but is blocked or has no CPU"),
-        (["no", "CPU"], "no CPU: ready to run"),
+        (Activity::GilHeldIdle, "held idle: holds the GIL, but is blocked or has no CPU"),
+        (Activity::NoCpu, "no CPU: ready to run"),
     ];
-    let notes: Vec<&str> = notes.iter().filter(|(of, _)| headings.contains(of)).map(|(_, note)| *note).collect();
+    let is_shown = |activity| shown.iter().any(|row| row.activity == activity);
+    let notes: Vec<&str> = notes.iter().filter(|(of, _)| is_shown(*of)).map(|(_, note)| *note).collect();
     if !notes.is_empty() {
         text.line(format!("({})", notes.join("; ")));
     }

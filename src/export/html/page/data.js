@@ -1,25 +1,7 @@
 // The data in the page: unpacks what src/export/html/data.rs has put there.
 
-/** The states of a thread, in the order of the report's `States`: a letter and words, because colour is not enough. */
-const CLASSES = [
-  ["running_s", "R", "runs"],
-  ["gil_held_s", "H", "holds the GIL"],
-  ["gil_held_off_cpu_s", "O", "holds the GIL, but is off the CPU"],
-  ["gil_wait_s", "W", "waits for the GIL"],
-  ["lock_wait_s", "L", "waits for a lock"],
-  ["native_s", "N", "runs native code"],
-  ["paused_s", "S", "stopped by the interpreter"],
-  ["blocked_s", "B", "blocked in a system call"],
-  ["runnable_s", "C", "ready, but without a CPU"],
-  ["unknown_s", "?", "unknown"],
-].map(([key, letter, words], index) => ({
-  key,
-  letter,
-  words,
-  index,
-  css: `s-${key.slice(0, -2).replaceAll("_", "-")}`,
-}));
-const CLASS_OF = new Map(CLASSES.map((one) => [one.key, one]));
+/** What threads do, in the order of the report's `States`: a letter and words, because colour is not enough. */
+const CLASSES = [];
 
 async function load() {
   const text = atob(document.getElementById("data").textContent.trim());
@@ -42,7 +24,10 @@ async function load() {
     thread.ledger = ledger;
     next = thread.index + 1;
   }
-  for (const state of page.states) state.class = CLASS_OF.get(state.class);
+  page.activities.forEach(({ key, letter, words }, index) =>
+    CLASSES.push({ key, letter, words, index, css: `s-${key.slice(0, -2).replaceAll("_", "-")}` }),
+  );
+  for (const state of page.states) state.class = CLASSES.find(({ key }) => key === state.class);
   return page;
 }
 

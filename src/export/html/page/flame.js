@@ -205,7 +205,8 @@ function flameGraph(page) {
   ).observe(graph);
   let drawnAt = 0;
 
-  const owners = ["frame that is none", "the program", "packages", "standard library"];
+  const owners = ["frame that is none", "the program", "packages", "standard library", "native code"];
+  const shownOwners = [1, 2, 3, ...(page.stacks.owners.includes(4) ? [4] : []), 0];
   const element = section(
     "flame",
     "Flame graphs",
@@ -228,7 +229,7 @@ function flameGraph(page) {
     el(
       "ul",
       { class: "legend" },
-      [1, 2, 3, 0].map((index) => el("li", {}, el("span", { class: `swatch box o${index}` }), owners[index])),
+      shownOwners.map((index) => el("li", {}, el("span", { class: `swatch box o${index}` }), owners[index])),
     ),
     top,
   );
