@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::memory_accesses::{At, Eyes};
+use super::memory_accesses::At;
 use super::name_search::{MOST_SEARCHES, Search};
 use super::registry::Sink;
+use super::view::InterpreterView;
 use crate::cpython::object_header::Header;
-use crate::cpython::objects::Objects;
 use crate::cpython::variables::Wanted;
 use crate::event::{Accessed, CountOp, Counting, Event, Nanos, ObjectId, ObjectInfo, ProcessId};
 use crate::process::memory::Memory;
@@ -117,13 +117,13 @@ impl KnownObjects {
     /// Takes in a sample at the count of what is at an address. False if that is no object.
     pub fn count(
         &mut self,
-        eyes: Eyes<'_, impl Memory>,
+        view: InterpreterView<'_, impl Memory>,
         address: u64,
         counted: Counted,
         sink: &mut Sink<'_>,
     ) -> bool {
         let now = counted.at.at;
-        let Some(object) = self.object(eyes, address, now, sink) else { return false };
+        let Some(object) = self.object(view, address, now, sink) else { return false };
         object.count(counted, sink);
         if object.met == WORTH_A_NAME && object.info.name.is_none() {
             self.search.want(now);
@@ -134,17 +134,17 @@ impl KnownObjects {
     /// Whether there is an object at an address, and which it is if several threads count its references.
     pub fn at(
         &mut self,
-        eyes: Eyes<'_, impl Memory>,
+        view: InterpreterView<'_, impl Memory>,
         address: u64,
         now: Nanos,
         sink: &mut Sink<'_>,
     ) -> Option<Option<ObjectId>> {
-        self.object(eyes, address, now, sink).map(|object| object.id)
+        self.object(view, address, now, sink).map(|object| object.id)
     }
 
     fn object(
         &mut self,
-        eyes: Eyes<'_, impl Memory>,
+        view: InterpreterView<'_, impl Memory>,
         address: u64,
         now: Nanos,
         sink: &mut Sink<'_>,
@@ -155,7 +155,7 @@ impl KnownObjects {
                 self.make_room(sink);
             }
             let before = self.known.remove(&address).and_then(|known| known.object);
-            let object = self.look(eyes, address, before, sink);
+            let object = self.look(view, address, before, sink);
             self.known.insert(address, Known { object, checked: now });
         }
         self.known.get_mut(&address)?.object.as_mut()
@@ -174,14 +174,14 @@ impl KnownObjects {
     /// Finds out what is at an address, where the object `before` was when last looked at.
     fn look(
         &self,
-        eyes: Eyes<'_, impl Memory>,
+        view: InterpreterView<'_, impl Memory>,
         address: u64,
         before: Option<Object>,
         sink: &mut Sink<'_>,
     ) -> Option<Object> {
-        let objects = Objects { memory: eyes.memory, layout: eyes.layout };
-        let header = Header::read(eyes.memory, address)?;
-        let owner = eyes.thread(header.owner);
+        let objects = view.objects();
+        let header = Header::read(view.memory, address)?;
+        let owner = view.thread_by_ident(header.owner).map(|thread| thread.id);
         if let Some(mut before) = before {
             if before.type_addr == header.type_addr {
                 // How much is in it changes all the time, and is no news.
@@ -209,10 +209,9 @@ impl KnownObjects {
     }
 
     /// Looks for variables that hold objects without a name, if it is time to, for a moment.
-    pub fn name(&mut self, eyes: Eyes<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
-        let Eyes { memory, layout, registry, .. } = eyes;
+    pub fn name(&mut self, view: InterpreterView<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
         let known = &mut self.known;
-        let Some(found) = self.search.go_on(memory, layout, registry, now, || wanted(known)) else { return };
+        let Some(found) = self.search.go_on(view, now, || wanted(known)) else { return };
         for object in self.known.values_mut().filter_map(|known| known.object.as_mut()) {
             let found = found.get(&object.info.address).filter(|_| object.info.name.is_none());
             if let Some(found) = found.filter(|found| *found.type_name == *object.info.type_name) {

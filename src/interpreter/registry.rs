@@ -75,7 +75,7 @@ struct Found {
 /// Interpreters and threads of one process.
 #[derive(Debug)]
 pub struct Registry {
-    pid: Pid,
+    pub(crate) pid: Pid,
     process: ProcessId,
     /// Where `_PyRuntime` is.
     pub runtime: u64,

@@ -3,6 +3,7 @@
 //! the doctor.
 
 pub mod access;
+pub mod clock;
 pub mod elf;
 pub mod error;
 pub mod functions;

@@ -11,6 +11,7 @@
 //!
 //! A stack that moves faster than it can be read is read with its thread stopped ([`thread::Pace`]).
 
+pub mod inspection;
 mod registers;
 
 use std::cell::LazyCell;
@@ -20,18 +21,20 @@ use crate::cpython::code::CodeCache;
 use crate::cpython::gc::GcFlags;
 use crate::cpython::gil::Gil;
 use crate::cpython::layout::Layout;
-use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
+use crate::event::{Event, LockId, Loss, Nanos, ProcessId, Syscall, ThreadState};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::batched_read::Reads;
 use crate::interpreter::collections::Collections;
 use crate::interpreter::gils::Gils;
-use crate::interpreter::locks::{self, At, KnownLocks};
-use crate::interpreter::memory_accesses::{self, Accesses, Eyes};
-use crate::interpreter::registry::{self, Registry, Sink};
+use crate::interpreter::locks::KnownLocks;
+use crate::interpreter::memory_accesses::{self, Accesses};
+use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::stacks::{Reading, Scratch};
 use crate::interpreter::thread_names::Naming;
 use crate::interpreter::threads::{Progress, Thread, Turn};
-use crate::interpreter::with_locks::{self, Entered, Held};
+use crate::interpreter::view::InterpreterView;
+use crate::interpreter::waits::LockWaitSite;
+use crate::interpreter::with_locks::{Entered, Held};
 use crate::process::memory::{Live, ReadError};
 use crate::process::os_thread::RunState;
 use crate::process::stop::{StopError, Stopped, Stopper};
@@ -124,13 +127,13 @@ impl Sampler {
 
     /// From now on says which locks threads wait for.
     pub fn watch_locks(&mut self, process: &PythonProcess) {
-        self.locks = Some(KnownLocks::new(process));
+        self.locks = Some(KnownLocks::new(process.id));
     }
 
     /// From now on says what memory threads are held up by, if it is a free-threaded build: by samples of their registers
     /// at this rate a second.
     pub fn watch_accesses(&mut self, process: &PythonProcess, rate: f64) {
-        let accesses = || Accesses::new(process.pid, process.id, process.runtime);
+        let accesses = || Accesses::new(process.pid, process.id);
         self.accesses = process.layout.free_threaded.then(|| (RegisterClock::new(rate), accesses()));
     }
 
@@ -144,19 +147,14 @@ impl Sampler {
         self.entered.held(&self.memory, &self.layout, &self.registry.threads, now)
     }
 
-    /// The process.
-    pub fn pid(&self) -> Pid {
-        self.memory.0
-    }
-
     /// The threads as last seen.
     pub fn threads(&self) -> &[Thread] {
         &self.registry.threads
     }
 
-    /// The interpreters as last seen, newest first.
-    pub fn interpreters(&self) -> &[registry::Interpreter] {
-        &self.registry.interpreters
+    /// The interpreters and threads as last seen.
+    pub fn view(&self) -> InterpreterView<'_, Live> {
+        InterpreterView { memory: &self.memory, layout: &self.layout, registry: &self.registry }
     }
 
     /// Lets threads go on that stopped only after their tick. To be called at `SIGCHLD`.
@@ -205,8 +203,9 @@ impl Sampler {
         if let Some((_, accesses)) = &mut self.accesses {
             accesses.finish(sink);
         }
-        if let Some(locks) = &mut self.locks {
-            locks.name_at_the_end(&self.memory, &self.layout, &self.registry, sink);
+        let Sampler { memory, layout, registry, locks, .. } = self;
+        if let Some(locks) = locks {
+            locks.name_at_the_end(InterpreterView { memory, layout, registry }, sink);
         }
         for thread in self.registry.threads.drain(..) {
             sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
@@ -388,12 +387,13 @@ impl Sampler {
         };
         clock.cover(registry.threads.iter().map(|thread| thread.os.tid()));
         clock.drain(register_samples);
+        let view = InterpreterView { memory, layout, registry };
         for sample in register_samples.drain(..) {
             let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == sample.tid) else { continue };
             let at = memory_accesses::At { at: sample.at, thread: thread.id, stack: thread.shown };
-            accesses.sample(Eyes { memory, layout, registry }, at, sample.registers.as_ref(), sink);
+            accesses.sample(view, at, sample.registers.as_ref(), sink);
         }
-        accesses.name(Eyes { memory, layout, registry }, now, sink);
+        accesses.name(view, now, sink);
     }
 
     /// Finds out for which locks threads wait, and who holds those that tell it.
@@ -407,28 +407,25 @@ impl Sampler {
             let asleep = thread.state() == ThreadState::Blocked(Syscall::FUTEX) && thread.loss.is_none();
             let futex = asleep.then(|| thread.futex()).flatten();
             let waits = futex.zip(thread.slots.first()).and_then(|(futex, slot)| {
-                let at = At::of(memory, layout, &futex, now, slot.gc.collecting);
-                let state = known.wait(memory, layout, registry, &at, thread.stack, sink)?;
-                Some((state, at.address))
+                let site = LockWaitSite::of(memory, layout, &futex, now, slot.gc.collecting);
+                let state = known.wait(InterpreterView { memory, layout, registry }, &site, thread.stack, sink)?;
+                Some((state, site.address))
             });
             registry.threads[index].waits = waits;
         }
         let mut told: Vec<LockId> = Vec::new();
+        let view = InterpreterView { memory, layout, registry };
         let held = LazyCell::new(|| entered.held(memory, layout, &registry.threads, now));
         for (state, address) in registry.threads.iter().filter_map(|thread| thread.waits) {
             let Some(lock) = state.lock().filter(|lock| !told.contains(lock)) else { continue };
             told.push(lock);
-            let Some(info) = known.info(address) else { continue };
-            let by_with = || {
-                let held = with_locks::holder(&held, [address, info.address])?;
-                registry.threads.iter().find(|thread| thread.os.tid() == held.tid)
-            };
-            let holder = locks::holder(memory, layout, registry, info, address);
-            if let Some(holder) = holder.or_else(|| info.kind.has_no_owner().then(by_with).flatten()) {
-                sink.events.push(Event::LockHeld { at: now, lock, thread: holder.id, stack: holder.shown });
+            let Some(waited) = known.waited_at(address) else { continue };
+            let Some(holder) = view.holder(&waited, || held.as_slice()) else { continue };
+            if let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == holder.tid) {
+                sink.events.push(Event::LockHeld { at: now, lock, thread: thread.id, stack: thread.shown });
             }
         }
-        known.name(memory, layout, registry, now, sink);
+        known.name(view, now, sink);
     }
 }
 

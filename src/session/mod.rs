@@ -8,6 +8,7 @@ pub mod launch;
 pub mod progress;
 pub mod signals;
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -20,18 +21,21 @@ use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
 use self::signals::{Received, Signals};
-use crate::commands::dump::{self, Blocked};
 use crate::cpython::attach::{Target, attach};
-use crate::event::{Event, Ids, Nanos, OffCpu, Pid, ThreadId};
+use crate::event::{Event, Ids, Nanos, OffCpu, Pid, ProcessId, ThreadId, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::registry::Sink;
+use crate::interpreter::waits::ThreadWait;
 use crate::kernel::{self, Kernel, KernelError};
+use crate::process::clock::now;
 use crate::process::error::AttachError;
-use crate::profile::{Mode, Profile, ThreadInfo};
+use crate::profile::{Mode, Profile};
 use crate::recording::Recorder;
+use crate::sampler::inspection::{BlockedThreads, Inspection};
 use crate::sampler::{Sampler, Stopping};
+use crate::stack::label::one_line;
 
-pub use self::clock::{clock_offset_ns, now};
+pub use self::clock::clock_offset_ns;
 
 /// What to record, and how.
 #[derive(Clone, Debug)]
@@ -112,7 +116,7 @@ const BLOCKED_PART: u64 = 100;
 
 /// A process under observation.
 struct Observed {
-    pid: Pid,
+    process: PythonProcess,
     /// In kernel mode the [`Kernel`] observes it.
     sampler: Option<Sampler>,
 }
@@ -298,10 +302,9 @@ impl Session<'_> {
     fn observe(&mut self, target: Target, at: Nanos) {
         let id = self.ids.process();
         let text = if self.kernel.is_some() { target.text() } else { Vec::new() };
-        let Target { located, layout, foreign_tids, info } = target;
-        self.push(&Event::Process { process: id, info: Arc::new(info) });
-        let pid = located.pid;
-        let process = PythonProcess { pid, id, runtime: located.runtime, layout, foreign_tids };
+        let process = PythonProcess::new(id, &target);
+        let pid = process.pid;
+        self.push(&Event::Process { process: id, info: Arc::new(target.info) });
         let Session { profile, events, ids, kernel, .. } = self;
         let sampler = match kernel {
             Some(kernel) => {
@@ -318,7 +321,7 @@ impl Session<'_> {
                 Some(sampler)
             }
         };
-        self.observed.push(Observed { pid, sampler });
+        self.observed.push(Observed { process, sampler });
     }
 
     /// One look at every process. Those that cannot be read any more have ended, or run another program now.
@@ -328,7 +331,7 @@ impl Session<'_> {
         if let Some(kernel) = kernel {
             for pid in kernel.drain(at, &mut sink) {
                 kernel.finish(pid, at, &mut sink);
-                observed.retain(|observed| observed.pid != pid);
+                observed.retain(|observed| observed.process.pid != pid);
                 follower.lost(pid, at);
             }
         }
@@ -336,10 +339,10 @@ impl Session<'_> {
             let Some(sampler) = &mut observed.sampler else { return true };
             let result = sampler.tick(at, periods, &mut sink);
             if let Err(error) = result {
-                log::info!("process {}: {error}", observed.pid);
+                log::info!("process {}: {error}", observed.process.pid);
                 sampler.finish(at, &mut sink);
                 totals.add(&sampler.stats);
-                follower.lost(observed.pid, at);
+                follower.lost(observed.process.pid, at);
             }
             result.is_ok()
         });
@@ -353,24 +356,19 @@ impl Session<'_> {
     fn find_blocked(&mut self) {
         let at = now();
         let mut again = false;
-        for observed in &self.observed {
-            let Blocked { circles, held } = dump::blocked(observed.pid).unwrap_or_else(|error| {
-                log::debug!("process {}: {error:#}", observed.pid);
-                Blocked::default()
+        for index in 0..self.observed.len() {
+            let process = self.observed[index].process;
+            let inspected = Inspection::of(&process, Stopping::Never).map(|mut inspection| inspection.blocked());
+            let blocked = inspected.unwrap_or_else(|error| {
+                log::debug!("process {}: {error}", process.pid);
+                BlockedThreads::default()
             });
             if let Some(kernel) = &mut self.kernel {
-                kernel.held(observed.pid, at, held);
+                kernel.held(process.pid, at, blocked.with_locks);
             }
-            for circle in circles {
-                let Profile { threads, processes, .. } = &self.profile;
-                // The last incarnation of a tid is the one that is there.
-                let id = |tid| {
-                    let of = |info: &ThreadInfo| processes[info.process.0 as usize].pid == observed.pid;
-                    threads.iter().rposition(|info| info.tid == tid && of(info)).map(|index| ThreadId(index as u32))
-                };
-                let stuck = circle.into_iter().map(|stuck| Some((id(stuck.tid)?, stuck.waits_for.into())));
-                let Some(threads) = stuck.collect::<Option<Vec<(ThreadId, Arc<str>)>>>() else {
-                    // One of them has not been told of yet.
+            for circle in &blocked.deadlocks {
+                // A thread that has not been reported yet will be.
+                let Some(threads) = self.deadlocked(process.id, circle, &blocked.waits) else {
                     again = true;
                     continue;
                 };
@@ -386,6 +384,22 @@ impl Session<'_> {
         self.take_in();
         let took = now().since(at);
         self.blocked_at = if again { at } else { Nanos(at.0 + BLOCKED_EVERY.max(BLOCKED_PART * took)) };
+    }
+
+    /// The threads of a circle, each with what it waits for; none if one of them is not known.
+    fn deadlocked(
+        &self,
+        process: ProcessId,
+        circle: &[Tid],
+        waits: &BTreeMap<Tid, ThreadWait>,
+    ) -> Option<Vec<(ThreadId, Arc<str>)>> {
+        let threads = &self.profile.threads;
+        let stuck = |tid: &Tid| {
+            // The last incarnation of a tid is the one that is there.
+            let index = threads.iter().rposition(|info| info.tid == *tid && info.process == process)?;
+            Some((ThreadId(index as u32), one_line(&waits.get(tid)?.label()).into()))
+        };
+        circle.iter().map(stuck).collect()
     }
 
     /// Lets the observer look.
