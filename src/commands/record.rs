@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::commands::cli::RecordArgs;
+use crate::commands::progress::Progress;
 use crate::commands::report::bold;
 use crate::export::kind::Kind;
 use crate::export::{self, Format, Summary};
@@ -17,7 +18,6 @@ use crate::recording::{Origin, Recorder};
 use crate::report::Report;
 use crate::report::text::text;
 use crate::session::launch::Child;
-use crate::session::progress::Progress;
 use crate::session::signals::{Received, Signals};
 use crate::session::{self, End};
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod batched_read;
 pub(crate) mod collections;
+pub(crate) mod collector;
 pub(crate) mod contended_objects;
 pub(crate) mod gils;
 pub(crate) mod locks;

@@ -7,6 +7,7 @@
 
 mod abi;
 mod clock;
+mod collector;
 mod load;
 mod stacks;
 mod traced;

@@ -11,6 +11,7 @@
 //!
 //! A stack that moves faster than it can be read is read with its thread stopped ([`thread::Pace`]).
 
+pub mod collector;
 pub mod inspection;
 mod registers;
 
@@ -21,7 +22,7 @@ use crate::cpython::code::CodeCache;
 use crate::cpython::gc::GcFlags;
 use crate::cpython::gil::Gil;
 use crate::cpython::layout::Layout;
-use crate::event::{Event, LockId, Loss, Nanos, ProcessId, Syscall, ThreadState};
+use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::batched_read::Reads;
 use crate::interpreter::collections::Collections;
@@ -150,6 +151,10 @@ impl Sampler {
     /// The threads as last seen.
     pub fn threads(&self) -> &[Thread] {
         &self.registry.threads
+    }
+
+    fn pid(&self) -> Pid {
+        self.memory.0
     }
 
     /// The interpreters and threads as last seen.

@@ -3,9 +3,9 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::ops::ControlFlow;
 
-use super::{Look, Observer};
 use crate::event::Nanos;
 use crate::profile::{Mode, Profile};
+use crate::session::{Look, Observer};
 
 const ON_TERMINAL: u64 = 250_000_000;
 const ELSEWHERE: u64 = 10_000_000_000;
