@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
 
 use super::registry::Sink;
-use super::with_locks::Held;
+use super::with_locks::WithLock;
 use crate::cpython::attach::Target;
 use crate::event::{Nanos, OffCpu, Pid, ProcessId};
 
@@ -47,7 +47,7 @@ pub trait Collector: Debug {
     fn release(&mut self) {}
 
     /// Learns which locks without an owner the threads of a process held at a moment, if it does not find that out itself.
-    fn note_with_locks(&mut self, _pid: Pid, _at: Nanos, _with_locks: Vec<Held>) {}
+    fn note_with_locks(&mut self, _pid: Pid, _at: Nanos, _with_locks: Vec<WithLock>) {}
 
     /// What threads that are off the CPU have been doing up to now, if events say so only when it is over.
     fn under_way(&mut self, _now: Nanos, _sink: &mut Sink<'_>) -> Vec<OffCpu> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::name_search::{MOST_SEARCHES, Search, at_the_end};
+use super::name_search::{MOST_SEARCHES, NameSearch, at_the_end};
 use super::registry::Sink;
 use super::view::InterpreterView;
 use super::waits::{FutexWait, LockWaitSite, WaitedLock, classify, found_for, is_pointed_to, named, place_of, want};
@@ -21,7 +21,7 @@ const CHECK_AFTER: u64 = 100_000_000;
 
 /// What is known of an address.
 #[derive(Debug)]
-struct Known {
+struct KnownLock {
     /// None as long as nobody but threads without work has waited for it.
     id: Option<LockId>,
     info: Arc<LockInfo>,
@@ -34,16 +34,21 @@ struct Known {
 #[derive(Debug)]
 pub struct KnownLocks {
     process: ProcessId,
-    known: FxHashMap<u64, Known>,
+    known: FxHashMap<u64, KnownLock>,
     /// Stops of all threads by their reasons: each thread waits at an address of its own.
     pauses: FxHashMap<Option<&'static str>, LockId>,
-    search: Search,
+    search: NameSearch,
 }
 
 impl KnownLocks {
     /// None yet.
     pub fn new(process: ProcessId) -> KnownLocks {
-        KnownLocks { process, known: FxHashMap::default(), pauses: FxHashMap::default(), search: Search::default() }
+        KnownLocks {
+            process,
+            known: FxHashMap::default(),
+            pauses: FxHashMap::default(),
+            search: NameSearch::default(),
+        }
     }
 
     /// What a thread waits for that sleeps in `futex`, not for the GIL; none if that is work, or cannot be told. `stack` is
@@ -62,7 +67,7 @@ impl KnownLocks {
             }
             let import = import.map(|frame| place_of(sink.stacks, frame));
             let info = Arc::new(info_of(self.process, view.identify(site.how, site.address, import)));
-            self.known.insert(site.address, Known { id: None, info, checked: site.now, searches: 0 });
+            self.known.insert(site.address, KnownLock { id: None, info, checked: site.now, searches: 0 });
         }
         let known = self.known.get_mut(&site.address)?;
         let state = state(&known.info, work.is_some())?;
@@ -119,7 +124,7 @@ impl KnownLocks {
     }
 }
 
-impl Known {
+impl KnownLock {
     /// Whether what is known still is what a thread waits for at this site, which may be `in_import`. If the object cannot be
     /// read any more it is: the process has ended, and these are its last waits.
     fn is_current(&mut self, view: InterpreterView<'_, impl Memory>, site: &LockWaitSite, in_import: bool) -> bool {
@@ -137,10 +142,10 @@ impl Known {
 }
 
 /// Those for which a variable has to be looked for.
-fn wanted(known: &mut FxHashMap<u64, Known>) -> Wanted {
+fn wanted(known: &mut FxHashMap<u64, KnownLock>) -> Wanted {
     let mut wanted = Wanted::default();
     let nameless =
-        |known: &Known| known.id.is_some() && known.searches < MOST_SEARCHES && may_have_variable(&known.info);
+        |known: &KnownLock| known.id.is_some() && known.searches < MOST_SEARCHES && may_have_variable(&known.info);
     for (&address, known) in known.iter_mut().filter(|(_, known)| nameless(known)) {
         want(&mut wanted, &WaitedLock::new(&known.info, address));
         known.searches += 1;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::contended_objects::{Counted, KnownObjects};
+use super::contended_objects::{CountSample, KnownObjects};
 use super::registry::Sink;
 use super::view::InterpreterView;
 use crate::arch::x86_64::{Function, Operand, Registers};
@@ -28,7 +28,7 @@ const MOST_CONTENT: u64 = 1024;
 
 /// When a sample was taken, whose, and where that was.
 #[derive(Clone, Copy, Debug)]
-pub struct At {
+pub struct AccessSite {
     /// When.
     pub at: Nanos,
     /// Whose.
@@ -63,7 +63,7 @@ impl Accesses {
     pub fn sample(
         &mut self,
         view: InterpreterView<'_, impl Memory>,
-        sample: At,
+        sample: AccessSite,
         registers: Option<&Registers>,
         sink: &mut Sink<'_>,
     ) {
@@ -71,7 +71,7 @@ impl Accesses {
             Some(registers) => self.accessed(view, sample, registers, sink),
             None => Some(Accessed::Nothing),
         };
-        let At { at, thread, stack } = sample;
+        let AccessSite { at, thread, stack } = sample;
         sink.events.extend(accessed.map(|accessed| Event::Access { at, thread, stack, accessed }));
     }
 
@@ -79,7 +79,7 @@ impl Accesses {
     fn accessed(
         &mut self,
         view: InterpreterView<'_, impl Memory>,
-        sample: At,
+        sample: AccessSite,
         registers: &Registers,
         sink: &mut Sink<'_>,
     ) -> Option<Accessed> {
@@ -91,13 +91,15 @@ impl Accesses {
             for &(offset, field) in fields(address, size) {
                 let Some(base) = address.checked_sub(offset).filter(|&base| base >= LOWEST) else { continue };
                 match field {
-                    Field::Count => {
-                        if self.objects.count(view, base, Counted { at: sample, op, atomic }, sink) {
+                    HeaderField::Count => {
+                        if self.objects.count(view, base, CountSample { at: sample, op, atomic }, sink) {
                             return None;
                         }
                     }
-                    Field::Mutex | Field::Other => match self.objects.at(view, base, sample.at, sink) {
-                        Some(_) if field == Field::Mutex => return Some(Accessed::Elsewhere(Place::ObjectMutex)),
+                    HeaderField::Mutex | HeaderField::Other => match self.objects.at(view, base, sample.at, sink) {
+                        Some(_) if field == HeaderField::Mutex => {
+                            return Some(Accessed::Elsewhere(Place::ObjectMutex));
+                        }
                         Some(Some(object)) => return Some(Accessed::Header { object }),
                         Some(None) => return Some(Accessed::Nothing),
                         None => {}
@@ -175,7 +177,7 @@ impl Accesses {
 
 /// A field of an object's header.
 #[derive(Clone, Copy, PartialEq)]
-enum Field {
+enum HeaderField {
     /// Of the reference count: the owner, the local or the shared half.
     Count,
     Mutex,
@@ -183,13 +185,13 @@ enum Field {
 }
 
 /// The fields of headers that an access of so many bytes to an address can be to, and where they are in the header.
-fn fields(address: u64, size: usize) -> &'static [(u64, Field)] {
+fn fields(address: u64, size: usize) -> &'static [(u64, HeaderField)] {
     match (address % ALIGNMENT, size) {
-        (0, 8) => &[(header::SHARED, Field::Count), (header::TID, Field::Count)],
-        (header::LOCAL, 4) => &[(header::LOCAL, Field::Count)],
-        (8, 8) => &[(header::TYPE, Field::Other)],
-        (header::MUTEX, 1) => &[(header::MUTEX, Field::Mutex)],
-        (header::GC_BITS, 1) => &[(header::GC_BITS, Field::Other)],
+        (0, 8) => &[(header::SHARED, HeaderField::Count), (header::TID, HeaderField::Count)],
+        (header::LOCAL, 4) => &[(header::LOCAL, HeaderField::Count)],
+        (8, 8) => &[(header::TYPE, HeaderField::Other)],
+        (header::MUTEX, 1) => &[(header::MUTEX, HeaderField::Mutex)],
+        (header::GC_BITS, 1) => &[(header::GC_BITS, HeaderField::Other)],
         _ => &[],
     }
 }

@@ -25,20 +25,20 @@ pub const MOST_SEARCHES: u8 = 4;
 
 /// The searches of one process.
 #[derive(Debug, Default)]
-pub struct Search {
+pub struct NameSearch {
     /// There are objects for which no variable has been looked for.
     wanted: bool,
     /// Not before this.
     at: Nanos,
     made: u32,
-    current: Option<Current>,
+    current: Option<SearchUnderWay>,
     /// When it was last gone on with.
     gone_on: Nanos,
 }
 
 /// A search that is being made, in one interpreter after the other.
 #[derive(Debug)]
-struct Current {
+struct SearchUnderWay {
     wanted: Wanted,
     frames: Vec<FrameAddr>,
     /// Those that are to come; the last one first.
@@ -48,7 +48,7 @@ struct Current {
     took: Duration,
 }
 
-impl Search {
+impl NameSearch {
     /// An object without a name was met.
     pub fn want(&mut self, now: Nanos) {
         if !self.wanted {
@@ -70,7 +70,7 @@ impl Search {
         self.gone_on = now;
         if self.current.is_none() && self.wanted && now >= self.at {
             self.wanted = false;
-            self.current = Current::new(view, wanted());
+            self.current = SearchUnderWay::new(view, wanted());
         }
         let current = self.current.as_mut()?;
         let is_over = current.go_on(view, || started.elapsed() < part);
@@ -87,20 +87,20 @@ impl Search {
 
 /// Looks for variables once, for as long as it takes, within reason: recording is over, but the process is still there.
 pub fn at_the_end(view: InterpreterView<'_, impl Memory>, wanted: Wanted) -> FxHashMap<u64, Found> {
-    let Some(mut search) = Current::new(view, wanted) else { return FxHashMap::default() };
+    let Some(mut search) = SearchUnderWay::new(view, wanted) else { return FxHashMap::default() };
     let started = Instant::now();
     search.go_on(view, || started.elapsed() < AT_THE_END);
     search.found
 }
 
-impl Current {
+impl SearchUnderWay {
     /// None if there is nothing to look for.
-    fn new(view: InterpreterView<'_, impl Memory>, wanted: Wanted) -> Option<Current> {
+    fn new(view: InterpreterView<'_, impl Memory>, wanted: Wanted) -> Option<SearchUnderWay> {
         if wanted.is_empty() {
             return None;
         }
         let (frames, interpreters) = (frames(view), view.interpreters());
-        Some(Current {
+        Some(SearchUnderWay {
             wanted,
             frames,
             interpreters,

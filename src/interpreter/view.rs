@@ -2,7 +2,7 @@
 //! registry of its threads, as last refreshed.
 
 use super::registry::Registry;
-use super::threads::{Slot, Thread};
+use super::threads::{ObservedThread, ThreadStateSlot};
 use crate::cpython::layout::Layout;
 use crate::cpython::objects::Objects;
 
@@ -26,17 +26,17 @@ impl<'a, M> InterpreterView<'a, M> {
         Objects { memory: self.memory, layout: self.layout }
     }
 
-    pub(crate) fn slots(self) -> impl Iterator<Item = &'a Slot> {
+    pub(crate) fn slots(self) -> impl Iterator<Item = &'a ThreadStateSlot> {
         self.registry.threads.iter().flat_map(|thread| &thread.slots)
     }
 
     /// The first thread that has a thread state for which `is_it` holds.
-    pub(crate) fn thread_where(self, is_it: impl Fn(&Slot) -> bool) -> Option<&'a Thread> {
+    pub(crate) fn thread_where(self, is_it: impl Fn(&ThreadStateSlot) -> bool) -> Option<&'a ObservedThread> {
         self.registry.threads.iter().find(|thread| thread.slots.iter().any(&is_it))
     }
 
     /// The thread with this `threading.get_ident()`.
-    pub(crate) fn thread_by_ident(self, ident: u64) -> Option<&'a Thread> {
+    pub(crate) fn thread_by_ident(self, ident: u64) -> Option<&'a ObservedThread> {
         self.thread_where(|slot| ident != 0 && slot.ident() == ident)
     }
 

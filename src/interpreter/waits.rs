@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use super::threads::Thread;
+use super::threads::ObservedThread;
 use super::view::InterpreterView;
-use super::with_locks::{self, Held};
+use super::with_locks::{self, WithLock};
 use crate::cpython::frames::{RawFrame, TAG_BITS};
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::{How, LOCK, Lock, Place, identify, in_critical_section, lock_kind, owner};
@@ -128,7 +128,11 @@ impl<'a, M: Memory> InterpreterView<'a, M> {
     /// The thread that holds a lock. Some locks say it; that of an object is held by who is in a critical section of it; all
     /// threads are stopped by who has requested it. Of a lock without an owner, `with_locks` tells, which is called only
     /// then: the locks that threads have entered by `with`.
-    pub fn holder<'w>(self, lock: &WaitedLock<'_>, with_locks: impl FnOnce() -> &'w [Held]) -> Option<LockHolder> {
+    pub fn holder<'w>(
+        self,
+        lock: &WaitedLock<'_>,
+        with_locks: impl FnOnce() -> &'w [WithLock],
+    ) -> Option<LockHolder> {
         let thread = match lock.kind {
             LockKind::CriticalSection => self.in_critical_section(lock.waited_at),
             LockKind::Pause => self.requester(),
@@ -143,12 +147,12 @@ impl<'a, M: Memory> InterpreterView<'a, M> {
         Some(LockHolder { tid: held.tid, with_lock: Some(held.lock) })
     }
 
-    fn in_critical_section(self, mutex: u64) -> Option<&'a Thread> {
+    fn in_critical_section(self, mutex: u64) -> Option<&'a ObservedThread> {
         self.thread_where(|slot| in_critical_section(self.memory, self.layout, slot.reader.tstate(), mutex))
     }
 
     /// The thread that has stopped all others.
-    fn requester(self) -> Option<&'a Thread> {
+    fn requester(self) -> Option<&'a ObservedThread> {
         let requester = self.layout.gc.world_stopped? + REQUESTER_AFTER_WORLD_STOPPED;
         let tstate = |interp: u64| self.memory.u64(interp.wrapping_add(requester)).ok();
         let tstate =
@@ -203,7 +207,7 @@ pub struct ThreadWait {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Awaited {
     Lock(Lock),
-    /// The end of the thread of this `threading.Thread` object.
+    /// The end of the thread of this `threading.ObservedThread` object.
     ThreadEnd(u64),
 }
 
@@ -223,10 +227,10 @@ impl ThreadWait {
 /// `with`.
 pub fn waits(
     view: InterpreterView<'_, impl Memory>,
-    with_locks: &[Held],
+    with_locks: &[WithLock],
     stacks: &Interner,
 ) -> BTreeMap<Tid, ThreadWait> {
-    let blocked = |thread: &&Thread| thread.state() == ThreadState::Blocked(Syscall::FUTEX);
+    let blocked = |thread: &&ObservedThread| thread.state() == ThreadState::Blocked(Syscall::FUTEX);
     let resolver = WaitResolver { view, with_locks, stacks };
     let mut waits = Vec::new();
     for thread in view.registry.threads.iter().filter(blocked) {
@@ -239,7 +243,7 @@ pub fn waits(
 /// The waits of all threads at one moment.
 struct WaitResolver<'a, M> {
     view: InterpreterView<'a, M>,
-    with_locks: &'a [Held],
+    with_locks: &'a [WithLock],
     stacks: &'a Interner,
 }
 
@@ -251,7 +255,7 @@ struct ResolvedWait {
 }
 
 impl<M: Memory> WaitResolver<'_, M> {
-    fn wait(&self, thread: &Thread) -> Option<ResolvedWait> {
+    fn wait(&self, thread: &ObservedThread) -> Option<ResolvedWait> {
         let (how, waited_at) = How::of(self.view.memory, self.view.layout, &thread.futex()?);
         let wait = match classify(how, thread.stack, self.stacks) {
             FutexWait::Lock { work: None, import } => self.lock_wait(thread, how, waited_at, import),
@@ -261,7 +265,7 @@ impl<M: Memory> WaitResolver<'_, M> {
         Some(ResolvedWait { tid: thread.os.tid(), waited_at, wait })
     }
 
-    fn lock_wait(&self, thread: &Thread, how: How, waited_at: u64, import: Option<FrameId>) -> ThreadWait {
+    fn lock_wait(&self, thread: &ObservedThread, how: How, waited_at: u64, import: Option<FrameId>) -> ThreadWait {
         let view = self.view;
         let module = import.and_then(|_| self.imported_module(thread)).unwrap_or_default();
         let import = import.map(|frame| module.name.unwrap_or_else(|| place_of(self.stacks, frame)));
@@ -289,7 +293,7 @@ impl<M: Memory> WaitResolver<'_, M> {
     }
 
     /// The module that a thread waits for until another has imported it: `self` in the frame of `_ModuleLock.acquire`.
-    fn imported_module(&self, thread: &Thread) -> Option<ImportedModule> {
+    fn imported_module(&self, thread: &ObservedThread) -> Option<ImportedModule> {
         let objects = self.view.objects();
         let lock = self.first_local(thread.slots.iter().flat_map(|slot| slot.reader.frames()).next()?)?;
         let attribute = |name| objects.attribute(lock, name).ok().flatten();
@@ -302,7 +306,7 @@ impl<M: Memory> WaitResolver<'_, M> {
     }
 
     /// The thread whose end another waits for: `self` in the frame of `Thread.join`.
-    fn join(&self, thread: &Thread) -> Option<ThreadWait> {
+    fn join(&self, thread: &ObservedThread) -> Option<ThreadWait> {
         let InterpreterView { memory, layout, .. } = self.view;
         let interpreters = self.view.interpreters().into_iter();
         let known: Vec<_> =

@@ -9,7 +9,7 @@ use crate::event::{Nanos, OffCpu, Pid, ProcessId};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collector::{Collector, CollectorSummary, TickPlan};
 use crate::interpreter::registry::Sink;
-use crate::interpreter::with_locks::Held;
+use crate::interpreter::with_locks::WithLock;
 
 /// How often records are taken out of the kernel, per second.
 const DRAINS_PER_SECOND: f64 = 40.0;
@@ -53,7 +53,7 @@ impl Collector for Kernel {
         gone
     }
 
-    fn note_with_locks(&mut self, pid: Pid, at: Nanos, with_locks: Vec<Held>) {
+    fn note_with_locks(&mut self, pid: Pid, at: Nanos, with_locks: Vec<WithLock>) {
         self.held(pid, at, with_locks);
     }
 

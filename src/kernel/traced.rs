@@ -15,12 +15,12 @@ use crate::interpreter::PythonProcess;
 use crate::interpreter::collections::Collections;
 use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
-use crate::interpreter::memory_accesses::{self, Accesses};
+use crate::interpreter::memory_accesses::{AccessSite, Accesses};
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::thread_names::Naming;
 use crate::interpreter::view::InterpreterView;
 use crate::interpreter::waits::LockWaitSite;
-use crate::interpreter::with_locks::Held;
+use crate::interpreter::with_locks::WithLock;
 use crate::process::memory::{Live, ReadError};
 use crate::stack::StackId;
 
@@ -67,7 +67,7 @@ pub struct Traced {
     accesses: Accesses,
     seeds: FxHashMap<Tid, Seed>,
     /// Locks without an owner that threads held at a moment.
-    pub held: (Nanos, Vec<Held>),
+    pub held: (Nanos, Vec<WithLock>),
     /// What threads off the CPU were last found to do.
     under_way: FxHashMap<Tid, OffCpu>,
     /// When all lists were last walked although nothing seemed to have changed.
@@ -407,7 +407,7 @@ impl Traced {
         }
         let registers = Some(registers).filter(|_| has(flag::IN_USER));
         let Traced { accesses, memory, layout, registry, .. } = self;
-        let at = memory_accesses::At { at, thread, stack };
+        let at = AccessSite { at, thread, stack };
         accesses.sample(InterpreterView { memory, layout, registry }, at, registers, sink);
     }
 

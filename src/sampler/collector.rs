@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use super::{Sampler, Stats, Stopping};
+use super::{Sampler, StopStats, Stopping};
 use crate::cpython::attach::Target;
 use crate::event::{Nanos, Pid, ProcessId};
 use crate::interpreter::PythonProcess;
@@ -16,12 +16,12 @@ pub struct MemoryMode {
     stopping: Stopping,
     samplers: Vec<Sampler>,
     /// That of the samplers whose processes are gone.
-    cost: Stats,
+    cost: StopStats,
 }
 
 impl MemoryMode {
     pub fn new(rate: f64, stopping: Stopping) -> MemoryMode {
-        MemoryMode { rate, stopping, samplers: Vec::new(), cost: Stats::default() }
+        MemoryMode { rate, stopping, samplers: Vec::new(), cost: StopStats::default() }
     }
 }
 
@@ -75,7 +75,7 @@ impl Collector for MemoryMode {
             sampler.finish(now, sink);
             self.cost.add(&sampler.stats);
         }
-        let Stats { stops, stopped_ns, not_permitted } = self.cost;
+        let StopStats { stops, stopped_ns, not_permitted } = self.cost;
         if not_permitted > 0 {
             degraded.push(format!(
                 "{not_permitted} reads of moving stacks could not stop their thread (ptrace is not permitted, or a \

@@ -8,7 +8,7 @@ use crate::event::{Event, Ids, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::waits::{ThreadWait, deadlocks, waits};
-use crate::interpreter::with_locks::Held;
+use crate::interpreter::with_locks::WithLock;
 use crate::process::clock::now;
 use crate::process::memory::ReadError;
 use crate::stack::Interner;
@@ -31,7 +31,7 @@ pub struct BlockedThreads {
     /// Threads that wait for each other: each for the next, the last for the first.
     pub deadlocks: Vec<Vec<Tid>>,
     /// Locks without an owner, by who has entered them by `with`.
-    pub with_locks: Vec<Held>,
+    pub with_locks: Vec<WithLock>,
 }
 
 impl Inspection {
@@ -70,7 +70,7 @@ impl Inspection {
         BlockedThreads { waits, deadlocks, with_locks }
     }
 
-    fn waits(&mut self) -> (BTreeMap<Tid, ThreadWait>, Vec<Held>) {
+    fn waits(&mut self) -> (BTreeMap<Tid, ThreadWait>, Vec<WithLock>) {
         let with_locks = self.sampler.held(now());
         (waits(self.sampler.view(), &with_locks, &self.stacks), with_locks)
     }

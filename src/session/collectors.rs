@@ -1,7 +1,7 @@
 //! Which collector a session gets: that of kernel mode if it is available and nothing else is wanted. Everything else in the
 //! session is the same for both.
 
-use super::Options;
+use super::RecordingOptions;
 use crate::interpreter::collector::Collector;
 use crate::kernel::{self, Kernel, KernelError};
 use crate::profile::Mode;
@@ -20,7 +20,7 @@ pub struct ReadyCollector {
 ///
 /// # Errors
 /// [`KernelError`] if kernel mode was asked for and is not available.
-pub fn collector(options: &Options) -> Result<ReadyCollector, KernelError> {
+pub fn collector(options: &RecordingOptions) -> Result<ReadyCollector, KernelError> {
     let memory_mode = |degraded| ReadyCollector {
         collector: Box::new(MemoryMode::new(options.rate, options.stopping)),
         mode: Mode::Memory,

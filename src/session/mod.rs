@@ -37,7 +37,7 @@ pub use self::collectors::{ReadyCollector, collector};
 
 /// What to record, and how.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RecordingOptions {
     /// Samples a second.
     pub rate: f64,
     /// When to stop.
@@ -56,7 +56,7 @@ pub struct Options {
 
 /// Why a recording ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum RecordingEnd {
     /// The program has.
     TargetExited,
     /// The time asked for is over.
@@ -79,12 +79,12 @@ pub trait Observer {
     fn needs_under_way(&self, at: Nanos) -> bool;
 
     /// Looks, when it is time. Says whether the recording goes on.
-    fn look(&mut self, look: &Look<'_>) -> ControlFlow<()>;
+    fn look(&mut self, look: &RecordingView<'_>) -> ControlFlow<()>;
 }
 
 /// What an [`Observer`] sees.
 #[derive(Debug)]
-pub struct Look<'a> {
+pub struct RecordingView<'a> {
     /// The moment.
     pub at: Nanos,
     /// All that was learned. What `session` says of how it goes is as of now.
@@ -101,7 +101,7 @@ const MAX_WAIT: u64 = 1_000_000_000;
 
 /// A recording under way.
 struct Session<'a> {
-    options: &'a Options,
+    options: &'a RecordingOptions,
     profile: Profile,
     recorder: Option<&'a mut Recorder>,
     events: Vec<Event>,
@@ -132,14 +132,14 @@ struct Ready {
 /// # Errors
 /// [`AttachError`] if there is no interpreter to record; what goes wrong later ends the recording instead.
 pub fn record(
-    options: &Options,
+    options: &RecordingOptions,
     collector: ReadyCollector,
     recorder: Option<&mut Recorder>,
     root: Pid,
     child: Option<&mut Child>,
     signals: &mut Signals,
     observer: &mut dyn Observer,
-) -> Result<(Profile, End), AttachError> {
+) -> Result<(Profile, RecordingEnd), AttachError> {
     let ReadyCollector { collector, mode, degraded } = collector;
     // After the launch: the program keeps the limits it would have had.
     raise_descriptor_limit();
@@ -169,7 +169,7 @@ pub fn record(
     session.profile.session.rate_hz = options.rate;
     session.start(started);
     let end = session.run(root, child, signals, observer)?;
-    if end != End::TargetExited {
+    if end != RecordingEnd::TargetExited {
         session.find_blocked();
     }
     Ok((session.close(), end))
@@ -182,7 +182,7 @@ impl Session<'_> {
         mut child: Option<&mut Child>,
         signals: &mut Signals,
         observer: &mut dyn Observer,
-    ) -> Result<End, AttachError> {
+    ) -> Result<RecordingEnd, AttachError> {
         // What there is no such handle for is no process; looking closer tells what else it is.
         let pidfd = launch::pidfd(root)
             .map_err(|_| attach(root).err().unwrap_or(AttachError::NoSuchProcess { pid: root }))?;
@@ -196,15 +196,15 @@ impl Session<'_> {
             if !self.observed.is_empty() {
                 self.tick_if_due(at, woken);
                 if observer.next() <= at && self.show(at, observer).is_break() {
-                    return Ok(End::Observer);
+                    return Ok(RecordingEnd::Observer);
                 }
             }
             if self.recorder.as_ref().is_some_and(|recorder| recorder.has_failed()) {
-                return Ok(End::Unwritable);
+                return Ok(RecordingEnd::Unwritable);
             }
             let at = now();
             if self.until.is_some_and(|until| until <= at) {
-                return Ok(End::Duration);
+                return Ok(RecordingEnd::Duration);
             }
             let ready = self.wait(self.next_wake(observer).since(at), signals, &pidfd);
             woken = ready.collector;
@@ -214,14 +214,14 @@ impl Session<'_> {
                     if let Some(child) = child.as_deref_mut().filter(|_| !by_terminal) {
                         child.signal(signal);
                     }
-                    return Ok(End::Signal);
+                    return Ok(RecordingEnd::Signal);
                 }
                 None => {}
             }
             if ready.root_ended {
                 return match self.profile.processes.is_empty() {
                     true => Err(self.follower.ended_without_python(child)),
-                    false => Ok(End::TargetExited),
+                    false => Ok(RecordingEnd::TargetExited),
                 };
             }
         }
@@ -322,7 +322,7 @@ impl Session<'_> {
         self.profile.session.end = at;
         self.profile.session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
         let (profile, processes) = (&self.profile, self.observed.len());
-        observer.look(&Look { at, profile, under_way: &under_way, processes })
+        observer.look(&RecordingView { at, profile, under_way: &under_way, processes })
     }
 
     /// Takes in the events that the collectors have left.

@@ -9,7 +9,7 @@ use crate::cpython::attach::{Target, attach};
 use crate::cpython::locks::Lock;
 use crate::event::{LockKind, Loss, Pid, ProcessId, ThreadState, Tid};
 use crate::interpreter::PythonProcess;
-use crate::interpreter::threads::Thread;
+use crate::interpreter::threads::ObservedThread;
 use crate::interpreter::waits::{Awaited, ThreadWait};
 use crate::sampler::Stopping;
 use crate::sampler::inspection::Inspection;
@@ -165,7 +165,7 @@ fn describe(target: &Target, inspection: &Inspection) -> Dump {
     }
 }
 
-fn describe_thread(thread: &Thread, stacks: &Interner) -> ThreadDump {
+fn describe_thread(thread: &ObservedThread, stacks: &Interner) -> ThreadDump {
     let stack = if thread.loss.is_some() { StackId::EMPTY } else { thread.shown };
     let frame = |id| {
         let frame = stacks.get_frame(id);
