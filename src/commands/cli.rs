@@ -114,8 +114,8 @@ pub struct CollectArgs {
 
 impl CollectArgs {
     /// How to collect; until something else ends it, and without a timeline.
-    pub fn options(&self) -> session::Options {
-        session::Options {
+    pub fn options(&self) -> session::RecordingOptions {
+        session::RecordingOptions {
             rate: self.rate,
             duration: None,
             subprocesses: self.subprocesses,

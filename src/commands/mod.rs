@@ -6,5 +6,6 @@ pub mod doctor;
 pub mod dump;
 pub mod export;
 pub mod merge;
+pub(crate) mod progress;
 pub mod record;
 pub mod report;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use crate::commands::cli::RecordArgs;
+use crate::commands::progress::ProgressLine;
 use crate::commands::report::bold;
 use crate::export::kind::Kind;
 use crate::export::{self, Format, Summary};
@@ -17,9 +18,8 @@ use crate::recording::{Origin, Recorder};
 use crate::report::Report;
 use crate::report::text::text;
 use crate::session::launch::Child;
-use crate::session::progress::Progress;
 use crate::session::signals::{Received, Signals};
-use crate::session::{self, End};
+use crate::session::{self, RecordingEnd};
 
 /// Runs the command. Returns the exit code: that of the launched program, if there is one.
 pub fn run(args: &RecordArgs) -> Result<u8> {
@@ -59,7 +59,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         Sink::Stream(recorder) => Some(recorder),
         Sink::AtTheEnd(..) => None,
     };
-    let mut progress = Progress::new(!args.quiet);
+    let mut progress = ProgressLine::new(!args.quiet);
     let recorded = session::record(&options, collector, recorder, root, child.as_mut(), &mut signals, &mut progress);
     // The line is in the way of what comes next.
     drop(progress);
@@ -90,7 +90,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     let Some(mut child) = child else { return Ok(0) };
     if child.try_wait().is_none() && !args.quiet {
         let how = match end {
-            End::Duration | End::Unwritable => {
+            RecordingEnd::Duration | RecordingEnd::Unwritable => {
                 "the program goes on; gilscope waits for it to pass on its exit code (Ctrl-C: do not wait)"
             }
             _ => "waiting for the program to end (Ctrl-C again: do not wait)",
@@ -101,8 +101,8 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     Ok(written.unwrap_or(code))
 }
 
-fn options(args: &RecordArgs, kind: Kind) -> session::Options {
-    session::Options {
+fn options(args: &RecordArgs, kind: Kind) -> session::RecordingOptions {
+    session::RecordingOptions {
         duration: args.duration.map(Duration::from_secs_f64),
         // A recording has everything; the profile beside it is only for the report.
         timeline: matches!(kind, Kind::Export(format) if format.needs_timeline()),

@@ -1,9 +1,9 @@
 //! Reading the stacks of many threads at once without stopping any: plans one vectored read for all of them, makes
 //! it, and has each stack judged by its reader. Called by the sampler, once or twice per tick.
 
-use super::registry::{Interpreter, Registry};
+use super::registry::{ListedInterpreter, Registry};
 use super::stacks::{Reading, Scratch};
-use super::threads::{Progress, Slot, Thread, Turn};
+use super::threads::{ObservedThread, ReadMode, ReadProgress, ThreadStateSlot};
 use crate::cpython::gc::GcFlags;
 use crate::cpython::gil::Gil;
 use crate::cpython::layout::Layout;
@@ -16,7 +16,7 @@ const ATTEMPTS: u32 = 4;
 
 /// The buffers of the vectored reads.
 #[derive(Debug, Default)]
-pub struct Reads {
+pub struct BatchedReader {
     spans: Vec<Span>,
     buffer: Vec<u8>,
     arrived: Vec<bool>,
@@ -43,8 +43,8 @@ impl<'a> Rest<'a> {
     }
 }
 
-fn wanted(slot: &Slot) -> bool {
-    slot.progress == Progress::Wanted
+fn wanted(slot: &ThreadStateSlot) -> bool {
+    slot.progress == ReadProgress::Wanted
 }
 
 /// Up to 3.12 only the GIL says who holds it; it is read together with each stack then, as what tells of collections
@@ -53,30 +53,30 @@ fn gil_len(layout: &Layout) -> usize {
     if layout.thread.holds_gil.is_none() { layout.gil.len } else { 0 }
 }
 
-impl Reads {
-    /// Reads the stacks of all threads whose turn it is: first one copy each, then two of those that are not
+impl BatchedReader {
+    /// BatchedReader the stacks of all threads to be read in this mode: first one copy each, then two of those that are not
     /// where they were. If threads may be stopped, those whose stack moves are left for that.
     pub fn read(
         &mut self,
         memory: &impl Memory,
         layout: &Layout,
         registry: &mut Registry,
-        turn: Turn,
+        mode: ReadMode,
         may_stop: bool,
         scratch: &mut Scratch,
     ) -> Result<(), ReadError> {
-        let attempts = if turn == Turn::Confirm { 0 } else { ATTEMPTS };
+        let attempts = if mode == ReadMode::Confirm { 0 } else { ATTEMPTS };
         for attempt in 0..=attempts {
             let copies = if attempt == 0 { Copies::Single } else { Copies::Double };
-            self.plan(layout, registry, turn, copies);
+            self.plan(layout, registry, mode, copies);
             if self.spans.is_empty() {
                 return Ok(());
             }
             self.run(memory)?;
             let Registry { threads, interpreters, .. } = registry;
             let rest = Rest { bytes: &self.buffer, arrived: &self.arrived };
-            let mut look = Look { memory, layout, interpreters, copies, rest, scratch, stale: false };
-            for thread in threads.iter_mut().filter(|thread| thread.turn == turn) {
+            let mut look = StackJudge { memory, layout, interpreters, copies, rest, scratch, stale: false };
+            for thread in threads.iter_mut().filter(|thread| thread.read_mode == mode) {
                 look.judge(thread, may_stop);
             }
             let stale = look.stale;
@@ -84,18 +84,18 @@ impl Reads {
                 registry.mark_stale();
             }
         }
-        for thread in registry.threads.iter_mut().filter(|thread| thread.turn == turn) {
+        for thread in registry.threads.iter_mut().filter(|thread| thread.read_mode == mode) {
             for slot in thread.slots.iter_mut().filter(|slot| wanted(slot)) {
-                slot.progress = Progress::Failed(Loss::Torn);
+                slot.progress = ReadProgress::Failed(Loss::Torn);
             }
         }
         Ok(())
     }
 
-    fn plan(&mut self, layout: &Layout, registry: &Registry, turn: Turn, copies: Copies) {
+    fn plan(&mut self, layout: &Layout, registry: &Registry, mode: ReadMode, copies: Copies) {
         self.spans.clear();
         let gil_len = gil_len(layout);
-        let threads = registry.threads.iter().filter(|thread| thread.turn == turn);
+        let threads = registry.threads.iter().filter(|thread| thread.read_mode == mode);
         for slot in threads.flat_map(|thread| &thread.slots).filter(|slot| wanted(slot)) {
             if gil_len > 0 {
                 let addr = registry.interpreters[slot.interpreter].gil.addr;
@@ -120,10 +120,10 @@ impl Reads {
 }
 
 /// What it takes to judge what one read has brought.
-struct Look<'a, M> {
+struct StackJudge<'a, M> {
     memory: &'a M,
     layout: &'a Layout,
-    interpreters: &'a [Interpreter],
+    interpreters: &'a [ListedInterpreter],
     copies: Copies,
     rest: Rest<'a>,
     scratch: &'a mut Scratch,
@@ -131,9 +131,9 @@ struct Look<'a, M> {
     stale: bool,
 }
 
-impl<M: Memory> Look<'_, M> {
+impl<M: Memory> StackJudge<'_, M> {
     /// Judges the stacks of one thread; those that are not believed stay wanted.
-    fn judge(&mut self, thread: &mut Thread, may_stop: bool) {
+    fn judge(&mut self, thread: &mut ObservedThread, may_stop: bool) {
         let running = thread.run == RunState::Running;
         for slot in thread.slots.iter_mut().filter(|slot| wanted(slot)) {
             let Some(reading) = self.reading(slot) else {
@@ -144,20 +144,20 @@ impl<M: Memory> Look<'_, M> {
             };
             match reading {
                 Reading::Believed => {
-                    slot.progress = Progress::Done;
+                    slot.progress = ReadProgress::Done;
                     if running {
-                        thread.pace.count(false);
+                        thread.stop_policy.count(false);
                     }
                 }
                 // Once its frames have been followed, frames elsewhere again are as much of a move as any other.
                 Reading::Moved | Reading::Missing if self.copies == Copies::Double => {
                     if running {
-                        thread.pace.count(true);
+                        thread.stop_policy.count(true);
                     }
                     // What moves is running now, whatever it was when the kernel was asked.
                     thread.run = RunState::Running;
                     if may_stop {
-                        thread.turn = Turn::Stop;
+                        thread.read_mode = ReadMode::Stopped;
                     } else if reading == Reading::Missing {
                         self.follow(slot);
                     }
@@ -169,15 +169,15 @@ impl<M: Memory> Look<'_, M> {
     }
 
     /// Finds where the frames of a slot are now, for the next attempt.
-    fn follow(&mut self, slot: &mut Slot) {
+    fn follow(&mut self, slot: &mut ThreadStateSlot) {
         if slot.reader.follow(self.memory, self.layout, false, self.scratch).is_err() {
-            slot.progress = Progress::Failed(Loss::Unreadable);
+            slot.progress = ReadProgress::Failed(Loss::Unreadable);
         }
     }
 
     /// What the next part of the read shows of a slot; `None` if its thread state is no more.
-    fn reading(&mut self, slot: &mut Slot) -> Option<Reading> {
-        let Look { layout, copies, .. } = *self;
+    fn reading(&mut self, slot: &mut ThreadStateSlot) -> Option<Reading> {
+        let StackJudge { layout, copies, .. } = *self;
         let mut gil = self.interpreters[slot.interpreter].gil;
         let gil_len = gil_len(layout);
         if gil_len > 0 {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::memory_accesses::{At, Eyes};
-use super::name_search::{MOST_SEARCHES, Search};
+use super::memory_accesses::AccessSite;
+use super::name_search::{MOST_SEARCHES, NameSearch};
 use super::registry::Sink;
+use super::view::InterpreterView;
 use crate::cpython::object_header::Header;
-use crate::cpython::objects::Objects;
 use crate::cpython::variables::Wanted;
 use crate::event::{Accessed, CountOp, Counting, Event, Nanos, ObjectId, ObjectInfo, ProcessId};
 use crate::process::memory::Memory;
@@ -25,46 +25,46 @@ const WORTH_A_NAME: u32 = 3;
 
 /// A sample at a reference count.
 #[derive(Clone, Copy, Debug)]
-pub struct Counted {
+pub struct CountSample {
     /// Whose, when and where.
-    pub at: At,
+    pub at: AccessSite,
     /// What for.
     pub op: CountOp,
     /// By an atomic operation.
     pub atomic: bool,
 }
 
-impl Counted {
+impl CountSample {
     fn event(&self, accessed: Accessed) -> Event {
-        let At { at, thread, stack } = self.at;
+        let AccessSite { at, thread, stack } = self.at;
         Event::Access { at, thread, stack, accessed }
     }
 }
 
 /// What is known of an address.
 #[derive(Debug)]
-struct Known {
+struct KnownAddress {
     /// The object there, if there is one.
-    object: Option<Object>,
+    object: Option<ContendedObject>,
     checked: Nanos,
 }
 
 #[derive(Debug)]
-struct Object {
+struct ContendedObject {
     type_addr: u64,
     info: Arc<ObjectInfo>,
     /// Given when a second thread is met.
     id: Option<ObjectId>,
     /// Samples of the only thread met so far, that nobody has been told of yet.
-    pending: Vec<Counted>,
+    pending: Vec<CountSample>,
     met: u32,
     /// How often a variable has been looked for.
     searches: u8,
 }
 
-impl Object {
+impl ContendedObject {
     /// Takes in a sample at its count.
-    fn count(&mut self, counted: Counted, sink: &mut Sink<'_>) {
+    fn count(&mut self, counted: CountSample, sink: &mut Sink<'_>) {
         // Nobody writes there.
         if self.info.counting == Counting::Immortal {
             sink.events.push(counted.event(Accessed::Nothing));
@@ -72,7 +72,7 @@ impl Object {
         }
         self.met += 1;
         if self.id.is_none() {
-            let other = |before: &Counted| before.at.thread != counted.at.thread;
+            let other = |before: &CountSample| before.at.thread != counted.at.thread;
             if !self.pending.iter().any(other) {
                 if self.pending.len() == MOST_PENDING {
                     sink.events.push(self.pending.remove(0).event(Accessed::Nothing));
@@ -85,7 +85,7 @@ impl Object {
         }
         let Some(object) = self.id else { return };
         let event =
-            |counted: Counted| counted.event(Accessed::Count { object, op: counted.op, atomic: counted.atomic });
+            |counted: CountSample| counted.event(Accessed::Count { object, op: counted.op, atomic: counted.atomic });
         sink.events.extend(self.pending.drain(..).chain([counted]).map(event));
     }
 
@@ -104,26 +104,26 @@ impl Object {
 #[derive(Debug)]
 pub struct KnownObjects {
     process: ProcessId,
-    known: FxHashMap<u64, Known>,
-    search: Search,
+    known: FxHashMap<u64, KnownAddress>,
+    search: NameSearch,
 }
 
 impl KnownObjects {
     /// None yet.
     pub fn new(process: ProcessId) -> KnownObjects {
-        KnownObjects { process, known: FxHashMap::default(), search: Search::default() }
+        KnownObjects { process, known: FxHashMap::default(), search: NameSearch::default() }
     }
 
     /// Takes in a sample at the count of what is at an address. False if that is no object.
     pub fn count(
         &mut self,
-        eyes: Eyes<'_, impl Memory>,
+        view: InterpreterView<'_, impl Memory>,
         address: u64,
-        counted: Counted,
+        counted: CountSample,
         sink: &mut Sink<'_>,
     ) -> bool {
         let now = counted.at.at;
-        let Some(object) = self.object(eyes, address, now, sink) else { return false };
+        let Some(object) = self.object(view, address, now, sink) else { return false };
         object.count(counted, sink);
         if object.met == WORTH_A_NAME && object.info.name.is_none() {
             self.search.want(now);
@@ -134,29 +134,29 @@ impl KnownObjects {
     /// Whether there is an object at an address, and which it is if several threads count its references.
     pub fn at(
         &mut self,
-        eyes: Eyes<'_, impl Memory>,
+        view: InterpreterView<'_, impl Memory>,
         address: u64,
         now: Nanos,
         sink: &mut Sink<'_>,
     ) -> Option<Option<ObjectId>> {
-        self.object(eyes, address, now, sink).map(|object| object.id)
+        self.object(view, address, now, sink).map(|object| object.id)
     }
 
     fn object(
         &mut self,
-        eyes: Eyes<'_, impl Memory>,
+        view: InterpreterView<'_, impl Memory>,
         address: u64,
         now: Nanos,
         sink: &mut Sink<'_>,
-    ) -> Option<&mut Object> {
+    ) -> Option<&mut ContendedObject> {
         let known = self.known.get(&address);
         if known.is_none_or(|known| now.since(known.checked) >= CHECK_AFTER) {
             if self.known.len() >= MOST_KNOWN {
                 self.make_room(sink);
             }
             let before = self.known.remove(&address).and_then(|known| known.object);
-            let object = self.look(eyes, address, before, sink);
-            self.known.insert(address, Known { object, checked: now });
+            let object = self.look(view, address, before, sink);
+            self.known.insert(address, KnownAddress { object, checked: now });
         }
         self.known.get_mut(&address)?.object.as_mut()
     }
@@ -174,14 +174,14 @@ impl KnownObjects {
     /// Finds out what is at an address, where the object `before` was when last looked at.
     fn look(
         &self,
-        eyes: Eyes<'_, impl Memory>,
+        view: InterpreterView<'_, impl Memory>,
         address: u64,
-        before: Option<Object>,
+        before: Option<ContendedObject>,
         sink: &mut Sink<'_>,
-    ) -> Option<Object> {
-        let objects = Objects { memory: eyes.memory, layout: eyes.layout };
-        let header = Header::read(eyes.memory, address)?;
-        let owner = eyes.thread(header.owner);
+    ) -> Option<ContendedObject> {
+        let objects = view.objects();
+        let header = Header::read(view.memory, address)?;
+        let owner = view.thread_by_ident(header.owner).map(|thread| thread.id);
         if let Some(mut before) = before {
             if before.type_addr == header.type_addr {
                 // How much is in it changes all the time, and is no news.
@@ -205,14 +205,20 @@ impl KnownObjects {
             counting: header.counting,
             owner,
         });
-        Some(Object { type_addr: header.type_addr, info, id: None, pending: Vec::new(), met: 0, searches: 0 })
+        Some(ContendedObject {
+            type_addr: header.type_addr,
+            info,
+            id: None,
+            pending: Vec::new(),
+            met: 0,
+            searches: 0,
+        })
     }
 
     /// Looks for variables that hold objects without a name, if it is time to, for a moment.
-    pub fn name(&mut self, eyes: Eyes<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
-        let Eyes { memory, layout, registry, .. } = eyes;
+    pub fn name(&mut self, view: InterpreterView<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
         let known = &mut self.known;
-        let Some(found) = self.search.go_on(memory, layout, registry, now, || wanted(known)) else { return };
+        let Some(found) = self.search.go_on(view, now, || wanted(known)) else { return };
         for object in self.known.values_mut().filter_map(|known| known.object.as_mut()) {
             let found = found.get(&object.info.address).filter(|_| object.info.name.is_none());
             if let Some(found) = found.filter(|found| *found.type_name == *object.info.type_name) {
@@ -232,8 +238,8 @@ impl KnownObjects {
 }
 
 /// Those for which a variable has to be looked for.
-fn wanted(known: &mut FxHashMap<u64, Known>) -> Wanted {
-    let nameless = |object: &Object| {
+fn wanted(known: &mut FxHashMap<u64, KnownAddress>) -> Wanted {
+    let nameless = |object: &ContendedObject| {
         object.id.is_some()
             && object.met >= WORTH_A_NAME
             && object.info.name.is_none()
@@ -253,12 +259,12 @@ mod tests {
     use crate::event::{Ids, ThreadId};
     use crate::stack::{Interner, StackId};
 
-    fn counted(thread: u32) -> Counted {
-        let at = At { at: Nanos(7), thread: ThreadId(thread), stack: StackId::EMPTY };
-        Counted { at, op: CountOp::Incref, atomic: true }
+    fn counted(thread: u32) -> CountSample {
+        let at = AccessSite { at: Nanos(7), thread: ThreadId(thread), stack: StackId::EMPTY };
+        CountSample { at, op: CountOp::Incref, atomic: true }
     }
 
-    fn object(counting: Counting) -> Object {
+    fn object(counting: Counting) -> ContendedObject {
         let info = ObjectInfo {
             process: ProcessId(0),
             address: 0x1000,
@@ -268,7 +274,14 @@ mod tests {
             counting,
             owner: None,
         };
-        Object { type_addr: 0x2000, info: Arc::new(info), id: None, pending: Vec::new(), met: 0, searches: 0 }
+        ContendedObject {
+            type_addr: 0x2000,
+            info: Arc::new(info),
+            id: None,
+            pending: Vec::new(),
+            met: 0,
+            searches: 0,
+        }
     }
 
     /// What is told of samples of these threads: `o` the object, `c` its count, `-` nothing, each with the thread.

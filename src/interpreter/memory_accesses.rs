@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::contended_objects::{Counted, KnownObjects};
-use super::registry::{Registry, Sink};
+use super::contended_objects::{CountSample, KnownObjects};
+use super::registry::Sink;
+use super::view::InterpreterView;
 use crate::arch::x86_64::{Function, Operand, Registers};
-use crate::cpython::layout::Layout;
 use crate::cpython::object_header::header;
-use crate::cpython::objects::Objects;
 use crate::event::{Accessed, Event, Nanos, Pid, Place, ProcessId, ThreadId};
 use crate::process::functions::Functions;
 use crate::process::memory::Memory;
@@ -27,36 +26,9 @@ const MOST_STATE: u64 = 1 << 20;
 const MOST_THREAD_STATE: u64 = 4096;
 const MOST_CONTENT: u64 = 1024;
 
-/// What the process can be looked at with.
-#[derive(Debug)]
-pub struct Eyes<'a, M> {
-    /// Its memory.
-    pub memory: &'a M,
-    /// Its structures.
-    pub layout: &'a Layout,
-    /// Its threads.
-    pub registry: &'a Registry,
-}
-
-// Derived, they would ask the same of the memory.
-impl<M> Clone for Eyes<'_, M> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<M> Copy for Eyes<'_, M> {}
-
-impl<M> Eyes<'_, M> {
-    /// The thread with this `threading.get_ident()`.
-    pub fn thread(&self, ident: u64) -> Option<ThreadId> {
-        let is_it = |thread: &&super::threads::Thread| thread.slots.iter().any(|slot| slot.ident() == ident);
-        self.registry.threads.iter().filter(|_| ident != 0).find(is_it).map(|thread| thread.id)
-    }
-}
-
 /// When a sample was taken, whose, and where that was.
 #[derive(Clone, Copy, Debug)]
-pub struct At {
+pub struct AccessSite {
     /// When.
     pub at: Nanos,
     /// Whose.
@@ -68,7 +40,6 @@ pub struct At {
 /// The accesses of one process.
 #[derive(Debug)]
 pub struct Accesses {
-    runtime: u64,
     functions: Functions,
     decoded: Vec<Function>,
     /// What the instruction before an address accesses.
@@ -78,9 +49,8 @@ pub struct Accesses {
 
 impl Accesses {
     /// Nothing is known yet.
-    pub fn new(pid: Pid, process: ProcessId, runtime: u64) -> Accesses {
+    pub fn new(pid: Pid, process: ProcessId) -> Accesses {
         Accesses {
-            runtime,
             functions: Functions::new(pid),
             decoded: Vec::new(),
             operands: FxHashMap::default(),
@@ -92,28 +62,28 @@ impl Accesses {
     /// the kernel.
     pub fn sample(
         &mut self,
-        eyes: Eyes<'_, impl Memory>,
-        sample: At,
+        view: InterpreterView<'_, impl Memory>,
+        sample: AccessSite,
         registers: Option<&Registers>,
         sink: &mut Sink<'_>,
     ) {
         let accessed = match registers {
-            Some(registers) => self.accessed(eyes, sample, registers, sink),
+            Some(registers) => self.accessed(view, sample, registers, sink),
             None => Some(Accessed::Nothing),
         };
-        let At { at, thread, stack } = sample;
+        let AccessSite { at, thread, stack } = sample;
         sink.events.extend(accessed.map(|accessed| Event::Access { at, thread, stack, accessed }));
     }
 
     /// What was accessed; none if that is a reference count, of which [`KnownObjects`] tells when it knows who else is there.
     fn accessed(
         &mut self,
-        eyes: Eyes<'_, impl Memory>,
-        sample: At,
+        view: InterpreterView<'_, impl Memory>,
+        sample: AccessSite,
         registers: &Registers,
         sink: &mut Sink<'_>,
     ) -> Option<Accessed> {
-        let operands = self.operands(eyes.memory, registers.ip, sample.at);
+        let operands = self.operands(view.memory, registers.ip, sample.at);
         // Of several that may have been the last, the one that is an access to an object's header was it.
         for operand in operands.iter() {
             let Some(address) = operand.address(registers) else { continue };
@@ -121,13 +91,15 @@ impl Accesses {
             for &(offset, field) in fields(address, size) {
                 let Some(base) = address.checked_sub(offset).filter(|&base| base >= LOWEST) else { continue };
                 match field {
-                    Field::Count => {
-                        if self.objects.count(eyes, base, Counted { at: sample, op, atomic }, sink) {
+                    HeaderField::Count => {
+                        if self.objects.count(view, base, CountSample { at: sample, op, atomic }, sink) {
                             return None;
                         }
                     }
-                    Field::Mutex | Field::Other => match self.objects.at(eyes, base, sample.at, sink) {
-                        Some(_) if field == Field::Mutex => return Some(Accessed::Elsewhere(Place::ObjectMutex)),
+                    HeaderField::Mutex | HeaderField::Other => match self.objects.at(view, base, sample.at, sink) {
+                        Some(_) if field == HeaderField::Mutex => {
+                            return Some(Accessed::Elsewhere(Place::ObjectMutex));
+                        }
                         Some(Some(object)) => return Some(Accessed::Header { object }),
                         Some(None) => return Some(Accessed::Nothing),
                         None => {}
@@ -135,26 +107,29 @@ impl Accesses {
                 }
             }
         }
-        Some(operands.first().map_or(Accessed::Nothing, |operand| self.elsewhere(eyes, operand, registers)))
+        Some(operands.first().map_or(Accessed::Nothing, |operand| self.elsewhere(view, operand, registers)))
     }
 
     /// What an access is that is not one to the header of an object.
-    fn elsewhere(&self, eyes: Eyes<'_, impl Memory>, operand: &Operand, registers: &Registers) -> Accessed {
+    fn elsewhere(
+        &self,
+        view: InterpreterView<'_, impl Memory>,
+        operand: &Operand,
+        registers: &Registers,
+    ) -> Accessed {
         let Some(address) = operand.address(registers) else { return Accessed::Unknown };
         if !operand.atomic {
             return Accessed::Nothing;
         }
-        let Eyes { memory, layout, registry } = eyes;
-        let objects = Objects { memory, layout };
-        let slots = registry.threads.iter().flat_map(|thread| &thread.slots);
-        let mut states = registry.interpreters.iter().map(|interpreter| interpreter.addr).chain([self.runtime]);
+        let objects = view.objects();
+        let mut states = view.interpreters().into_iter().chain([view.registry.runtime]);
         let within = |start: u64, len: u64| address.wrapping_sub(start) < len;
         // `PyDictKeysObject.dk_mutex` is where objects have their GC bits.
         let keys = if operand.size == 1 { address.wrapping_sub(header::GC_BITS) } else { address };
         let is_object = |base: u64| within(base, MOST_CONTENT) && objects.valid_type_of(base).is_some();
         Accessed::Elsewhere(
             if states.any(|start| within(start, MOST_STATE))
-                || slots.map(|slot| slot.reader.tstate()).any(|start| within(start, MOST_THREAD_STATE))
+                || view.slots().map(|slot| slot.reader.tstate()).any(|start| within(start, MOST_THREAD_STATE))
             {
                 Place::Interpreter
             } else if keys.is_multiple_of(ALIGNMENT) && objects.is_dict_keys(keys) {
@@ -190,8 +165,8 @@ impl Accesses {
     }
 
     /// Looks for variables that hold objects without a name, if it is time to.
-    pub fn name(&mut self, eyes: Eyes<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
-        self.objects.name(eyes, now, sink);
+    pub fn name(&mut self, view: InterpreterView<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
+        self.objects.name(view, now, sink);
     }
 
     /// No more samples come.
@@ -202,7 +177,7 @@ impl Accesses {
 
 /// A field of an object's header.
 #[derive(Clone, Copy, PartialEq)]
-enum Field {
+enum HeaderField {
     /// Of the reference count: the owner, the local or the shared half.
     Count,
     Mutex,
@@ -210,13 +185,13 @@ enum Field {
 }
 
 /// The fields of headers that an access of so many bytes to an address can be to, and where they are in the header.
-fn fields(address: u64, size: usize) -> &'static [(u64, Field)] {
+fn fields(address: u64, size: usize) -> &'static [(u64, HeaderField)] {
     match (address % ALIGNMENT, size) {
-        (0, 8) => &[(header::SHARED, Field::Count), (header::TID, Field::Count)],
-        (header::LOCAL, 4) => &[(header::LOCAL, Field::Count)],
-        (8, 8) => &[(header::TYPE, Field::Other)],
-        (header::MUTEX, 1) => &[(header::MUTEX, Field::Mutex)],
-        (header::GC_BITS, 1) => &[(header::GC_BITS, Field::Other)],
+        (0, 8) => &[(header::SHARED, HeaderField::Count), (header::TID, HeaderField::Count)],
+        (header::LOCAL, 4) => &[(header::LOCAL, HeaderField::Count)],
+        (8, 8) => &[(header::TYPE, HeaderField::Other)],
+        (header::MUTEX, 1) => &[(header::MUTEX, HeaderField::Mutex)],
+        (header::GC_BITS, 1) => &[(header::GC_BITS, HeaderField::Other)],
         _ => &[],
     }
 }

@@ -1,18 +1,22 @@
 //! A running interpreter as both collectors see it: its threads and their stacks, GILs and locks, and the names of all of these.
 
-pub mod batched_read;
-pub mod collections;
-pub mod contended_objects;
-pub mod gils;
-pub mod locks;
-pub mod memory_accesses;
-pub mod name_search;
+pub(crate) mod batched_read;
+pub(crate) mod collections;
+pub(crate) mod collector;
+pub(crate) mod contended_objects;
+pub(crate) mod gils;
+pub(crate) mod locks;
+pub(crate) mod memory_accesses;
+pub(crate) mod name_search;
 pub mod registry;
 pub mod stacks;
-pub mod thread_names;
-pub mod threads;
-pub mod with_locks;
+pub(crate) mod thread_names;
+pub(crate) mod threads;
+pub(crate) mod view;
+pub(crate) mod waits;
+pub(crate) mod with_locks;
 
+use crate::cpython::attach::Target;
 use crate::cpython::layout::Layout;
 use crate::event::{Pid, ProcessId};
 
@@ -29,4 +33,16 @@ pub struct PythonProcess {
     pub layout: Layout,
     /// It is in another pid namespace than gilscope.
     pub foreign_tids: bool,
+}
+
+impl PythonProcess {
+    pub(crate) fn new(id: ProcessId, target: &Target) -> PythonProcess {
+        PythonProcess {
+            pid: target.located.pid,
+            id,
+            runtime: target.located.runtime,
+            layout: target.layout,
+            foreign_tids: target.foreign_tids,
+        }
+    }
 }

@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use super::registry::Registry;
 use super::stacks::{Scratch, StackReader};
-use crate::cpython::layout::Layout;
+use super::view::InterpreterView;
 use crate::cpython::variables::{self, Found, FrameAddr, Wanted};
 use crate::event::Nanos;
 use crate::process::memory::Memory;
@@ -26,20 +25,20 @@ pub const MOST_SEARCHES: u8 = 4;
 
 /// The searches of one process.
 #[derive(Debug, Default)]
-pub struct Search {
+pub struct NameSearch {
     /// There are objects for which no variable has been looked for.
     wanted: bool,
     /// Not before this.
     at: Nanos,
     made: u32,
-    current: Option<Current>,
+    current: Option<SearchUnderWay>,
     /// When it was last gone on with.
     gone_on: Nanos,
 }
 
 /// A search that is being made, in one interpreter after the other.
 #[derive(Debug)]
-struct Current {
+struct SearchUnderWay {
     wanted: Wanted,
     frames: Vec<FrameAddr>,
     /// Those that are to come; the last one first.
@@ -49,7 +48,7 @@ struct Current {
     took: Duration,
 }
 
-impl Search {
+impl NameSearch {
     /// An object without a name was met.
     pub fn want(&mut self, now: Nanos) {
         if !self.wanted {
@@ -62,9 +61,7 @@ impl Search {
     /// what is `wanted` then. Returns what is found, when all is done; what is still without a name has to be wanted again.
     pub fn go_on(
         &mut self,
-        memory: &impl Memory,
-        layout: &Layout,
-        registry: &Registry,
+        view: InterpreterView<'_, impl Memory>,
         now: Nanos,
         wanted: impl FnOnce() -> Wanted,
     ) -> Option<FxHashMap<u64, Found>> {
@@ -73,10 +70,10 @@ impl Search {
         self.gone_on = now;
         if self.current.is_none() && self.wanted && now >= self.at {
             self.wanted = false;
-            self.current = Current::new(memory, layout, registry, wanted());
+            self.current = SearchUnderWay::new(view, wanted());
         }
         let current = self.current.as_mut()?;
-        let is_over = current.go_on(memory, layout, || started.elapsed() < part);
+        let is_over = current.go_on(view, || started.elapsed() < part);
         current.took += started.elapsed();
         if !is_over {
             return None;
@@ -89,31 +86,33 @@ impl Search {
 }
 
 /// Looks for variables once, for as long as it takes, within reason: recording is over, but the process is still there.
-pub fn at_the_end(
-    memory: &impl Memory,
-    layout: &Layout,
-    registry: &Registry,
-    wanted: Wanted,
-) -> FxHashMap<u64, Found> {
-    let Some(mut search) = Current::new(memory, layout, registry, wanted) else { return FxHashMap::default() };
+pub fn at_the_end(view: InterpreterView<'_, impl Memory>, wanted: Wanted) -> FxHashMap<u64, Found> {
+    let Some(mut search) = SearchUnderWay::new(view, wanted) else { return FxHashMap::default() };
     let started = Instant::now();
-    search.go_on(memory, layout, || started.elapsed() < AT_THE_END);
+    search.go_on(view, || started.elapsed() < AT_THE_END);
     search.found
 }
 
-impl Current {
+impl SearchUnderWay {
     /// None if there is nothing to look for.
-    fn new(memory: &impl Memory, layout: &Layout, registry: &Registry, wanted: Wanted) -> Option<Current> {
+    fn new(view: InterpreterView<'_, impl Memory>, wanted: Wanted) -> Option<SearchUnderWay> {
         if wanted.is_empty() {
             return None;
         }
-        let interpreters = registry.interpreters.iter().map(|interpreter| interpreter.addr).collect();
-        let (frames, found) = (frames(memory, layout, registry), FxHashMap::default());
-        Some(Current { wanted, frames, interpreters, inside: None, found, took: Duration::ZERO })
+        let (frames, interpreters) = (frames(view), view.interpreters());
+        Some(SearchUnderWay {
+            wanted,
+            frames,
+            interpreters,
+            inside: None,
+            found: FxHashMap::default(),
+            took: Duration::ZERO,
+        })
     }
 
     /// Returns whether it is over.
-    fn go_on(&mut self, memory: &impl Memory, layout: &Layout, may_go_on: impl Fn() -> bool) -> bool {
+    fn go_on(&mut self, view: InterpreterView<'_, impl Memory>, may_go_on: impl Fn() -> bool) -> bool {
+        let InterpreterView { memory, layout, .. } = view;
         loop {
             if let Some(inside) = &mut self.inside {
                 if !inside.go_on(memory, layout, &self.wanted, &may_go_on) {
@@ -132,12 +131,12 @@ impl Current {
 
 /// The frames of all threads. They may change meanwhile: what is found in them is believed only if it is an object that
 /// was wanted.
-fn frames(memory: &impl Memory, layout: &Layout, registry: &Registry) -> Vec<FrameAddr> {
+fn frames(view: InterpreterView<'_, impl Memory>) -> Vec<FrameAddr> {
     let mut scratch = Scratch::default();
     let mut frames = Vec::new();
-    for slot in registry.threads.iter().flat_map(|thread| &thread.slots) {
+    for slot in view.slots() {
         let mut reader = StackReader::new(slot.reader.tstate());
-        if reader.follow(memory, layout, true, &mut scratch).is_ok() {
+        if reader.follow(view.memory, view.layout, true, &mut scratch).is_ok() {
             frames.extend(reader.frames().iter().map(|frame| (frame.addr, frame.code)));
         }
     }

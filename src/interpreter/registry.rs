@@ -4,7 +4,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::stacks::StackReader;
-use super::threads::{Slot, Thread};
+use super::threads::{ObservedThread, ThreadStateSlot};
 use crate::cpython::debug_offsets::MAX_STRUCT;
 use crate::cpython::frames::ThreadStateView;
 use crate::cpython::gil::Gil;
@@ -48,7 +48,7 @@ impl Sink<'_> {
 
 /// A `PyInterpreterState`.
 #[derive(Clone, Copy, Debug)]
-pub struct Interpreter {
+pub struct ListedInterpreter {
     /// Its address.
     pub addr: u64,
     /// Its id; 0 is the main one.
@@ -63,7 +63,7 @@ pub struct Interpreter {
 
 /// A thread state met in a scan.
 #[derive(Debug)]
-struct Found {
+struct ListedThreadState {
     /// Index of its interpreter.
     interpreter: usize,
     tstate: u64,
@@ -75,7 +75,7 @@ struct Found {
 /// Interpreters and threads of one process.
 #[derive(Debug)]
 pub struct Registry {
-    pid: Pid,
+    pub(crate) pid: Pid,
     process: ProcessId,
     /// Where `_PyRuntime` is.
     pub runtime: u64,
@@ -84,9 +84,9 @@ pub struct Registry {
     /// `interpreters.head` when last scanned.
     head: u64,
     /// All interpreters, newest first.
-    pub interpreters: Vec<Interpreter>,
+    pub interpreters: Vec<ListedInterpreter>,
     /// All threads that have, or have had, a thread state.
-    pub threads: Vec<Thread>,
+    pub threads: Vec<ObservedThread>,
     /// Threads that have been announced by others, before they had a thread state.
     pub announced: FxHashMap<Tid, ThreadId>,
     /// When to scan although nothing seems to have changed.
@@ -221,7 +221,7 @@ impl Registry {
                     self.rescan_at = Some(now);
                     break;
                 }
-                found.push(Found { interpreter: index, tstate, view, runner: view.thread_id });
+                found.push(ListedThreadState { interpreter: index, tstate, view, runner: view.thread_id });
                 tstate = view.next;
             }
         }
@@ -244,9 +244,9 @@ impl Registry {
     /// thread that created the interpreter, whichever thread enters it (`_xxsubinterpreters.run_string`). But the
     /// `_PyCFrame` of running code is on the C stack of the thread that runs it, and at the upper end of that
     /// stack is the thread's descriptor, to which `pthread_self()` points.
-    fn find_runners(&self, layout: &Layout, found: &mut [Found]) {
+    fn find_runners(&self, layout: &Layout, found: &mut [ListedThreadState]) {
         let Some(len) = layout.thread.root_cframe_within else { return };
-        let is_main = |state: &Found| self.interpreters[state.interpreter].id == 0;
+        let is_main = |state: &ListedThreadState| self.interpreters[state.interpreter].id == 0;
         let descriptors: Vec<u64> =
             found.iter().filter(|state| is_main(state)).map(|state| state.view.thread_id).collect();
         // The first thread's stack is above all others; its state is the oldest, and so the last in the list.
@@ -262,9 +262,9 @@ impl Registry {
     }
 
     /// Whether a thread state is the one already known at its address, of the thread with this index.
-    fn keep(&mut self, at: Option<usize>, state: &Found) -> bool {
+    fn keep(&mut self, at: Option<usize>, state: &ListedThreadState) -> bool {
         let slots = at.map(|index| &mut self.threads[index].slots);
-        let same = |slot: &&mut Slot| {
+        let same = |slot: &&mut ThreadStateSlot| {
             slot.reader.tstate() == state.tstate && slot.is(&state.view) && slot.runner == state.runner
         };
         let Some(slot) = slots.and_then(|slots| slots.iter_mut().find(same)) else { return false };
@@ -278,13 +278,14 @@ impl Registry {
         &mut self,
         memory: &impl Memory,
         now: Nanos,
-        state: &Found,
+        state: &ListedThreadState,
         tids: &mut Option<TidMap>,
         sink: &mut Sink<'_>,
     ) -> bool {
         let id = self.interpreters[state.interpreter].id;
         let Some(os) = self.os_thread(memory, state, tids) else { return false };
-        let slot = Slot::new(StackReader::new(state.tstate), state.interpreter, id, &state.view, state.runner);
+        let slot =
+            ThreadStateSlot::new(StackReader::new(state.tstate), state.interpreter, id, &state.view, state.runner);
         if let Some(thread) = self.threads.iter_mut().find(|thread| thread.os.tid() == os.tid()) {
             thread.add(slot);
             return true;
@@ -293,13 +294,18 @@ impl Registry {
             Some(&thread) => thread,
             None => sink.start_thread(now, self.process, os.tid()),
         };
-        self.threads.push(Thread::new(thread, os, slot));
+        self.threads.push(ObservedThread::new(thread, os, slot));
         true
     }
 
     /// The OS thread that runs a thread state: by `native_thread_id`, or (up to 3.10, and where a fork has left
     /// that stale) by the C library's thread descriptor.
-    fn os_thread(&self, memory: &impl Memory, state: &Found, tids: &mut Option<TidMap>) -> Option<OsThread> {
+    fn os_thread(
+        &self,
+        memory: &impl Memory,
+        state: &ListedThreadState,
+        tids: &mut Option<TidMap>,
+    ) -> Option<OsThread> {
         let descriptor = PTHREAD_TID.into_iter().filter_map(|offset| {
             (state.runner != 0).then(|| memory.i32(state.runner.wrapping_add(offset)).ok()).flatten()
         });
@@ -321,7 +327,7 @@ fn read_interpreter(
     layout: &Layout,
     runtime: u64,
     addr: u64,
-) -> Result<Interpreter, ReadError> {
+) -> Result<ListedInterpreter, ReadError> {
     let (first, len) = links(layout);
     let mut bytes = [0; 256];
     let bytes = &mut bytes[..len];
@@ -330,7 +336,7 @@ fn read_interpreter(
         GilPlace::Runtime(offset) => runtime.wrapping_add(offset),
         GilPlace::Interpreter(offset) => memory.u64(addr.wrapping_add(offset))?,
     };
-    Ok(Interpreter {
+    Ok(ListedInterpreter {
         addr,
         id: u64_at(bytes, layout.interp_id - first) as i64,
         next: u64_at(bytes, layout.interp_next - first),

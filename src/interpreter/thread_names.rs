@@ -4,7 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use super::registry::{Registry, Sink};
-use super::threads::Thread;
+use super::threads::ObservedThread;
 use crate::cpython::layout::Layout;
 use crate::cpython::names::ThreadNames;
 use crate::event::{Event, Nanos};
@@ -67,8 +67,9 @@ impl Naming {
                 continue;
             };
             for (ident, name) in found {
-                let named =
-                    |thread: &&mut Thread| thread.ident() == Some(ident) && thread.name.as_ref() != Some(&name);
+                let named = |thread: &&mut ObservedThread| {
+                    thread.ident() == Some(ident) && thread.name.as_ref() != Some(&name)
+                };
                 if let Some(thread) = registry.threads.iter_mut().find(named) {
                     thread.name = Some(name.clone());
                     sink.events.push(Event::ThreadNamed { thread: thread.id, name });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::registry::Interpreter;
+use super::registry::ListedInterpreter;
 use super::stacks::StackReader;
 use crate::cpython::code::CodeCache;
 use crate::cpython::frames::ThreadStateView;
@@ -21,7 +21,7 @@ const ACCOUNTED_WITHIN: u64 = 12_000_000;
 
 /// A thread state of a thread. Most threads have one; one that visits several interpreters has one for each.
 #[derive(Debug)]
-pub struct Slot {
+pub struct ThreadStateSlot {
     /// Reads its stack.
     pub reader: StackReader,
     /// Index of its interpreter in the registry.
@@ -43,7 +43,7 @@ pub struct Slot {
     /// What its interpreter said of garbage collections when the stack was read.
     pub gc: GcFlags,
     /// How far this tick's reading has got.
-    pub progress: Progress,
+    pub progress: ReadProgress,
     /// Its stack has changed since it was resolved.
     changed: bool,
     /// The generation of the code cache when `resolved` was made.
@@ -56,7 +56,7 @@ pub struct Slot {
 
 /// Where this tick's reading of a slot stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum ReadProgress {
     /// To be read.
     Wanted,
     /// Read and believed, in this tick or an earlier one since which it cannot have changed.
@@ -65,17 +65,16 @@ pub enum Progress {
     Failed(Loss),
 }
 
-/// How a thread is read in this tick.
+/// How a thread's stack is read in this tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// Not at all.
-    None,
-    /// Without stopping it.
-    Quiet,
-    /// Stopped.
-    Stop,
-    /// Without stopping it, because it could not be stopped.
-    Again,
+pub enum ReadMode {
+    Skip,
+    /// Without stopping the thread.
+    Live,
+    /// With the thread stopped.
+    Stopped,
+    /// Without stopping the thread, because it could not be stopped.
+    LiveRetry,
     /// Once more, only to see that the stack is still there.
     Confirm,
 }
@@ -89,7 +88,7 @@ struct Resolved {
     stack: StackId,
 }
 
-impl Slot {
+impl ThreadStateSlot {
     /// A slot for a thread state just found.
     pub fn new(
         reader: StackReader,
@@ -97,8 +96,8 @@ impl Slot {
         interpreter_id: i64,
         view: &ThreadStateView,
         runner: u64,
-    ) -> Slot {
-        Slot {
+    ) -> ThreadStateSlot {
+        ThreadStateSlot {
             reader,
             interpreter,
             interpreter_id,
@@ -110,7 +109,7 @@ impl Slot {
             holds_gil: false,
             attached: false,
             gc: GcFlags::default(),
-            progress: Progress::Wanted,
+            progress: ReadProgress::Wanted,
             changed: true,
             generation: 0,
             base: StackId::EMPTY,
@@ -131,7 +130,7 @@ impl Slot {
     /// The thread has left the interpreter: there is no stack any more.
     pub fn leave(&mut self) {
         self.reader.forget();
-        self.progress = Progress::Done;
+        self.progress = ReadProgress::Done;
         (self.holds_gil, self.attached) = (false, false);
     }
 
@@ -154,7 +153,7 @@ impl Slot {
     /// Notes whether its stack has changed, and tells whether there is one to be named.
     pub fn is_read(&mut self) -> bool {
         self.changed |= self.reader.take_changed();
-        self.progress == Progress::Done
+        self.progress == ReadProgress::Done
     }
 
     /// The interned stack: `base` continued by the frames last read. `None` if one of them is no frame.
@@ -198,19 +197,19 @@ impl Slot {
 
 /// A thread.
 #[derive(Debug)]
-pub struct Thread {
+pub struct ObservedThread {
     /// Its handle.
     pub id: ThreadId,
     /// Its `/proc` files.
     pub os: OsThread,
     /// Its thread states, by interpreter. None while it is outside Python for good.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<ThreadStateSlot>,
     /// What the kernel last said.
     pub run: RunState,
     /// To be looked at in this tick: it may have run since the last.
     pub fresh: bool,
     /// How it is read in this tick.
-    pub turn: Turn,
+    pub read_mode: ReadMode,
     /// It moves, and is read without being stopped only because gilscope has its CPU.
     pub displaced: bool,
     /// What it was last seen doing, but for being stopped.
@@ -228,7 +227,7 @@ pub struct Thread {
     /// Why there is no stack, if there is none.
     pub loss: Option<Loss>,
     /// How its moving stack is read.
-    pub pace: Pace,
+    pub stop_policy: StopPolicy,
     /// Its name, once known.
     pub name: Option<Arc<str>>,
     sched: Option<SchedStat>,
@@ -238,17 +237,17 @@ pub struct Thread {
     cpu_before: u64,
 }
 
-impl Thread {
+impl ObservedThread {
     /// A thread just found.
-    pub fn new(id: ThreadId, os: OsThread, slot: Slot) -> Thread {
+    pub fn new(id: ThreadId, os: OsThread, slot: ThreadStateSlot) -> ObservedThread {
         let cpu_before = os.sched().ok().flatten().map_or(0, |sched| sched.cpu_ns);
-        Thread {
+        ObservedThread {
             id,
             os,
             slots: vec![slot],
             run: RunState::Unknown,
             fresh: true,
-            turn: Turn::Quiet,
+            read_mode: ReadMode::Live,
             displaced: false,
             state: ThreadState::Unknown,
             waits: None,
@@ -257,7 +256,7 @@ impl Thread {
             shown: StackId::EMPTY,
             moved: true,
             loss: None,
-            pace: Pace::default(),
+            stop_policy: StopPolicy::default(),
             name: None,
             sched: None,
             unchanged_since: Nanos(0),
@@ -266,7 +265,7 @@ impl Thread {
     }
 
     /// Another thread state of this thread.
-    pub fn add(&mut self, slot: Slot) {
+    pub fn add(&mut self, slot: ThreadStateSlot) {
         self.slots.push(slot);
         self.sched = None;
     }
@@ -290,7 +289,7 @@ impl Thread {
 
     /// The address of the GIL that it holds, or else of that of the interpreter it entered last. None if no interpreter
     /// of its uses one.
-    pub fn gil(&self, interpreters: &[Interpreter]) -> Option<u64> {
+    pub fn gil(&self, interpreters: &[ListedInterpreter]) -> Option<u64> {
         let slot = self.slots.iter().find(|slot| slot.holds_gil).or(self.slots.last())?;
         let gil = &interpreters.get(slot.interpreter)?.gil;
         gil.enabled.then_some(gil.addr)
@@ -309,10 +308,10 @@ impl Thread {
     ///   for it (`ticked`): it waits for a CPU.
     ///
     /// A thread that has run, but cannot have had the GIL, has the stack it had.
-    pub fn poll(&mut self, now: Nanos, interpreters: &[Interpreter], ticked: bool) -> Result<(), Gone> {
-        let kept_from_gil = |slot: &Slot| {
+    pub fn poll(&mut self, now: Nanos, interpreters: &[ListedInterpreter], ticked: bool) -> Result<(), Gone> {
+        let kept_from_gil = |slot: &ThreadStateSlot| {
             let interpreter = &interpreters[slot.interpreter];
-            slot.progress == Progress::Done
+            slot.progress == ReadProgress::Done
                 && interpreter.gil.kept_from(&interpreter.gil_before, slot.reader.tstate())
         };
         let waits = self.state == ThreadState::GilWait && self.loss.is_none() && !self.slots.is_empty();
@@ -331,7 +330,7 @@ impl Thread {
             RunState::Running => ticked && now.since(self.unchanged_since) > ACCOUNTED_WITHIN,
             RunState::Stopped | RunState::Unknown => false,
         };
-        let known = self.loss.is_none() && self.slots.iter().all(|slot| slot.progress == Progress::Done);
+        let known = self.loss.is_none() && self.slots.iter().all(|slot| slot.progress == ReadProgress::Done);
         self.fresh = !(unchanged && settled && known);
         // A thread that blocks is accounted for at that moment: unchanged means that it still runs.
         if self.fresh && !(unchanged && self.run == RunState::Running) {
@@ -341,7 +340,7 @@ impl Thread {
             for slot in &mut self.slots {
                 match kept_from_gil(slot) {
                     true => (slot.holds_gil, slot.attached) = (false, false),
-                    false => slot.progress = Progress::Wanted,
+                    false => slot.progress = ReadProgress::Wanted,
                 }
             }
         }
@@ -360,11 +359,11 @@ impl Thread {
     /// Has a thread read again, stopped, that was thought to have no CPU and has got one meanwhile. Which of its stacks could
     /// be read then says more of how long each lasts than of where it was.
     pub fn check_displaced(&mut self) {
-        let unstopped = self.turn == Turn::Again || (self.displaced && self.turn == Turn::Quiet);
+        let unstopped = self.read_mode == ReadMode::LiveRetry || (self.displaced && self.read_mode == ReadMode::Live);
         if unstopped && self.os.sched().is_ok_and(|sched| sched != self.sched) {
-            self.turn = Turn::Stop;
-            self.slots.iter_mut().filter(|slot| slot.progress == Progress::Done).for_each(|slot| {
-                slot.progress = Progress::Wanted;
+            self.read_mode = ReadMode::Stopped;
+            self.slots.iter_mut().filter(|slot| slot.progress == ReadProgress::Done).for_each(|slot| {
+                slot.progress = ReadProgress::Wanted;
             });
         }
     }
@@ -394,7 +393,7 @@ impl Thread {
             RunState::Running if attached => ThreadState::Running,
             RunState::Running => ThreadState::Native,
             RunState::Blocked { call, arg } => {
-                let waits = |slot: &Slot| gils(slot.interpreter).is_wait(&layout.gil, arg);
+                let waits = |slot: &ThreadStateSlot| gils(slot.interpreter).is_wait(&layout.gil, arg);
                 if call == Syscall::FUTEX && self.slots.iter().any(waits) {
                     ThreadState::GilWait
                 } else if holds {
@@ -420,7 +419,7 @@ impl Thread {
     pub fn resolve(&mut self, memory: &impl Memory, layout: &Layout, codes: &mut CodeCache, names: &mut Interner) {
         self.moved = self.slots.iter().any(|slot| slot.changed);
         self.loss = self.slots.iter().find_map(|slot| match slot.progress {
-            Progress::Failed(loss) => Some(loss),
+            ReadProgress::Failed(loss) => Some(loss),
             _ => None,
         });
         if self.loss.is_some() {
@@ -447,7 +446,7 @@ impl Thread {
 /// of them, for a while. Then it is tried again; if it moves still, it is stopped for twice as long. What is left of the
 /// bias is that of the trials.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Pace {
+pub struct StopPolicy {
     attempts: u32,
     failures: u32,
     stop_for: u32,
@@ -455,7 +454,7 @@ pub struct Pace {
     stopped_for: u32,
 }
 
-impl Pace {
+impl StopPolicy {
     /// In so many readings ...
     const WINDOW: u32 = 100;
     /// ... so many may fail, but none after it was stopped.
@@ -481,9 +480,9 @@ impl Pace {
         let tolerated = if self.stopped_for > 0 { 0 } else { Self::TOLERATED };
         if self.failures > tolerated {
             let stop_for = (2 * self.stopped_for).clamp(Self::STOP_FOR, Self::MOST_STOP_FOR);
-            *self = Pace { stop_for, stopped_for: stop_for, ..Pace::default() };
+            *self = StopPolicy { stop_for, stopped_for: stop_for, ..StopPolicy::default() };
         } else if self.attempts >= Self::WINDOW {
-            *self = Pace::default();
+            *self = StopPolicy::default();
         }
     }
 }
@@ -494,14 +493,14 @@ mod tests {
 
     /// How many of so many readings are made with the thread stopped, if every `nth` of the others fails.
     fn stopped(readings: u32, nth: u32) -> u32 {
-        let mut pace = Pace::default();
+        let mut policy = StopPolicy::default();
         let (mut stopped, mut tried) = (0, 0);
         for _ in 0..readings {
-            if pace.stop_next() {
+            if policy.stop_next() {
                 stopped += 1;
             } else {
                 tried += 1;
-                pace.count(tried % nth == 0);
+                policy.count(tried % nth == 0);
             }
         }
         stopped
@@ -516,13 +515,13 @@ mod tests {
 
     #[test]
     fn a_thread_that_has_become_quiet_is_left_alone() {
-        let mut pace = Pace::default();
-        while !pace.stop_next() {
-            pace.count(true);
+        let mut policy = StopPolicy::default();
+        while !policy.stop_next() {
+            policy.count(true);
         }
-        while pace.stop_next() {}
-        (0..Pace::WINDOW).for_each(|_| pace.count(false));
-        pace.count(true);
-        assert!(!pace.stop_next(), "one failure is tolerated again");
+        while policy.stop_next() {}
+        (0..StopPolicy::WINDOW).for_each(|_| policy.count(false));
+        policy.count(true);
+        assert!(!policy.stop_next(), "one failure is tolerated again");
     }
 }

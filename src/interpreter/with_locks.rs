@@ -7,7 +7,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::threads::Thread;
+use super::threads::ObservedThread;
 use crate::cpython::code::{copy_start, unit_from};
 use crate::cpython::debug_offsets::MAX_STRUCT;
 use crate::cpython::frames::{RawFrame, TAG_BITS, u64_at};
@@ -35,7 +35,7 @@ const KNOWN_FOR: u64 = 1_000_000_000;
 
 /// A `threading.Lock` that a thread has entered by `with` and not left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
+pub struct WithLock {
     /// Who has.
     pub tid: Tid,
     /// The object.
@@ -46,8 +46,8 @@ pub struct Held {
 
 /// Who holds the lock that one of these addresses is of: of the object, or of its semaphore. None if several threads have
 /// entered it: then some have let go of it without leaving.
-pub fn holder(held: &[Held], addresses: [u64; 2]) -> Option<&Held> {
-    let is_it = |held: &&Held| addresses.contains(&held.lock) || addresses.contains(&held.semaphore);
+pub fn holder(held: &[WithLock], addresses: [u64; 2]) -> Option<&WithLock> {
+    let is_it = |held: &&WithLock| addresses.contains(&held.lock) || addresses.contains(&held.semaphore);
     let mut found = held.iter().filter(is_it);
     let first = found.next()?;
     found.all(|other| other.tid == first.tid).then_some(first)
@@ -55,7 +55,7 @@ pub fn holder(held: &[Held], addresses: [u64; 2]) -> Option<&Held> {
 
 /// What an object is to a `with`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum EnterableKind {
     Lock,
     Condition,
     /// A function that is bound to an object.
@@ -65,7 +65,7 @@ enum Kind {
 
 /// A code object, as far as it tells what its frames have on their value stacks (3.11 and later).
 #[derive(Debug)]
-struct Code {
+struct CodeOutline {
     name_is_wait: bool,
     /// Variables, which come before the value stack.
     locals: u64,
@@ -76,36 +76,42 @@ struct Code {
 
 /// Finds out what threads have entered.
 #[derive(Debug, Default)]
-pub struct Entered {
-    codes: FxHashMap<u64, Option<Code>>,
-    types: FxHashMap<u64, Kind>,
+pub struct WithLocks {
+    codes: FxHashMap<u64, Option<CodeOutline>>,
+    types: FxHashMap<u64, EnterableKind>,
     since: Nanos,
 }
 
-impl Entered {
+impl WithLocks {
     /// All locks that threads hold in this way. Nothing is stopped: what has been left since a thread's stack was read is left
     /// out.
-    pub fn held(&mut self, memory: &impl Memory, layout: &Layout, threads: &[Thread], now: Nanos) -> Vec<Held> {
+    pub fn held(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        threads: &[ObservedThread],
+        now: Nanos,
+    ) -> Vec<WithLock> {
         if now.since(self.since) > KNOWN_FOR {
-            *self = Entered { since: now, ..Entered::default() };
+            *self = WithLocks { since: now, ..WithLocks::default() };
         }
-        let mut look = Look { objects: Objects { memory, layout }, known: self };
+        let mut look = WithLockSearch { objects: Objects { memory, layout }, known: self };
         threads.iter().filter(|thread| thread.loss.is_none()).flat_map(|thread| look.held(thread)).collect()
     }
 }
 
 /// One look at the threads.
-struct Look<'a, M> {
+struct WithLockSearch<'a, M> {
     objects: Objects<'a, M>,
-    known: &'a mut Entered,
+    known: &'a mut WithLocks,
 }
 
-impl<M: Memory> Look<'_, M> {
+impl<M: Memory> WithLockSearch<'_, M> {
     fn word(&self, addr: u64) -> Option<u64> {
         self.objects.memory.u64(addr).ok()
     }
 
-    fn held(&mut self, thread: &Thread) -> Vec<Held> {
+    fn held(&mut self, thread: &ObservedThread) -> Vec<WithLock> {
         let frames = || thread.slots.iter().flat_map(|slot| slot.reader.frames());
         let mut held = Vec::new();
         for frame in frames() {
@@ -120,20 +126,20 @@ impl<M: Memory> Look<'_, M> {
         let first_field = self.objects.layout.object.header();
         let tid = thread.os.tid();
         let held = held.into_iter();
-        held.filter_map(|lock| Some(Held { tid, lock, semaphore: self.word(lock.wrapping_add(first_field))? }))
+        held.filter_map(|lock| Some(WithLock { tid, lock, semaphore: self.word(lock.wrapping_add(first_field))? }))
             .collect()
     }
 
-    fn kind(&mut self, object: u64) -> Option<Kind> {
+    fn kind(&mut self, object: u64) -> Option<EnterableKind> {
         let type_addr = self.objects.type_of(object).ok()?;
         if let Some(&kind) = self.known.types.get(&type_addr) {
             return Some(kind);
         }
         let kind = match self.objects.type_name_of(object).as_deref() {
-            Some(LOCK) => Kind::Lock,
-            Some("threading.Condition") => Kind::Condition,
-            Some("builtin_function_or_method" | "method") => Kind::Bound,
-            _ => Kind::Other,
+            Some(LOCK) => EnterableKind::Lock,
+            Some("threading.Condition") => EnterableKind::Condition,
+            Some("builtin_function_or_method" | "method") => EnterableKind::Bound,
+            _ => EnterableKind::Other,
         };
         self.known.types.insert(type_addr, kind);
         Some(kind)
@@ -142,10 +148,10 @@ impl<M: Memory> Look<'_, M> {
     /// The `threading.Lock` that an object which can be entered is or has.
     fn lock_of(&mut self, object: u64) -> Option<u64> {
         match self.kind(object)? {
-            Kind::Lock => Some(object),
-            Kind::Condition => {
+            EnterableKind::Lock => Some(object),
+            EnterableKind::Condition => {
                 let lock = self.objects.attribute(object, "_lock").ok()??;
-                (self.kind(lock)? == Kind::Lock).then_some(lock)
+                (self.kind(lock)? == EnterableKind::Lock).then_some(lock)
             }
             _ => None,
         }
@@ -161,7 +167,7 @@ impl<M: Memory> Look<'_, M> {
         self.lock_of(first).filter(|&lock| lock != first)
     }
 
-    fn code(&mut self, addr: u64) -> Option<&Code> {
+    fn code(&mut self, addr: u64) -> Option<&CodeOutline> {
         if !self.known.codes.contains_key(&addr) {
             let code = self.read_code(addr);
             self.known.codes.insert(addr, code);
@@ -169,14 +175,14 @@ impl<M: Memory> Look<'_, M> {
         self.known.codes[&addr].as_ref()
     }
 
-    fn read_code(&self, addr: u64) -> Option<Code> {
+    fn read_code(&self, addr: u64) -> Option<CodeOutline> {
         let Objects { layout, .. } = self.objects;
         let field = |offset: u64| self.word(addr.wrapping_add(offset));
         let name_is_wait = self.objects.string(field(layout.code.name)?).ok()? == "wait";
         if layout.code.bytecode.is_none() {
-            return Some(Code { name_is_wait, locals: 0, units: 0, handlers: Vec::new() });
+            return Some(CodeOutline { name_is_wait, locals: 0, units: 0, handlers: Vec::new() });
         }
-        Some(Code {
+        Some(CodeOutline {
             name_is_wait,
             locals: self.word(field(layout.code.local_names)?.wrapping_add(layout.object.ob_size))?,
             units: field(layout.object.ob_size)?,
@@ -216,7 +222,7 @@ impl<M: Memory> Look<'_, M> {
         let bound_to = layout.object.header() + 8;
         let mut entered = Vec::new();
         for value in values {
-            if self.kind(value) == Some(Kind::Bound) {
+            if self.kind(value) == Some(EnterableKind::Bound) {
                 entered.extend(self.word(value.wrapping_add(bound_to)));
             }
         }
@@ -279,7 +285,7 @@ mod tests {
 
     #[test]
     fn one_thread_holds_a_lock() {
-        let held = |tid, lock, semaphore| Held { tid, lock, semaphore };
+        let held = |tid, lock, semaphore| WithLock { tid, lock, semaphore };
         let all = [held(1, 0x10, 0x11), held(2, 0x20, 0x21), held(2, 0x20, 0x21), held(3, 0x30, 1), held(4, 0x30, 1)];
         let by = |addresses| holder(&all, addresses).map(|held| held.tid);
         assert_eq!([by([0x10, 9]), by([9, 0x11]), by([0x21, 0x20]), by([9, 9])], [Some(1), Some(1), Some(2), None]);

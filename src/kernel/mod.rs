@@ -7,6 +7,7 @@
 
 mod abi;
 mod clock;
+mod collector;
 mod load;
 mod stacks;
 mod traced;
@@ -26,7 +27,7 @@ use crate::cpython::locks::How;
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid, Syscall, ThreadState, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::registry::Sink;
-use crate::interpreter::with_locks::Held;
+use crate::interpreter::with_locks::WithLock;
 use crate::process::memory::Live;
 use crate::process::threads;
 use crate::sampler::{Sampler, Stopping};
@@ -200,7 +201,7 @@ impl Kernel {
     }
 
     /// Locks without an owner that threads of a process held at a moment.
-    pub fn held(&mut self, pid: Pid, at: Nanos, held: Vec<Held>) {
+    pub fn held(&mut self, pid: Pid, at: Nanos, held: Vec<WithLock>) {
         if let Some(Some(observed)) = self.observed.get_mut(&pid) {
             observed.traced.held = (at, held);
         }

@@ -14,11 +14,13 @@ use crate::event::{
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collections::Collections;
 use crate::interpreter::gils::Gils;
-use crate::interpreter::locks::{self, At, KnownLocks};
-use crate::interpreter::memory_accesses::{self, Accesses, Eyes};
+use crate::interpreter::locks::KnownLocks;
+use crate::interpreter::memory_accesses::{AccessSite, Accesses};
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::thread_names::Naming;
-use crate::interpreter::with_locks::{self, Held};
+use crate::interpreter::view::InterpreterView;
+use crate::interpreter::waits::LockWaitSite;
+use crate::interpreter::with_locks::WithLock;
 use crate::process::memory::{Live, ReadError};
 use crate::stack::StackId;
 
@@ -65,7 +67,7 @@ pub struct Traced {
     accesses: Accesses,
     seeds: FxHashMap<Tid, Seed>,
     /// Locks without an owner that threads held at a moment.
-    pub held: (Nanos, Vec<Held>),
+    pub held: (Nanos, Vec<WithLock>),
     /// What threads off the CPU were last found to do.
     under_way: FxHashMap<Tid, OffCpu>,
     /// When all lists were last walked although nothing seemed to have changed.
@@ -96,11 +98,11 @@ impl Traced {
             threads: FxHashMap::default(),
             by_tstate: FxHashMap::default(),
             gils: Gils::default(),
-            locks: KnownLocks::new(process),
+            locks: KnownLocks::new(process.id),
             collections: Collections::default(),
             reasons: Reasons::default(),
             resumed: None,
-            accesses: Accesses::new(process.pid, process.id, process.runtime),
+            accesses: Accesses::new(process.pid, process.id),
             seeds: FxHashMap::default(),
             held: (Nanos(0), Vec::new()),
             under_way: FxHashMap::default(),
@@ -187,8 +189,9 @@ impl Traced {
         }
         self.records = records;
         let Traced { locks, accesses, memory, layout, registry, .. } = self;
-        locks.name(memory, layout, registry, now, sink);
-        accesses.name(Eyes { memory, layout, registry }, now, sink);
+        let view = InterpreterView { memory, layout, registry };
+        locks.name(view, now, sink);
+        accesses.name(view, now, sink);
     }
 
     fn thread(&mut self, tid: Tid, at: Nanos, sink: &mut Sink<'_>) -> ThreadId {
@@ -270,10 +273,12 @@ impl Traced {
         let ThreadState::LockWait(lock) = event.state else { return };
         let long_ago = now.since(event.end) > event.end.since(event.start);
         let ended = long_ago || event.wake.is_some_and(|wake| wake.by.is_some());
-        let Some(info) = self.locks.info(off.lock).filter(|_| !ended) else { return };
-        let holder = locks::holder(&self.memory, &self.layout, &self.registry, info, off.lock);
-        let holder = holder.map(|thread| (thread.os.tid(), thread.id)).or_else(|| self.held_by(off, info));
-        if let Some((tid, thread)) = holder.filter(|holder| holder.1 != event.thread) {
+        let Some(waited) = self.locks.waited_at(off.lock).filter(|_| !ended) else { return };
+        // Whoever lets go of a lock wakes one that waits: as long as the same wait goes on, the same thread holds it.
+        let (at, held) = &self.held;
+        let held = if off.start <= *at { held.as_slice() } else { &[] };
+        let Some(tid) = self.view().holder(&waited, || held).map(|holder| holder.tid) else { return };
+        if let Some(&thread) = self.threads.get(&tid).filter(|&&holder| holder != event.thread) {
             // It may have been off the CPU all the time, which shows only when it is back.
             let holds = peek(tid).and_then(|thread| abi::under_way(&thread, now).0);
             let stack = holds.and_then(|off| match self.seeds.get(&off.tid) {
@@ -285,13 +290,8 @@ impl Traced {
         }
     }
 
-    /// Who held a lock without an owner when it was last found out who does, if it was waited for then. Whoever lets go of it
-    /// wakes one that waits: as long as the same wait goes on, it is the same thread.
-    fn held_by(&self, off: &abi::Off, info: &LockInfo) -> Option<(Tid, ThreadId)> {
-        let (at, held) = &self.held;
-        let held = with_locks::holder(held, [off.lock, info.address]);
-        let held = held.filter(|_| info.kind.has_no_owner() && off.start <= *at)?;
-        Some((held.tid, *self.threads.get(&held.tid)?))
+    fn view(&self) -> InterpreterView<'_, Live> {
+        InterpreterView { memory: &self.memory, layout: &self.layout, registry: &self.registry }
     }
 
     fn off_cpu(&mut self, off: &abi::Off, sink: &mut Sink<'_>) -> OffCpu {
@@ -370,8 +370,9 @@ impl Traced {
             0 => resumed.and_then(|(_, _, reason)| reason),
             _ => Some(LockInfo::COLLECTION),
         };
-        let at = At { how, address: off.lock, now: off.end, pause };
-        self.locks.wait(&self.memory, &self.layout, &self.registry, &at, stack?, sink)
+        let site = LockWaitSite { how, address: off.lock, now: off.end, pause };
+        let Traced { locks, memory, layout, registry, .. } = self;
+        locks.wait(InterpreterView { memory, layout, registry }, &site, stack?, sink)
     }
 
     fn sample(&mut self, sample: &abi::Sample, sink: &mut Sink<'_>) {
@@ -406,8 +407,8 @@ impl Traced {
         }
         let registers = Some(registers).filter(|_| has(flag::IN_USER));
         let Traced { accesses, memory, layout, registry, .. } = self;
-        let at = memory_accesses::At { at, thread, stack };
-        accesses.sample(Eyes { memory, layout, registry }, at, registers, sink);
+        let at = AccessSite { at, thread, stack };
+        accesses.sample(InterpreterView { memory, layout, registry }, at, registers, sink);
     }
 
     fn exit(&mut self, tid: Tid, account: crate::event::Account, sink: &mut Sink<'_>) {
@@ -447,7 +448,7 @@ impl Traced {
             sink.events.push(Event::ThreadExited { at: now, thread, cpu_ns: account.on_cpu_ns });
         }
         let Traced { locks, memory, layout, registry, .. } = self;
-        locks.name_at_the_end(memory, layout, registry, sink);
+        locks.name_at_the_end(InterpreterView { memory, layout, registry }, sink);
         // Some tell only now what they are.
         for (off, event) in &open {
             self.find_holder(off, event, now, peek, sink);

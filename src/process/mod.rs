@@ -2,6 +2,7 @@
 //! files, its memory, and stopping its threads. Nothing here knows Python.
 
 pub mod access;
+pub mod clock;
 pub mod elf;
 pub mod error;
 pub mod functions;

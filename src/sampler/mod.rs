@@ -9,29 +9,33 @@
 //! 4. one of those that were not, twice each ([`stack`]);
 //! 5. one of the code objects of all stacks that were read ([`code`]).
 //!
-//! A stack that moves faster than it can be read is read with its thread stopped ([`thread::Pace`]).
+//! A stack that moves faster than it can be read is read with its thread stopped ([`thread::StopPolicy`]).
 
+pub mod collector;
+pub mod inspection;
 mod registers;
 
 use std::cell::LazyCell;
 
-use self::registers::RegisterClock;
+use self::registers::{RegisterClock, RegisterSample};
 use crate::cpython::code::CodeCache;
 use crate::cpython::gc::GcFlags;
 use crate::cpython::gil::Gil;
 use crate::cpython::layout::Layout;
 use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
 use crate::interpreter::PythonProcess;
-use crate::interpreter::batched_read::Reads;
+use crate::interpreter::batched_read::BatchedReader;
 use crate::interpreter::collections::Collections;
 use crate::interpreter::gils::Gils;
-use crate::interpreter::locks::{self, At, KnownLocks};
-use crate::interpreter::memory_accesses::{self, Accesses, Eyes};
-use crate::interpreter::registry::{self, Registry, Sink};
+use crate::interpreter::locks::KnownLocks;
+use crate::interpreter::memory_accesses::{AccessSite, Accesses};
+use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::stacks::{Reading, Scratch};
 use crate::interpreter::thread_names::Naming;
-use crate::interpreter::threads::{Progress, Thread, Turn};
-use crate::interpreter::with_locks::{self, Entered, Held};
+use crate::interpreter::threads::{ObservedThread, ReadMode, ReadProgress};
+use crate::interpreter::view::InterpreterView;
+use crate::interpreter::waits::LockWaitSite;
+use crate::interpreter::with_locks::{WithLock, WithLocks};
 use crate::process::memory::{Live, ReadError};
 use crate::process::os_thread::RunState;
 use crate::process::stop::{StopError, Stopped, Stopper};
@@ -52,7 +56,7 @@ pub enum Stopping {
 
 /// What sampling cost the target and could not see, so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Stats {
+pub struct StopStats {
     /// Threads stopped for a read, times.
     pub stops: u64,
     /// How long they were stopped together, in nanoseconds.
@@ -61,9 +65,9 @@ pub struct Stats {
     pub not_permitted: u64,
 }
 
-impl Stats {
+impl StopStats {
     /// Adds those of another sampler.
-    pub fn add(&mut self, other: &Stats) {
+    pub fn add(&mut self, other: &StopStats) {
         self.stops += other.stops;
         self.stopped_ns += other.stopped_ns;
         self.not_permitted += other.not_permitted;
@@ -83,17 +87,17 @@ pub struct Sampler {
     collections: Collections,
     /// None as long as nobody wants to know which locks threads wait for.
     locks: Option<KnownLocks>,
-    entered: Entered,
+    entered: WithLocks,
     /// None as long as nobody wants to know what memory threads are held up by.
     accesses: Option<(RegisterClock, Accesses)>,
-    register_samples: Vec<registers::Sample>,
+    register_samples: Vec<RegisterSample>,
     stopping: Stopping,
     /// The kernel's clock ticks on every CPU that runs something.
     ticked: bool,
     stopper: Stopper,
     /// What it cost.
-    pub stats: Stats,
-    reads: Reads,
+    pub stats: StopStats,
+    reads: BatchedReader,
     scratch: Scratch,
 }
 
@@ -110,27 +114,27 @@ impl Sampler {
             gils: Gils::default(),
             collections: Collections::default(),
             locks: None,
-            entered: Entered::default(),
+            entered: WithLocks::default(),
             accesses: None,
             register_samples: Vec::new(),
             stopping,
             ticked: every_cpu_ticks(),
             stopper: Stopper::default(),
-            stats: Stats::default(),
-            reads: Reads::default(),
+            stats: StopStats::default(),
+            reads: BatchedReader::default(),
             scratch: Scratch::default(),
         }
     }
 
     /// From now on says which locks threads wait for.
     pub fn watch_locks(&mut self, process: &PythonProcess) {
-        self.locks = Some(KnownLocks::new(process));
+        self.locks = Some(KnownLocks::new(process.id));
     }
 
     /// From now on says what memory threads are held up by, if it is a free-threaded build: by samples of their registers
     /// at this rate a second.
     pub fn watch_accesses(&mut self, process: &PythonProcess, rate: f64) {
-        let accesses = || Accesses::new(process.pid, process.id, process.runtime);
+        let accesses = || Accesses::new(process.pid, process.id);
         self.accesses = process.layout.free_threaded.then(|| (RegisterClock::new(rate), accesses()));
     }
 
@@ -140,23 +144,22 @@ impl Sampler {
     }
 
     /// The locks without an owner that threads as last seen hold by `with`.
-    pub fn held(&mut self, now: Nanos) -> Vec<Held> {
+    pub fn held(&mut self, now: Nanos) -> Vec<WithLock> {
         self.entered.held(&self.memory, &self.layout, &self.registry.threads, now)
     }
 
-    /// The process.
-    pub fn pid(&self) -> Pid {
-        self.memory.0
-    }
-
     /// The threads as last seen.
-    pub fn threads(&self) -> &[Thread] {
+    pub fn threads(&self) -> &[ObservedThread] {
         &self.registry.threads
     }
 
-    /// The interpreters as last seen, newest first.
-    pub fn interpreters(&self) -> &[registry::Interpreter] {
-        &self.registry.interpreters
+    fn pid(&self) -> Pid {
+        self.memory.0
+    }
+
+    /// The interpreters and threads as last seen.
+    pub fn view(&self) -> InterpreterView<'_, Live> {
+        InterpreterView { memory: &self.memory, layout: &self.layout, registry: &self.registry }
     }
 
     /// Lets threads go on that stopped only after their tick. To be called at `SIGCHLD`.
@@ -176,20 +179,20 @@ impl Sampler {
             Stopping::Always => self.stop_all(),
             _ => Vec::new(),
         };
-        self.read(Turn::Quiet, self.stopping == Stopping::WhenNeeded)?;
+        self.read(ReadMode::Live, self.stopping == Stopping::WhenNeeded)?;
         self.stats.stopped_ns += stopped.iter().map(Stopped::elapsed_ns).sum::<u64>();
         drop(stopped);
-        self.registry.threads.iter_mut().for_each(Thread::check_displaced);
+        self.registry.threads.iter_mut().for_each(ObservedThread::check_displaced);
         // What could not be stopped was not running, and can be read as it is, unless it has just started to.
         for round in 1..=STOPS_A_READ {
             if !self.read_stopped(now, sink) {
                 break;
             }
-            self.read(Turn::Again, round < STOPS_A_READ)?;
+            self.read(ReadMode::LiveRetry, round < STOPS_A_READ)?;
             if round < STOPS_A_READ {
-                self.registry.threads.iter_mut().for_each(Thread::check_displaced);
+                self.registry.threads.iter_mut().for_each(ObservedThread::check_displaced);
             }
-            for thread in self.registry.threads.iter().filter(|thread| thread.turn == Turn::Stop) {
+            for thread in self.registry.threads.iter().filter(|thread| thread.read_mode == ReadMode::Stopped) {
                 self.stopper.moves(thread.os.tid());
             }
         }
@@ -205,8 +208,9 @@ impl Sampler {
         if let Some((_, accesses)) = &mut self.accesses {
             accesses.finish(sink);
         }
-        if let Some(locks) = &mut self.locks {
-            locks.name_at_the_end(&self.memory, &self.layout, &self.registry, sink);
+        let Sampler { memory, layout, registry, locks, .. } = self;
+        if let Some(locks) = locks {
+            locks.name_at_the_end(InterpreterView { memory, layout, registry }, sink);
         }
         for thread in self.registry.threads.drain(..) {
             sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
@@ -223,15 +227,15 @@ impl Sampler {
                 sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
                 return false;
             }
-            let wanted = thread.slots.iter().any(|slot| slot.progress == Progress::Wanted);
-            let moving = may_stop && wanted && thread.run == RunState::Running && thread.pace.stop_next();
-            thread.turn = match (thread.fresh, moving) {
-                (false, _) => Turn::None,
+            let wanted = thread.slots.iter().any(|slot| slot.progress == ReadProgress::Wanted);
+            let moving = may_stop && wanted && thread.run == RunState::Running && thread.stop_policy.stop_next();
+            thread.read_mode = match (thread.fresh, moving) {
+                (false, _) => ReadMode::Skip,
                 // If it was last on the CPU that we are on now, it is not running, and need not be stopped.
-                (true, true) if thread.os.last_cpu() != Some(rustix::thread::sched_getcpu()) => Turn::Stop,
-                (true, _) => Turn::Quiet,
+                (true, true) if thread.os.last_cpu() != Some(rustix::thread::sched_getcpu()) => ReadMode::Stopped,
+                (true, _) => ReadMode::Live,
             };
-            thread.displaced = moving && thread.turn == Turn::Quiet;
+            thread.displaced = moving && thread.read_mode == ReadMode::Live;
             true
         });
         // A stop is of all threads at once, and does not show in the calls that they were stopped in.
@@ -257,20 +261,21 @@ impl Sampler {
         stopped
     }
 
-    /// Reads the stacks of all threads whose turn it is, without stopping any. With `may_stop`, those that move are
+    /// BatchedReader the stacks of all threads whose turn it is, without stopping any. With `may_stop`, those that move are
     /// left to be stopped.
-    fn read(&mut self, turn: Turn, may_stop: bool) -> Result<(), ReadError> {
+    fn read(&mut self, turn: ReadMode, may_stop: bool) -> Result<(), ReadError> {
         let Sampler { memory, layout, registry, reads, scratch, .. } = self;
         reads.read(memory, layout, registry, turn, may_stop, scratch)
     }
 
-    /// Reads and names the stacks that move too fast, each with its thread stopped. Returns whether there are threads
+    /// BatchedReader and names the stacks that move too fast, each with its thread stopped. Returns whether there are threads
     /// that could not be stopped, and are to be read again as they are.
     fn read_stopped(&mut self, now: Nanos, sink: &mut Sink<'_>) -> bool {
         let Sampler { memory, layout, registry, codes, scratch, stopper, stats, .. } = self;
         let mut again = false;
-        let wanted = |thread: &&mut Thread| {
-            thread.turn == Turn::Stop && thread.slots.iter().any(|slot| slot.progress == Progress::Wanted)
+        let wanted = |thread: &&mut ObservedThread| {
+            thread.read_mode == ReadMode::Stopped
+                && thread.slots.iter().any(|slot| slot.progress == ReadProgress::Wanted)
         };
         for thread in registry.threads.iter_mut().filter(wanted) {
             // Between some pairs of instructions a chain is not whole: then the next moment is looked at.
@@ -283,13 +288,13 @@ impl Sampler {
                                     let interpreter = &registry.interpreters[slot.interpreter];
                                     let gc = GcFlags::read(memory, &layout.gc, registry.runtime, interpreter.addr);
                                     slot.note(&view, &Gil::read(memory, &layout.gil, interpreter.gil.addr), gc);
-                                    Progress::Done
+                                    ReadProgress::Done
                                 }
                                 Ok((_, view)) if !slot.is(&view) => {
                                     slot.leave();
-                                    Progress::Done
+                                    ReadProgress::Done
                                 }
-                                _ => Progress::Failed(Loss::Unreadable),
+                                _ => ReadProgress::Failed(Loss::Unreadable),
                             };
                         }
                         let slots = thread.slots.iter_mut();
@@ -303,7 +308,7 @@ impl Sampler {
                         }
                     }
                     Err(StopError::Gone) => {
-                        let gone = Progress::Failed(Loss::Unreadable);
+                        let gone = ReadProgress::Failed(Loss::Unreadable);
                         thread.slots.iter_mut().for_each(|slot| slot.progress = gone);
                         thread.loss = Some(Loss::Unreadable);
                         break;
@@ -312,7 +317,7 @@ impl Sampler {
                         // What an earlier attempt could not read stays lost.
                         if attempt == 1 {
                             stats.not_permitted += u64::from(error == StopError::NotPermitted);
-                            thread.turn = Turn::Again;
+                            thread.read_mode = ReadMode::LiveRetry;
                             again = true;
                         }
                         break;
@@ -326,37 +331,39 @@ impl Sampler {
     /// Names what was read, and says what every thread is doing.
     fn report(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
         let Sampler { memory, layout, registry, codes, reads, scratch, .. } = self;
-        let read = registry.threads.iter_mut().filter(|thread| thread.fresh && thread.turn != Turn::Stop);
+        let read = registry.threads.iter_mut().filter(|thread| thread.fresh && thread.read_mode != ReadMode::Stopped);
         let slots = read.flat_map(|thread| &mut thread.slots);
         let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
         codes.check(memory, layout, now, stacks, sink.stacks);
         // Code objects were looked at after the stacks. Where they are new, is the stack still there?
         let mut confirm = false;
-        for thread in registry.threads.iter_mut().filter(|thread| thread.fresh && thread.turn != Turn::Stop) {
-            for slot in thread.slots.iter_mut().filter(|slot| slot.progress == Progress::Done) {
+        for thread in
+            registry.threads.iter_mut().filter(|thread| thread.fresh && thread.read_mode != ReadMode::Stopped)
+        {
+            for slot in thread.slots.iter_mut().filter(|slot| slot.progress == ReadProgress::Done) {
                 if !codes.is_news(slot.reader.frames()) {
                     continue;
                 }
-                slot.progress = Progress::Wanted;
-                thread.turn = Turn::Confirm;
+                slot.progress = ReadProgress::Wanted;
+                thread.read_mode = ReadMode::Confirm;
                 confirm = true;
             }
         }
         if confirm {
-            reads.read(memory, layout, registry, Turn::Confirm, false, scratch)?;
+            reads.read(memory, layout, registry, ReadMode::Confirm, false, scratch)?;
         }
         let interpreters = &registry.interpreters;
         for thread in &mut registry.threads {
             if thread.fresh {
                 thread.confirm();
-                if thread.turn != Turn::Stop {
+                if thread.read_mode != ReadMode::Stopped {
                     thread.resolve(memory, layout, codes, sink.stacks);
                 }
                 thread.classify(|index| interpreters[index].gil, layout);
             }
         }
         let Sampler { registry, gils, collections, .. } = self;
-        let gil = |thread: &Thread| gils.get(thread.gil(&registry.interpreters)?);
+        let gil = |thread: &ObservedThread| gils.get(thread.gil(&registry.interpreters)?);
         for thread in &mut registry.threads {
             thread.shown = match thread.collects(collections) {
                 Some(now) => collections.stack(gil(thread), thread.id, thread.stack, now, sink.stacks),
@@ -388,12 +395,13 @@ impl Sampler {
         };
         clock.cover(registry.threads.iter().map(|thread| thread.os.tid()));
         clock.drain(register_samples);
+        let view = InterpreterView { memory, layout, registry };
         for sample in register_samples.drain(..) {
             let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == sample.tid) else { continue };
-            let at = memory_accesses::At { at: sample.at, thread: thread.id, stack: thread.shown };
-            accesses.sample(Eyes { memory, layout, registry }, at, sample.registers.as_ref(), sink);
+            let at = AccessSite { at: sample.at, thread: thread.id, stack: thread.shown };
+            accesses.sample(view, at, sample.registers.as_ref(), sink);
         }
-        accesses.name(Eyes { memory, layout, registry }, now, sink);
+        accesses.name(view, now, sink);
     }
 
     /// Finds out for which locks threads wait, and who holds those that tell it.
@@ -407,28 +415,25 @@ impl Sampler {
             let asleep = thread.state() == ThreadState::Blocked(Syscall::FUTEX) && thread.loss.is_none();
             let futex = asleep.then(|| thread.futex()).flatten();
             let waits = futex.zip(thread.slots.first()).and_then(|(futex, slot)| {
-                let at = At::of(memory, layout, &futex, now, slot.gc.collecting);
-                let state = known.wait(memory, layout, registry, &at, thread.stack, sink)?;
-                Some((state, at.address))
+                let site = LockWaitSite::of(memory, layout, &futex, now, slot.gc.collecting);
+                let state = known.wait(InterpreterView { memory, layout, registry }, &site, thread.stack, sink)?;
+                Some((state, site.address))
             });
             registry.threads[index].waits = waits;
         }
         let mut told: Vec<LockId> = Vec::new();
+        let view = InterpreterView { memory, layout, registry };
         let held = LazyCell::new(|| entered.held(memory, layout, &registry.threads, now));
         for (state, address) in registry.threads.iter().filter_map(|thread| thread.waits) {
             let Some(lock) = state.lock().filter(|lock| !told.contains(lock)) else { continue };
             told.push(lock);
-            let Some(info) = known.info(address) else { continue };
-            let by_with = || {
-                let held = with_locks::holder(&held, [address, info.address])?;
-                registry.threads.iter().find(|thread| thread.os.tid() == held.tid)
-            };
-            let holder = locks::holder(memory, layout, registry, info, address);
-            if let Some(holder) = holder.or_else(|| info.kind.has_no_owner().then(by_with).flatten()) {
-                sink.events.push(Event::LockHeld { at: now, lock, thread: holder.id, stack: holder.shown });
+            let Some(waited) = known.waited_at(address) else { continue };
+            let Some(holder) = view.holder(&waited, || held.as_slice()) else { continue };
+            if let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == holder.tid) {
+                sink.events.push(Event::LockHeld { at: now, lock, thread: thread.id, stack: thread.shown });
             }
         }
-        known.name(memory, layout, registry, now, sink);
+        known.name(view, now, sink);
     }
 }
 

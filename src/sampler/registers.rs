@@ -34,7 +34,7 @@ const RECORD: usize = 8 + 8 + 8 + 8 + 17 * 8;
 
 /// What a thread's registers were.
 #[derive(Clone, Copy, Debug)]
-pub struct Sample {
+pub struct RegisterSample {
     /// Whose.
     pub tid: Tid,
     /// When.
@@ -96,7 +96,7 @@ impl RegisterClock {
     }
 
     /// Takes out what has been recorded.
-    pub fn drain(&mut self, samples: &mut Vec<Sample>) {
+    pub fn drain(&mut self, samples: &mut Vec<RegisterSample>) {
         for ring in self.rings.values_mut() {
             ring.drain(samples);
         }
@@ -134,7 +134,7 @@ impl Ring {
         Ok(ring)
     }
 
-    fn drain(&mut self, samples: &mut Vec<Sample>) {
+    fn drain(&mut self, samples: &mut Vec<RegisterSample>) {
         // SAFETY: both are in the first page of the mapping, aligned, and shared with the kernel only through atomic
         // operations.
         let (head, tail) = unsafe {
@@ -181,7 +181,7 @@ impl Drop for Ring {
 }
 
 /// Decodes a `PERF_RECORD_SAMPLE`; none if it is another record.
-fn decode(record: &[u8; RECORD]) -> Option<Sample> {
+fn decode(record: &[u8; RECORD]) -> Option<RegisterSample> {
     let word = |index: usize| u64::from_le_bytes(record[8 * index..][..8].try_into().expect("eight bytes"));
     let (header, ids) = (word(0), word(1));
     if header as u32 != sys::PERF_RECORD_SAMPLE {
@@ -196,7 +196,7 @@ fn decode(record: &[u8; RECORD]) -> Option<Sample> {
     let mut general = [0; 16];
     general.copy_from_slice(&all[..16]);
     let registers = in_user.then_some(Registers { ip: all[16], general });
-    Some(Sample { tid: (ids >> 32) as Tid, at: Nanos(word(2)), registers })
+    Some(RegisterSample { tid: (ids >> 32) as Tid, at: Nanos(word(2)), registers })
 }
 
 #[cfg(test)]
@@ -234,7 +234,7 @@ mod tests {
             (0..10_000).for_each(|_| number = std::hint::black_box(number.wrapping_mul(5)));
             clock.drain(&mut samples);
         }
-        assert!(samples.iter().all(|sample: &Sample| sample.tid == own));
+        assert!(samples.iter().all(|sample: &RegisterSample| sample.tid == own));
         assert!(samples.iter().any(|sample| sample.registers.is_some()));
         assert!(samples.windows(2).all(|two| two[0].at < two[1].at));
         clock.cover([].into_iter());

@@ -1,13 +1,7 @@
 //! Time for the session: now, and when to look next.
 
-use rustix::time::{ClockId, clock_gettime};
-
 use crate::event::Nanos;
-
-/// The one clock of all events.
-pub fn now() -> Nanos {
-    nanos(ClockId::Monotonic)
-}
+use crate::process::clock::{ClockId, now, read};
 
 /// What to add to a moment to have nanoseconds since 1970.
 pub fn clock_offset_ns() -> i64 {
@@ -16,12 +10,12 @@ pub fn clock_offset_ns() -> i64 {
 
 /// The time of day: nanoseconds since 1970, UTC.
 pub fn unix() -> u64 {
-    nanos(ClockId::Realtime).0
+    read(ClockId::Realtime).0
 }
 
 /// CPU time gilscope has used, in nanoseconds.
 pub fn own_cpu() -> u64 {
-    nanos(ClockId::ProcessCPUTime).0
+    read(ClockId::ProcessCPUTime).0
 }
 
 /// Asks the kernel to wake this thread when it is to be woken: timers on time, and in front of threads that have
@@ -47,11 +41,6 @@ fn short_slices() {
         attributes.sched_runtime = SHORTEST;
         libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
     }
-}
-
-fn nanos(clock: ClockId) -> Nanos {
-    let time = clock_gettime(clock);
-    Nanos(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
 /// When to look: once in every period, at a random moment of it, so that a program that is periodic itself is not

@@ -3,13 +3,14 @@
 //! an [`Observer`].
 
 mod clock;
+mod collectors;
+mod deadlocks;
 mod follow;
 pub mod launch;
-pub mod progress;
 pub mod signals;
 
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,22 +21,23 @@ use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
 use self::signals::{Received, Signals};
-use crate::commands::dump::{self, Blocked};
 use crate::cpython::attach::{Target, attach};
-use crate::event::{Event, Ids, Nanos, OffCpu, Pid, ThreadId};
+use crate::event::{Event, Ids, Nanos, OffCpu, Pid};
 use crate::interpreter::PythonProcess;
+use crate::interpreter::collector::Collector;
 use crate::interpreter::registry::Sink;
-use crate::kernel::{self, Kernel, KernelError};
+use crate::process::clock::now;
 use crate::process::error::AttachError;
-use crate::profile::{Mode, Profile, ThreadInfo};
+use crate::profile::{Mode, Profile};
 use crate::recording::Recorder;
-use crate::sampler::{Sampler, Stopping};
+use crate::sampler::Stopping;
 
-pub use self::clock::{clock_offset_ns, now};
+pub use self::clock::clock_offset_ns;
+pub use self::collectors::{ReadyCollector, collector};
 
 /// What to record, and how.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RecordingOptions {
     /// Samples a second.
     pub rate: f64,
     /// When to stop.
@@ -54,7 +56,7 @@ pub struct Options {
 
 /// Why a recording ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum RecordingEnd {
     /// The program has.
     TargetExited,
     /// The time asked for is over.
@@ -77,12 +79,12 @@ pub trait Observer {
     fn needs_under_way(&self, at: Nanos) -> bool;
 
     /// Looks, when it is time. Says whether the recording goes on.
-    fn look(&mut self, look: &Look<'_>) -> ControlFlow<()>;
+    fn look(&mut self, look: &RecordingView<'_>) -> ControlFlow<()>;
 }
 
 /// What an [`Observer`] sees.
 #[derive(Debug)]
-pub struct Look<'a> {
+pub struct RecordingView<'a> {
     /// The moment.
     pub at: Nanos,
     /// All that was learned. What `session` says of how it goes is as of now.
@@ -94,66 +96,34 @@ pub struct Look<'a> {
     pub processes: usize,
 }
 
-/// The collector to use.
-#[derive(Debug)]
-pub struct Collector {
-    /// That of kernel mode; none for memory mode.
-    kernel: Option<Kernel>,
-    /// Why it is not what it should be.
-    degraded: Option<String>,
-}
-
-/// How often records are taken out of the kernel, in nanoseconds.
-const DRAIN_EVERY: u64 = 25_000_000;
-
-/// How often what keeps threads from going on is looked for, in nanoseconds, and for which part of the time at most.
-const BLOCKED_EVERY: u64 = 2_000_000_000;
-const BLOCKED_PART: u64 = 100;
-
-/// A process under observation.
-struct Observed {
-    pid: Pid,
-    /// In kernel mode the [`Kernel`] observes it.
-    sampler: Option<Sampler>,
-}
+/// How long to wait at most when there is nothing to do, in nanoseconds.
+const MAX_WAIT: u64 = 1_000_000_000;
 
 /// A recording under way.
 struct Session<'a> {
-    options: &'a Options,
+    options: &'a RecordingOptions,
     profile: Profile,
     recorder: Option<&'a mut Recorder>,
     events: Vec<Event>,
     ids: Ids,
-    observed: Vec<Observed>,
-    kernel: Option<Kernel>,
+    observed: Vec<PythonProcess>,
+    ticks: Ticks,
+    /// When to end, once there is an interpreter.
+    until: Option<Nanos>,
+    collector: Box<dyn Collector>,
     follower: Follower,
-    totals: crate::sampler::Stats,
     /// CPU time gilscope had used when the recording started, in nanoseconds.
     cpu_before: u64,
     /// When to look for threads that wait for each other, if somebody is watching.
     blocked_at: Nanos,
 }
 
-/// Makes ready what is to look.
-///
-/// # Errors
-/// [`KernelError`] if it was asked for and is not to be had.
-pub fn collector(options: &Options) -> Result<Collector, KernelError> {
-    if options.mode == Some(Mode::Memory) {
-        return Ok(Collector { kernel: None, degraded: None });
-    }
-    let wanted =
-        kernel::Options { rate: options.rate, min_wait_ns: options.min_wait.as_nanos().min(u64::MAX.into()) as u64 };
-    match Kernel::load(&wanted) {
-        Ok(kernel) => Ok(Collector { kernel: Some(kernel), degraded: None }),
-        Err(error) if options.mode == Some(Mode::Kernel) => Err(error),
-        Err(error) => Ok(Collector {
-            kernel: None,
-            degraded: Some(format!(
-                "memory mode: waits are estimated from samples, and short ones are missed. {error}"
-            )),
-        }),
-    }
+/// What the loop has waited for.
+struct Ready {
+    signal: bool,
+    root_ended: bool,
+    /// The collector wants a tick.
+    collector: bool,
 }
 
 /// Records process `root`, or the program launched as `child`, until one of the ends. What is seen also goes to the
@@ -162,20 +132,21 @@ pub fn collector(options: &Options) -> Result<Collector, KernelError> {
 /// # Errors
 /// [`AttachError`] if there is no interpreter to record; what goes wrong later ends the recording instead.
 pub fn record(
-    options: &Options,
-    collector: Collector,
+    options: &RecordingOptions,
+    collector: ReadyCollector,
     recorder: Option<&mut Recorder>,
     root: Pid,
     child: Option<&mut Child>,
     signals: &mut Signals,
     observer: &mut dyn Observer,
-) -> Result<(Profile, End), AttachError> {
-    let Collector { kernel, degraded } = collector;
+) -> Result<(Profile, RecordingEnd), AttachError> {
+    let ReadyCollector { collector, mode, degraded } = collector;
     // After the launch: the program keeps the limits it would have had.
     raise_descriptor_limit();
-    if kernel.is_none() {
+    if collector.ticks().punctual {
         clock::precise();
     }
+    let started = now();
     let mut session = Session {
         options,
         profile: Profile::default(),
@@ -183,9 +154,10 @@ pub fn record(
         events: Vec::new(),
         ids: Ids::default(),
         observed: Vec::new(),
-        follower: Follower::new(root, child.is_some(), options.subprocesses, kernel.is_some()),
-        kernel,
-        totals: crate::sampler::Stats::default(),
+        ticks: Ticks::new(collector.ticks().rate, started),
+        until: None,
+        follower: Follower::new(root, child.is_some(), options.subprocesses, collector.observes_early()),
+        collector,
         cpu_before: 0,
         blocked_at: Nanos(0),
     };
@@ -193,9 +165,11 @@ pub fn record(
         session.profile.keep_timeline();
     }
     session.profile.session.degraded.extend(degraded);
-    session.profile.session.mode = if session.kernel.is_some() { Mode::Kernel } else { Mode::Memory };
+    session.profile.session.mode = mode;
+    session.profile.session.rate_hz = options.rate;
+    session.start(started);
     let end = session.run(root, child, signals, observer)?;
-    if end != End::TargetExited {
+    if end != RecordingEnd::TargetExited {
         session.find_blocked();
     }
     Ok((session.close(), end))
@@ -208,184 +182,130 @@ impl Session<'_> {
         mut child: Option<&mut Child>,
         signals: &mut Signals,
         observer: &mut dyn Observer,
-    ) -> Result<End, AttachError> {
-        let started = now();
-        (self.profile.session.start, self.profile.session.started_unix_ns) = (started, clock::unix());
-        self.profile.session.rate_hz = self.options.rate;
+    ) -> Result<RecordingEnd, AttachError> {
         // What there is no such handle for is no process; looking closer tells what else it is.
         let pidfd = launch::pidfd(root)
             .map_err(|_| attach(root).err().unwrap_or(AttachError::NoSuchProcess { pid: root }))?;
-        // In kernel mode nothing is looked at: ticks are when records are taken out.
-        let rate = if self.kernel.is_some() { 1e9 / DRAIN_EVERY as f64 } else { self.options.rate };
-        let mut ticks = Ticks::new(rate, started);
-        if let Some(kernel) = &mut self.kernel
-            && child.is_some()
-            && let Err(error) = kernel.watch(root)
-        {
-            log::debug!("{error}");
+        if child.is_some() {
+            self.collector.watch(root);
         }
-        let mut until: Option<Nanos> = None;
-        let mut full = false;
+        let mut woken = false;
         loop {
             let at = now();
-            for found in self.follower.poll(at)? {
-                if self.observed.is_empty() {
-                    // The clock starts with the first interpreter: waiting for it is no part of the recording.
-                    (self.profile.session.start, self.profile.session.started_unix_ns) = (at, clock::unix());
-                    self.cpu_before = clock::own_cpu();
-                    ticks = Ticks::new(rate, at);
-                    until = self.options.duration.map(|duration| Nanos(at.0 + duration.as_nanos() as u64));
-                }
-                self.observe(found, at);
-            }
+            self.find_processes(at)?;
             if !self.observed.is_empty() {
-                if let Some(periods) = ticks.due(at) {
-                    self.tick(at, periods);
-                    ticks.done();
-                } else if full {
-                    // The next tick comes when it would have come.
-                    self.tick(at, 1);
+                self.tick_if_due(at, woken);
+                if observer.next() <= at && self.show(at, observer).is_break() {
+                    return Ok(RecordingEnd::Observer);
                 }
-            }
-            self.profile.session.ticks = ticks.periods();
-            self.profile.session.looks = ticks.made();
-            self.profile.session.late_ticks = ticks.late();
-            if !self.observed.is_empty() && observer.next() <= at && self.show(at, observer).is_break() {
-                return Ok(End::Observer);
             }
             if self.recorder.as_ref().is_some_and(|recorder| recorder.has_failed()) {
-                return Ok(End::Unwritable);
+                return Ok(RecordingEnd::Unwritable);
             }
             let at = now();
-            if until.is_some_and(|until| until <= at) {
-                return Ok(End::Duration);
+            if self.until.is_some_and(|until| until <= at) {
+                return Ok(RecordingEnd::Duration);
             }
-            let tick = if self.observed.is_empty() { Nanos(u64::MAX) } else { ticks.next().min(observer.next()) };
-            let wake = tick.min(self.follower.next()).min(until.unwrap_or(Nanos(u64::MAX)));
-            let left = wake.since(at).min(1_000_000_000);
-            let timeout = Timespec { tv_sec: (left / 1_000_000_000) as _, tv_nsec: (left % 1_000_000_000) as _ };
-            let ring = self.kernel.as_ref().map_or(pidfd.as_fd(), Kernel::fd);
-            let mut fds =
-                [signals.as_fd(), pidfd.as_fd(), ring].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
-            // An interrupted poll is as good as one that found nothing.
-            let _ = poll(&mut fds, Some(&timeout));
-            let [signalled, root_ended, ring_full] = fds.map(|fd| !fd.revents().is_empty());
-            full = ring_full && self.kernel.is_some();
-            match signalled.then(|| signals.take()).flatten() {
-                Some(Received::Child) => self
-                    .observed
-                    .iter_mut()
-                    .filter_map(|observed| observed.sampler.as_mut())
-                    .for_each(Sampler::release),
+            let ready = self.wait(self.next_wake(observer).since(at), signals, &pidfd);
+            woken = ready.collector;
+            match ready.signal.then(|| signals.take()).flatten() {
+                Some(Received::Child) => self.collector.release(),
                 Some(Received::Stop { signal, by_terminal }) => {
                     if let Some(child) = child.as_deref_mut().filter(|_| !by_terminal) {
                         child.signal(signal);
                     }
-                    return Ok(End::Signal);
+                    return Ok(RecordingEnd::Signal);
                 }
                 None => {}
             }
-            if root_ended {
+            if ready.root_ended {
                 return match self.profile.processes.is_empty() {
                     true => Err(self.follower.ended_without_python(child)),
-                    false => Ok(End::TargetExited),
+                    false => Ok(RecordingEnd::TargetExited),
                 };
             }
         }
+    }
+
+    /// The recording starts now.
+    fn start(&mut self, at: Nanos) {
+        (self.profile.session.start, self.profile.session.started_unix_ns) = (at, clock::unix());
+        self.ticks = Ticks::new(self.collector.ticks().rate, at);
+    }
+
+    /// Observes the interpreters that have appeared.
+    ///
+    /// # Errors
+    /// There will be none.
+    fn find_processes(&mut self, at: Nanos) -> Result<(), AttachError> {
+        for found in self.follower.poll(at)? {
+            if self.observed.is_empty() {
+                // The clock starts with the first interpreter: waiting for it is no part of the recording.
+                self.start(at);
+                self.cpu_before = clock::own_cpu();
+                self.until = self.options.duration.map(|duration| Nanos(at.0 + duration.as_nanos() as u64));
+            }
+            self.observe(found, at);
+        }
+        Ok(())
+    }
+
+    fn tick_if_due(&mut self, at: Nanos, woken: bool) {
+        if let Some(periods) = self.ticks.due(at) {
+            self.tick(at, periods);
+            self.ticks.done();
+        } else if woken {
+            // The next tick comes when it would have come.
+            self.tick(at, 1);
+        }
+        self.profile.session.ticks = self.ticks.periods();
+        self.profile.session.looks = self.ticks.made();
+        self.profile.session.late_ticks = self.ticks.late();
+    }
+
+    fn next_wake(&self, observer: &dyn Observer) -> Nanos {
+        let tick = if self.observed.is_empty() { Nanos(u64::MAX) } else { self.ticks.next().min(observer.next()) };
+        tick.min(self.follower.next()).min(self.until.unwrap_or(Nanos(u64::MAX)))
+    }
+
+    /// Waits for something to do, at most for a time in nanoseconds.
+    fn wait(&self, time: u64, signals: &Signals, root: &OwnedFd) -> Ready {
+        let mut fds = vec![signals.as_fd(), root.as_fd()];
+        fds.extend(self.collector.wake_fd());
+        let mut fds: Vec<_> = fds.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let time = time.min(MAX_WAIT);
+        let timeout = Timespec { tv_sec: (time / 1_000_000_000) as _, tv_nsec: (time % 1_000_000_000) as _ };
+        // An interrupted poll is as good as one that found nothing.
+        let _ = poll(&mut fds, Some(&timeout));
+        let is_ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
+        Ready { signal: is_ready(0), root_ended: is_ready(1), collector: is_ready(2) }
     }
 
     /// Starts to observe a process.
     fn observe(&mut self, target: Target, at: Nanos) {
         let id = self.ids.process();
-        let text = if self.kernel.is_some() { target.text() } else { Vec::new() };
-        let Target { located, layout, foreign_tids, info } = target;
-        self.push(&Event::Process { process: id, info: Arc::new(info) });
-        let pid = located.pid;
-        let process = PythonProcess { pid, id, runtime: located.runtime, layout, foreign_tids };
-        let Session { profile, events, ids, kernel, .. } = self;
-        let sampler = match kernel {
-            Some(kernel) => {
-                let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
-                if let Err(error) = kernel.observe(&process, text, at, &mut sink) {
-                    profile.session.degraded.push(format!("process {pid} was not recorded: {error}"));
-                }
-                None
-            }
-            None => {
-                let mut sampler = Sampler::new(&process, self.options.stopping);
-                sampler.watch_locks(&process);
-                sampler.watch_accesses(&process, self.options.rate);
-                Some(sampler)
-            }
-        };
-        self.observed.push(Observed { pid, sampler });
+        let process = PythonProcess::new(id, &target);
+        self.push(&Event::Process { process: id, info: Arc::new(target.info.clone()) });
+        let Session { profile, events, ids, collector, .. } = self;
+        let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
+        if let Err(error) = collector.observe(id, &target, at, &mut sink) {
+            profile.session.degraded.push(format!("process {} was not recorded: {error}", process.pid));
+        }
+        self.observed.push(process);
     }
 
-    /// One look at every process. Those that cannot be read any more have ended, or run another program now.
+    /// One tick of the collector. Processes that cannot be read any more have ended, or run another program now.
     fn tick(&mut self, at: Nanos, periods: u32) {
-        let Session { profile, events, ids, observed, follower, totals, kernel, .. } = self;
+        let Session { profile, events, ids, observed, follower, collector, .. } = self;
         let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
-        if let Some(kernel) = kernel {
-            for pid in kernel.drain(at, &mut sink) {
-                kernel.finish(pid, at, &mut sink);
-                observed.retain(|observed| observed.pid != pid);
-                follower.lost(pid, at);
-            }
+        for pid in collector.tick(at, periods, &mut sink) {
+            observed.retain(|process| process.pid != pid);
+            follower.lost(pid, at);
         }
-        observed.retain_mut(|observed| {
-            let Some(sampler) = &mut observed.sampler else { return true };
-            let result = sampler.tick(at, periods, &mut sink);
-            if let Err(error) = result {
-                log::info!("process {}: {error}", observed.pid);
-                sampler.finish(at, &mut sink);
-                totals.add(&sampler.stats);
-                follower.lost(observed.pid, at);
-            }
-            result.is_ok()
-        });
         self.take_in();
         if let Some(recorder) = &mut self.recorder {
             recorder.tick(at, &self.profile.session);
         }
-    }
-
-    /// Looks for threads that wait for each other, which they will for ever, and for who holds locks that do not tell.
-    fn find_blocked(&mut self) {
-        let at = now();
-        let mut again = false;
-        for observed in &self.observed {
-            let Blocked { circles, held } = dump::blocked(observed.pid).unwrap_or_else(|error| {
-                log::debug!("process {}: {error:#}", observed.pid);
-                Blocked::default()
-            });
-            if let Some(kernel) = &mut self.kernel {
-                kernel.held(observed.pid, at, held);
-            }
-            for circle in circles {
-                let Profile { threads, processes, .. } = &self.profile;
-                // The last incarnation of a tid is the one that is there.
-                let id = |tid| {
-                    let of = |info: &ThreadInfo| processes[info.process.0 as usize].pid == observed.pid;
-                    threads.iter().rposition(|info| info.tid == tid && of(info)).map(|index| ThreadId(index as u32))
-                };
-                let stuck = circle.into_iter().map(|stuck| Some((id(stuck.tid)?, stuck.waits_for.into())));
-                let Some(threads) = stuck.collect::<Option<Vec<(ThreadId, Arc<str>)>>>() else {
-                    // One of them has not been told of yet.
-                    again = true;
-                    continue;
-                };
-                // One that is there stays for ever.
-                let is_it = |known: &Vec<(ThreadId, Arc<str>)>| {
-                    known.iter().map(|stuck| stuck.0).eq(threads.iter().map(|stuck| stuck.0))
-                };
-                if !self.profile.deadlocks.iter().any(is_it) {
-                    self.events.push(Event::Deadlock { at, threads });
-                }
-            }
-        }
-        self.take_in();
-        let took = now().since(at);
-        self.blocked_at = if again { at } else { Nanos(at.0 + BLOCKED_EVERY.max(BLOCKED_PART * took)) };
     }
 
     /// Lets the observer look.
@@ -395,17 +315,14 @@ impl Session<'_> {
             if at >= self.blocked_at {
                 self.find_blocked();
             }
-            if let Some(kernel) = &mut self.kernel {
-                let mut sink =
-                    Sink { stacks: &mut self.profile.stacks, events: &mut self.events, ids: &mut self.ids };
-                under_way = kernel.under_way(at, &mut sink);
-                self.take_in();
-            }
+            let Session { profile, events, ids, collector, .. } = self;
+            under_way = collector.under_way(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
+            self.take_in();
         }
         self.profile.session.end = at;
         self.profile.session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
         let (profile, processes) = (&self.profile, self.observed.len());
-        observer.look(&Look { at, profile, under_way: &under_way, processes })
+        observer.look(&RecordingView { at, profile, under_way: &under_way, processes })
     }
 
     /// Takes in the events that the collectors have left.
@@ -426,39 +343,15 @@ impl Session<'_> {
     /// Ends the recording: what there is to know about how it went.
     fn close(mut self) -> Profile {
         let at = now();
-        let observed = std::mem::take(&mut self.observed);
-        let Session { profile, events, ids, totals, kernel, .. } = &mut self;
-        let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
-        for mut sampler in observed.into_iter().filter_map(|observed| observed.sampler) {
-            if let Some(refused) = sampler.registers_refused() {
-                profile.session.degraded.push(format!(
-                    "what reference counts cost cannot be told: perf events of the target's threads cannot be had \
-                     ({refused}). Set /proc/sys/kernel/perf_event_paranoid to 2 or less, or run gilscope as root or \
-                     with CAP_PERFMON"
-                ));
-            }
-            sampler.finish(at, &mut sink);
-            totals.add(&sampler.stats);
-        }
-        if let Some(kernel) = kernel {
-            kernel.drain(at, &mut sink);
-            for pid in kernel.pids() {
-                kernel.finish(pid, at, &mut sink);
-            }
-        }
+        let Session { profile, events, ids, collector, .. } = &mut self;
+        let summary = collector.finish(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
         self.take_in();
         let session = &mut self.profile.session;
         session.end = at;
-        session.stops = self.totals.stops;
-        session.stopped_ns = self.totals.stopped_ns;
+        session.stops = summary.stops;
+        session.stopped_ns = summary.stopped_ns;
         session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
-        if self.totals.not_permitted > 0 {
-            session.degraded.push(format!(
-                "{} reads of moving stacks could not stop their thread (ptrace is not permitted, or a debugger has \
-                 it): they were repeated instead, and are lost where they still moved",
-                self.totals.not_permitted
-            ));
-        }
+        session.degraded.extend(summary.degraded);
         self.profile.finish();
         self.profile
     }
@@ -500,7 +393,7 @@ impl AsFd for Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{ThreadState, Tid};
+    use crate::event::{ThreadId, ThreadState, Tid};
     use crate::stack::StackId;
 
     #[test]

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::event::Nanos;
-use crate::session::{Look, Observer};
+use crate::session::{Observer, RecordingView};
 use crate::snapshot::Snapshot;
 
 /// How often to look whether the screen wants an end, in nanoseconds.
@@ -137,7 +137,7 @@ impl<F: FnOnce(Arc<Feed>) -> JoinHandle<anyhow::Result<()>>> Observer for Live<F
         self.next <= at
     }
 
-    fn look(&mut self, look: &Look<'_>) -> ControlFlow<()> {
+    fn look(&mut self, look: &RecordingView<'_>) -> ControlFlow<()> {
         let at = look.at;
         self.attention = Nanos(at.0 + ATTENTION);
         if self.feed.stop.load(Ordering::Relaxed) {

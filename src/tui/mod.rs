@@ -44,7 +44,7 @@ use crate::report::Report;
 use crate::report::text::summary;
 use crate::session::launch::{Child, exit_code};
 use crate::session::signals::{Received, Signals};
-use crate::session::{self, End};
+use crate::session::{self, RecordingEnd};
 use crate::snapshot::Snapshot;
 
 pub use self::terminal::Log;
@@ -111,13 +111,13 @@ pub fn run(args: &TopArgs) -> Result<u8> {
         }
     };
     let code = match end {
-        End::TargetExited => {
+        RecordingEnd::TargetExited => {
             let last = Snapshot::of(profile.session.end, &profile, &[]);
             let code = launched.as_mut().and_then(|(child, _)| child.try_wait()).map(exit_code);
             feed.end(Some(last), Ending::Over(farewell(&profile, code)));
             code.unwrap_or(0)
         }
-        End::Duration | End::Signal | End::Observer | End::Unwritable => {
+        RecordingEnd::Duration | RecordingEnd::Signal | RecordingEnd::Observer | RecordingEnd::Unwritable => {
             feed.end(None, Ending::Quit);
             0
         }

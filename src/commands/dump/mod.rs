@@ -1,28 +1,21 @@
 //! `gilscope dump`: what every thread of a process is doing right now. Called by `main`.
 
-mod waits;
-
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::cpython::attach::{Target, attach};
-use crate::event::{Event, Ids, Loss, Pid, ProcessId, ThreadState, Tid};
+use crate::cpython::locks::Lock;
+use crate::event::{LockKind, Loss, Pid, ProcessId, ThreadState, Tid};
 use crate::interpreter::PythonProcess;
-use crate::interpreter::registry::Sink;
-use crate::interpreter::threads::Thread;
-use crate::interpreter::with_locks::Held;
-use crate::process::memory::Live;
-use crate::sampler::{Sampler, Stopping};
-use crate::session::now;
+use crate::interpreter::threads::ObservedThread;
+use crate::interpreter::waits::{Awaited, ThreadWait};
+use crate::sampler::Stopping;
+use crate::sampler::inspection::Inspection;
+use crate::stack::idle_wait::Work;
 use crate::stack::label::{frame_label, one_line};
 use crate::stack::{Interner, StackId};
-
-use self::waits::{WaitsFor, circles, waits};
-
-/// Looks at a process until it has a stack of every thread, or at most so often.
-const LOOKS: u32 = 20;
 
 /// What a process was doing.
 #[derive(Debug, Serialize)]
@@ -36,9 +29,6 @@ pub struct Dump {
     threads: Vec<ThreadDump>,
     /// Tids of threads that wait for each other in a circle: each for the next, the last for the first.
     deadlocks: Vec<Vec<Tid>>,
-    /// Locks that do not tell their owner, by who has entered them.
-    #[serde(skip)]
-    held: Vec<Held>,
 }
 
 /// One interpreter and its GIL.
@@ -92,34 +82,39 @@ struct FrameDump {
     label: String,
 }
 
-/// One of the threads that wait for each other: for what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stuck {
-    /// The thread.
-    pub tid: Tid,
-    /// `threading.RLock (app.lock)`
-    pub waits_for: String,
+/// The lock or thread that a thread waits for.
+#[derive(Debug, Serialize)]
+struct WaitsFor {
+    /// None if it is the end of a thread. In JSON as in the report's: `threading.RLock`; `join` for the end of a thread.
+    #[serde(rename = "kind", serialize_with = "kind")]
+    lock: Option<LockKind>,
+    /// The type of the object.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    type_name: Option<String>,
+    /// A variable that holds it, or the interpreter's own name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    address: u64,
+    /// Tid of the thread that has to do something before this one can go on, if that is known.
+    held_by: Option<Tid>,
+    #[serde(skip)]
+    label: String,
 }
 
-/// What keeps threads of a process from going on.
-#[derive(Debug, Default)]
-pub struct Blocked {
-    /// Threads that wait for each other: each for the next, the last for the first.
-    pub circles: Vec<Vec<Stuck>>,
-    /// Locks without an owner, by who has entered them by `with`.
-    pub held: Vec<Held>,
+fn kind<S: Serializer>(lock: &Option<LockKind>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(lock.map_or(Work::Join.name(), LockKind::name))
 }
 
-/// Looks for what keeps threads of a process from going on, without stopping any.
-///
-/// # Errors
-/// It cannot be read, or is no supported Python.
-pub fn blocked(pid: Pid) -> Result<Blocked> {
-    let dump = look(pid, Stopping::Never)?;
-    let waits_for = |tid: Tid| dump.threads.iter().find(|thread| thread.tid == tid)?.waits_for.as_ref();
-    let stuck = |&tid: &Tid| Some(Stuck { tid, waits_for: one_line(&waits_for(tid)?.label()) });
-    let circles = dump.deadlocks.iter().map(|circle| circle.iter().filter_map(stuck).collect()).collect();
-    Ok(Blocked { circles, held: dump.held })
+impl WaitsFor {
+    fn new(wait: &ThreadWait) -> WaitsFor {
+        let (lock, type_name, name, address) = match &wait.awaited {
+            Awaited::Lock(Lock { address, kind, type_name, name }) => {
+                (Some(*kind), type_name.clone(), name.clone(), *address)
+            }
+            Awaited::ThreadEnd(address) => (None, None, None, *address),
+        };
+        WaitsFor { lock, type_name, name, address, held_by: wait.held_by, label: one_line(&wait.label()) }
+    }
 }
 
 /// Takes a dump of a process.
@@ -127,52 +122,23 @@ pub fn blocked(pid: Pid) -> Result<Blocked> {
 /// # Errors
 /// It cannot be read, or is no supported Python.
 pub fn dump(pid: Pid) -> Result<Dump> {
-    look(pid, Stopping::WhenNeeded)
-}
-
-fn look(pid: Pid, stopping: Stopping) -> Result<Dump> {
     let target = attach(pid)?;
-    let process = PythonProcess {
-        pid,
-        id: ProcessId(0),
-        runtime: target.located.runtime,
-        layout: target.layout,
-        foreign_tids: target.foreign_tids,
-    };
-    let mut sampler = Sampler::new(&process, stopping);
-    let (mut stacks, mut events, mut ids) = (Interner::default(), Vec::new(), Ids::default());
-    for look in 0..LOOKS {
-        events.clear();
-        let mut sink = Sink { stacks: &mut stacks, events: &mut events, ids: &mut ids };
-        sampler.tick(now(), 1, &mut sink)?;
-        // The first look finds the threads; one more sees the GIL and them at once.
-        if look > 0 && !events.iter().any(|event| matches!(event, Event::Lost { .. })) {
-            break;
-        }
-    }
-    let mut dump = describe(&target, &sampler, &stacks);
-    dump.held = sampler.held(now());
-    let waits = |sampler: &Sampler, held: &[Held]| {
-        waits(&Live(pid), &target.layout, target.located.runtime, sampler, held, &stacks)
-    };
-    let found = waits(&sampler, &dump.held);
-    dump.deadlocks = circles(&found);
-    if !dump.deadlocks.is_empty() {
-        let held = sampler.held(now());
-        let again = circles(&waits(&sampler, &held));
-        dump.deadlocks.retain(|circle| again.contains(circle));
-    }
+    let process = PythonProcess::new(ProcessId(0), &target);
+    let mut inspection = Inspection::of(&process, Stopping::WhenNeeded)?;
+    let blocked = inspection.blocked();
+    let mut dump = describe(&target, &inspection);
     for thread in &mut dump.threads {
-        thread.waits_for = found.get(&thread.tid).cloned();
+        thread.waits_for = blocked.waits.get(&thread.tid).map(WaitsFor::new);
     }
+    dump.deadlocks = blocked.deadlocks;
     Ok(dump)
 }
 
-fn describe(target: &Target, sampler: &Sampler, stacks: &Interner) -> Dump {
-    let threads: Vec<ThreadDump> = sampler.threads().iter().map(|thread| describe_thread(thread, stacks)).collect();
-    let interpreters = sampler.interpreters().iter().enumerate().map(|(index, interpreter)| {
+fn describe(target: &Target, inspection: &Inspection) -> Dump {
+    let registry = inspection.registry();
+    let interpreters = registry.interpreters.iter().enumerate().map(|(index, interpreter)| {
         let of = |wanted: fn(ThreadState) -> bool| {
-            let concerned = sampler.threads().iter().filter(move |thread| {
+            let concerned = registry.threads.iter().filter(move |thread| {
                 wanted(thread.state()) && thread.slots.iter().any(|slot| slot.interpreter == index)
             });
             concerned.map(|thread| thread.os.tid()).collect::<Vec<Tid>>()
@@ -194,13 +160,12 @@ fn describe(target: &Target, sampler: &Sampler, stacks: &Interner) -> Dump {
         free_threaded: target.info.free_threaded,
         executable: target.located.binary.display().to_string(),
         interpreters: interpreters.collect(),
-        threads,
+        threads: registry.threads.iter().map(|thread| describe_thread(thread, &inspection.stacks)).collect(),
         deadlocks: Vec::new(),
-        held: Vec::new(),
     }
 }
 
-fn describe_thread(thread: &Thread, stacks: &Interner) -> ThreadDump {
+fn describe_thread(thread: &ObservedThread, stacks: &Interner) -> ThreadDump {
     let stack = if thread.loss.is_some() { StackId::EMPTY } else { thread.shown };
     let frame = |id| {
         let frame = stacks.get_frame(id);
@@ -275,9 +240,9 @@ impl Dump {
     }
 
     fn wait(&self, waits: &WaitsFor) -> String {
-        let of = if waits.is_join() { ": " } else { ", held by " };
+        let of = if waits.lock.is_none() { ": " } else { ", held by " };
         let by = waits.held_by.map_or_else(String::new, |tid| format!("{of}{}", self.name_of(tid)));
-        format!("{}{by}", one_line(&waits.label()))
+        format!("{}{by}", waits.label)
     }
 
     fn name_of(&self, tid: Tid) -> String {

@@ -3,32 +3,32 @@
 use std::io::{IsTerminal, Write, stderr};
 use std::ops::ControlFlow;
 
-use super::{Look, Observer};
 use crate::event::Nanos;
 use crate::profile::{Mode, Profile};
+use crate::session::{Observer, RecordingView};
 
 const ON_TERMINAL: u64 = 250_000_000;
 const ELSEWHERE: u64 = 10_000_000_000;
 
 /// Prints progress to standard error.
 #[derive(Debug)]
-pub struct Progress {
+pub struct ProgressLine {
     every: Option<u64>,
     in_place: bool,
     /// When to print next; none before the recording has begun.
     next: Option<Nanos>,
 }
 
-impl Progress {
-    /// Progress of a recording; none if not `wanted`.
-    pub fn new(wanted: bool) -> Progress {
+impl ProgressLine {
+    /// ProgressLine of a recording; none if not `wanted`.
+    pub fn new(wanted: bool) -> ProgressLine {
         let in_place = stderr().is_terminal();
         let every = if in_place { ON_TERMINAL } else { ELSEWHERE };
-        Progress { every: wanted.then_some(every), in_place, next: None }
+        ProgressLine { every: wanted.then_some(every), in_place, next: None }
     }
 }
 
-impl Observer for Progress {
+impl Observer for ProgressLine {
     fn next(&self) -> Nanos {
         if self.every.is_none() { Nanos(u64::MAX) } else { self.next.unwrap_or_default() }
     }
@@ -37,7 +37,7 @@ impl Observer for Progress {
         false
     }
 
-    fn look(&mut self, look: &Look<'_>) -> ControlFlow<()> {
+    fn look(&mut self, look: &RecordingView<'_>) -> ControlFlow<()> {
         let Some(every) = self.every else { return ControlFlow::Continue(()) };
         let is_first = self.next.replace(Nanos(look.at.0 + every)).is_none();
         if !is_first {
@@ -67,7 +67,7 @@ fn line(now: Nanos, profile: &Profile, processes: usize) -> String {
     format!("recording {seconds:.1} s: {samples} samples of {threads} threads{several}, {how}")
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if self.in_place && self.every.is_some() {
             let _ = write!(stderr(), "\r\x1b[K");

@@ -1,0 +1,79 @@
+//! What a session asks of a collector, whichever it is: memory mode, which looks at every thread once per tick, or kernel
+//! mode, which takes out what the kernel has recorded meanwhile.
+
+use std::error::Error;
+use std::fmt::Debug;
+use std::os::fd::BorrowedFd;
+
+use super::registry::Sink;
+use super::with_locks::WithLock;
+use crate::cpython::attach::Target;
+use crate::event::{Nanos, OffCpu, Pid, ProcessId};
+
+/// Observes processes, and reports what it sees as events.
+pub trait Collector: Debug {
+    fn ticks(&self) -> TickPlan;
+
+    /// Whether an interpreter is to be observed although it has not started yet.
+    fn observes_early(&self) -> bool {
+        false
+    }
+
+    /// Becomes readable when a tick should be made before its time.
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Watches a program that was just launched, before there is an interpreter in it.
+    fn watch(&mut self, _pid: Pid) {}
+
+    /// Observes a process whose interpreter was found, up to when [`Self::tick`] reports it gone.
+    ///
+    /// # Errors
+    /// The process will not be observed.
+    fn observe(
+        &mut self,
+        id: ProcessId,
+        target: &Target,
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Box<dyn Error>>;
+
+    /// Reports what there is to report now, for this number of periods of [`Self::ticks`]. Returns the processes that cannot be
+    /// read any more, which are not observed from then on: they have ended, or run another program.
+    fn tick(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Vec<Pid>;
+
+    /// Resumes threads that stopped only after they were needed. To be called at `SIGCHLD`.
+    fn release(&mut self) {}
+
+    /// Learns which locks without an owner the threads of a process held at a moment, if it does not find that out itself.
+    fn note_with_locks(&mut self, _pid: Pid, _at: Nanos, _with_locks: Vec<WithLock>) {}
+
+    /// What threads that are off the CPU have been doing up to now, if events say so only when it is over.
+    fn under_way(&mut self, _now: Nanos, _sink: &mut Sink<'_>) -> Vec<OffCpu> {
+        Vec::new()
+    }
+
+    /// Ends all observation: reports what threads were doing up to now.
+    fn finish(&mut self, now: Nanos, sink: &mut Sink<'_>) -> CollectorSummary;
+}
+
+/// When a collector's ticks are due.
+#[derive(Clone, Copy, Debug)]
+pub struct TickPlan {
+    /// Ticks a second.
+    pub rate: f64,
+    /// A tick that comes late sees something else than one on time.
+    pub punctual: bool,
+}
+
+/// What observing has cost, and what it could not see.
+#[derive(Debug, Default)]
+pub struct CollectorSummary {
+    /// How often a thread was stopped.
+    pub stops: u64,
+    /// How long they were stopped together, in nanoseconds.
+    pub stopped_ns: u64,
+    /// Sentences for the report.
+    pub degraded: Vec<String>,
+}

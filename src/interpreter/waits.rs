@@ -1,0 +1,438 @@
+//! What a thread waits for that sleeps in `futex`, and who holds it: the one place that works this out, for both
+//! collectors and for `dump`. Waits for the GIL are told apart before, by the address of the GIL's condition.
+//!
+//! - [`classify`]: from how a thread sleeps and its stack, whether a lock can be what it waits for;
+//! - [`InterpreterView::identify`]: which lock;
+//! - [`InterpreterView::holder`]: who holds a lock;
+//! - [`waits`]: both for all threads that are blocked right now, and [`deadlocks`] among them.
+//!
+//! No thread is stopped for any of it. What moves meanwhile can be missed.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use super::threads::ObservedThread;
+use super::view::InterpreterView;
+use super::with_locks::{self, WithLock};
+use crate::cpython::frames::{RawFrame, TAG_BITS};
+use crate::cpython::layout::Layout;
+use crate::cpython::locks::{How, LOCK, Lock, Place, identify, in_critical_section, lock_kind, owner};
+use crate::cpython::names::active;
+use crate::cpython::variables::{self, Found, FrameAddr, Wanted};
+use crate::event::{LockInfo, LockKind, MODULE, Nanos, Syscall, ThreadState, Tid};
+use crate::process::memory::Memory;
+use crate::process::os_thread::Futex;
+use crate::stack::idle_wait::{Work, import_site, work};
+use crate::stack::{FrameId, Interner, StackId};
+
+/// From `_stoptheworld_state.world_stopped` to its `requester`, a `PyThreadState *` (free-threaded builds, 3.13 to 3.15).
+const REQUESTER_AFTER_WORLD_STOPPED: u64 = 14;
+
+/// A thread's sleep in `futex`, not at a GIL.
+#[derive(Clone, Copy, Debug)]
+pub struct LockWaitSite {
+    pub how: How,
+    /// What it is parked for, or the futex.
+    pub address: u64,
+    /// When it was seen.
+    pub now: Nanos,
+    /// The reason, if the interpreter has stopped all threads.
+    pub pause: Option<&'static str>,
+}
+
+impl LockWaitSite {
+    /// The site of a thread that sleeps at a futex now, of an interpreter that is `collecting` garbage or not.
+    pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex, now: Nanos, collecting: bool) -> LockWaitSite {
+        let (how, address) = How::of(memory, layout, futex);
+        LockWaitSite { how, address, now, pause: collecting.then_some(LockInfo::COLLECTION) }
+    }
+}
+
+/// What a thread waits for, as far as how it sleeps and its stack tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FutexWait {
+    /// A condition of code that is not Python.
+    Native,
+    /// Something to do, or the end of a thread.
+    Idle(Work),
+    /// A lock.
+    Lock {
+        /// What it may wait for instead: a thread without work sleeps at a lock, too. The kind of the lock decides.
+        work: Option<Work>,
+        /// The frame that imports, if another thread is to finish importing the same module.
+        import: Option<FrameId>,
+    },
+}
+
+impl FutexWait {
+    /// What it waits for if that is not a lock.
+    pub fn work(self) -> Option<Work> {
+        match self {
+            FutexWait::Native => None,
+            FutexWait::Idle(work) => Some(work),
+            FutexWait::Lock { work, .. } => work,
+        }
+    }
+}
+
+/// What a thread with this Python stack waits for.
+pub fn classify(how: How, stack: StackId, stacks: &Interner) -> FutexWait {
+    match (how, work(stacks, stack)) {
+        // A thread without Python frames is in code that has its own conditions.
+        (How::Other, None) if stack == StackId::EMPTY => FutexWait::Native,
+        (How::Other, Some(work)) => FutexWait::Idle(work),
+        (_, work) => FutexWait::Lock { work, import: import_site(stacks, stack) },
+    }
+}
+
+/// A lock that threads wait for.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitedLock<'a> {
+    /// Where they wait.
+    pub waited_at: u64,
+    /// Of the object that it is part of; else its own.
+    pub address: u64,
+    pub kind: LockKind,
+    pub type_name: Option<&'a str>,
+}
+
+impl<'a> WaitedLock<'a> {
+    pub fn new(info: &'a LockInfo, waited_at: u64) -> WaitedLock<'a> {
+        WaitedLock { waited_at, address: info.address, kind: info.kind, type_name: info.type_name.as_deref() }
+    }
+
+    fn of(lock: &'a Lock, waited_at: u64) -> WaitedLock<'a> {
+        WaitedLock { waited_at, address: lock.address, kind: lock.kind, type_name: lock.type_name.as_deref() }
+    }
+}
+
+/// Who holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockHolder {
+    pub tid: Tid,
+    /// The `threading.Lock` object, if it was found in the frame of the holder's `with`.
+    pub with_lock: Option<u64>,
+}
+
+impl<'a, M: Memory> InterpreterView<'a, M> {
+    /// The lock at which a thread sleeps. `import` says in words which import waits, if one does.
+    pub fn identify(self, how: How, address: u64, import: Option<String>) -> Lock {
+        let interpreters = self.interpreters();
+        let tstates: Vec<u64> = self.slots().map(|slot| slot.reader.tstate()).collect();
+        let (pid, runtime) = (self.registry.pid, self.registry.runtime);
+        let place = Place { pid, runtime, interpreters: &interpreters, tstates: &tstates };
+        identify(self.memory, self.layout, place, how, address).or_of_module(import)
+    }
+
+    /// The thread that holds a lock. Some locks say it; that of an object is held by who is in a critical section of it; all
+    /// threads are stopped by who has requested it. Of a lock without an owner, `with_locks` tells, which is called only
+    /// then: the locks that threads have entered by `with`.
+    pub fn holder<'w>(
+        self,
+        lock: &WaitedLock<'_>,
+        with_locks: impl FnOnce() -> &'w [WithLock],
+    ) -> Option<LockHolder> {
+        let thread = match lock.kind {
+            LockKind::CriticalSection => self.in_critical_section(lock.waited_at),
+            LockKind::Pause => self.requester(),
+            kind => owner(self.memory, self.layout, kind, lock.address, lock.type_name)
+                .and_then(|ident| self.thread_by_ident(ident)),
+        };
+        if let Some(thread) = thread {
+            return Some(LockHolder { tid: thread.os.tid(), with_lock: None });
+        }
+        let with_locks = if lock.kind.has_no_owner() { with_locks() } else { return None };
+        let held = with_locks::holder(with_locks, [lock.waited_at, lock.address])?;
+        Some(LockHolder { tid: held.tid, with_lock: Some(held.lock) })
+    }
+
+    fn in_critical_section(self, mutex: u64) -> Option<&'a ObservedThread> {
+        self.thread_where(|slot| in_critical_section(self.memory, self.layout, slot.reader.tstate(), mutex))
+    }
+
+    /// The thread that has stopped all others.
+    fn requester(self) -> Option<&'a ObservedThread> {
+        let requester = self.layout.gc.world_stopped? + REQUESTER_AFTER_WORLD_STOPPED;
+        let tstate = |interp: u64| self.memory.u64(interp.wrapping_add(requester)).ok();
+        let tstate =
+            self.interpreters().into_iter().find_map(|interp| tstate(interp).filter(|&tstate| tstate != 0))?;
+        self.thread_where(|slot| slot.reader.tstate() == tstate)
+    }
+}
+
+/// What a variable that was found says of a lock which was taken to be of this `kind`. Whether a semaphore is that of a
+/// `threading.Lock` is known only then; that of a buffered file stays what it is.
+pub fn named(found: &Found, kind: LockKind) -> Lock {
+    Lock {
+        address: found.object,
+        kind: lock_kind(&found.type_name).unwrap_or(kind),
+        type_name: Some(found.type_name.clone()),
+        name: Some(found.name.clone()),
+    }
+}
+
+/// Adds a lock to what variables are looked for. Returns under which address one is found.
+pub fn want(wanted: &mut Wanted, lock: &WaitedLock<'_>) {
+    match is_pointed_to(lock.kind) {
+        true => wanted.semaphores.insert(lock.waited_at),
+        false => wanted.objects.insert(lock.address),
+    };
+}
+
+/// The variable that was found for a lock.
+pub fn found_for<'f>(found: &'f FxHashMap<u64, Found>, lock: &WaitedLock<'_>) -> Option<&'f Found> {
+    found.get(if is_pointed_to(lock.kind) { &lock.waited_at } else { &lock.address })
+}
+
+/// Objects that have such a lock lead to it, other than objects that it is part of.
+pub fn is_pointed_to(kind: LockKind) -> bool {
+    matches!(kind, LockKind::Semaphore | LockKind::Mutex)
+}
+
+/// Where a frame is: `app.py:3`.
+pub fn place_of(stacks: &Interner, frame: FrameId) -> String {
+    let frame = stacks.get_frame(frame);
+    let file = stacks.text(frame.file);
+    format!("{}:{}", file.rsplit('/').next().unwrap_or(file), frame.line)
+}
+
+/// What a blocked thread waits for, and who has to do something before it can go on, if that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadWait {
+    pub awaited: Awaited,
+    pub held_by: Option<Tid>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    Lock(Lock),
+    /// The end of the thread of this `threading.ObservedThread` object.
+    ThreadEnd(u64),
+}
+
+impl ThreadWait {
+    /// What it waits for, for people: `threading.RLock (app.lock)`.
+    pub fn label(&self) -> String {
+        match &self.awaited {
+            Awaited::Lock(Lock { address, kind, type_name, name }) => {
+                kind.label(type_name.as_deref(), name.as_deref(), *address)
+            }
+            Awaited::ThreadEnd(_) => "the end of a thread".to_owned(),
+        }
+    }
+}
+
+/// What every thread that waits for a lock or a thread waits for. `with_locks` are those that threads have entered by
+/// `with`.
+pub fn waits(
+    view: InterpreterView<'_, impl Memory>,
+    with_locks: &[WithLock],
+    stacks: &Interner,
+) -> BTreeMap<Tid, ThreadWait> {
+    let blocked = |thread: &&ObservedThread| thread.state() == ThreadState::Blocked(Syscall::FUTEX);
+    let resolver = WaitResolver { view, with_locks, stacks };
+    let mut waits = Vec::new();
+    for thread in view.registry.threads.iter().filter(blocked) {
+        waits.extend(resolver.wait(thread));
+    }
+    resolver.name(&mut waits);
+    waits.into_iter().map(|resolved| (resolved.tid, resolved.wait)).collect()
+}
+
+/// The waits of all threads at one moment.
+struct WaitResolver<'a, M> {
+    view: InterpreterView<'a, M>,
+    with_locks: &'a [WithLock],
+    stacks: &'a Interner,
+}
+
+struct ResolvedWait {
+    tid: Tid,
+    /// The address it waits at.
+    waited_at: u64,
+    wait: ThreadWait,
+}
+
+impl<M: Memory> WaitResolver<'_, M> {
+    fn wait(&self, thread: &ObservedThread) -> Option<ResolvedWait> {
+        let (how, waited_at) = How::of(self.view.memory, self.view.layout, &thread.futex()?);
+        let wait = match classify(how, thread.stack, self.stacks) {
+            FutexWait::Lock { work: None, import } => self.lock_wait(thread, how, waited_at, import),
+            wait if wait.work() == Some(Work::Join) => self.join(thread)?,
+            _ => return None,
+        };
+        Some(ResolvedWait { tid: thread.os.tid(), waited_at, wait })
+    }
+
+    fn lock_wait(&self, thread: &ObservedThread, how: How, waited_at: u64, import: Option<FrameId>) -> ThreadWait {
+        let view = self.view;
+        let module = import.and_then(|_| self.imported_module(thread)).unwrap_or_default();
+        let import = import.map(|frame| module.name.unwrap_or_else(|| place_of(self.stacks, frame)));
+        let mut lock = view.identify(how, waited_at, import);
+        if let Some(importer) = module.importer {
+            let held_by = view.thread_by_ident(importer).map(|thread| thread.os.tid());
+            return ThreadWait { awaited: Awaited::Lock(lock), held_by };
+        }
+        let holder = self.holder(&lock, waited_at);
+        if let Some(object) = holder.and_then(|holder| holder.with_lock) {
+            lock = Lock { type_name: Some(LOCK.to_owned()), ..Lock::new(object, LockKind::Lock) };
+        }
+        ThreadWait { awaited: Awaited::Lock(lock), held_by: holder.map(|holder| holder.tid) }
+    }
+
+    fn holder(&self, lock: &Lock, waited_at: u64) -> Option<LockHolder> {
+        let holder = self.view.holder(&WaitedLock::of(lock, waited_at), || self.with_locks);
+        // Critical sections also take locks of the interpreter, that of all types for one. The collectors do not ask for
+        // those, since it takes a read of every thread.
+        let takes_section = matches!(lock.kind, LockKind::Mutex | LockKind::TypeLock);
+        holder.or_else(|| {
+            let thread = self.view.in_critical_section(waited_at).filter(|_| takes_section)?;
+            Some(LockHolder { tid: thread.os.tid(), with_lock: None })
+        })
+    }
+
+    /// The module that a thread waits for until another has imported it: `self` in the frame of `_ModuleLock.acquire`.
+    fn imported_module(&self, thread: &ObservedThread) -> Option<ImportedModule> {
+        let objects = self.view.objects();
+        let lock = self.first_local(thread.slots.iter().flat_map(|slot| slot.reader.frames()).next()?)?;
+        let attribute = |name| objects.attribute(lock, name).ok().flatten();
+        let name = attribute("name").and_then(|name| objects.string(name).ok());
+        let importer = attribute("owner").and_then(|owner| objects.integer(owner)).filter(|&ident| ident > 0);
+        Some(ImportedModule {
+            name: name.map(|name| format!("{MODULE}{name}")),
+            importer: importer.map(|ident| ident as u64),
+        })
+    }
+
+    /// The thread whose end another waits for: `self` in the frame of `Thread.join`.
+    fn join(&self, thread: &ObservedThread) -> Option<ThreadWait> {
+        let InterpreterView { memory, layout, .. } = self.view;
+        let interpreters = self.view.interpreters().into_iter();
+        let known: Vec<_> =
+            interpreters.flat_map(|interp| active(memory, layout, interp).unwrap_or_default()).collect();
+        let frames = thread.slots.iter().flat_map(|slot| slot.reader.frames());
+        // In 3.8 to 3.12 `join` has called a function that waits; both have `self` as their first variable.
+        let &(ident, object) = frames.take(2).find_map(|frame| {
+            let first = self.first_local(frame)?;
+            known.iter().find(|(_, object)| *object == first)
+        })?;
+        let joined = self.view.thread_by_ident(ident).map(|thread| thread.os.tid());
+        Some(ThreadWait {
+            awaited: Awaited::ThreadEnd(object),
+            held_by: joined.filter(|&tid| tid != thread.os.tid()),
+        })
+    }
+
+    fn first_local(&self, frame: &RawFrame) -> Option<u64> {
+        let InterpreterView { memory, layout, .. } = self.view;
+        Some(memory.u64(frame.addr.wrapping_add(layout.frame.locals)).ok()? & !TAG_BITS)
+    }
+
+    /// Names what can be reached by a variable. A semaphore is known to be a lock only then, and who holds it.
+    fn name(&self, waits: &mut [ResolvedWait]) {
+        let InterpreterView { memory, layout, .. } = self.view;
+        let mut wanted = Wanted::default();
+        for (lock, waited_at) in waits.iter().filter_map(ResolvedWait::nameless_lock) {
+            want(&mut wanted, &WaitedLock::of(lock, waited_at));
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let frames: Vec<FrameAddr> =
+            self.view.slots().flat_map(|slot| slot.reader.frames()).map(|frame| (frame.addr, frame.code)).collect();
+        for interpreter in self.view.interpreters() {
+            let Ok(found) = variables::find(memory, layout, interpreter, &frames, &wanted) else { continue };
+            for resolved in waits.iter_mut() {
+                let Some((lock, waited_at)) = resolved.nameless_lock() else { continue };
+                let Some(found) = found_for(&found, &WaitedLock::of(lock, waited_at)) else { continue };
+                let lock = named(found, lock.kind);
+                let ThreadWait { awaited, held_by } = &mut resolved.wait;
+                *held_by = held_by.or_else(|| Some(self.holder(&lock, waited_at)?.tid));
+                *awaited = Awaited::Lock(lock);
+            }
+        }
+    }
+}
+
+impl ResolvedWait {
+    fn nameless_lock(&self) -> Option<(&Lock, u64)> {
+        match &self.wait.awaited {
+            Awaited::Lock(lock) if lock.name.is_none() => Some((lock, self.waited_at)),
+            _ => None,
+        }
+    }
+}
+
+/// A module that is being imported.
+#[derive(Debug, Default)]
+struct ImportedModule {
+    /// `module app`
+    name: Option<String>,
+    /// `threading.get_ident()` of the thread that imports it.
+    importer: Option<u64>,
+}
+
+/// The circles: threads each of which waits for the next, and the last for the first.
+pub fn deadlocks(waits: &BTreeMap<Tid, ThreadWait>) -> Vec<Vec<Tid>> {
+    let next = |tid: Tid| waits.get(&tid).and_then(|wait| wait.held_by);
+    let mut circles: Vec<Vec<Tid>> = Vec::new();
+    for &start in waits.keys() {
+        let mut path = vec![start];
+        while let Some(tid) = path.last().and_then(|&tid| next(tid)) {
+            if tid == start {
+                // Each is found from each of its threads; the one with the smallest number comes first.
+                if path.iter().all(|&other| other >= start) {
+                    circles.push(path);
+                }
+                break;
+            }
+            if path.contains(&tid) {
+                break;
+            }
+            path.push(tid);
+        }
+    }
+    circles
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::Frame;
+
+    fn edges(edges: &[(Tid, Tid)]) -> BTreeMap<Tid, ThreadWait> {
+        let wait =
+            |held_by| ThreadWait { awaited: Awaited::Lock(Lock::new(0x10, LockKind::RLock)), held_by: Some(held_by) };
+        edges.iter().map(|&(from, to)| (from, wait(to))).collect()
+    }
+
+    #[test]
+    fn circles_are_found_once_and_who_waits_for_one_is_not_in_it() {
+        assert_eq!(deadlocks(&edges(&[(1, 2), (2, 3)])), [] as [Vec<Tid>; 0]);
+        assert_eq!(deadlocks(&edges(&[(7, 5), (5, 6), (6, 7)])), [vec![5, 6, 7]]);
+        assert_eq!(deadlocks(&edges(&[(1, 5), (5, 6), (6, 5), (9, 9)])), [vec![5, 6], vec![9]]);
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told_by_the_sleep_and_the_stack() {
+        let mut stacks = Interner::default();
+        let mut stack = |file: &str, name: &str| {
+            let (name, file) = (stacks.string(name), stacks.string(file));
+            let frame = stacks.frame(Frame { function: name, name, file, line: 1, first_line: 1 });
+            stacks.push(StackId::EMPTY, frame)
+        };
+        let [condition, own] = [stack("/lib/threading.py", "wait"), stack("app.py", "main")];
+        let import = stack("<frozen importlib._bootstrap>", "acquire");
+        let is = |how, stack| classify(how, stack, &stacks);
+        let (no_work, at_work) = (None, Some(Work::Condition));
+        assert_eq!(is(How::Other, StackId::EMPTY), FutexWait::Native);
+        assert_eq!(is(How::NativeMutex, StackId::EMPTY), FutexWait::Lock { work: no_work, import: None });
+        assert_eq!(is(How::Other, own), FutexWait::Lock { work: no_work, import: None });
+        assert_eq!(is(How::Other, condition), FutexWait::Idle(Work::Condition));
+        // The kind of the lock tells whether it takes the condition's own lock again.
+        assert_eq!(is(How::ParkedMutex, condition), FutexWait::Lock { work: at_work, import: None });
+        let importer = stacks.frames(import).next();
+        assert_eq!(is(How::Other, import), FutexWait::Lock { work: no_work, import: importer });
+    }
+}

@@ -1,0 +1,87 @@
+//! Memory mode as the session drives it: a [`Sampler`] for each process.
+
+use std::error::Error;
+
+use super::{Sampler, StopStats, Stopping};
+use crate::cpython::attach::Target;
+use crate::event::{Nanos, Pid, ProcessId};
+use crate::interpreter::PythonProcess;
+use crate::interpreter::collector::{Collector, CollectorSummary, TickPlan};
+use crate::interpreter::registry::Sink;
+
+#[derive(Debug)]
+pub struct MemoryMode {
+    /// Samples a second.
+    rate: f64,
+    stopping: Stopping,
+    samplers: Vec<Sampler>,
+    /// That of the samplers whose processes are gone.
+    cost: StopStats,
+}
+
+impl MemoryMode {
+    pub fn new(rate: f64, stopping: Stopping) -> MemoryMode {
+        MemoryMode { rate, stopping, samplers: Vec::new(), cost: StopStats::default() }
+    }
+}
+
+impl Collector for MemoryMode {
+    fn ticks(&self) -> TickPlan {
+        TickPlan { rate: self.rate, punctual: true }
+    }
+
+    fn observe(
+        &mut self,
+        id: ProcessId,
+        target: &Target,
+        _now: Nanos,
+        _sink: &mut Sink<'_>,
+    ) -> Result<(), Box<dyn Error>> {
+        let process = PythonProcess::new(id, target);
+        let mut sampler = Sampler::new(&process, self.stopping);
+        sampler.watch_locks(&process);
+        sampler.watch_accesses(&process, self.rate);
+        self.samplers.push(sampler);
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Vec<Pid> {
+        let mut gone = Vec::new();
+        self.samplers.retain_mut(|sampler| {
+            let Err(error) = sampler.tick(now, periods, sink) else { return true };
+            log::info!("process {}: {error}", sampler.pid());
+            sampler.finish(now, sink);
+            self.cost.add(&sampler.stats);
+            gone.push(sampler.pid());
+            false
+        });
+        gone
+    }
+
+    fn release(&mut self) {
+        self.samplers.iter_mut().for_each(Sampler::release);
+    }
+
+    fn finish(&mut self, now: Nanos, sink: &mut Sink<'_>) -> CollectorSummary {
+        let mut degraded = Vec::new();
+        for mut sampler in self.samplers.drain(..) {
+            if let Some(refused) = sampler.registers_refused() {
+                degraded.push(format!(
+                    "what reference counts cost cannot be told: perf events of the target's threads cannot be had \
+                     ({refused}). Set /proc/sys/kernel/perf_event_paranoid to 2 or less, or run gilscope as root or \
+                     with CAP_PERFMON"
+                ));
+            }
+            sampler.finish(now, sink);
+            self.cost.add(&sampler.stats);
+        }
+        let StopStats { stops, stopped_ns, not_permitted } = self.cost;
+        if not_permitted > 0 {
+            degraded.push(format!(
+                "{not_permitted} reads of moving stacks could not stop their thread (ptrace is not permitted, or a \
+                 debugger has it): they were repeated instead, and are lost where they still moved"
+            ));
+        }
+        CollectorSummary { stops, stopped_ns, degraded }
+    }
+}

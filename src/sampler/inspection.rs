@@ -1,0 +1,77 @@
+//! One look at all threads of a process, and what those that are blocked wait for. Used by `dump`, and by a recording when
+//! it looks for deadlocks.
+
+use std::collections::BTreeMap;
+
+use super::{Sampler, Stopping};
+use crate::event::{Event, Ids, Tid};
+use crate::interpreter::PythonProcess;
+use crate::interpreter::registry::{Registry, Sink};
+use crate::interpreter::waits::{ThreadWait, deadlocks, waits};
+use crate::interpreter::with_locks::WithLock;
+use crate::process::clock::now;
+use crate::process::memory::ReadError;
+use crate::stack::Interner;
+
+/// How often threads are looked at, at most, until there is a stack of each.
+const MAX_LOOKS: u32 = 20;
+
+/// The threads of a process at one moment.
+#[derive(Debug)]
+pub struct Inspection {
+    sampler: Sampler,
+    pub stacks: Interner,
+}
+
+/// What keeps threads from going on.
+#[derive(Debug, Default)]
+pub struct BlockedThreads {
+    /// What each thread that waits for a lock or a thread waits for.
+    pub waits: BTreeMap<Tid, ThreadWait>,
+    /// Threads that wait for each other: each for the next, the last for the first.
+    pub deadlocks: Vec<Vec<Tid>>,
+    /// Locks without an owner, by who has entered them by `with`.
+    pub with_locks: Vec<WithLock>,
+}
+
+impl Inspection {
+    /// Looks at all threads of a process.
+    ///
+    /// # Errors
+    /// Its memory cannot be read.
+    pub fn of(process: &PythonProcess, stopping: Stopping) -> Result<Inspection, ReadError> {
+        let mut sampler = Sampler::new(process, stopping);
+        let (mut stacks, mut events, mut ids) = (Interner::default(), Vec::new(), Ids::default());
+        for look in 0..MAX_LOOKS {
+            events.clear();
+            let mut sink = Sink { stacks: &mut stacks, events: &mut events, ids: &mut ids };
+            sampler.tick(now(), 1, &mut sink)?;
+            // The first look finds the threads; one more sees the GIL and them at once.
+            if look > 0 && !events.iter().any(|event| matches!(event, Event::Lost { .. })) {
+                break;
+            }
+        }
+        Ok(Inspection { sampler, stacks })
+    }
+
+    pub fn registry(&self) -> &Registry {
+        self.sampler.view().registry
+    }
+
+    /// Resolves what blocked threads wait for. A deadlock is reported only if it is there when looked for again: no thread is
+    /// stopped for this.
+    pub fn blocked(&mut self) -> BlockedThreads {
+        let (waits, with_locks) = self.waits();
+        let mut deadlocks = deadlocks(&waits);
+        if !deadlocks.is_empty() {
+            let again = self::deadlocks(&self.waits().0);
+            deadlocks.retain(|circle| again.contains(circle));
+        }
+        BlockedThreads { waits, deadlocks, with_locks }
+    }
+
+    fn waits(&mut self) -> (BTreeMap<Tid, ThreadWait>, Vec<WithLock>) {
+        let with_locks = self.sampler.held(now());
+        (waits(self.sampler.view(), &with_locks, &self.stacks), with_locks)
+    }
+}

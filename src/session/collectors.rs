@@ -1,0 +1,41 @@
+//! Which collector a session gets: that of kernel mode if it is available and nothing else is wanted. Everything else in the
+//! session is the same for both.
+
+use super::RecordingOptions;
+use crate::interpreter::collector::Collector;
+use crate::kernel::{self, Kernel, KernelError};
+use crate::profile::Mode;
+use crate::sampler::collector::MemoryMode;
+
+/// A collector that is ready to observe.
+#[derive(Debug)]
+pub struct ReadyCollector {
+    pub(super) collector: Box<dyn Collector>,
+    pub(super) mode: Mode,
+    /// Why it is not the best there is.
+    pub(super) degraded: Option<String>,
+}
+
+/// Makes a collector ready: that of kernel mode takes a moment to load.
+///
+/// # Errors
+/// [`KernelError`] if kernel mode was asked for and is not available.
+pub fn collector(options: &RecordingOptions) -> Result<ReadyCollector, KernelError> {
+    let memory_mode = |degraded| ReadyCollector {
+        collector: Box::new(MemoryMode::new(options.rate, options.stopping)),
+        mode: Mode::Memory,
+        degraded,
+    };
+    if options.mode == Some(Mode::Memory) {
+        return Ok(memory_mode(None));
+    }
+    let wanted =
+        kernel::Options { rate: options.rate, min_wait_ns: options.min_wait.as_nanos().min(u64::MAX.into()) as u64 };
+    match Kernel::load(&wanted) {
+        Ok(kernel) => Ok(ReadyCollector { collector: Box::new(kernel), mode: Mode::Kernel, degraded: None }),
+        Err(error) if options.mode == Some(Mode::Kernel) => Err(error),
+        Err(error) => Ok(memory_mode(Some(format!(
+            "memory mode: waits are estimated from samples, and short ones are missed. {error}"
+        )))),
+    }
+}
