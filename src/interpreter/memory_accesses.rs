@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::contended_objects::{Counted, KnownObjects};
 use super::registry::{Registry, Sink};
-use crate::arch::x86_64::{Function, Operand, Registers};
+use crate::arch::{DecodedFunction, Operand, Registers};
 use crate::cpython::layout::Layout;
 use crate::cpython::object_header::header;
 use crate::cpython::objects::Objects;
@@ -70,7 +70,7 @@ pub struct At {
 pub struct Accesses {
     runtime: u64,
     functions: Functions,
-    decoded: Vec<Function>,
+    decoded: Vec<DecodedFunction>,
     /// What the instruction before an address accesses.
     operands: FxHashMap<u64, Arc<[Operand]>>,
     objects: KnownObjects,
@@ -180,7 +180,7 @@ impl Accesses {
                 self.decoded.clear();
                 self.operands.clear();
             }
-            self.decoded.push(Function::decode(range.start, code));
+            self.decoded.push(DecodedFunction::decode(range.start, code));
             Some(self.decoded.len() - 1)
         });
         let Some(index) = index else { return Arc::new([]) };

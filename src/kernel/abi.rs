@@ -1,10 +1,10 @@
 //! What the BPF programs share with gilscope, mirrored from `bpf/gilscope.bpf.c`: the configuration of a target, the
 //! state of a thread, and the records that come out of the ring. Pure; called by the rest of `kernel/`.
 
-use crate::arch::x86_64::Registers;
+use crate::arch::{GIL_WAIT_SIZE, Registers};
 use crate::cpython::code::CodeWords;
 use crate::cpython::frames::RawFrame;
-use crate::cpython::layout::{FrameHead, GilPlace, Layout, Position, WAIT_SIZE};
+use crate::cpython::layout::{FrameHead, GilPlace, Layout, Position};
 use crate::cpython::locks::{How, PARKED_WITHIN};
 use crate::event::{Account, Nanos, Syscall, Tid};
 
@@ -64,7 +64,7 @@ pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) 
         gil.locked,
         gil.switches,
         gil.cond,
-        WAIT_SIZE,
+        GIL_WAIT_SIZE,
         thread.next,
         thread.interp,
         head,

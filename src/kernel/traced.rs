@@ -22,8 +22,6 @@ use crate::interpreter::with_locks::{self, Held};
 use crate::process::memory::{Live, ReadError};
 use crate::stack::StackId;
 
-/// The registers that a function leaves as they were (x86_64 System V): rbx, rbp, r12 to r15.
-const KEPT: [usize; 6] = [3, 5, 12, 13, 14, 15];
 /// Threads that are let go on by one thread within so long were stopped together, in nanoseconds.
 const SAME_PAUSE: u64 = 1_000_000;
 /// Nobody waits so long for a lock, in nanoseconds: a week.
@@ -401,7 +399,7 @@ impl Traced {
         let stack = stack.unwrap_or(StackId::EMPTY);
         if sample.syscall == Syscall::SCHED_YIELD.0 {
             // The function that calls it keeps the lock's address in a register that calls leave as it is.
-            let lock = KEPT.into_iter().find_map(|number| self.locks.at(registers.general[number]));
+            let lock = registers.callee_saved().find_map(|address| self.locks.at(address));
             sink.events.push(Event::Spin { at, thread, stack, lock });
         }
         let registers = Some(registers).filter(|_| has(flag::IN_USER));

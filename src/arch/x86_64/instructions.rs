@@ -1,5 +1,5 @@
 //! Which memory a thread was held up by, from its registers and the code that it ran. Pure; called by
-//! `sampler/accesses.rs` for samples of free-threaded builds.
+//! `interpreter/memory_accesses.rs` for samples of free-threaded builds.
 //!
 //! A processor that is interrupted finishes the instruction that it is waiting for and stops before the next one. So
 //! the instruction *before* the one that a sample shows is the one that took the time, and where its memory operand
@@ -8,17 +8,8 @@
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory};
 use iced_x86::{Mnemonic, OpAccess, OpKind, Register};
 
+use super::Registers;
 use crate::event::CountOp;
-
-/// What a thread's registers held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Registers {
-    /// The next instruction.
-    pub ip: u64,
-    /// The general registers, in the order in which the processor numbers them: rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi,
-    /// r8 to r15.
-    pub general: [u64; 16],
-}
 
 /// Where the memory operand of an instruction is, and what the instruction does with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +48,7 @@ const AROUND: usize = 10;
 
 /// The instructions of a function.
 #[derive(Debug)]
-pub struct Function {
+pub struct DecodedFunction {
     start: u64,
     code: Vec<u8>,
     /// Where each instruction begins, from the start.
@@ -66,10 +57,10 @@ pub struct Function {
     jumps: Vec<(u32, u32)>,
 }
 
-impl Function {
+impl DecodedFunction {
     /// Decodes the code of a function that begins at `start`.
-    pub fn decode(start: u64, code: Vec<u8>) -> Function {
-        let mut function = Function { start, code, begins: Vec::new(), jumps: Vec::new() };
+    pub fn decode(start: u64, code: Vec<u8>) -> DecodedFunction {
+        let mut function = DecodedFunction { start, code, begins: Vec::new(), jumps: Vec::new() };
         let mut decoder = Decoder::with_ip(64, &function.code, start, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
         while decoder.can_decode() {
@@ -233,7 +224,7 @@ mod tests {
 
     /// Decodes instructions that are given one by one, and returns the operands before each of them and the end.
     fn before(instructions: &[&[u8]]) -> Vec<Vec<Operand>> {
-        let function = Function::decode(START, [&instructions.concat()[..], &[0x90]].concat());
+        let function = DecodedFunction::decode(START, [&instructions.concat()[..], &[0x90]].concat());
         let mut at = START;
         let mut operands = vec![function.before(at)];
         for bytes in instructions {
@@ -294,7 +285,7 @@ mod tests {
         #[test]
         fn any_bytes_can_be_decoded(code in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             let len = code.len() as u64;
-            let function = Function::decode(START, code);
+            let function = DecodedFunction::decode(START, code);
             for ip in START..START + len + 1 {
                 for operand in function.before(ip) {
                     operand.address(&registers(&[]));
@@ -313,7 +304,7 @@ mod tests {
             &[0xff, 0x50, 0x10],
         ]);
         assert_eq!(operands, vec![Vec::new(); 5]);
-        let function = Function::decode(START, vec![0x48, 0x3b, 0x10]);
+        let function = DecodedFunction::decode(START, vec![0x48, 0x3b, 0x10]);
         assert_eq!(function.before(START + 1), [], "in the middle of an instruction");
         assert_eq!(function.before(START - 1), []);
     }
