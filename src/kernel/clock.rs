@@ -27,7 +27,7 @@ const KEPT_FOR: f64 = 100.0;
 
 /// The clocks of all CPUs.
 #[derive(Debug)]
-pub struct Clock {
+pub struct CpuClock {
     counters: Vec<Counter>,
     rate: f64,
     /// When to change the periods.
@@ -35,14 +35,14 @@ pub struct Clock {
     random: u64,
 }
 
-impl Clock {
+impl CpuClock {
     /// Opens the clocks, with `program` to be run at each tick.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn open(rate: f64, program: BorrowedFd<'_>) -> io::Result<Clock> {
+    pub fn open(rate: f64, program: BorrowedFd<'_>) -> io::Result<CpuClock> {
         let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64);
-        let mut clock = Clock { counters: Vec::new(), rate, next: Nanos(0), random: seed | 1 };
+        let mut clock = CpuClock { counters: Vec::new(), rate, next: Nanos(0), random: seed | 1 };
         for cpu in online_cpus(&std::fs::read_to_string("/sys/devices/system/cpu/online")?) {
             let mut builder = Builder::new().kind(Software::CPU_CLOCK).any_pid().one_cpu(cpu);
             builder.include_kernel().include_hv().sample_period(clock.period());
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn rates_are_spread_around_the_one_asked_for() {
-        let mut clock = Clock { counters: Vec::new(), rate: 1000.0, next: Nanos(0), random: 1 };
+        let mut clock = CpuClock { counters: Vec::new(), rate: 1000.0, next: Nanos(0), random: 1 };
         let rates: Vec<f64> = (0..10_000).map(|_| 1e9 / clock.period() as f64).collect();
         let mean = rates.iter().sum::<f64>() / rates.len() as f64;
         assert!((mean - 1005.0).abs() < 10.0, "{mean}");

@@ -21,7 +21,7 @@ const GONE: &str = "[code object freed]";
 const TRUNCATED: &str = "[deeper frames left out]";
 
 #[derive(Debug)]
-struct Stack {
+struct KernelStack {
     frames: Box<[RawFrame]>,
     /// What their code objects were.
     keys: Box<[u64]>,
@@ -37,20 +37,20 @@ struct Stack {
 
 /// The stacks of one process.
 #[derive(Debug, Default)]
-pub struct Stacks {
-    stacks: FxHashMap<u64, Stack>,
+pub struct KernelStacks {
+    stacks: FxHashMap<u64, KernelStack>,
     codes: CodeCache,
     /// Stacks used since the last look.
     used: Vec<u64>,
 }
 
-impl Stacks {
+impl KernelStacks {
     /// Takes in a stack. It is looked up with the next [`Self::look`]: its thread may be off the CPU for long, and its
     /// code objects be gone when it is back.
     pub fn add(&mut self, id: u64, frames: Vec<(RawFrame, u64)>, truncated: bool) {
         let (frames, keys): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
         let (frames, keys) = (frames.into(), keys.into());
-        let stack = Stack {
+        let stack = KernelStack {
             frames,
             keys,
             truncated,
@@ -84,7 +84,7 @@ impl Stacks {
         names: &mut Interner,
         forget: &mut Vec<u64>,
     ) {
-        let Stacks { stacks, codes, used } = self;
+        let KernelStacks { stacks, codes, used } = self;
         codes.check(memory, layout, now, used.iter().map(|id| &*stacks[id].frames), names);
         for id in used.drain(..) {
             let Some(stack) = stacks.get_mut(&id) else { continue };

@@ -3,13 +3,14 @@
 
 use rustc_hash::FxHashMap;
 
-use super::abi::{self, OffKind, Record, flag};
-use super::stacks::Stacks;
+use super::abi::wire::KernelThread;
+use super::abi::{CpuSample, KernelRecord, OffCpuRecord, OffFlags, OffKind, SampleFlags, TIME_TO_BE_FAIR};
+use super::stacks::KernelStacks;
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::How;
 use crate::cpython::pauses::Reasons;
 use crate::event::{
-    Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
+    Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, Pid, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
 };
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collections::Collections;
@@ -19,7 +20,7 @@ use crate::interpreter::memory_accesses::{self, Accesses, Eyes};
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::thread_names::Naming;
 use crate::interpreter::with_locks::{self, Held};
-use crate::process::memory::{Live, ReadError};
+use crate::process::memory::{Memory, ReadError};
 use crate::stack::StackId;
 
 /// Threads that are let go on by one thread within so long were stopped together, in nanoseconds.
@@ -31,7 +32,7 @@ const SCAN_EVERY: u64 = 250_000_000;
 
 /// What a thread was doing when observation began.
 #[derive(Clone, Copy, Debug)]
-pub struct Seed {
+pub struct ThreadSeed {
     /// Its state.
     pub state: ThreadState,
     /// Its stack.
@@ -39,17 +40,18 @@ pub struct Seed {
 }
 
 /// What the kernel has of a thread at this moment.
-pub type Peek<'a> = &'a dyn Fn(Tid) -> Option<abi::Thread>;
+pub type Peek<'a> = &'a dyn Fn(Tid) -> Option<KernelThread>;
 
 /// A process under observation.
 #[derive(Debug)]
-pub struct Traced {
+pub struct Traced<M> {
     process: ProcessId,
-    memory: Live,
+    pid: Pid,
+    memory: M,
     layout: Layout,
     registry: Registry,
     naming: Naming,
-    stacks: Stacks,
+    stacks: KernelStacks,
     /// Threads by tid.
     threads: FxHashMap<Tid, ThreadId>,
     /// Threads by thread state.
@@ -61,7 +63,7 @@ pub struct Traced {
     /// Who last let all threads go on, when, and why they had been stopped.
     resumed: Option<(Tid, Nanos, Option<&'static str>)>,
     accesses: Accesses,
-    seeds: FxHashMap<Tid, Seed>,
+    seeds: FxHashMap<Tid, ThreadSeed>,
     /// Locks without an owner that threads held at a moment.
     pub held: (Nanos, Vec<Held>),
     /// What threads off the CPU were last found to do.
@@ -69,28 +71,29 @@ pub struct Traced {
     /// When all lists were last walked although nothing seemed to have changed.
     scanned: Nanos,
     /// Records since the last look.
-    records: Vec<Record>,
+    records: Vec<KernelRecord>,
 }
 
 /// What the kernel is to know of a process's threads.
 #[derive(Debug, Default)]
-pub struct Update {
+pub struct InterpreterUpdate {
     /// The addresses of its GILs, if they have changed.
     pub gils: Option<Vec<u64>>,
     /// Threads and their thread states; empty for those that have none any more.
-    pub tstates: Vec<(Tid, Vec<[u64; 4]>)>,
+    pub thread_states: Vec<(Tid, Vec<[u64; 4]>)>,
 }
 
-impl Traced {
-    /// A process whose interpreter has been found.
-    pub fn new(process: &PythonProcess) -> Traced {
+impl<M: Memory> Traced<M> {
+    /// A process whose interpreter has been found, with its memory.
+    pub fn new(process: &PythonProcess, memory: M) -> Traced<M> {
         Traced {
             process: process.id,
-            memory: Live(process.pid),
+            pid: process.pid,
+            memory,
             layout: process.layout,
             registry: Registry::new(process.pid, process.id, process.runtime, process.foreign_tids),
             naming: Naming::default(),
-            stacks: Stacks::default(),
+            stacks: KernelStacks::default(),
             threads: FxHashMap::default(),
             by_tstate: FxHashMap::default(),
             gils: Gils::default(),
@@ -113,14 +116,14 @@ impl Traced {
     }
 
     /// What a thread was doing when observation began.
-    pub fn seed(&mut self, tid: Tid, seed: Seed) {
+    pub fn seed(&mut self, tid: Tid, seed: ThreadSeed) {
         self.seeds.insert(tid, seed);
     }
 
     /// Keeps a record for the next look.
-    pub fn record(&mut self, record: Record) {
+    pub fn record(&mut self, record: KernelRecord) {
         match record {
-            Record::Stack { id, truncated, frames } => self.stacks.add(id, frames, truncated),
+            KernelRecord::Stack { id, truncated, frames } => self.stacks.add(id, frames, truncated),
             record => self.records.push(record),
         }
     }
@@ -129,7 +132,7 @@ impl Traced {
     ///
     /// # Errors
     /// The process cannot be read any more.
-    pub fn refresh(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Result<Option<Update>, ReadError> {
+    pub fn refresh(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Result<Option<InterpreterUpdate>, ReadError> {
         // A thread state may go from the thread that made it to the one it is for, and no list shows that.
         if now.since(self.scanned) > SCAN_EVERY {
             self.scanned = now;
@@ -139,7 +142,7 @@ impl Traced {
         self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
         let Traced { gils, memory, layout, process, registry, .. } = self;
         let new = gils.update(memory, layout, *process, registry, now, sink);
-        let mut update = Update { gils: new.then(|| gils.addrs()), tstates: Vec::new() };
+        let mut update = InterpreterUpdate { gils: new.then(|| gils.addrs()), thread_states: Vec::new() };
         if !scanned {
             return Ok(update.gils.is_some().then_some(update));
         }
@@ -153,7 +156,7 @@ impl Traced {
                 let interpreter = &self.registry.interpreters[slot.interpreter];
                 [slot.reader.tstate(), interpreter.addr, slot.ident(), interpreter.gil.addr]
             });
-            update.tstates.push((tid, states.collect()));
+            update.thread_states.push((tid, states.collect()));
         }
         Ok(Some(update))
     }
@@ -163,24 +166,24 @@ impl Traced {
         let mut records = std::mem::take(&mut self.records);
         for record in &records {
             match record {
-                Record::Off(off) => {
+                KernelRecord::Off(off) => {
                     self.stacks.touch(off.stack, now);
                     self.stacks.touch(off.waker_stack, now);
                 }
-                Record::Sample(sample) => self.stacks.touch(sample.stack, now),
+                KernelRecord::Sample(sample) => self.stacks.touch(sample.stack, now),
                 _ => {}
             }
         }
         self.stacks.look(&self.memory, &self.layout, now, sink.stacks, forget);
         for record in records.drain(..) {
             match record {
-                Record::Off(off) => self.off(&off, now, peek, sink),
-                Record::Sample(sample) => self.sample(&sample, sink),
-                Record::Exit { tid, account } => self.exit(tid, account, sink),
-                Record::Resume { tid, at, words } => {
-                    self.resumed = Some((tid, at, self.reasons.of(self.memory.0, &words)));
+                KernelRecord::Off(off) => self.off(&off, now, peek, sink),
+                KernelRecord::Sample(sample) => self.sample(&sample, sink),
+                KernelRecord::Exit { tid, account } => self.exit(tid, account, sink),
+                KernelRecord::Resume { tid, at, words } => {
+                    self.resumed = Some((tid, at, self.reasons.of(self.pid, &words)));
                 }
-                Record::Stack { .. } => {}
+                KernelRecord::Stack { .. } => {}
             }
         }
         self.records = records;
@@ -199,7 +202,7 @@ impl Traced {
         thread
     }
 
-    fn off(&mut self, off: &abi::Off, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>) {
+    fn off(&mut self, off: &OffCpuRecord, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>) {
         let event = self.off_cpu(off, sink);
         self.find_holder(off, &event, now, peek, sink);
         self.seeds.remove(&off.tid);
@@ -222,10 +225,10 @@ impl Traced {
     }
 
     /// What the kernel has of all threads. Makes sure that the stacks that they have now can be named at the next look.
-    fn states(&mut self, now: Nanos, peek: Peek<'_>) -> Vec<(Tid, abi::Thread)> {
+    fn states(&mut self, now: Nanos, peek: Peek<'_>) -> Vec<(Tid, KernelThread)> {
         let states: Vec<_> = self.threads.keys().filter_map(|&tid| Some((tid, peek(tid)?))).collect();
         for (_, state) in &states {
-            if let (Some(off), _) = abi::under_way(state, now) {
+            if let (Some(off), _) = state.under_way(now) {
                 self.stacks.touch(off.stack, now);
             }
         }
@@ -235,12 +238,12 @@ impl Traced {
     fn under_way(
         &mut self,
         tid: Tid,
-        state: &abi::Thread,
+        state: &KernelThread,
         now: Nanos,
         peek: Peek<'_>,
         sink: &mut Sink<'_>,
     ) -> Option<OffCpu> {
-        let (off, account) = abi::under_way(state, now);
+        let (off, account) = state.under_way(now);
         let thread = self.thread(tid, now, sink);
         sink.events.push(Event::Account { thread, account });
         let off = off?;
@@ -264,7 +267,7 @@ impl Traced {
 
     /// Who lets go of a lock while others wait shows. If nobody has ended a wait, the lock may tell who has it `now`: the same
     /// as when the wait ended, if that is not longer ago than it took.
-    fn find_holder(&self, off: &abi::Off, event: &OffCpu, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>) {
+    fn find_holder(&self, off: &OffCpuRecord, event: &OffCpu, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>) {
         let ThreadState::LockWait(lock) = event.state else { return };
         let long_ago = now.since(event.end) > event.end.since(event.start);
         let ended = long_ago || event.wake.is_some_and(|wake| wake.by.is_some());
@@ -273,9 +276,9 @@ impl Traced {
         let holder = holder.map(|thread| (thread.os.tid(), thread.id)).or_else(|| self.held_by(off, info));
         if let Some((tid, thread)) = holder.filter(|holder| holder.1 != event.thread) {
             // It may have been off the CPU all the time, which shows only when it is back.
-            let holds = peek(tid).and_then(|thread| abi::under_way(&thread, now).0);
+            let holds = peek(tid).and_then(|thread| thread.under_way(now).0);
             let stack = holds.and_then(|off| match self.seeds.get(&off.tid) {
-                Some(seed) if off.flags & flag::OPEN != 0 => Some(seed.stack),
+                Some(seed) if off.flags.has(OffFlags::OPEN) => Some(seed.stack),
                 _ => self.stacks.get(off.stack, off.start),
             });
             let stack = stack.unwrap_or(StackId::EMPTY);
@@ -285,17 +288,17 @@ impl Traced {
 
     /// Who held a lock without an owner when it was last found out who does, if it was waited for then. Whoever lets go of it
     /// wakes one that waits: as long as the same wait goes on, it is the same thread.
-    fn held_by(&self, off: &abi::Off, info: &LockInfo) -> Option<(Tid, ThreadId)> {
+    fn held_by(&self, off: &OffCpuRecord, info: &LockInfo) -> Option<(Tid, ThreadId)> {
         let (at, held) = &self.held;
         let held = with_locks::holder(held, [off.lock, info.address]);
         let held = held.filter(|_| info.kind.has_no_owner() && off.start <= *at)?;
         Some((held.tid, *self.threads.get(&held.tid)?))
     }
 
-    fn off_cpu(&mut self, off: &abi::Off, sink: &mut Sink<'_>) -> OffCpu {
+    fn off_cpu(&mut self, off: &OffCpuRecord, sink: &mut Sink<'_>) -> OffCpu {
         let thread = self.thread(off.tid, off.start, sink);
-        let has = |bit| off.flags & bit != 0;
-        let held = has(flag::HELD);
+        let has = |flag| off.flags.has(flag);
+        let held = has(OffFlags::HELD);
         let mut state = match off.kind {
             OffKind::Runnable if held => ThreadState::GilHeldRunnable,
             OffKind::Runnable => ThreadState::Runnable,
@@ -306,7 +309,7 @@ impl Traced {
             _ => ThreadState::Unknown,
         };
         let mut stack = self.stacks.get(off.stack, off.start);
-        if has(flag::OPEN)
+        if has(OffFlags::OPEN)
             && let Some(&seed) = self.seeds.get(&off.tid)
         {
             (state, stack) = (seed.state, Some(seed.stack));
@@ -314,29 +317,29 @@ impl Traced {
         if let ThreadState::Blocked(_) = state {
             state = self.lock_wait(off, stack, sink).unwrap_or(state);
         }
-        let wake = has(flag::WOKEN).then(|| Wake {
+        let wake = has(OffFlags::WOKEN).then(|| Wake {
             at: off.woken_at,
-            by: has(flag::WAKER).then(|| self.threads.get(&off.waker).copied()).flatten(),
+            by: has(OffFlags::WAKER).then(|| self.threads.get(&off.waker).copied()).flatten(),
             stack: self.stacks.get(off.waker_stack, off.woken_at).unwrap_or(StackId::EMPTY),
-            switches: has(flag::WAKER_GIL).then_some(off.waker_switches),
+            switches: has(OffFlags::WAKER_GIL).then_some(off.waker_switches),
         });
-        let gil = self.gils.get(off.gil).filter(|_| has(flag::HAS_GIL));
+        let gil = self.gils.get(off.gil).filter(|_| has(OffFlags::HAS_GIL));
         // A parked thread is one that is held up by the collection.
-        if (held || has(flag::COLLECTING) || gil.is_none()) && off.kind != OffKind::Parked {
-            let collecting = has(flag::COLLECTING);
+        if (held || has(OffFlags::COLLECTING) || gil.is_none()) && off.kind != OffKind::Parked {
+            let collecting = has(OffFlags::COLLECTING);
             stack = stack.map(|stack| self.collections.stack(gil, thread, stack, collecting, sink.stacks));
         }
         let gil = gil.map(|gil| GilGlimpse {
             gil,
             // Who was the last to hold it has run Python since it last slept, if not in the middle of a wait for a mutex.
-            holder: (has(flag::LOCKED) || off.kind == OffKind::Blocked)
+            holder: (has(OffFlags::LOCKED) || off.kind == OffKind::Blocked)
                 .then(|| self.by_tstate.get(&off.holder).copied())
                 .flatten(),
-            locked: has(flag::LOCKED),
+            locked: has(OffFlags::LOCKED),
             switches: off.switches,
         });
         // The interpreter's clock is the same. Anything else is none of its numbers.
-        let asked = off.fair_at.0.checked_sub(abi::TIME_TO_BE_FAIR).map(Nanos);
+        let asked = off.fair_at.0.checked_sub(TIME_TO_BE_FAIR).map(Nanos);
         let asked = asked.filter(|&asked| asked <= off.start && off.start.since(asked) < LONGEST_WAIT);
         OffCpu {
             thread,
@@ -348,12 +351,12 @@ impl Traced {
             wake,
             gil,
             asked,
-            open: has(flag::OPEN),
+            open: has(OffFlags::OPEN),
         }
     }
 
     /// The lock that a thread waited for; none if it waited for something else, or cannot be told without its stack.
-    fn lock_wait(&mut self, off: &abi::Off, stack: Option<StackId>, sink: &mut Sink<'_>) -> Option<ThreadState> {
+    fn lock_wait(&mut self, off: &OffCpuRecord, stack: Option<StackId>, sink: &mut Sink<'_>) -> Option<ThreadState> {
         let how = match off.kind {
             OffKind::ParkedMutex => How::ParkedMutex,
             OffKind::Parked => How::Parked,
@@ -364,30 +367,29 @@ impl Traced {
             return None;
         }
         let resumed = self.resumed.filter(|&(by, at, _)| by == off.waker && off.woken_at.since(at) < SAME_PAUSE);
-        let pause = match off.flags & flag::COLLECTING {
-            0 => resumed.and_then(|(_, _, reason)| reason),
-            _ => Some(LockInfo::COLLECTION),
+        let pause = match off.flags.has(OffFlags::COLLECTING) {
+            false => resumed.and_then(|(_, _, reason)| reason),
+            true => Some(LockInfo::COLLECTION),
         };
         let at = At { how, address: off.lock, now: off.end, pause };
         self.locks.wait(&self.memory, &self.layout, &self.registry, &at, stack?, sink)
     }
 
-    fn sample(&mut self, sample: &abi::Sample, sink: &mut Sink<'_>) {
+    fn sample(&mut self, sample: &CpuSample, sink: &mut Sink<'_>) {
         let thread = self.thread(sample.tid, sample.at, sink);
-        let has = |bit| sample.flags & bit != 0;
-        let state = match (has(flag::HELD), has(flag::HAS_GIL), has(flag::NATIVE)) {
+        let has = |flag| sample.flags.has(flag);
+        let state = match (has(SampleFlags::HELD), has(SampleFlags::HAS_GIL), has(SampleFlags::NATIVE)) {
             (true, _, false) => ThreadState::GilHeld,
             (true, _, true) => ThreadState::GilHeldNative,
             (false, true, _) => ThreadState::Native,
-            // Without a GIL that bit says that it is attached.
-            (false, false, _) if has(flag::LOCKED) => ThreadState::Running,
+            (false, false, _) if has(SampleFlags::ATTACHED) => ThreadState::Running,
             (false, false, _) => ThreadState::Native,
         };
-        let gil = self.gils.get(sample.gil).filter(|_| has(flag::HAS_GIL));
+        let gil = self.gils.get(sample.gil).filter(|_| has(SampleFlags::HAS_GIL));
         let (at, periods) = (sample.at, 1);
         let mut stack = self.stacks.get(sample.stack, sample.at);
-        if has(flag::HELD) || gil.is_none() {
-            let collecting = has(flag::COLLECTS);
+        if has(SampleFlags::HELD) || gil.is_none() {
+            let collecting = has(SampleFlags::COLLECTS);
             stack = stack.map(|stack| self.collections.stack(gil, thread, stack, collecting, sink.stacks));
         }
         sink.events.push(match stack {
@@ -402,7 +404,7 @@ impl Traced {
             let lock = registers.callee_saved().find_map(|address| self.locks.at(address));
             sink.events.push(Event::Spin { at, thread, stack, lock });
         }
-        let registers = Some(registers).filter(|_| has(flag::IN_USER));
+        let registers = Some(registers).filter(|_| has(SampleFlags::IN_USER));
         let Traced { accesses, memory, layout, registry, .. } = self;
         let at = memory_accesses::At { at, thread, stack };
         accesses.sample(Eyes { memory, layout, registry }, at, registers, sink);
@@ -422,19 +424,13 @@ impl Traced {
 
     /// No more records come. Says what all threads have been doing up to now, and what they are doing still. Returns who they
     /// were.
-    pub fn finish(
-        &mut self,
-        now: Nanos,
-        peek: Peek<'_>,
-        sink: &mut Sink<'_>,
-        forget: &mut Vec<u64>,
-    ) -> impl Iterator<Item = Tid> + use<> {
+    pub fn finish(&mut self, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>, forget: &mut Vec<u64>) -> Vec<Tid> {
         let states = self.states(now, peek);
         self.look(now, peek, sink, forget);
         self.accesses.finish(sink);
         let mut open = Vec::new();
         for &(tid, ref state) in &states {
-            let (off, account) = abi::under_way(state, now);
+            let (off, account) = state.under_way(now);
             if let Some(off) = off {
                 let event = OffCpu { open: true, ..self.off_cpu(&off, sink) };
                 sink.events.push(Event::OffCpu(event));
@@ -450,6 +446,6 @@ impl Traced {
         for (off, event) in &open {
             self.find_holder(off, event, now, peek, sink);
         }
-        states.into_iter().map(|(tid, _)| tid)
+        states.into_iter().map(|(tid, _)| tid).collect()
     }
 }

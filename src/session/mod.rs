@@ -142,8 +142,10 @@ pub fn collector(options: &Options) -> Result<Collector, KernelError> {
     if options.mode == Some(Mode::Memory) {
         return Ok(Collector { kernel: None, degraded: None });
     }
-    let wanted =
-        kernel::Options { rate: options.rate, min_wait_ns: options.min_wait.as_nanos().min(u64::MAX.into()) as u64 };
+    let wanted = kernel::KernelOptions {
+        rate: options.rate,
+        min_wait_ns: options.min_wait.as_nanos().min(u64::MAX.into()) as u64,
+    };
     match Kernel::load(&wanted) {
         Ok(kernel) => Ok(Collector { kernel: Some(kernel), degraded: None }),
         Err(error) if options.mode == Some(Mode::Kernel) => Err(error),
@@ -445,6 +447,7 @@ impl Session<'_> {
             for pid in kernel.pids() {
                 kernel.finish(pid, at, &mut sink);
             }
+            profile.session.degraded.extend(kernel.degraded());
         }
         self.take_in();
         let session = &mut self.profile.session;

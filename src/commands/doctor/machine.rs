@@ -181,7 +181,7 @@ fn kernel_mode(release: &str, capabilities: u64) -> Check {
     if check.verdict != Verdict::Yes {
         return check;
     }
-    match Kernel::load(&kernel::Options { rate: 1.0, min_wait_ns: 0 }) {
+    match Kernel::load(&kernel::KernelOptions { rate: 1.0, min_wait_ns: 0 }) {
         Ok(_) => check,
         Err(error) => Check { verdict: Verdict::No, reason: error.to_string(), ..check },
     }
