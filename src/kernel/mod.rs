@@ -10,6 +10,8 @@ mod clock;
 mod load;
 mod maps;
 mod stacks;
+#[cfg(test)]
+mod tests;
 mod traced;
 
 use std::mem::MaybeUninit;
