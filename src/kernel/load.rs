@@ -20,19 +20,19 @@ use crate::process::error::setcap;
 /// The programs, as the kernel takes them; compiled by `bpf/build`.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/gilscope.bpf.o");
 
-/// How to observe.
+/// How kernel mode observes.
 #[derive(Clone, Copy, Debug)]
-pub struct KernelOptions {
+pub(crate) struct KernelOptions {
     /// Samples a second of CPU time.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Times off the CPU that are shorter get no record of their own, in nanoseconds.
-    pub min_wait_ns: u64,
+    pub(crate) min_wait_ns: u64,
 }
 
-/// Why kernel mode is not to be had.
+/// Why kernel mode is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// Capabilities are missing.
+    /// The process does not have the capabilities for it.
     #[error(
         "kernel mode needs the capabilities CAP_BPF and CAP_PERFMON: run gilscope as root, or give them to it once \
          with: {}; in a container: --cap-add BPF --cap-add PERFMON",
@@ -48,15 +48,15 @@ pub enum KernelError {
     /// A program could not be attached.
     #[error("the kernel refuses to run gilscope's BPF programs: {}", first_line(.0))]
     Program(#[from] ProgramError),
-    /// Samples cannot be taken, or records not be waited for.
-    #[error("the kernel refuses a clock on every CPU, or to be waited for (perf_event_open, epoll): {0}")]
+    /// The clock of samples could not be opened, or the ring not be waited for.
+    #[error("the kernel refuses perf events on every CPU, or epoll on its ring buffer (perf_event_open, epoll): {0}")]
     Clock(std::io::Error),
     /// A map could not be used.
     #[error("the kernel's table `{name}` cannot be written: {error}")]
     Map {
-        /// Which.
+        /// The name that the map has in the object.
         name: &'static str,
-        /// Why.
+        /// What the kernel said.
         error: MapError,
     },
 }
@@ -69,7 +69,7 @@ fn first_line(error: &ProgramError) -> String {
 }
 
 /// Whether these capabilities are enough for kernel mode.
-pub fn is_permitted(capabilities: u64) -> bool {
+pub(crate) fn is_permitted(capabilities: u64) -> bool {
     let has = |bit| capabilities & bit != 0;
     has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON))
 }
@@ -79,7 +79,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError`] says what is missing.
-    pub fn load(options: &KernelOptions) -> Result<Kernel, KernelError> {
+    pub(crate) fn load(options: &KernelOptions) -> Result<Kernel, KernelError> {
         if !is_permitted(Status::own().effective) {
             return Err(KernelError::NotPermitted);
         }
@@ -114,7 +114,7 @@ impl Kernel {
     }
 }
 
-/// Becomes readable whenever the kernel calls for the ring to be emptied.
+/// A descriptor that becomes readable whenever the kernel asks for the ring to be emptied.
 fn calls_of(ring: &RingBuf<MapData>) -> std::io::Result<OwnedFd> {
     let calls = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let data = epoll::EventData::new_u64(0);

@@ -1,6 +1,6 @@
 //! Kernel mode: BPF programs that see every context switch of the target's threads, and samples of them on the CPU,
-//! each with its Python stack ([`bpf/gilscope.bpf.c`]). The session calls [`Kernel::drain`] now and then; what the
-//! kernel has recorded comes out as [`crate::event::Event`]s.
+//! each with its Python stack ([`bpf/gilscope.bpf.c`]). The session calls [`Kernel::drain`] at regular
+//! intervals; what the kernel has recorded comes out as [`crate::event::Event`]s.
 //!
 //! Nothing of it outlives gilscope: programs, maps and events belong to file descriptors of this process, and the
 //! kernel takes them down however it ends.
@@ -36,14 +36,16 @@ use crate::process::memory::Live;
 use crate::process::threads;
 use crate::sampler::{Sampler, Stopping};
 
-pub use self::load::{KernelError, KernelOptions, is_permitted};
+pub use self::load::KernelError;
+pub(crate) use self::load::{KernelOptions, is_permitted};
 
 /// The collector. It holds everything that is in the kernel.
-pub struct Kernel {
+pub(crate) struct Kernel {
     /// Holds the programs and what they are attached to.
     _bpf: Ebpf,
     ring: RingBuf<MapData>,
-    /// Tells when the kernel calls: the ring itself would always be readable, since there is always something in it.
+    /// Readable when the kernel asks for the ring to be emptied: the ring itself would always be readable, since there is
+    /// always something in it.
     calls: OwnedFd,
     maps: KernelMaps,
     clock: CpuClock,
@@ -92,7 +94,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError`] if the kernel refuses.
-    pub fn watch(&mut self, pid: Pid) -> Result<(), KernelError> {
+    pub(crate) fn watch(&mut self, pid: Pid) -> Result<(), KernelError> {
         if self.observed.contains_key(&pid) {
             return Ok(());
         }
@@ -110,7 +112,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError`] if the kernel refuses.
-    pub fn observe(
+    pub(crate) fn observe(
         &mut self,
         process: &PythonProcess,
         text: Vec<(u64, u64)>,
@@ -137,7 +139,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Tells the kernel which threads are off the CPU already, and remembers where.
+    /// Gives the kernel the threads that are off the CPU already, and remembers where they are.
     fn seed(&mut self, process: &PythonProcess, traced: &mut Traced<Live>, now: Nanos, sink: &mut Sink<'_>) {
         let mut sampler = Sampler::new(process, Stopping::Never);
         let (mut events, mut ids) = (Vec::new(), Ids::default());
@@ -172,15 +174,15 @@ impl Kernel {
         }
     }
 
-    /// Something that becomes readable when records should be taken out soon.
-    pub fn fd(&self) -> BorrowedFd<'_> {
+    /// A descriptor that becomes readable when records should be taken out soon.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.calls.as_fd()
     }
 
     /// Takes out what the kernel has recorded since the last time. Returns processes that cannot be read any more.
-    pub fn drain(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<Pid> {
+    pub(crate) fn drain(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<Pid> {
         let mut call = [MaybeUninit::uninit(); 1];
-        // Taking note of a call is all there is to do.
+        // That the call has been read is all there is to do.
         let _ = epoll::wait(&self.calls, &mut call, Some(&Timespec::default()));
         while let Some(item) = self.ring.next() {
             if let Some((pid, record)) = KernelRecord::decode(&item)
@@ -205,7 +207,7 @@ impl Kernel {
                 Ok(None) => {}
                 Err(_) => gone.push(pid),
             }
-            interpreter.traced.look(now, &|tid| maps.thread(tid), sink, forget);
+            interpreter.traced.resolve_records(now, &|tid| maps.thread(tid), sink, forget);
         }
         for key in self.forget.drain(..) {
             self.maps.forget_stack(key);
@@ -213,15 +215,15 @@ impl Kernel {
         gone
     }
 
-    /// Locks without an owner that threads of a process held at a moment.
-    pub fn held(&mut self, pid: Pid, at: Nanos, held: Vec<Held>) {
+    /// Says which threads of a process held locks at a moment that do not say so themselves.
+    pub(crate) fn held(&mut self, pid: Pid, at: Nanos, held: Vec<Held>) {
         if let Some(interpreter) = self.observed.get_mut(&pid).and_then(|observed| observed.interpreter.as_mut()) {
             interpreter.traced.held = (at, held);
         }
     }
 
     /// What threads that are off the CPU have been doing up to now. The accounts of all threads come as events.
-    pub fn under_way(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<OffCpu> {
+    pub(crate) fn under_way(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<OffCpu> {
         let Kernel { observed, maps, forget, .. } = self;
         let interpreters = observed.values_mut().filter_map(|observed| observed.interpreter.as_mut());
         let under_way = interpreters
@@ -230,7 +232,7 @@ impl Kernel {
     }
 
     /// Stops observing a process, and says what its threads were doing up to now.
-    pub fn finish(&mut self, pid: Pid, now: Nanos, sink: &mut Sink<'_>) {
+    pub(crate) fn finish(&mut self, pid: Pid, now: Nanos, sink: &mut Sink<'_>) {
         self.maps.remove_target(pid);
         let interpreter = self.observed.remove(&pid).and_then(|observed| observed.interpreter);
         let Some(ObservedInterpreter { mut traced, .. }) = interpreter else { return };
@@ -242,12 +244,12 @@ impl Kernel {
     }
 
     /// What the recording lacks because of the kernel, each a sentence.
-    pub fn degraded(&self) -> Vec<String> {
+    pub(crate) fn degraded(&self) -> Vec<String> {
         self.maps.degraded()
     }
 
-    /// Processes that are observed.
-    pub fn pids(&self) -> Vec<Pid> {
+    /// The processes that are observed.
+    pub(crate) fn pids(&self) -> Vec<Pid> {
         self.observed.keys().copied().collect()
     }
 }

@@ -23,28 +23,26 @@ use crate::interpreter::with_locks::{self, Held};
 use crate::process::memory::{Memory, ReadError};
 use crate::stack::StackId;
 
-/// Threads that are let go on by one thread within so long were stopped together, in nanoseconds.
+/// Threads that one thread resumes within this time were stopped together, in nanoseconds.
 const SAME_PAUSE: u64 = 1_000_000;
-/// Nobody waits so long for a lock, in nanoseconds: a week.
-const LONGEST_WAIT: u64 = 7 * 24 * 3600 * 1_000_000_000;
+/// The longest wait for a lock that is believed, in nanoseconds: a week.
+const MAX_WAIT: u64 = 7 * 24 * 3600 * 1_000_000_000;
 /// How often lists of threads are walked although nothing seems to have changed, in nanoseconds.
 const SCAN_EVERY: u64 = 250_000_000;
 
 /// What a thread was doing when observation began.
 #[derive(Clone, Copy, Debug)]
-pub struct ThreadSeed {
-    /// Its state.
-    pub state: ThreadState,
-    /// Its stack.
-    pub stack: StackId,
+pub(super) struct ThreadSeed {
+    pub(super) state: ThreadState,
+    pub(super) stack: StackId,
 }
 
 /// What the kernel has of a thread at this moment.
-pub type Peek<'a> = &'a dyn Fn(Tid) -> Option<KernelThread>;
+pub(super) type ThreadLookup<'a> = &'a dyn Fn(Tid) -> Option<KernelThread>;
 
 /// A process under observation.
 #[derive(Debug)]
-pub struct Traced<M> {
+pub(super) struct Traced<M> {
     process: ProcessId,
     pid: Pid,
     memory: M,
@@ -52,40 +50,38 @@ pub struct Traced<M> {
     registry: Registry,
     naming: Naming,
     stacks: KernelStacks,
-    /// Threads by tid.
     threads: FxHashMap<Tid, ThreadId>,
-    /// Threads by thread state.
     by_tstate: FxHashMap<u64, ThreadId>,
     gils: Gils,
     locks: KnownLocks,
     collections: Collections,
     reasons: Reasons,
-    /// Who last let all threads go on, when, and why they had been stopped.
+    /// Who last resumed all threads, when, and why they had been stopped.
     resumed: Option<(Tid, Nanos, Option<&'static str>)>,
     accesses: Accesses,
     seeds: FxHashMap<Tid, ThreadSeed>,
-    /// Locks without an owner that threads held at a moment.
-    pub held: (Nanos, Vec<Held>),
+    /// Locks that do not say who holds them: which thread held which at a moment.
+    pub(super) held: (Nanos, Vec<Held>),
     /// What threads off the CPU were last found to do.
     under_way: FxHashMap<Tid, OffCpu>,
     /// When all lists were last walked although nothing seemed to have changed.
     scanned: Nanos,
-    /// Records since the last look.
+    /// Records since they were last turned into events.
     records: Vec<KernelRecord>,
 }
 
-/// What the kernel is to know of a process's threads.
+/// What the programs in the kernel need to know of a process.
 #[derive(Debug, Default)]
-pub struct InterpreterUpdate {
+pub(super) struct InterpreterUpdate {
     /// The addresses of its GILs, if they have changed.
-    pub gils: Option<Vec<u64>>,
+    pub(super) gils: Option<Vec<u64>>,
     /// Threads and their thread states; empty for those that have none any more.
-    pub thread_states: Vec<(Tid, Vec<[u64; 4]>)>,
+    pub(super) thread_states: Vec<(Tid, Vec<[u64; 4]>)>,
 }
 
 impl<M: Memory> Traced<M> {
     /// A process whose interpreter has been found, with its memory.
-    pub fn new(process: &PythonProcess, memory: M) -> Traced<M> {
+    pub(super) fn new(process: &PythonProcess, memory: M) -> Traced<M> {
         Traced {
             process: process.id,
             pid: process.pid,
@@ -110,18 +106,17 @@ impl<M: Memory> Traced<M> {
         }
     }
 
-    /// Its structure offsets.
-    pub fn layout(&self) -> &Layout {
+    pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// What a thread was doing when observation began.
-    pub fn seed(&mut self, tid: Tid, seed: ThreadSeed) {
+    /// Says what a thread was doing when observation began: the kernel does not know.
+    pub(super) fn seed(&mut self, tid: Tid, seed: ThreadSeed) {
         self.seeds.insert(tid, seed);
     }
 
-    /// Keeps a record for the next look.
-    pub fn record(&mut self, record: KernelRecord) {
+    /// Keeps a record until [`Self::resolve_records`].
+    pub(super) fn record(&mut self, record: KernelRecord) {
         match record {
             KernelRecord::Stack { id, truncated, frames } => self.stacks.add(id, frames, truncated),
             record => self.records.push(record),
@@ -132,7 +127,11 @@ impl<M: Memory> Traced<M> {
     ///
     /// # Errors
     /// The process cannot be read any more.
-    pub fn refresh(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Result<Option<InterpreterUpdate>, ReadError> {
+    pub(super) fn refresh(
+        &mut self,
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<InterpreterUpdate>, ReadError> {
         // A thread state may go from the thread that made it to the one it is for, and no list shows that.
         if now.since(self.scanned) > SCAN_EVERY {
             self.scanned = now;
@@ -161,8 +160,15 @@ impl<M: Memory> Traced<M> {
         Ok(Some(update))
     }
 
-    /// Turns the records since the last look into events. Stacks that the kernel has to send again come into `forget`.
-    pub fn look(&mut self, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>, forget: &mut Vec<u64>) {
+    /// Turns the records that have come since the last time into events. Stacks that the kernel has to send again come
+    /// into `forget`.
+    pub(super) fn resolve_records(
+        &mut self,
+        now: Nanos,
+        peek: ThreadLookup<'_>,
+        sink: &mut Sink<'_>,
+        forget: &mut Vec<u64>,
+    ) {
         let mut records = std::mem::take(&mut self.records);
         for record in &records {
             match record {
@@ -174,7 +180,7 @@ impl<M: Memory> Traced<M> {
                 _ => {}
             }
         }
-        self.stacks.look(&self.memory, &self.layout, now, sink.stacks, forget);
+        self.stacks.resolve(&self.memory, &self.layout, now, sink.stacks, forget);
         for record in records.drain(..) {
             match record {
                 KernelRecord::Off(off) => self.off(&off, now, peek, sink),
@@ -202,7 +208,7 @@ impl<M: Memory> Traced<M> {
         thread
     }
 
-    fn off(&mut self, off: &OffCpuRecord, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>) {
+    fn off(&mut self, off: &OffCpuRecord, now: Nanos, peek: ThreadLookup<'_>, sink: &mut Sink<'_>) {
         let event = self.off_cpu(off, sink);
         self.find_holder(off, &event, now, peek, sink);
         self.seeds.remove(&off.tid);
@@ -211,21 +217,21 @@ impl<M: Memory> Traced<M> {
     }
 
     /// What threads that are off the CPU have been doing up to now. The accounts of all threads come as events.
-    pub fn all_under_way(
+    pub(super) fn all_under_way(
         &mut self,
         now: Nanos,
-        peek: Peek<'_>,
+        peek: ThreadLookup<'_>,
         sink: &mut Sink<'_>,
         forget: &mut Vec<u64>,
     ) -> Vec<OffCpu> {
         let states = self.states(now, peek);
-        // Stacks that come and go are looked up with their records; what has not moved since has its name.
-        self.look(now, peek, sink, forget);
+        // Stacks that come and go are named with their records; what has not moved since has its name.
+        self.resolve_records(now, peek, sink, forget);
         states.iter().filter_map(|(tid, state)| self.under_way(*tid, state, now, peek, sink)).collect()
     }
 
-    /// What the kernel has of all threads. Makes sure that the stacks that they have now can be named at the next look.
-    fn states(&mut self, now: Nanos, peek: Peek<'_>) -> Vec<(Tid, KernelThread)> {
+    /// What the kernel has of all threads. The stacks that they have now are named with the next records.
+    fn states(&mut self, now: Nanos, peek: ThreadLookup<'_>) -> Vec<(Tid, KernelThread)> {
         let states: Vec<_> = self.threads.keys().filter_map(|&tid| Some((tid, peek(tid)?))).collect();
         for (_, state) in &states {
             if let (Some(off), _) = state.under_way(now) {
@@ -240,7 +246,7 @@ impl<M: Memory> Traced<M> {
         tid: Tid,
         state: &KernelThread,
         now: Nanos,
-        peek: Peek<'_>,
+        peek: ThreadLookup<'_>,
         sink: &mut Sink<'_>,
     ) -> Option<OffCpu> {
         let (off, account) = state.under_way(now);
@@ -265,9 +271,16 @@ impl<M: Memory> Traced<M> {
         Some(event)
     }
 
-    /// Who lets go of a lock while others wait shows. If nobody has ended a wait, the lock may tell who has it `now`: the same
-    /// as when the wait ended, if that is not longer ago than it took.
-    fn find_holder(&self, off: &OffCpuRecord, event: &OffCpu, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>) {
+    /// A release while others wait is recorded. If nobody has ended a wait, the lock may say who holds it `now`: the same
+    /// thread as when the wait ended, if that is not longer ago than the wait took.
+    fn find_holder(
+        &self,
+        off: &OffCpuRecord,
+        event: &OffCpu,
+        now: Nanos,
+        peek: ThreadLookup<'_>,
+        sink: &mut Sink<'_>,
+    ) {
         let ThreadState::LockWait(lock) = event.state else { return };
         let long_ago = now.since(event.end) > event.end.since(event.start);
         let ended = long_ago || event.wake.is_some_and(|wake| wake.by.is_some());
@@ -340,7 +353,7 @@ impl<M: Memory> Traced<M> {
         });
         // The interpreter's clock is the same. Anything else is none of its numbers.
         let asked = off.fair_at.0.checked_sub(TIME_TO_BE_FAIR).map(Nanos);
-        let asked = asked.filter(|&asked| asked <= off.start && off.start.since(asked) < LONGEST_WAIT);
+        let asked = asked.filter(|&asked| asked <= off.start && off.start.since(asked) < MAX_WAIT);
         OffCpu {
             thread,
             start: off.start,
@@ -355,7 +368,8 @@ impl<M: Memory> Traced<M> {
         }
     }
 
-    /// The lock that a thread waited for; none if it waited for something else, or cannot be told without its stack.
+    /// The lock that a thread waited for; none if it waited for something else, or if that does not show without its
+    /// stack.
     fn lock_wait(&mut self, off: &OffCpuRecord, stack: Option<StackId>, sink: &mut Sink<'_>) -> Option<ThreadState> {
         let how = match off.kind {
             OffKind::ParkedMutex => How::ParkedMutex,
@@ -422,11 +436,16 @@ impl<M: Memory> Traced<M> {
         self.by_tstate.retain(|_, known| *known != thread);
     }
 
-    /// No more records come. Says what all threads have been doing up to now, and what they are doing still. Returns who they
-    /// were.
-    pub fn finish(&mut self, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>, forget: &mut Vec<u64>) -> Vec<Tid> {
+    /// The end of the recording: says what all threads have been doing up to now, and are still doing. Returns them.
+    pub(super) fn finish(
+        &mut self,
+        now: Nanos,
+        peek: ThreadLookup<'_>,
+        sink: &mut Sink<'_>,
+        forget: &mut Vec<u64>,
+    ) -> Vec<Tid> {
         let states = self.states(now, peek);
-        self.look(now, peek, sink, forget);
+        self.resolve_records(now, peek, sink, forget);
         self.accesses.finish(sink);
         let mut open = Vec::new();
         for &(tid, ref state) in &states {

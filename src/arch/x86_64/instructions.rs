@@ -1,4 +1,4 @@
-//! Which memory a thread was held up by, from its registers and the code that it ran. Pure; called by
+//! Which memory access held a thread up, from its registers and the code that it ran. Pure; called by
 //! `interpreter/memory_accesses.rs` for samples of free-threaded builds.
 //!
 //! A processor that is interrupted finishes the instruction that it is waiting for and stops before the next one. So
@@ -13,42 +13,42 @@ use crate::event::CountOp;
 
 /// Where the memory operand of an instruction is, and what the instruction does with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operand {
-    /// Numbers of registers.
+pub(crate) struct Operand {
+    /// The number of the register that the address is relative to.
     base: Option<u8>,
     index: Option<u8>,
     scale: u64,
     displacement: u64,
     /// The registers are not what they were before the instruction.
     overwritten: bool,
-    /// In bytes.
-    pub size: usize,
+    /// The size of the access, in bytes.
+    pub(crate) size: usize,
     /// With the bus locked: a `lock` prefix, or an exchange.
-    pub atomic: bool,
+    pub(crate) atomic: bool,
     /// What it is a part of, if it is an access to a reference count, as far as the code around it tells.
-    pub op: CountOp,
+    pub(crate) op: CountOp,
 }
 
 impl Operand {
     /// What the register has in it that it is relative to, if there is one.
-    pub fn base(&self, registers: &Registers) -> Option<u64> {
+    pub(crate) fn base(&self, registers: &Registers) -> Option<u64> {
         self.base.filter(|_| !self.overwritten).map(|number| registers.general[usize::from(number)])
     }
 
     /// Its address; none if that cannot be computed any more.
-    pub fn address(&self, registers: &Registers) -> Option<u64> {
+    pub(crate) fn address(&self, registers: &Registers) -> Option<u64> {
         let of = |number: Option<u8>| number.map_or(0, |number| registers.general[usize::from(number)]);
         let indexed = of(self.base).wrapping_add(of(self.index).wrapping_mul(self.scale));
         (!self.overwritten).then(|| indexed.wrapping_add(self.displacement))
     }
 }
 
-/// So many instructions before and after one are looked at to find out what it is for.
-const AROUND: usize = 10;
+/// How many instructions before and after one are searched for what it is for.
+const MAX_DISTANCE: usize = 10;
 
 /// The instructions of a function.
 #[derive(Debug)]
-pub struct DecodedFunction {
+pub(crate) struct DecodedFunction {
     start: u64,
     code: Vec<u8>,
     /// Where each instruction begins, from the start.
@@ -59,7 +59,7 @@ pub struct DecodedFunction {
 
 impl DecodedFunction {
     /// Decodes the code of a function that begins at `start`.
-    pub fn decode(start: u64, code: Vec<u8>) -> DecodedFunction {
+    pub(crate) fn decode(start: u64, code: Vec<u8>) -> DecodedFunction {
         let mut function = DecodedFunction { start, code, begins: Vec::new(), jumps: Vec::new() };
         let mut decoder = Decoder::with_ip(64, &function.code, start, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
@@ -80,12 +80,12 @@ impl DecodedFunction {
     }
 
     /// Whether `address` is in it.
-    pub fn contains(&self, address: u64) -> bool {
+    pub(crate) fn contains(&self, address: u64) -> bool {
         address.wrapping_sub(self.start) < self.code.len() as u64
     }
 
     /// The memory operands of the instructions that may have been the last before `ip`: one, unless jumps lead there.
-    pub fn before(&self, ip: u64) -> Vec<Operand> {
+    pub(crate) fn before(&self, ip: u64) -> Vec<Operand> {
         let at = ip.wrapping_sub(self.start);
         let Some(number) = u32::try_from(at).ok().and_then(|at| self.begins.binary_search(&at).ok()) else {
             return Vec::new();
@@ -159,7 +159,7 @@ impl DecodedFunction {
     fn purpose(&self, number: usize, instruction: &Instruction) -> CountOp {
         let up = match step(instruction) {
             Some(up) => Some(up),
-            None => (1..=AROUND).find_map(|distance| {
+            None => (1..=MAX_DISTANCE).find_map(|distance| {
                 let near = [number.checked_sub(distance), number.checked_add(distance)];
                 // What comes after is what is done with a value read; what comes before, with one written.
                 let near = near.into_iter().flatten().filter(|&near| near < self.begins.len());

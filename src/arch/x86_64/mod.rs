@@ -19,7 +19,7 @@ pub(crate) const GIL_WAIT_SIZE: u64 = 2 * (48 + 40);
 /// Where glibc and musl keep the tid in the thread descriptor that `pthread_self()` points to, in bytes.
 pub(crate) const PTHREAD_TID_OFFSETS: [u64; 2] = [720, 48];
 
-/// General registers.
+/// How many general registers there are.
 const GENERAL: usize = 16;
 /// Numbers of the registers that a function leaves as they were for its caller: rbx, rbp, r12 to r15.
 const CALLEE_SAVED: [usize; 6] = [3, 5, 12, 13, 14, 15];
@@ -34,7 +34,7 @@ const PERF_ORDER: [usize; PERF_REGISTERS] = [0, 3, 1, 2, 6, 7, 5, 4, 16, 8, 9, 1
 /// What a thread's registers held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registers {
-    /// The next instruction.
+    /// The address of the next instruction.
     pub(crate) ip: u64,
     /// The general registers, in the order in which the processor numbers them: rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi,
     /// r8 to r15.

@@ -24,7 +24,7 @@ pub(crate) use self::thread::SeededWait;
 
 /// Ranges of code of one process that are the interpreter's, at most.
 const MAX_TEXTS: usize = 8;
-/// GILs of one process that are told apart from other futexes, at most.
+/// GILs of one process that are distinguished from other futexes, at most.
 const MAX_GILS: usize = 16;
 /// Thread states of one thread, at most.
 const MAX_TSTATES: usize = 4;

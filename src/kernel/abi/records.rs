@@ -98,7 +98,7 @@ pub(crate) struct OffCpuRecord {
     pub(crate) waker: Tid,
     /// `switch_number` of the GIL when it was made ready.
     pub(crate) waker_switches: u32,
-    /// The GIL's address.
+    /// The address of the GIL that was read.
     pub(crate) gil: u64,
     /// The thread state that held the GIL.
     pub(crate) holder: u64,
@@ -120,7 +120,7 @@ pub(crate) struct CpuSample {
     pub(crate) at: Nanos,
     /// Its stack; 0 if it has none.
     pub(crate) stack: u64,
-    /// The GIL's address.
+    /// The address of the GIL that was read.
     pub(crate) gil: u64,
     /// Sent of free-threaded builds only.
     pub(crate) registers: Option<Registers>,

@@ -1,5 +1,5 @@
-//! What the programs are told of a process: its interpreter's offsets, its GILs, and which threads have which thread
-//! states.
+//! What user space gives the programs of a process: its interpreter's offsets, its GILs, and which threads have which
+//! thread states.
 
 use super::wire::{KernelThreadStates, TargetConfig};
 use super::{FRAMES_LEN, MAX_GILS, MAX_TSTATES, NONE};

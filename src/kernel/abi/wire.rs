@@ -11,7 +11,7 @@ use super::{MAX_GILS, MAX_TEXTS, MAX_TSTATES, STACK_WORDS};
 
 /// A value of one of the programs' maps.
 pub(crate) trait MapValue {
-    /// Its bytes.
+    /// An array of its size.
     type Bytes: aya::Pod;
 
     fn to_bytes(&self) -> Self::Bytes;
@@ -138,14 +138,14 @@ pub(crate) struct WireHeader {
     pub(crate) off_kind: u32,
 }
 
-/// `struct frame`
+/// `struct frame`: one frame of a stack.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct WireFrame {
     /// The code object's address and, above [`super::TLBC_SHIFT`], the index of a copy of its bytecode.
     pub(crate) code: u64,
     pub(crate) instr: u64,
-    /// See [`super::code_key`].
+    /// What the code object was ([`super::code_key`]).
     pub(crate) key: u64,
 }
 
@@ -190,7 +190,7 @@ pub(crate) struct WireSample {
     pub(crate) gil: u64,
 }
 
-/// `struct registers`
+/// `struct registers`: what a thread's registers held.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub(crate) struct WireRegisters {

@@ -7,7 +7,7 @@
 
 enum limit {
     MAX_TEXTS = 8,        // ranges of code of one process that are the interpreter's
-    MAX_GILS = 16,        // GILs of one process that are told apart from other futexes
+    MAX_GILS = 16,        // GILs of one process that are distinguished from other futexes
     MAX_TSTATES = 4,      // thread states of one thread
     MAX_FRAMES = 256,     // frames of one stack
     MAX_PROCESSES = 1024,

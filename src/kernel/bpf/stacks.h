@@ -194,11 +194,11 @@ __noinline int walk(struct target *t, struct scratch *s, u64 frame)
 // When user space was last called because the ring fills up.
 u64 called_at;
 
-// User space comes by now and then. It is called when the ring fills up, and `at_once` for code objects it does not know:
-// those may be gone soon.
+// User space empties the ring at regular intervals. It is called when the ring fills up, and `at_once` for code objects that
+// it does not know: those may be gone soon.
 static __always_inline int send(void *record, u64 size, bool at_once)
 {
-    // A call takes longer than all the rest: if it is behind, it is not told so with every record.
+    // A call takes longer than all the rest: if user space is behind, it is not called with every record.
     if (!at_once && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) > RING_SIZE / 4) {
         u64 now = bpf_ktime_get_ns();
         at_once = now - called_at > CALL_AGAIN;

@@ -62,7 +62,7 @@ pub(super) struct FakeCode {
 }
 
 impl FakeCode {
-    /// The frame of a call that is at so many lines after the first.
+    /// A frame of it that is `line` lines after the first.
     pub(super) fn at(&self, line: u64) -> WireFrame {
         WireFrame { code: self.addr, instr: self.addr + self.bytecode + 2 * line, key: self.key }
     }
@@ -142,7 +142,7 @@ impl FakeInterpreter {
         }
     }
 
-    /// Zeroed memory.
+    /// Allocates zeroed memory.
     pub(super) fn alloc(&mut self, len: u64) -> u64 {
         let addr = self.top;
         self.top = (self.top + len).next_multiple_of(16);
@@ -152,12 +152,12 @@ impl FakeInterpreter {
 
     /// Starts a thread, with a thread state at the head of the interpreter's list.
     pub(super) fn thread(&mut self) -> Tid {
-        let ((tell, told), (end, ended)) = (channel(), channel::<()>());
+        let ((tid_sender, tid_receiver), (end, ended)) = (channel(), channel::<()>());
         std::thread::spawn(move || {
-            let _ = tell.send(rustix::thread::gettid().as_raw_nonzero().get());
+            let _ = tid_sender.send(rustix::thread::gettid().as_raw_nonzero().get());
             let _ = ended.recv();
         });
-        let tid = told.recv().unwrap();
+        let tid = tid_receiver.recv().unwrap();
         let tstate = self.alloc(self.layout.thread.len as u64);
         let ident = self.alloc(1024);
         let (memory, thread) = (&self.memory, &self.layout.thread);
@@ -170,7 +170,6 @@ impl FakeInterpreter {
         tid
     }
 
-    /// Makes a function.
     pub(super) fn code(&mut self, name: &str, first_line: i32) -> FakeCode {
         let (c, o) = (self.layout.code, self.layout.object);
         let bytecode = c.bytecode.unwrap();

@@ -90,9 +90,10 @@ impl Fixture {
         true
     }
 
-    /// What the records that were sent have told, an event per line.
+    /// The events of the records that were sent, one per line.
     fn look(&mut self, now: u64) -> String {
-        let events = self.events(|traced, peek, sink, forget| traced.look(Nanos(now), peek, sink, forget)).1;
+        let events =
+            self.events(|traced, peek, sink, forget| traced.resolve_records(Nanos(now), peek, sink, forget)).1;
         self.words(&events)
     }
 

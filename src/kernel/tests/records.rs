@@ -96,7 +96,7 @@ fn a_time_off_the_cpu_is_what_its_kind_and_the_gil_say() {
         (OffKind::Runnable, NO_CALL, OffFlags::HAS_GIL, "ready, has no CPU", "free, nobody known"),
         (OffKind::Runnable, NO_CALL, HELD, "holds the GIL, has no CPU", "locked, B"),
         (OffKind::Blocked, READ, HELD, "holds the GIL, blocked in read", "locked, B"),
-        // Who was the last to hold a GIL that is free is told of a thread that blocks.
+        // Of a GIL that is free, the last holder is known if the thread blocks.
         (OffKind::Blocked, READ, OffFlags::HAS_GIL, "blocked in read", "free, B"),
         (OffKind::Stopped, NO_CALL, LOCKED, "stopped", "locked, B"),
         (OffKind::Unknown, NO_CALL, LOCKED, "unknown", "locked, B"),
@@ -229,7 +229,7 @@ fn a_sample_of_a_free_threaded_build_says_whether_the_thread_is_attached() {
 }
 
 #[test]
-fn registers_tell_of_spinning_and_of_memory() {
+fn registers_show_spinning_and_memory_accesses() {
     let mut fixture = Fixture::free_threaded();
     fixture.off(OffKind::ParkedMutex, Syscall::FUTEX, NO_FLAGS, |record| record.lock = 1);
     let with_registers = |fixture: &mut Fixture, call: Syscall, r12: u64| {
@@ -276,7 +276,7 @@ fn sorted(lines: &str) -> Vec<&str> {
 }
 
 #[test]
-fn what_is_under_way_is_told_up_to_now_and_again_at_the_end() {
+fn what_is_under_way_is_reported_up_to_now_and_again_at_the_end() {
     let mut fixture = Fixture::free_threaded();
     let asleep = WireOff {
         lock: 1,
@@ -307,7 +307,7 @@ fn what_is_under_way_is_told_up_to_now_and_again_at_the_end() {
 }
 
 #[test]
-fn bytes_that_are_no_record_tell_nothing() {
+fn bytes_that_are_no_record_make_no_event() {
     let mut fixture = Fixture::with_gil();
     let whole = off_record(fixture.worker, OffKind::Blocked, READ, NO_FLAGS, WORKER_STACK);
     let whole = whole.as_bytes();

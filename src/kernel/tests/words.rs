@@ -56,7 +56,7 @@ fn state_words(state: ThreadState) -> String {
     }
 }
 
-/// Innermost first.
+/// The frames of a stack, innermost first.
 fn stack_words(stack: StackId, names: &Interner) -> String {
     let frames = names.frames(stack).map(|frame| {
         let frame = names.get_frame(frame);
