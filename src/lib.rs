@@ -9,7 +9,7 @@
 //! - [`report`]: what it amounts to, and what is wrong; [`export`]: flame graphs and traces of it;
 //! - `session`, [`record`], [`dump`], [`report_command`], [`diff_command`], [`doctor`]: what the commands do.
 
-pub mod arch;
+mod arch;
 pub mod commands;
 pub mod contention;
 pub mod cpython;

@@ -291,10 +291,6 @@ pub struct Layout {
     pub object: ObjectLayout,
 }
 
-/// From `cond` to the end of the GIL struct: two glibc condition variables (48 bytes) and mutexes (40 bytes). A
-/// futex call with an address in there is a wait for the GIL.
-pub const WAIT_SIZE: u64 = 176;
-
 impl Layout {
     /// Whether threads that wait for a lock of the interpreter sleep in its parking lot (`Python/parking_lot.c`).
     pub fn has_parking_lot(&self) -> bool {

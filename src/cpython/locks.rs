@@ -181,7 +181,7 @@ const MOST_SECTIONS: usize = 256;
 /// A thread in the parking lot sleeps at a semaphore on its own stack, not further from the end of it than this.
 pub const PARKED_WITHIN: u64 = 4096;
 /// What a thread is said to be parked for that waits for a lock of the parking lot itself.
-const PARKING_LOT: u64 = 1;
+pub(crate) const PARKING_LOT: u64 = 1;
 
 /// How a thread sleeps in `futex`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,6 @@ mod objects;
 mod state;
 pub mod version;
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,26 +59,9 @@ pub struct GilId(pub u32);
 pub struct LockId(pub u32);
 
 /// A system call number of the target's architecture; negative when the thread is off the CPU outside any
-/// call (a page fault, a stop).
+/// call (a page fault, a stop). Its names and constants are in [`crate::arch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Syscall(pub i16);
-
-impl Syscall {
-    /// `futex`: the call in which threads wait for the GIL, and for most locks.
-    pub const FUTEX: Syscall = Syscall(syscalls::Sysno::futex as i16);
-    /// `sched_yield`: what a thread calls that spins before it sleeps for a lock of a free-threaded build.
-    pub const SCHED_YIELD: Syscall = Syscall(syscalls::Sysno::sched_yield as i16);
-}
-
-impl fmt::Display for Syscall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match usize::try_from(self.0).ok().and_then(syscalls::Sysno::new) {
-            Some(call) => f.write_str(call.name()),
-            None if self.0 < 0 => f.write_str("no system call"),
-            None => write!(f, "system call {}", self.0),
-        }
-    }
-}
 
 /// An object whose reference count was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 use super::contended_objects::{CountSample, KnownObjects};
 use super::registry::Sink;
 use super::view::InterpreterView;
-use crate::arch::x86_64::{Function, Operand, Registers};
+use crate::arch::{DecodedFunction, Operand, Registers};
 use crate::cpython::object_header::header;
 use crate::event::{Accessed, Event, Nanos, Pid, Place, ProcessId, ThreadId};
 use crate::process::functions::Functions;
@@ -41,7 +41,7 @@ pub struct AccessSite {
 #[derive(Debug)]
 pub struct Accesses {
     functions: Functions,
-    decoded: Vec<Function>,
+    decoded: Vec<DecodedFunction>,
     /// What the instruction before an address accesses.
     operands: FxHashMap<u64, Arc<[Operand]>>,
     objects: KnownObjects,
@@ -155,7 +155,7 @@ impl Accesses {
                 self.decoded.clear();
                 self.operands.clear();
             }
-            self.decoded.push(Function::decode(range.start, code));
+            self.decoded.push(DecodedFunction::decode(range.start, code));
             Some(self.decoded.len() - 1)
         });
         let Some(index) = index else { return Arc::new([]) };

@@ -5,6 +5,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::stacks::StackReader;
 use super::threads::{ObservedThread, ThreadStateSlot};
+use crate::arch::PTHREAD_TID_OFFSETS;
 use crate::cpython::debug_offsets::MAX_STRUCT;
 use crate::cpython::frames::ThreadStateView;
 use crate::cpython::gil::Gil;
@@ -20,8 +21,6 @@ const MAX_INTERPRETERS: usize = 1 << 12;
 const MAX_THREADS: usize = 1 << 17;
 /// A thread state that no OS thread has taken up yet is looked at again after this long.
 const RESCAN_AFTER: u64 = 5_000_000;
-/// Where glibc and musl keep the tid in the thread descriptor that `pthread_self()` points to (x86_64).
-const PTHREAD_TID: [u64; 2] = [720, 48];
 
 /// Tids as the target sees them, to tids as gilscope does.
 type TidMap = FxHashMap<Tid, Tid>;
@@ -306,7 +305,7 @@ impl Registry {
         state: &ListedThreadState,
         tids: &mut Option<TidMap>,
     ) -> Option<OsThread> {
-        let descriptor = PTHREAD_TID.into_iter().filter_map(|offset| {
+        let descriptor = PTHREAD_TID_OFFSETS.into_iter().filter_map(|offset| {
             (state.runner != 0).then(|| memory.i32(state.runner.wrapping_add(offset)).ok()).flatten()
         });
         let own = state.runner == state.view.thread_id;

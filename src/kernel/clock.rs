@@ -21,13 +21,13 @@ use crate::event::Nanos;
 /// Rates differ from the one asked for by up to this part of it: enough for a program with a rhythm to be seen at all
 /// points of it before long, and so little that shares of time are not off by it.
 const SPREAD: f64 = 0.05;
-/// A period is kept for so many ticks. A new one begins at once: what has passed of the old one, half of it on average,
-/// is lost.
-const KEPT_FOR: f64 = 100.0;
+/// How many ticks a period is kept for. A new one begins at once: what has passed of the old one, half of it on
+/// average, is lost.
+const TICKS_PER_PERIOD: f64 = 100.0;
 
 /// The clocks of all CPUs.
 #[derive(Debug)]
-pub struct Clock {
+pub(super) struct CpuClock {
     counters: Vec<Counter>,
     rate: f64,
     /// When to change the periods.
@@ -35,14 +35,14 @@ pub struct Clock {
     random: u64,
 }
 
-impl Clock {
+impl CpuClock {
     /// Opens the clocks, with `program` to be run at each tick.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn open(rate: f64, program: BorrowedFd<'_>) -> io::Result<Clock> {
+    pub(super) fn open(rate: f64, program: BorrowedFd<'_>) -> io::Result<CpuClock> {
         let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64);
-        let mut clock = Clock { counters: Vec::new(), rate, next: Nanos(0), random: seed | 1 };
+        let mut clock = CpuClock { counters: Vec::new(), rate, next: Nanos(0), random: seed | 1 };
         for cpu in online_cpus(&std::fs::read_to_string("/sys/devices/system/cpu/online")?) {
             let mut builder = Builder::new().kind(Software::CPU_CLOCK).any_pid().one_cpu(cpu);
             builder.include_kernel().include_hv().sample_period(clock.period());
@@ -62,11 +62,11 @@ impl Clock {
     }
 
     /// Changes the periods, if it is time to.
-    pub fn jitter(&mut self, now: Nanos) {
+    pub(super) fn jitter(&mut self, now: Nanos) {
         if now < self.next {
             return;
         }
-        self.next = Nanos(now.0 + (KEPT_FOR * 1e9 / self.rate) as u64);
+        self.next = Nanos(now.0 + (TICKS_PER_PERIOD * 1e9 / self.rate) as u64);
         for index in 0..self.counters.len() {
             let period = self.period();
             // SAFETY: the kernel reads a number of 64 bits from this address, and nothing else.
@@ -82,12 +82,12 @@ impl Clock {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         let unit = (self.random >> 11) as f64 / (1u64 << 53) as f64;
-        let rate = self.rate * (1.0 + 0.5 / KEPT_FOR);
+        let rate = self.rate * (1.0 + 0.5 / TICKS_PER_PERIOD);
         (1e9 / (rate * (1.0 - SPREAD + 2.0 * SPREAD * unit))) as u64
     }
 }
 
-/// `0-3,5` as numbers.
+/// The numbers in a list such as `0-3,5`.
 fn online_cpus(list: &str) -> Vec<usize> {
     let ranges = list.trim().split(',').filter_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn rates_are_spread_around_the_one_asked_for() {
-        let mut clock = Clock { counters: Vec::new(), rate: 1000.0, next: Nanos(0), random: 1 };
+        let mut clock = CpuClock { counters: Vec::new(), rate: 1000.0, next: Nanos(0), random: 1 };
         let rates: Vec<f64> = (0..10_000).map(|_| 1e9 / clock.period() as f64).collect();
         let mean = rates.iter().sum::<f64>() / rates.len() as f64;
         assert!((mean - 1005.0).abs() < 10.0, "{mean}");

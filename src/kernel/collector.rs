@@ -66,6 +66,6 @@ impl Collector for Kernel {
         for pid in self.pids() {
             Kernel::finish(self, pid, now, sink);
         }
-        CollectorSummary::default()
+        CollectorSummary { degraded: self.degraded(), ..CollectorSummary::default() }
     }
 }

@@ -2,35 +2,37 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use aya::maps::{Array, HashMap, MapData, MapError, RingBuf};
+use aya::maps::{MapData, MapError, RingBuf};
 use aya::programs::RawTracePointRunOptions;
 use aya::programs::{BtfTracePoint, PerfEvent, ProgramError, RawTracePoint, TestRun};
-use aya::{Btf, BtfError, Ebpf, EbpfError, EbpfLoader};
+use aya::{Btf, BtfError, EbpfError, EbpfLoader};
 use rustc_hash::FxHashMap;
 use rustix::event::epoll;
 
 use super::Kernel;
-use super::clock::Clock;
+use super::abi::KernelCounter;
+use super::clock::CpuClock;
+use super::maps::{KernelMaps, array, map_error};
 use crate::process::Status;
 use crate::process::access::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN};
 use crate::process::error::setcap;
 
 /// The programs, as the kernel takes them; compiled by `bpf/build`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/gilscope.bpf.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/gilscope.bpf.o");
 
-/// How to observe.
+/// How kernel mode observes.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(crate) struct KernelOptions {
     /// Samples a second of CPU time.
-    pub rate: f64,
+    pub(crate) rate: f64,
     /// Times off the CPU that are shorter get no record of their own, in nanoseconds.
-    pub min_wait_ns: u64,
+    pub(crate) min_wait_ns: u64,
 }
 
-/// Why kernel mode is not to be had.
+/// Why kernel mode is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// Capabilities are missing.
+    /// The process does not have the capabilities for it.
     #[error(
         "kernel mode needs the capabilities CAP_BPF and CAP_PERFMON: run gilscope as root, or give them to it once \
          with: {}; in a container: --cap-add BPF --cap-add PERFMON",
@@ -46,15 +48,15 @@ pub enum KernelError {
     /// A program could not be attached.
     #[error("the kernel refuses to run gilscope's BPF programs: {}", first_line(.0))]
     Program(#[from] ProgramError),
-    /// Samples cannot be taken, or records not be waited for.
-    #[error("the kernel refuses a clock on every CPU, or to be waited for (perf_event_open, epoll): {0}")]
+    /// The clock of samples could not be opened, or the ring not be waited for.
+    #[error("the kernel refuses perf events on every CPU, or epoll on its ring buffer (perf_event_open, epoll): {0}")]
     Clock(std::io::Error),
     /// A map could not be used.
     #[error("the kernel's table `{name}` cannot be written: {error}")]
     Map {
-        /// Which.
+        /// The name that the map has in the object.
         name: &'static str,
-        /// Why.
+        /// What the kernel said.
         error: MapError,
     },
 }
@@ -67,7 +69,7 @@ fn first_line(error: &ProgramError) -> String {
 }
 
 /// Whether these capabilities are enough for kernel mode.
-pub fn is_permitted(capabilities: u64) -> bool {
+pub(crate) fn is_permitted(capabilities: u64) -> bool {
     let has = |bit| capabilities & bit != 0;
     has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON))
 }
@@ -77,7 +79,7 @@ impl Kernel {
     ///
     /// # Errors
     /// [`KernelError`] says what is missing.
-    pub fn load(options: &Options) -> Result<Kernel, KernelError> {
+    pub(crate) fn load(options: &KernelOptions) -> Result<Kernel, KernelError> {
         if !is_permitted(Status::own().effective) {
             return Err(KernelError::NotPermitted);
         }
@@ -90,7 +92,7 @@ impl Kernel {
             .load(OBJECT)?;
         let on_cpu_clock: &mut PerfEvent = bpf.program_mut("on_cpu_clock").expect("a program").try_into()?;
         on_cpu_clock.load()?;
-        let clock = Clock::open(options.rate, on_cpu_clock.fd()?.as_fd()).map_err(KernelError::Clock)?;
+        let clock = CpuClock::open(options.rate, on_cpu_clock.fd()?.as_fd()).map_err(KernelError::Clock)?;
         for (name, tracepoint) in
             [("on_exit", "sched_process_exit"), ("on_waking", "sched_waking"), ("on_switch", "sched_switch")]
         {
@@ -102,11 +104,7 @@ impl Kernel {
         Ok(Kernel {
             calls: calls_of(&ring).map_err(KernelError::Clock)?,
             ring,
-            targets: table(&mut bpf, "targets")?,
-            threads: table(&mut bpf, "threads")?,
-            tstates: table(&mut bpf, "tstates_of")?,
-            known_stacks: table(&mut bpf, "known_stacks")?,
-            counters: Array::try_from(bpf.take_map("counters").expect("a map")).map_err(map_error("counters"))?,
+            maps: KernelMaps::open(&mut bpf)?,
             _bpf: bpf,
             clock,
             lost: 0,
@@ -116,23 +114,12 @@ impl Kernel {
     }
 }
 
-/// Becomes readable whenever the kernel calls for the ring to be emptied.
+/// A descriptor that becomes readable whenever the kernel asks for the ring to be emptied.
 fn calls_of(ring: &RingBuf<MapData>) -> std::io::Result<OwnedFd> {
     let calls = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let data = epoll::EventData::new_u64(0);
     epoll::add(&calls, ring.as_fd(), data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
     Ok(calls)
-}
-
-fn map_error(name: &'static str) -> impl Fn(MapError) -> KernelError {
-    move |error| KernelError::Map { name, error }
-}
-
-fn table<K: aya::Pod, V: aya::Pod>(
-    bpf: &mut Ebpf,
-    name: &'static str,
-) -> Result<HashMap<MapData, K, V>, KernelError> {
-    HashMap::try_from(bpf.take_map(name).expect("a map")).map_err(map_error(name))
 }
 
 /// The inode of the pid namespace that the machine starts with (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
@@ -147,7 +134,7 @@ fn pid_namespace_level(btf: &Btf) -> Result<u32, KernelError> {
     let program: &mut RawTracePoint = bpf.program_mut("find_level").expect("a program").try_into()?;
     program.load()?;
     program.test_run(RawTracePointRunOptions::default())?;
-    let counters = Array::<_, u64>::try_from(bpf.map("counters").expect("a map")).map_err(map_error("counters"))?;
-    let level = counters.get(&1, 0).map_err(map_error("counters"))?;
+    let counters = array::<u64>(&mut bpf, "counters")?;
+    let level = counters.get(&(KernelCounter::PidNamespaceLevel as u32), 0).map_err(map_error("counters"))?;
     Ok(level as u32)
 }

@@ -2,8 +2,8 @@
 //!
 //! The kernel sends addresses: of code objects, and of the instructions in them. By the time that they are looked up,
 //! a code object may be gone and another be in its place. So the kernel also says, by a number, what it was that it saw
-//! there, and a name is given only if that is there still. All stacks used since the last look are checked at every
-//! look.
+//! there, and a name is given only if that is there still. All stacks that records have used are checked
+//! before the records become events.
 
 use rustc_hash::FxHashMap;
 
@@ -21,9 +21,9 @@ const GONE: &str = "[code object freed]";
 const TRUNCATED: &str = "[deeper frames left out]";
 
 #[derive(Debug)]
-struct Stack {
+struct KernelStack {
     frames: Box<[RawFrame]>,
-    /// What their code objects were.
+    /// What their code objects were ([`code_key`]).
     keys: Box<[u64]>,
     truncated: bool,
     /// When it was last used.
@@ -37,20 +37,20 @@ struct Stack {
 
 /// The stacks of one process.
 #[derive(Debug, Default)]
-pub struct Stacks {
-    stacks: FxHashMap<u64, Stack>,
+pub(super) struct KernelStacks {
+    stacks: FxHashMap<u64, KernelStack>,
     codes: CodeCache,
-    /// Stacks used since the last look.
+    /// Stacks used since the last [`Self::resolve`].
     used: Vec<u64>,
 }
 
-impl Stacks {
-    /// Takes in a stack. It is looked up with the next [`Self::look`]: its thread may be off the CPU for long, and its
-    /// code objects be gone when it is back.
-    pub fn add(&mut self, id: u64, frames: Vec<(RawFrame, u64)>, truncated: bool) {
+impl KernelStacks {
+    /// Adds a stack, to be named with the next [`Self::resolve`]: its thread may be off the CPU for long, and its code
+    /// objects be gone when it is back.
+    pub(super) fn add(&mut self, id: u64, frames: Vec<(RawFrame, u64)>, truncated: bool) {
         let (frames, keys): (Vec<_>, Vec<_>) = frames.into_iter().unzip();
         let (frames, keys) = (frames.into(), keys.into());
-        let stack = Stack {
+        let stack = KernelStack {
             frames,
             keys,
             truncated,
@@ -63,8 +63,8 @@ impl Stacks {
         self.used.push(id);
     }
 
-    /// A stack is asked for with the next [`Self::look`].
-    pub fn touch(&mut self, id: u64, now: Nanos) {
+    /// Has a stack checked and named with the next [`Self::resolve`].
+    pub(super) fn touch(&mut self, id: u64, now: Nanos) {
         if id != 0
             && let Some(stack) = self.stacks.get_mut(&id)
             && stack.used != now
@@ -74,9 +74,9 @@ impl Stacks {
         }
     }
 
-    /// Looks up the names of all stacks that were touched. Those that could not be named in full are to be sent again by
+    /// Names all stacks that were added or touched. Those that could not be named in full are to be sent again by
     /// the kernel: they are put into `forget`.
-    pub fn look(
+    pub(super) fn resolve(
         &mut self,
         memory: &impl Memory,
         layout: &Layout,
@@ -84,7 +84,7 @@ impl Stacks {
         names: &mut Interner,
         forget: &mut Vec<u64>,
     ) {
-        let Stacks { stacks, codes, used } = self;
+        let KernelStacks { stacks, codes, used } = self;
         codes.check(memory, layout, now, used.iter().map(|id| &*stacks[id].frames), names);
         for id in used.drain(..) {
             let Some(stack) = stacks.get_mut(&id) else { continue };
@@ -116,11 +116,11 @@ impl Stacks {
         }
     }
 
-    /// The stack that a thread has had since `since`, as last looked up. `None` if it never arrived.
+    /// The stack that a thread has had since `since`, as last named. `None` if it never arrived.
     ///
-    /// Frames keep their code objects alive. So if all were there at a look since then, they were those of the thread,
+    /// Frames keep their code objects alive. So if all were there at any time since then, they were those of the thread,
     /// even if they are gone now: it may have slept until the end of the program, which frees them all.
-    pub fn get(&self, id: u64, since: Nanos) -> Option<StackId> {
+    pub(super) fn get(&self, id: u64, since: Nanos) -> Option<StackId> {
         if id == 0 {
             return Some(StackId::EMPTY);
         }

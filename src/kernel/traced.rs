@@ -3,13 +3,14 @@
 
 use rustc_hash::FxHashMap;
 
-use super::abi::{self, OffKind, Record, flag};
-use super::stacks::Stacks;
+use super::abi::wire::KernelThread;
+use super::abi::{CpuSample, KernelRecord, OffCpuRecord, OffFlags, OffKind, SampleFlags, TIME_TO_BE_FAIR};
+use super::stacks::KernelStacks;
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::How;
 use crate::cpython::pauses::Reasons;
 use crate::event::{
-    Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
+    Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, Pid, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
 };
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collections::Collections;
@@ -21,80 +22,76 @@ use crate::interpreter::thread_names::Naming;
 use crate::interpreter::view::InterpreterView;
 use crate::interpreter::waits::LockWaitSite;
 use crate::interpreter::with_locks::WithLock;
-use crate::process::memory::{Live, ReadError};
+use crate::process::memory::{Memory, ReadError};
 use crate::stack::StackId;
 
-/// The registers that a function leaves as they were (x86_64 System V): rbx, rbp, r12 to r15.
-const KEPT: [usize; 6] = [3, 5, 12, 13, 14, 15];
-/// Threads that are let go on by one thread within so long were stopped together, in nanoseconds.
+/// Threads that one thread resumes within this time were stopped together, in nanoseconds.
 const SAME_PAUSE: u64 = 1_000_000;
-/// Nobody waits so long for a lock, in nanoseconds: a week.
-const LONGEST_WAIT: u64 = 7 * 24 * 3600 * 1_000_000_000;
+/// The longest wait for a lock that is believed, in nanoseconds: a week.
+const MAX_WAIT: u64 = 7 * 24 * 3600 * 1_000_000_000;
 /// How often lists of threads are walked although nothing seems to have changed, in nanoseconds.
 const SCAN_EVERY: u64 = 250_000_000;
 
 /// What a thread was doing when observation began.
 #[derive(Clone, Copy, Debug)]
-pub struct Seed {
-    /// Its state.
-    pub state: ThreadState,
-    /// Its stack.
-    pub stack: StackId,
+pub(super) struct ThreadSeed {
+    pub(super) state: ThreadState,
+    pub(super) stack: StackId,
 }
 
 /// What the kernel has of a thread at this moment.
-pub type Peek<'a> = &'a dyn Fn(Tid) -> Option<abi::Thread>;
+pub(super) type ThreadLookup<'a> = &'a dyn Fn(Tid) -> Option<KernelThread>;
 
 /// A process under observation.
 #[derive(Debug)]
-pub struct Traced {
+pub(super) struct Traced<M> {
     process: ProcessId,
-    memory: Live,
+    pid: Pid,
+    memory: M,
     layout: Layout,
     registry: Registry,
     naming: Naming,
-    stacks: Stacks,
-    /// Threads by tid.
+    stacks: KernelStacks,
     threads: FxHashMap<Tid, ThreadId>,
-    /// Threads by thread state.
     by_tstate: FxHashMap<u64, ThreadId>,
     gils: Gils,
     locks: KnownLocks,
     collections: Collections,
     reasons: Reasons,
-    /// Who last let all threads go on, when, and why they had been stopped.
+    /// Who last resumed all threads, when, and why they had been stopped.
     resumed: Option<(Tid, Nanos, Option<&'static str>)>,
     accesses: Accesses,
-    seeds: FxHashMap<Tid, Seed>,
-    /// Locks without an owner that threads held at a moment.
-    pub held: (Nanos, Vec<WithLock>),
+    seeds: FxHashMap<Tid, ThreadSeed>,
+    /// Locks that do not say who holds them: which thread held which at a moment.
+    pub(super) held: (Nanos, Vec<WithLock>),
     /// What threads off the CPU were last found to do.
     under_way: FxHashMap<Tid, OffCpu>,
     /// When all lists were last walked although nothing seemed to have changed.
     scanned: Nanos,
-    /// Records since the last look.
-    records: Vec<Record>,
+    /// Records since they were last turned into events.
+    records: Vec<KernelRecord>,
 }
 
-/// What the kernel is to know of a process's threads.
+/// What the programs in the kernel need to know of a process.
 #[derive(Debug, Default)]
-pub struct Update {
+pub(super) struct InterpreterUpdate {
     /// The addresses of its GILs, if they have changed.
-    pub gils: Option<Vec<u64>>,
+    pub(super) gils: Option<Vec<u64>>,
     /// Threads and their thread states; empty for those that have none any more.
-    pub tstates: Vec<(Tid, Vec<[u64; 4]>)>,
+    pub(super) thread_states: Vec<(Tid, Vec<[u64; 4]>)>,
 }
 
-impl Traced {
-    /// A process whose interpreter has been found.
-    pub fn new(process: &PythonProcess) -> Traced {
+impl<M: Memory> Traced<M> {
+    /// A process whose interpreter has been found, with its memory.
+    pub(super) fn new(process: &PythonProcess, memory: M) -> Traced<M> {
         Traced {
             process: process.id,
-            memory: Live(process.pid),
+            pid: process.pid,
+            memory,
             layout: process.layout,
             registry: Registry::new(process.pid, process.id, process.runtime, process.foreign_tids),
             naming: Naming::default(),
-            stacks: Stacks::default(),
+            stacks: KernelStacks::default(),
             threads: FxHashMap::default(),
             by_tstate: FxHashMap::default(),
             gils: Gils::default(),
@@ -111,20 +108,19 @@ impl Traced {
         }
     }
 
-    /// Its structure offsets.
-    pub fn layout(&self) -> &Layout {
+    pub(super) fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// What a thread was doing when observation began.
-    pub fn seed(&mut self, tid: Tid, seed: Seed) {
+    /// Says what a thread was doing when observation began: the kernel does not know.
+    pub(super) fn seed(&mut self, tid: Tid, seed: ThreadSeed) {
         self.seeds.insert(tid, seed);
     }
 
-    /// Keeps a record for the next look.
-    pub fn record(&mut self, record: Record) {
+    /// Keeps a record until [`Self::resolve_records`].
+    pub(super) fn record(&mut self, record: KernelRecord) {
         match record {
-            Record::Stack { id, truncated, frames } => self.stacks.add(id, frames, truncated),
+            KernelRecord::Stack { id, truncated, frames } => self.stacks.add(id, frames, truncated),
             record => self.records.push(record),
         }
     }
@@ -133,7 +129,11 @@ impl Traced {
     ///
     /// # Errors
     /// The process cannot be read any more.
-    pub fn refresh(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Result<Option<Update>, ReadError> {
+    pub(super) fn refresh(
+        &mut self,
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) -> Result<Option<InterpreterUpdate>, ReadError> {
         // A thread state may go from the thread that made it to the one it is for, and no list shows that.
         if now.since(self.scanned) > SCAN_EVERY {
             self.scanned = now;
@@ -143,7 +143,7 @@ impl Traced {
         self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
         let Traced { gils, memory, layout, process, registry, .. } = self;
         let new = gils.update(memory, layout, *process, registry, now, sink);
-        let mut update = Update { gils: new.then(|| gils.addrs()), tstates: Vec::new() };
+        let mut update = InterpreterUpdate { gils: new.then(|| gils.addrs()), thread_states: Vec::new() };
         if !scanned {
             return Ok(update.gils.is_some().then_some(update));
         }
@@ -157,34 +157,41 @@ impl Traced {
                 let interpreter = &self.registry.interpreters[slot.interpreter];
                 [slot.reader.tstate(), interpreter.addr, slot.ident(), interpreter.gil.addr]
             });
-            update.tstates.push((tid, states.collect()));
+            update.thread_states.push((tid, states.collect()));
         }
         Ok(Some(update))
     }
 
-    /// Turns the records since the last look into events. Stacks that the kernel has to send again come into `forget`.
-    pub fn look(&mut self, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>, forget: &mut Vec<u64>) {
+    /// Turns the records that have come since the last time into events. Stacks that the kernel has to send again come
+    /// into `forget`.
+    pub(super) fn resolve_records(
+        &mut self,
+        now: Nanos,
+        peek: ThreadLookup<'_>,
+        sink: &mut Sink<'_>,
+        forget: &mut Vec<u64>,
+    ) {
         let mut records = std::mem::take(&mut self.records);
         for record in &records {
             match record {
-                Record::Off(off) => {
+                KernelRecord::Off(off) => {
                     self.stacks.touch(off.stack, now);
                     self.stacks.touch(off.waker_stack, now);
                 }
-                Record::Sample(sample) => self.stacks.touch(sample.stack, now),
+                KernelRecord::Sample(sample) => self.stacks.touch(sample.stack, now),
                 _ => {}
             }
         }
-        self.stacks.look(&self.memory, &self.layout, now, sink.stacks, forget);
+        self.stacks.resolve(&self.memory, &self.layout, now, sink.stacks, forget);
         for record in records.drain(..) {
             match record {
-                Record::Off(off) => self.off(&off, now, peek, sink),
-                Record::Sample(sample) => self.sample(&sample, sink),
-                Record::Exit { tid, account } => self.exit(tid, account, sink),
-                Record::Resume { tid, at, words } => {
-                    self.resumed = Some((tid, at, self.reasons.of(self.memory.0, &words)));
+                KernelRecord::Off(off) => self.off(&off, now, peek, sink),
+                KernelRecord::Sample(sample) => self.sample(&sample, sink),
+                KernelRecord::Exit { tid, account } => self.exit(tid, account, sink),
+                KernelRecord::Resume { tid, at, words } => {
+                    self.resumed = Some((tid, at, self.reasons.of(self.pid, &words)));
                 }
-                Record::Stack { .. } => {}
+                KernelRecord::Stack { .. } => {}
             }
         }
         self.records = records;
@@ -204,7 +211,7 @@ impl Traced {
         thread
     }
 
-    fn off(&mut self, off: &abi::Off, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>) {
+    fn off(&mut self, off: &OffCpuRecord, now: Nanos, peek: ThreadLookup<'_>, sink: &mut Sink<'_>) {
         let event = self.off_cpu(off, sink);
         self.find_holder(off, &event, now, peek, sink);
         self.seeds.remove(&off.tid);
@@ -213,24 +220,24 @@ impl Traced {
     }
 
     /// What threads that are off the CPU have been doing up to now. The accounts of all threads come as events.
-    pub fn all_under_way(
+    pub(super) fn all_under_way(
         &mut self,
         now: Nanos,
-        peek: Peek<'_>,
+        peek: ThreadLookup<'_>,
         sink: &mut Sink<'_>,
         forget: &mut Vec<u64>,
     ) -> Vec<OffCpu> {
         let states = self.states(now, peek);
-        // Stacks that come and go are looked up with their records; what has not moved since has its name.
-        self.look(now, peek, sink, forget);
+        // Stacks that come and go are named with their records; what has not moved since has its name.
+        self.resolve_records(now, peek, sink, forget);
         states.iter().filter_map(|(tid, state)| self.under_way(*tid, state, now, peek, sink)).collect()
     }
 
-    /// What the kernel has of all threads. Makes sure that the stacks that they have now can be named at the next look.
-    fn states(&mut self, now: Nanos, peek: Peek<'_>) -> Vec<(Tid, abi::Thread)> {
+    /// What the kernel has of all threads. The stacks that they have now are named with the next records.
+    fn states(&mut self, now: Nanos, peek: ThreadLookup<'_>) -> Vec<(Tid, KernelThread)> {
         let states: Vec<_> = self.threads.keys().filter_map(|&tid| Some((tid, peek(tid)?))).collect();
         for (_, state) in &states {
-            if let (Some(off), _) = abi::under_way(state, now) {
+            if let (Some(off), _) = state.under_way(now) {
                 self.stacks.touch(off.stack, now);
             }
         }
@@ -240,12 +247,12 @@ impl Traced {
     fn under_way(
         &mut self,
         tid: Tid,
-        state: &abi::Thread,
+        state: &KernelThread,
         now: Nanos,
-        peek: Peek<'_>,
+        peek: ThreadLookup<'_>,
         sink: &mut Sink<'_>,
     ) -> Option<OffCpu> {
-        let (off, account) = abi::under_way(state, now);
+        let (off, account) = state.under_way(now);
         let thread = self.thread(tid, now, sink);
         sink.events.push(Event::Account { thread, account });
         let off = off?;
@@ -267,9 +274,16 @@ impl Traced {
         Some(event)
     }
 
-    /// Who lets go of a lock while others wait shows. If nobody has ended a wait, the lock may tell who has it `now`: the same
-    /// as when the wait ended, if that is not longer ago than it took.
-    fn find_holder(&self, off: &abi::Off, event: &OffCpu, now: Nanos, peek: Peek<'_>, sink: &mut Sink<'_>) {
+    /// A release while others wait is recorded. If nobody has ended a wait, the lock may say who holds it `now`: the same
+    /// thread as when the wait ended, if that is not longer ago than the wait took.
+    fn find_holder(
+        &self,
+        off: &OffCpuRecord,
+        event: &OffCpu,
+        now: Nanos,
+        peek: ThreadLookup<'_>,
+        sink: &mut Sink<'_>,
+    ) {
         let ThreadState::LockWait(lock) = event.state else { return };
         let long_ago = now.since(event.end) > event.end.since(event.start);
         let ended = long_ago || event.wake.is_some_and(|wake| wake.by.is_some());
@@ -280,9 +294,9 @@ impl Traced {
         let Some(tid) = self.view().holder(&waited, || held).map(|holder| holder.tid) else { return };
         if let Some(&thread) = self.threads.get(&tid).filter(|&&holder| holder != event.thread) {
             // It may have been off the CPU all the time, which shows only when it is back.
-            let holds = peek(tid).and_then(|thread| abi::under_way(&thread, now).0);
+            let holds = peek(tid).and_then(|thread| thread.under_way(now).0);
             let stack = holds.and_then(|off| match self.seeds.get(&off.tid) {
-                Some(seed) if off.flags & flag::OPEN != 0 => Some(seed.stack),
+                Some(seed) if off.flags.has(OffFlags::OPEN) => Some(seed.stack),
                 _ => self.stacks.get(off.stack, off.start),
             });
             let stack = stack.unwrap_or(StackId::EMPTY);
@@ -290,14 +304,14 @@ impl Traced {
         }
     }
 
-    fn view(&self) -> InterpreterView<'_, Live> {
+    fn view(&self) -> InterpreterView<'_, M> {
         InterpreterView { memory: &self.memory, layout: &self.layout, registry: &self.registry }
     }
 
-    fn off_cpu(&mut self, off: &abi::Off, sink: &mut Sink<'_>) -> OffCpu {
+    fn off_cpu(&mut self, off: &OffCpuRecord, sink: &mut Sink<'_>) -> OffCpu {
         let thread = self.thread(off.tid, off.start, sink);
-        let has = |bit| off.flags & bit != 0;
-        let held = has(flag::HELD);
+        let has = |flag| off.flags.has(flag);
+        let held = has(OffFlags::HELD);
         let mut state = match off.kind {
             OffKind::Runnable if held => ThreadState::GilHeldRunnable,
             OffKind::Runnable => ThreadState::Runnable,
@@ -308,7 +322,7 @@ impl Traced {
             _ => ThreadState::Unknown,
         };
         let mut stack = self.stacks.get(off.stack, off.start);
-        if has(flag::OPEN)
+        if has(OffFlags::OPEN)
             && let Some(&seed) = self.seeds.get(&off.tid)
         {
             (state, stack) = (seed.state, Some(seed.stack));
@@ -316,30 +330,30 @@ impl Traced {
         if let ThreadState::Blocked(_) = state {
             state = self.lock_wait(off, stack, sink).unwrap_or(state);
         }
-        let wake = has(flag::WOKEN).then(|| Wake {
+        let wake = has(OffFlags::WOKEN).then(|| Wake {
             at: off.woken_at,
-            by: has(flag::WAKER).then(|| self.threads.get(&off.waker).copied()).flatten(),
+            by: has(OffFlags::WAKER).then(|| self.threads.get(&off.waker).copied()).flatten(),
             stack: self.stacks.get(off.waker_stack, off.woken_at).unwrap_or(StackId::EMPTY),
-            switches: has(flag::WAKER_GIL).then_some(off.waker_switches),
+            switches: has(OffFlags::WAKER_GIL).then_some(off.waker_switches),
         });
-        let gil = self.gils.get(off.gil).filter(|_| has(flag::HAS_GIL));
+        let gil = self.gils.get(off.gil).filter(|_| has(OffFlags::HAS_GIL));
         // A parked thread is one that is held up by the collection.
-        if (held || has(flag::COLLECTING) || gil.is_none()) && off.kind != OffKind::Parked {
-            let collecting = has(flag::COLLECTING);
+        if (held || has(OffFlags::COLLECTING) || gil.is_none()) && off.kind != OffKind::Parked {
+            let collecting = has(OffFlags::COLLECTING);
             stack = stack.map(|stack| self.collections.stack(gil, thread, stack, collecting, sink.stacks));
         }
         let gil = gil.map(|gil| GilGlimpse {
             gil,
             // Who was the last to hold it has run Python since it last slept, if not in the middle of a wait for a mutex.
-            holder: (has(flag::LOCKED) || off.kind == OffKind::Blocked)
+            holder: (has(OffFlags::LOCKED) || off.kind == OffKind::Blocked)
                 .then(|| self.by_tstate.get(&off.holder).copied())
                 .flatten(),
-            locked: has(flag::LOCKED),
+            locked: has(OffFlags::LOCKED),
             switches: off.switches,
         });
         // The interpreter's clock is the same. Anything else is none of its numbers.
-        let asked = off.fair_at.0.checked_sub(abi::TIME_TO_BE_FAIR).map(Nanos);
-        let asked = asked.filter(|&asked| asked <= off.start && off.start.since(asked) < LONGEST_WAIT);
+        let asked = off.fair_at.0.checked_sub(TIME_TO_BE_FAIR).map(Nanos);
+        let asked = asked.filter(|&asked| asked <= off.start && off.start.since(asked) < MAX_WAIT);
         OffCpu {
             thread,
             start: off.start,
@@ -350,12 +364,13 @@ impl Traced {
             wake,
             gil,
             asked,
-            open: has(flag::OPEN),
+            open: has(OffFlags::OPEN),
         }
     }
 
-    /// The lock that a thread waited for; none if it waited for something else, or cannot be told without its stack.
-    fn lock_wait(&mut self, off: &abi::Off, stack: Option<StackId>, sink: &mut Sink<'_>) -> Option<ThreadState> {
+    /// The lock that a thread waited for; none if it waited for something else, or if that does not show without its
+    /// stack.
+    fn lock_wait(&mut self, off: &OffCpuRecord, stack: Option<StackId>, sink: &mut Sink<'_>) -> Option<ThreadState> {
         let how = match off.kind {
             OffKind::ParkedMutex => How::ParkedMutex,
             OffKind::Parked => How::Parked,
@@ -366,31 +381,30 @@ impl Traced {
             return None;
         }
         let resumed = self.resumed.filter(|&(by, at, _)| by == off.waker && off.woken_at.since(at) < SAME_PAUSE);
-        let pause = match off.flags & flag::COLLECTING {
-            0 => resumed.and_then(|(_, _, reason)| reason),
-            _ => Some(LockInfo::COLLECTION),
+        let pause = match off.flags.has(OffFlags::COLLECTING) {
+            false => resumed.and_then(|(_, _, reason)| reason),
+            true => Some(LockInfo::COLLECTION),
         };
         let site = LockWaitSite { how, address: off.lock, now: off.end, pause };
         let Traced { locks, memory, layout, registry, .. } = self;
         locks.wait(InterpreterView { memory, layout, registry }, &site, stack?, sink)
     }
 
-    fn sample(&mut self, sample: &abi::Sample, sink: &mut Sink<'_>) {
+    fn sample(&mut self, sample: &CpuSample, sink: &mut Sink<'_>) {
         let thread = self.thread(sample.tid, sample.at, sink);
-        let has = |bit| sample.flags & bit != 0;
-        let state = match (has(flag::HELD), has(flag::HAS_GIL), has(flag::NATIVE)) {
+        let has = |flag| sample.flags.has(flag);
+        let state = match (has(SampleFlags::HELD), has(SampleFlags::HAS_GIL), has(SampleFlags::NATIVE)) {
             (true, _, false) => ThreadState::GilHeld,
             (true, _, true) => ThreadState::GilHeldNative,
             (false, true, _) => ThreadState::Native,
-            // Without a GIL that bit says that it is attached.
-            (false, false, _) if has(flag::LOCKED) => ThreadState::Running,
+            (false, false, _) if has(SampleFlags::ATTACHED) => ThreadState::Running,
             (false, false, _) => ThreadState::Native,
         };
-        let gil = self.gils.get(sample.gil).filter(|_| has(flag::HAS_GIL));
+        let gil = self.gils.get(sample.gil).filter(|_| has(SampleFlags::HAS_GIL));
         let (at, periods) = (sample.at, 1);
         let mut stack = self.stacks.get(sample.stack, sample.at);
-        if has(flag::HELD) || gil.is_none() {
-            let collecting = has(flag::COLLECTS);
+        if has(SampleFlags::HELD) || gil.is_none() {
+            let collecting = has(SampleFlags::COLLECTS);
             stack = stack.map(|stack| self.collections.stack(gil, thread, stack, collecting, sink.stacks));
         }
         sink.events.push(match stack {
@@ -402,10 +416,10 @@ impl Traced {
         let stack = stack.unwrap_or(StackId::EMPTY);
         if sample.syscall == Syscall::SCHED_YIELD.0 {
             // The function that calls it keeps the lock's address in a register that calls leave as it is.
-            let lock = KEPT.into_iter().find_map(|number| self.locks.at(registers.general[number]));
+            let lock = registers.callee_saved().find_map(|address| self.locks.at(address));
             sink.events.push(Event::Spin { at, thread, stack, lock });
         }
-        let registers = Some(registers).filter(|_| has(flag::IN_USER));
+        let registers = Some(registers).filter(|_| has(SampleFlags::IN_USER));
         let Traced { accesses, memory, layout, registry, .. } = self;
         let at = AccessSite { at, thread, stack };
         accesses.sample(InterpreterView { memory, layout, registry }, at, registers, sink);
@@ -423,21 +437,20 @@ impl Traced {
         self.by_tstate.retain(|_, known| *known != thread);
     }
 
-    /// No more records come. Says what all threads have been doing up to now, and what they are doing still. Returns who they
-    /// were.
-    pub fn finish(
+    /// The end of the recording: says what all threads have been doing up to now, and are still doing. Returns them.
+    pub(super) fn finish(
         &mut self,
         now: Nanos,
-        peek: Peek<'_>,
+        peek: ThreadLookup<'_>,
         sink: &mut Sink<'_>,
         forget: &mut Vec<u64>,
-    ) -> impl Iterator<Item = Tid> + use<> {
+    ) -> Vec<Tid> {
         let states = self.states(now, peek);
-        self.look(now, peek, sink, forget);
+        self.resolve_records(now, peek, sink, forget);
         self.accesses.finish(sink);
         let mut open = Vec::new();
         for &(tid, ref state) in &states {
-            let (off, account) = abi::under_way(state, now);
+            let (off, account) = state.under_way(now);
             if let Some(off) = off {
                 let event = OffCpu { open: true, ..self.off_cpu(&off, sink) };
                 sink.events.push(Event::OffCpu(event));
@@ -453,6 +466,6 @@ impl Traced {
         for (off, event) in &open {
             self.find_holder(off, event, now, peek, sink);
         }
-        states.into_iter().map(|(tid, _)| tid)
+        states.into_iter().map(|(tid, _)| tid).collect()
     }
 }

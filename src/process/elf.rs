@@ -6,13 +6,14 @@ use std::fs::File;
 use std::ops::Range;
 
 use object::elf::{
-    EM_X86_64, FileHeader64, PF_W, PF_X, PT_GNU_EH_FRAME, PT_LOAD, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC,
-    STT_OBJECT, SectionType, Sym64,
+    FileHeader64, PF_W, PF_X, PT_GNU_EH_FRAME, PT_LOAD, SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, STT_OBJECT,
+    SectionType, Sym64,
 };
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use object::{LittleEndian as LE, ReadCache, ReadRef};
 
 use super::maps::{Mapping, PAGE};
+use crate::arch::{ARCH_NAME, ELF_MACHINE};
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,7 @@ pub enum ElfError {
     /// Not an ELF file, or a damaged one.
     #[error(transparent)]
     Malformed(#[from] object::Error),
-    #[error("not made for x86_64")]
+    #[error("not made for {ARCH_NAME}")]
     OtherMachine,
 }
 
@@ -36,7 +37,7 @@ pub enum Table {
 /// A table of symbols, and the text of their names.
 type Symbols<'a> = (&'a [Sym64<LE>], &'a [u8]);
 
-/// An ELF file for x86_64.
+/// An ELF file for the processor that gilscope runs on.
 #[derive(Debug)]
 pub struct Elf {
     data: ReadCache<File>,
@@ -50,7 +51,7 @@ impl Elf {
     pub fn open(file: File) -> Result<Elf, ElfError> {
         let elf = Elf { data: ReadCache::new(file) };
         match elf.header()?.e_machine(LE) {
-            EM_X86_64 => Ok(elf),
+            ELF_MACHINE => Ok(elf),
             _ => Err(ElfError::OtherMachine),
         }
     }

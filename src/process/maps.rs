@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use super::memory::{Live, Memory};
 use crate::event::Pid;
 
-/// The page size of x86_64.
-pub const PAGE: u64 = 4096;
+/// The size of a page of memory, in bytes.
+pub const PAGE: u64 = crate::arch::PAGE_SIZE;
 
 /// One line of the map: a stretch of memory and the file behind it, if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::memory::{Memory, ReadError, Span, read_each};
 
 /// Bytes of a page.
-const PAGE: usize = 4096;
+const PAGE: usize = crate::arch::PAGE_SIZE as usize;
 /// The limit of pages that are kept: 64 MiB.
 const MAX_PAGES: usize = 1 << 14;
 

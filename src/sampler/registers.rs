@@ -17,20 +17,16 @@ use rustc_hash::FxHashMap;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::arch::x86_64::Registers;
+use crate::arch::{PERF_REGISTERS, PERF_REGISTERS_MASK, Registers};
 use crate::event::{Nanos, Tid};
 
 /// A page for the head and the tail of the ring, and one for its records.
 const PAGE: usize = 4096;
 const LEN: usize = 2 * PAGE;
-/// The registers to be sent: ax, bx, cx, dx, si, di, bp, sp, ip, and r8 to r15, in the order of `enum perf_event_x86_regs`.
-const MASK: u64 = 0x1ff | 0xff << 16;
-/// Where each of them, but for the ninth, is in the order in which the processor numbers them.
-const NUMBERS: [usize; 17] = [0, 3, 1, 2, 6, 7, 5, 4, 16, 8, 9, 10, 11, 12, 13, 14, 15];
 /// `PERF_RECORD_MISC_CPUMODE_MASK`
 const CPU_MODE: u16 = 7;
 /// A record of a sample: its header, the process and the thread, the time, the kind of registers, and those.
-const RECORD: usize = 8 + 8 + 8 + 8 + 17 * 8;
+const RECORD: usize = 8 + 8 + 8 + 8 + PERF_REGISTERS * 8;
 
 /// What a thread's registers were.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +115,7 @@ impl Ring {
         }
         let attrs = builder.attrs_mut();
         attrs.sample_type = (sys::PERF_SAMPLE_TID | sys::PERF_SAMPLE_TIME | sys::PERF_SAMPLE_REGS_USER).into();
-        attrs.sample_regs_user = MASK;
+        attrs.sample_regs_user = PERF_REGISTERS_MASK;
         attrs.set_use_clockid(1);
         attrs.clockid = libc::CLOCK_MONOTONIC;
         let counter = builder.build()?;
@@ -189,13 +185,7 @@ fn decode(record: &[u8; RECORD]) -> Option<RegisterSample> {
     }
     let mode = (header >> 32) as u16 & CPU_MODE;
     let in_user = u32::from(mode) == sys::PERF_RECORD_MISC_USER && u64::from(sys::PERF_SAMPLE_REGS_ABI_64) == word(3);
-    let mut all = [0; 17];
-    for (index, &number) in NUMBERS.iter().enumerate() {
-        all[number] = word(4 + index);
-    }
-    let mut general = [0; 16];
-    general.copy_from_slice(&all[..16]);
-    let registers = in_user.then_some(Registers { ip: all[16], general });
+    let registers = in_user.then(|| Registers::from_perf(std::array::from_fn(|index| word(4 + index))));
     Some(RegisterSample { tid: (ids >> 32) as Tid, at: Nanos(word(2)), registers })
 }
 

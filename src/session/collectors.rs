@@ -29,8 +29,10 @@ pub fn collector(options: &RecordingOptions) -> Result<ReadyCollector, KernelErr
     if options.mode == Some(Mode::Memory) {
         return Ok(memory_mode(None));
     }
-    let wanted =
-        kernel::Options { rate: options.rate, min_wait_ns: options.min_wait.as_nanos().min(u64::MAX.into()) as u64 };
+    let wanted = kernel::KernelOptions {
+        rate: options.rate,
+        min_wait_ns: options.min_wait.as_nanos().min(u64::MAX.into()) as u64,
+    };
     match Kernel::load(&wanted) {
         Ok(kernel) => Ok(ReadyCollector { collector: Box::new(kernel), mode: Mode::Kernel, degraded: None }),
         Err(error) if options.mode == Some(Mode::Kernel) => Err(error),

@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid as NixPid;
 
 use super::{Check, Verdict};
+use crate::arch::{ARCH_NAME, PLATFORM};
 use crate::event::Pid;
 use crate::kernel::{self, Kernel};
 use crate::process::access::{self, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
@@ -38,8 +39,8 @@ pub fn checks() -> Vec<Check> {
 }
 
 fn platform(arch: &str, release: &str) -> Check {
-    let verdict = if arch == "x86_64" { Verdict::Yes } else { Verdict::No };
-    let check = Check::new("platform", "Linux on x86_64", verdict, format!("kernel {release}, {arch}"));
+    let verdict = if arch == ARCH_NAME { Verdict::Yes } else { Verdict::No };
+    let check = Check::new("platform", PLATFORM, verdict, format!("kernel {release}, {arch}"));
     if verdict == Verdict::Yes { check } else { check.remedy("gilscope runs on no other architecture yet") }
 }
 
@@ -180,7 +181,7 @@ fn kernel_mode(release: &str, capabilities: u64) -> Check {
     if check.verdict != Verdict::Yes {
         return check;
     }
-    match Kernel::load(&kernel::Options { rate: 1.0, min_wait_ns: 0 }) {
+    match Kernel::load(&kernel::KernelOptions { rate: 1.0, min_wait_ns: 0 }) {
         Ok(_) => check,
         Err(error) => Check { verdict: Verdict::No, reason: error.to_string(), ..check },
     }

@@ -1,5 +1,5 @@
-//! Which memory a thread was held up by, from its registers and the code that it ran. Pure; called by
-//! `sampler/accesses.rs` for samples of free-threaded builds.
+//! Which memory access held a thread up, from its registers and the code that it ran. Pure; called by
+//! `interpreter/memory_accesses.rs` for samples of free-threaded builds.
 //!
 //! A processor that is interrupted finishes the instruction that it is waiting for and stops before the next one. So
 //! the instruction *before* the one that a sample shows is the one that took the time, and where its memory operand
@@ -8,56 +8,47 @@
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory};
 use iced_x86::{Mnemonic, OpAccess, OpKind, Register};
 
+use super::Registers;
 use crate::event::CountOp;
-
-/// What a thread's registers held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Registers {
-    /// The next instruction.
-    pub ip: u64,
-    /// The general registers, in the order in which the processor numbers them: rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi,
-    /// r8 to r15.
-    pub general: [u64; 16],
-}
 
 /// Where the memory operand of an instruction is, and what the instruction does with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Operand {
-    /// Numbers of registers.
+pub(crate) struct Operand {
+    /// The number of the register that the address is relative to.
     base: Option<u8>,
     index: Option<u8>,
     scale: u64,
     displacement: u64,
     /// The registers are not what they were before the instruction.
     overwritten: bool,
-    /// In bytes.
-    pub size: usize,
+    /// The size of the access, in bytes.
+    pub(crate) size: usize,
     /// With the bus locked: a `lock` prefix, or an exchange.
-    pub atomic: bool,
+    pub(crate) atomic: bool,
     /// What it is a part of, if it is an access to a reference count, as far as the code around it tells.
-    pub op: CountOp,
+    pub(crate) op: CountOp,
 }
 
 impl Operand {
     /// What the register has in it that it is relative to, if there is one.
-    pub fn base(&self, registers: &Registers) -> Option<u64> {
+    pub(crate) fn base(&self, registers: &Registers) -> Option<u64> {
         self.base.filter(|_| !self.overwritten).map(|number| registers.general[usize::from(number)])
     }
 
     /// Its address; none if that cannot be computed any more.
-    pub fn address(&self, registers: &Registers) -> Option<u64> {
+    pub(crate) fn address(&self, registers: &Registers) -> Option<u64> {
         let of = |number: Option<u8>| number.map_or(0, |number| registers.general[usize::from(number)]);
         let indexed = of(self.base).wrapping_add(of(self.index).wrapping_mul(self.scale));
         (!self.overwritten).then(|| indexed.wrapping_add(self.displacement))
     }
 }
 
-/// So many instructions before and after one are looked at to find out what it is for.
-const AROUND: usize = 10;
+/// How many instructions before and after one are searched for what it is for.
+const MAX_DISTANCE: usize = 10;
 
 /// The instructions of a function.
 #[derive(Debug)]
-pub struct Function {
+pub(crate) struct DecodedFunction {
     start: u64,
     code: Vec<u8>,
     /// Where each instruction begins, from the start.
@@ -66,10 +57,10 @@ pub struct Function {
     jumps: Vec<(u32, u32)>,
 }
 
-impl Function {
+impl DecodedFunction {
     /// Decodes the code of a function that begins at `start`.
-    pub fn decode(start: u64, code: Vec<u8>) -> Function {
-        let mut function = Function { start, code, begins: Vec::new(), jumps: Vec::new() };
+    pub(crate) fn decode(start: u64, code: Vec<u8>) -> DecodedFunction {
+        let mut function = DecodedFunction { start, code, begins: Vec::new(), jumps: Vec::new() };
         let mut decoder = Decoder::with_ip(64, &function.code, start, DecoderOptions::NONE);
         let mut instruction = Instruction::default();
         while decoder.can_decode() {
@@ -89,12 +80,12 @@ impl Function {
     }
 
     /// Whether `address` is in it.
-    pub fn contains(&self, address: u64) -> bool {
+    pub(crate) fn contains(&self, address: u64) -> bool {
         address.wrapping_sub(self.start) < self.code.len() as u64
     }
 
     /// The memory operands of the instructions that may have been the last before `ip`: one, unless jumps lead there.
-    pub fn before(&self, ip: u64) -> Vec<Operand> {
+    pub(crate) fn before(&self, ip: u64) -> Vec<Operand> {
         let at = ip.wrapping_sub(self.start);
         let Some(number) = u32::try_from(at).ok().and_then(|at| self.begins.binary_search(&at).ok()) else {
             return Vec::new();
@@ -168,7 +159,7 @@ impl Function {
     fn purpose(&self, number: usize, instruction: &Instruction) -> CountOp {
         let up = match step(instruction) {
             Some(up) => Some(up),
-            None => (1..=AROUND).find_map(|distance| {
+            None => (1..=MAX_DISTANCE).find_map(|distance| {
                 let near = [number.checked_sub(distance), number.checked_add(distance)];
                 // What comes after is what is done with a value read; what comes before, with one written.
                 let near = near.into_iter().flatten().filter(|&near| near < self.begins.len());
@@ -233,7 +224,7 @@ mod tests {
 
     /// Decodes instructions that are given one by one, and returns the operands before each of them and the end.
     fn before(instructions: &[&[u8]]) -> Vec<Vec<Operand>> {
-        let function = Function::decode(START, [&instructions.concat()[..], &[0x90]].concat());
+        let function = DecodedFunction::decode(START, [&instructions.concat()[..], &[0x90]].concat());
         let mut at = START;
         let mut operands = vec![function.before(at)];
         for bytes in instructions {
@@ -294,7 +285,7 @@ mod tests {
         #[test]
         fn any_bytes_can_be_decoded(code in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
             let len = code.len() as u64;
-            let function = Function::decode(START, code);
+            let function = DecodedFunction::decode(START, code);
             for ip in START..START + len + 1 {
                 for operand in function.before(ip) {
                     operand.address(&registers(&[]));
@@ -313,7 +304,7 @@ mod tests {
             &[0xff, 0x50, 0x10],
         ]);
         assert_eq!(operands, vec![Vec::new(); 5]);
-        let function = Function::decode(START, vec![0x48, 0x3b, 0x10]);
+        let function = DecodedFunction::decode(START, vec![0x48, 0x3b, 0x10]);
         assert_eq!(function.before(START + 1), [], "in the middle of an instruction");
         assert_eq!(function.before(START - 1), []);
     }

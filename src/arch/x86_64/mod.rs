@@ -1,0 +1,76 @@
+//! x86_64 with the System V calling convention, and glibc or musl.
+
+mod instructions;
+
+pub(crate) use self::instructions::{DecodedFunction, Operand};
+
+/// Its name, as in [`std::env::consts::ARCH`].
+pub(crate) const ARCH_NAME: &str = "x86_64";
+/// What doctor calls it.
+pub(crate) const PLATFORM: &str = "Linux on x86_64";
+/// `e_machine` of its ELF files.
+pub(crate) const ELF_MACHINE: object::elf::Machine = object::elf::EM_X86_64;
+/// The size of a page, in bytes.
+pub(crate) const PAGE_SIZE: u64 = 4096;
+
+/// What a GIL has for threads to wait on, in bytes: two condition variables of glibc (48 bytes), each with a mutex (40
+/// bytes). A futex call with an address in there is a wait for the GIL.
+pub(crate) const GIL_WAIT_SIZE: u64 = 2 * (48 + 40);
+/// Where glibc and musl keep the tid in the thread descriptor that `pthread_self()` points to, in bytes.
+pub(crate) const PTHREAD_TID_OFFSETS: [u64; 2] = [720, 48];
+
+/// How many general registers there are.
+const GENERAL: usize = 16;
+/// Numbers of the registers that a function leaves as they were for its caller: rbx, rbp, r12 to r15.
+const CALLEE_SAVED: [usize; 6] = [3, 5, 12, 13, 14, 15];
+
+/// Registers that a perf event can send.
+pub(crate) const PERF_REGISTERS: usize = GENERAL + 1;
+/// Which ones those are: ax, bx, cx, dx, si, di, bp, sp, ip, and r8 to r15, in the order of `enum perf_event_x86_regs`.
+pub(crate) const PERF_REGISTERS_MASK: u64 = 0x1ff | 0xff << 16;
+/// Where each of them, but for the ninth, is in the order in which the processor numbers them.
+const PERF_ORDER: [usize; PERF_REGISTERS] = [0, 3, 1, 2, 6, 7, 5, 4, 16, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// What a thread's registers held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registers {
+    /// The address of the next instruction.
+    pub(crate) ip: u64,
+    /// The general registers, in the order in which the processor numbers them: rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi,
+    /// r8 to r15.
+    pub(crate) general: [u64; GENERAL],
+}
+
+impl Registers {
+    /// The registers that a perf event has sent because of [`PERF_REGISTERS_MASK`].
+    pub(crate) fn from_perf(sent: [u64; PERF_REGISTERS]) -> Registers {
+        let mut all = [0; PERF_REGISTERS];
+        for (value, number) in sent.into_iter().zip(PERF_ORDER) {
+            all[number] = value;
+        }
+        let [general @ .., ip] = all;
+        Registers { ip, general }
+    }
+
+    /// What the registers hold that a function leaves as they were: in a thread that is in a system call, what the
+    /// functions that led there keep.
+    pub(crate) fn callee_saved(&self) -> impl Iterator<Item = u64> {
+        CALLEE_SAVED.into_iter().map(|number| self.general[number])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_of_perf_events_are_put_in_the_order_of_the_processor() {
+        // Each is given its number in `enum perf_event_x86_regs`: ax, bx, cx, dx, si, di, bp, sp, ip, flags, segments, r8.
+        let sent = [0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 17, 18, 19, 20, 21, 22, 23];
+        let registers = Registers::from_perf(sent);
+        assert_eq!(registers.ip, 8);
+        assert_eq!(registers.general, [0, 2, 3, 1, 7, 6, 4, 5, 16, 17, 18, 19, 20, 21, 22, 23]);
+        assert_eq!(registers.callee_saved().collect::<Vec<_>>(), [1, 6, 20, 21, 22, 23]);
+        assert_eq!(PERF_REGISTERS_MASK.count_ones() as usize, PERF_REGISTERS);
+    }
+}
