@@ -61,6 +61,9 @@ pub fn attach_early(pid: Pid) -> Result<Target, AttachError> {
             |error| match error {
                 LayoutError::Read(error) => AttachError::Read { pid, error },
                 LayoutError::UnknownVersion(version) => AttachError::Unsupported { pid, version },
+                LayoutError::Implausible { .. } if located.version.is_newer() => {
+                    AttachError::Unsupported { pid, version: located.version }
+                }
                 implausible @ LayoutError::Implausible { .. } => {
                     AttachError::Layout { pid, reason: implausible.to_string() }
                 }

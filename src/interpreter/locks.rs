@@ -46,9 +46,6 @@ impl At {
     }
 }
 
-/// From `_stoptheworld_state.world_stopped` to its `requester`, a `PyThreadState *` (free-threaded builds, 3.13 to 3.15).
-const REQUESTER_AFTER_WORLD_STOPPED: u64 = 14;
-
 /// What is known of an address.
 #[derive(Debug)]
 struct Known {
@@ -249,7 +246,7 @@ pub fn holder<'a>(
     match info.kind {
         LockKind::CriticalSection => find(&|slot| in_critical_section(memory, layout, slot.reader.tstate(), address)),
         LockKind::Pause => {
-            let requester = layout.gc.world_stopped? + REQUESTER_AFTER_WORLD_STOPPED;
+            let requester = layout.gc.stop_requester?;
             let requester =
                 |interp: u64| memory.u64(interp.wrapping_add(requester)).ok().filter(|&tstate| tstate != 0);
             let requester = registry.interpreters.iter().find_map(|interpreter| requester(interpreter.addr))?;

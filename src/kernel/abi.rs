@@ -4,7 +4,7 @@
 use crate::arch::x86_64::Registers;
 use crate::cpython::code::CodeWords;
 use crate::cpython::frames::RawFrame;
-use crate::cpython::layout::{FrameHead, GilPlace, Layout, Position, WAIT_SIZE};
+use crate::cpython::layout::{FrameHead, GilPlace, Layout, Position};
 use crate::cpython::locks::{How, PARKED_WITHIN};
 use crate::event::{Account, Nanos, Syscall, Tid};
 
@@ -64,7 +64,7 @@ pub fn target(layout: &Layout, runtime: u64, text: &[(u64, u64)], gils: &[u64]) 
         gil.locked,
         gil.switches,
         gil.cond,
-        WAIT_SIZE,
+        gil.wait_size,
         thread.next,
         thread.interp,
         head,
