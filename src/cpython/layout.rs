@@ -306,13 +306,17 @@ impl Layout {
         };
         let values = debug_offsets::read(memory, runtime, &positions)?;
         if let Some(build) = offsets::confirmed_by(&values, version, free_threaded) {
-            return Ok(Self::from_offsets(build.offsets, Some(build.file), version, free_threaded));
+            let mut layout = Self::from_offsets(build.offsets, Some(build.file), version, free_threaded);
+            if layout.locks.runtime_size != values.runtime_size {
+                layout.locks = LockTables { runtime: &[], runtime_size: values.runtime_size, ..layout.locks };
+            }
+            return Ok(layout);
         }
         debug_offsets::check(&values)?;
         Ok(Self::from_offsets(&nearest.offsets.adapted_to(&values), None, version, free_threaded))
     }
 
-    /// What gilscope cannot tell of this interpreter, in a sentence; none if its table is known.
+    /// What gilscope cannot tell of this interpreter and why, in a sentence; none if its table is known.
     pub fn unknowns(&self) -> Option<String> {
         if self.table.is_some() {
             return None;
@@ -320,22 +324,22 @@ impl Layout {
         let build = if self.free_threaded { " (free-threaded)" } else { "" };
         let why = match self.version.is_newer() {
             true => format!("is newer than the versions this gilscope knows (up to 3.{})", Version::NEWEST_MINOR),
-            false => "is laid out like no release this gilscope knows".to_owned(),
+            false => "has structures that no release known to this gilscope has".to_owned(),
         };
-        let mut missing = vec!["locks of the interpreter itself have no names"];
+        let mut unknown = vec!["names of the interpreter's own locks"];
         if self.free_threaded {
-            missing.push("who stops all threads is not known");
+            unknown.push("which thread pauses all others");
         }
         if self.free_threaded && self.thread.critical_section.is_none() {
-            missing.push("who holds the lock of an object is not known");
+            unknown.push("which thread holds an object's lock");
         }
-        if self.thread.holds_gil.is_none() || self.thread.state.is_none() {
-            missing.push("whether a thread holds the GIL is less certain");
+        if self.thread.state.is_none() {
+            unknown.push("which threads are attached to the interpreter");
         }
         Some(format!(
-            "Python {}{build} {why}: it is read by its own table of offsets (_Py_DebugOffsets), so {}",
+            "Python {}{build} {why}. Stacks are read by the offsets that it exports; not available: {}",
             self.version,
-            missing.join(", ")
+            unknown.join(", ")
         ))
     }
 

@@ -303,6 +303,9 @@ impl Session<'_> {
         let pid = located.pid;
         let process = PythonProcess { pid, id, runtime: located.runtime, layout, foreign_tids };
         let Session { profile, events, ids, kernel, .. } = self;
+        // Once for all processes that are alike.
+        let degraded = &mut profile.session.degraded;
+        degraded.extend(layout.unknowns().filter(|note| !degraded.contains(note)));
         let sampler = match kernel {
             Some(kernel) => {
                 let mut sink = Sink { stacks: &mut profile.stacks, events, ids };

@@ -10,6 +10,7 @@ mod exports;
 mod harmless;
 mod html;
 mod kernel;
+mod offsets;
 mod record;
 mod recordings;
 mod reports;

@@ -34,6 +34,9 @@ pub struct Dump {
     executable: String,
     interpreters: Vec<InterpreterDump>,
     threads: Vec<ThreadDump>,
+    /// What cannot be told of this Python.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     /// Tids of threads that wait for each other in a circle: each for the next, the last for the first.
     deadlocks: Vec<Vec<Tid>>,
     /// Locks that do not tell their owner, by who has entered them.
@@ -195,6 +198,7 @@ fn describe(target: &Target, sampler: &Sampler, stacks: &Interner) -> Dump {
         executable: target.located.binary.display().to_string(),
         interpreters: interpreters.collect(),
         threads,
+        note: target.layout.unknowns(),
         deadlocks: Vec::new(),
         held: Vec::new(),
     }
@@ -240,6 +244,9 @@ impl Dump {
         let flavour = if self.free_threaded { ", free-threaded" } else { "" };
         line(format_args!("Process {}: {}", self.pid, one_line(&self.command.join(" "))));
         line(format_args!("Python {}{flavour} ({})", self.python, self.executable));
+        if let Some(note) = &self.note {
+            line(format_args!("note: {note}"));
+        }
         for InterpreterDump { id, gil } in &self.interpreters {
             let which = if self.interpreters.len() > 1 { format!(" of interpreter {id}") } else { String::new() };
             let holder = gil.holder.map_or_else(|| "free".to_owned(), |tid| format!("held by {}", self.name_of(tid)));

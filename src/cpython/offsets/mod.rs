@@ -29,7 +29,7 @@ macro_rules! builds {
             #[rustfmt::skip]
             mod $module;
         )*
-        /// Oldest first.
+        /// Oldest first; of one release that with a JIT compiler (`j`) first.
         const BUILDS: &[Build] = &[$(Build {
             file: concat!(stringify!($module), ".rs"),
             minor: $minor,
@@ -66,9 +66,12 @@ builds! {
     v3_14_4t: 14, 4, true;
     v3_14_6t: 14, 6, true;
     v3_14_10t: 14, 10, true;
+    v3_15_0j: 15, 0, false;
     v3_15_0: 15, 0, false;
+    v3_15_2j: 15, 2, false;
     v3_15_2: 15, 2, false;
     v3_15_0t: 15, 0, true;
+    v3_15_2tj: 15, 2, true;
     v3_15_2t: 15, 2, true;
 }
 
@@ -92,7 +95,7 @@ const fn header_of(object: &ObjectOffsets) -> [u64; 6] {
     ]
 }
 
-/// The table of a release.
+/// The table of a release, without a JIT compiler.
 pub fn of_release(version: Version, free_threaded: bool) -> Option<&'static Build> {
     let of_kind = |build: &&Build| build.minor == version.minor && build.free_threaded == free_threaded;
     BUILDS.iter().filter(of_kind).rfind(|build| build.first_patch <= version.patch)
@@ -104,10 +107,14 @@ pub fn of_release(version: Version, free_threaded: bool) -> Option<&'static Buil
 pub(crate) fn confirmed_by(values: &DebugOffsets, version: Version, free_threaded: bool) -> Option<&'static Build> {
     let of_kind = |build: &&Build| build.minor == version.minor && build.free_threaded == free_threaded;
     let by_version = of_release(version, free_threaded);
-    by_version
-        .into_iter()
-        .chain(BUILDS.iter().filter(of_kind))
-        .find(|build| build.offsets.debug_values() == Some(*values))
+    let candidates = || by_version.into_iter().chain(BUILDS.iter().filter(of_kind));
+    let confirms = |build: &Build, told: &DebugOffsets| build.offsets.debug_values() == Some(*told);
+    // How long the runtime's state is depends on what the platform has (`PY_HAVE_PERF_TRAMPOLINE`), too.
+    let but_for_runtime = |build: &Build| {
+        let known = build.offsets.debug_values();
+        known.is_some_and(|known| DebugOffsets { runtime_size: values.runtime_size, ..known } == *values)
+    };
+    candidates().find(|build| confirms(build, values)).or_else(|| candidates().find(|build| but_for_runtime(build)))
 }
 
 /// The table to begin with for an interpreter that none is made of: the newest one of the same kind that is not newer.
@@ -231,7 +238,10 @@ mod tests {
             let later = Version { patch: 99, ..version };
             let found = confirmed_by(&values, later, build.free_threaded).unwrap();
             assert_eq!(found.offsets.debug_values(), Some(values));
-            let other = DebugOffsets { interp_size: values.interp_size + 8, ..values };
+            // Without support for perf, as on musl.
+            let smaller = DebugOffsets { runtime_size: values.runtime_size - 96, ..values };
+            assert!(confirmed_by(&smaller, version, build.free_threaded).is_some());
+            let other = DebugOffsets { interp_size: values.interp_size + 4096, ..values };
             assert!(confirmed_by(&other, version, build.free_threaded).is_none());
             crate::cpython::debug_offsets::check(&values).unwrap();
         }
