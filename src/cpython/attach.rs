@@ -55,17 +55,7 @@ pub fn attach(pid: Pid) -> Result<Target, AttachError> {
 /// Those of [`locate`].
 pub fn attach_early(pid: Pid) -> Result<Target, AttachError> {
     let located = locate(pid)?;
-    let memory = Live(pid);
-    let layout =
-        Layout::of(&memory, located.runtime, located.version, located.free_threaded).map_err(
-            |error| match error {
-                LayoutError::Read(error) => AttachError::Read { pid, error },
-                LayoutError::UnknownVersion(version) => AttachError::Unsupported { pid, version },
-                implausible @ LayoutError::Implausible { .. } => {
-                    AttachError::Layout { pid, reason: implausible.to_string() }
-                }
-            },
-        )?;
+    let layout = layout_of(&located)?;
     let command = located.process.command();
     if command.is_empty() {
         // It is only just becoming this program.
@@ -74,4 +64,18 @@ pub fn attach_early(pid: Pid) -> Result<Target, AttachError> {
     let info =
         ProcessInfo { pid, command, python: located.version.to_string(), free_threaded: located.free_threaded };
     Ok(Target { foreign_tids: tid_map(pid).is_some(), located, layout, info })
+}
+
+/// The structure offsets of an interpreter that was found.
+///
+/// # Errors
+/// What it says of itself cannot be read or makes no sense: of a newer version that it is not supported.
+pub fn layout_of(located: &Located) -> Result<Layout, AttachError> {
+    let &Located { pid, runtime, version, free_threaded, .. } = located;
+    Layout::of(&Live(pid), runtime, version, free_threaded).map_err(|error| match error {
+        LayoutError::Read(error) => AttachError::Read { pid, error },
+        LayoutError::UnknownVersion(version) => AttachError::Unsupported { pid, version },
+        LayoutError::Implausible { .. } if version.is_newer() => AttachError::Unsupported { pid, version },
+        implausible @ LayoutError::Implausible { .. } => AttachError::Layout { pid, reason: implausible.to_string() },
+    })
 }

@@ -281,7 +281,7 @@ pub(crate) fn copy_start(memory: &impl Memory, layout: &Layout, raw: &RawFrame) 
     if index >= memory.u64(array).ok()? {
         return None;
     }
-    memory.u64(array.wrapping_add(8 + index * 8)).ok()
+    memory.u64(array.wrapping_add(layout.code.tlbc_entries + index * 8)).ok()
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl ThreadStateView {
             thread_id: u64_at(bytes, t.thread_id),
             native_id: optional(t.native_thread_id),
             chunk: optional(t.datastack_chunk),
-            chunk_top: optional(t.datastack_chunk.map(|offset| offset + 8)),
+            chunk_top: optional(t.datastack_top),
             holds_gil: t.holds_gil.map(|(offset, mask)| u32_at(bytes, offset) & mask != 0),
             attached: t.state.map(|offset| u32_at(bytes, offset) == 1),
             base_frame: t.base_frame.map(|offset| u64_at(bytes, offset)),

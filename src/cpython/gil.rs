@@ -1,7 +1,6 @@
 //! The GIL as it is in the target's memory: who holds it, and whether a blocked thread waits for it. Mirrors
 //! `struct _gil_runtime_state` (`Include/internal/pycore_gil.h`, 3.8 to 3.15). Used by the sampler and `dump`.
 
-use crate::arch::GIL_WAIT_SIZE;
 use crate::cpython::layout::GilLayout;
 use crate::process::memory::Memory;
 
@@ -62,7 +61,7 @@ impl Gil {
     /// or, for a moment, on the mutexes and the second condition behind it (a forced switch).
     pub fn is_wait(&self, layout: &GilLayout, futex: u64) -> bool {
         let cond = self.addr.wrapping_add(layout.cond);
-        self.addr != 0 && (cond..cond.wrapping_add(GIL_WAIT_SIZE)).contains(&futex)
+        self.addr != 0 && (cond..cond.wrapping_add(layout.wait_size)).contains(&futex)
     }
 }
 
@@ -70,8 +69,16 @@ impl Gil {
 mod tests {
     use super::*;
 
-    const LAYOUT: GilLayout =
-        GilLayout { enabled: None, interval: 0, last_holder: 8, locked: 16, switches: 24, cond: 32, len: 32 };
+    const LAYOUT: GilLayout = GilLayout {
+        enabled: None,
+        interval: 0,
+        last_holder: 8,
+        locked: 16,
+        switches: 24,
+        cond: 32,
+        wait_size: 176,
+        len: 32,
+    };
 
     #[test]
     fn a_released_gil_has_no_holder_although_it_remembers_the_last() {

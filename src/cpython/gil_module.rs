@@ -4,28 +4,16 @@ use super::layout::Layout;
 use super::objects::{ObjectError, Objects};
 use crate::process::memory::Memory;
 
-/// `PyModuleObject` on free-threaded builds: where it points to its definition, and what says whether it needs the GIL.
-#[derive(Clone, Copy)]
-struct ModuleLayout {
-    /// `md_def` (3.13, 3.14) or `md_token` (3.15): not 0 in extension modules.
-    definition: u64,
-    /// `md_gil` (3.13, 3.14) or `md_requires_gil` (3.15).
-    gil: u64,
-    /// What that byte is in a module that needs it: `Py_MOD_GIL_USED`, or true.
-    needs_gil: u8,
-}
-
 /// The first module in `sys.modules` of the interpreter at `interp` that does not declare that it can do without the
 /// GIL. Modules are there in the order of their import, and the first of them switches the GIL on.
 ///
 /// # Errors
 /// [`ObjectError`] if the dict cannot be read, for example because it is being changed.
 pub fn needing_gil(memory: &impl Memory, layout: &Layout, interp: u64) -> Result<Option<String>, ObjectError> {
-    let fields = match layout.version.minor {
-        13 | 14 => ModuleLayout { definition: 40, gil: 72, needs_gil: 0 },
-        15 => ModuleLayout { definition: 104, gil: 65, needs_gil: 1 },
-        _ => return Ok(None),
-    };
+    let o = &layout.object;
+    let (Some(definition_at), Some(gil_at)) = (o.module_definition, o.module_gil) else { return Ok(None) };
+    // `md_gil` is `Py_MOD_GIL_USED` in a module that needs it (3.13, 3.14), `md_requires_gil` is true (3.15).
+    let needs_gil = u8::from(layout.version.minor >= 15);
     let objects = Objects { memory, layout };
     let modules = memory.u64(interp.wrapping_add(layout.interp_modules))?;
     for entry in objects.dict(modules)? {
@@ -35,9 +23,10 @@ pub fn needing_gil(memory: &impl Memory, layout: &Layout, interp: u64) -> Result
             continue;
         }
         let mut gil = [0];
-        memory.read(entry.value.wrapping_add(fields.gil), &mut gil)?;
-        let definition = memory.u64(entry.value.wrapping_add(fields.definition))?;
-        if definition != 0 && gil[0] == fields.needs_gil {
+        memory.read(entry.value.wrapping_add(gil_at), &mut gil)?;
+        let definition = memory.u64(entry.value.wrapping_add(definition_at))?;
+        // Modules written in Python have no definition.
+        if definition != 0 && gil[0] == needs_gil {
             return Ok(Some(objects.string(entry.key)?));
         }
     }

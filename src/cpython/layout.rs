@@ -1,10 +1,11 @@
-//! Where CPython keeps what: byte offsets of the fields gilscope reads, for every version from 3.8 on.
+//! Where CPython keeps what: byte offsets of the fields gilscope reads, for every version from 3.8 on, and what they mean there.
 //!
-//! Up to 3.12 they are constants of the minor version. From 3.13 on the interpreter exports most of them itself
-//! (`_Py_DebugOffsets`, at the start of `_PyRuntime`; decoded by [`super::debug_offsets`]) and only the few that
-//! it leaves out are constants. Called once per target; everything that reads the target takes a [`Layout`].
+//! They come from a generated table ([`super::offsets`]): up to 3.12 that of the release, from 3.13 on one that says the same as
+//! the interpreter itself (`_Py_DebugOffsets`, at the start of `_PyRuntime`; decoded by [`super::debug_offsets`]). Where none
+//! does, what the interpreter says has to do. Called once per target; everything that reads the target takes a [`Layout`].
 
-use super::debug_offsets::{self, DebugOffsets};
+use super::debug_offsets;
+use super::offsets::{self, BuildOffsets, KeysOffsets, LockArray, ObjectOffsets, ThreadStateOffsets};
 use crate::event::version::Version;
 use crate::process::memory::{Memory, ReadError, Span};
 
@@ -76,8 +77,10 @@ pub struct ThreadStateLayout {
     pub thread_id: u64,
     /// `native_thread_id`: the kernel's tid (3.11 and later).
     pub native_thread_id: Option<u64>,
-    /// `datastack_chunk`, followed by `datastack_top` (3.11 and later).
+    /// `datastack_chunk` (3.11 and later).
     pub datastack_chunk: Option<u64>,
+    /// `datastack_top` (3.11 and later).
+    pub datastack_top: Option<u64>,
     /// Word and bit that are set while the thread holds its GIL (3.13 and later, builds with a GIL).
     pub holds_gil: Option<(u64, u32)>,
     /// `state`: 0 detached, 1 attached, 2 suspended ... (3.13 and later).
@@ -88,7 +91,7 @@ pub struct ThreadStateLayout {
     pub base_frame: Option<u64>,
     /// `cframe`, which points to the C stack of the thread that runs it (3.10 to 3.12).
     pub c_stack: Option<u64>,
-    /// It points into the structure itself while nothing runs; this is more than that is long (3.10 to 3.12).
+    /// It points into the structure itself while nothing runs, which is this long (3.10 to 3.12).
     pub root_cframe_within: Option<u64>,
     /// Bytes from the start of the structure that hold all of these.
     pub len: usize,
@@ -111,8 +114,25 @@ pub struct FrameLayout {
     pub tlbc_index: Option<u64>,
     /// `f_localsplus` or `localsplus`: the values of local variables. Behind the rest.
     pub locals: u64,
-    /// Bytes from the start of the structure that hold all others.
+    /// What `with` and `try` have put up (up to 3.10).
+    pub blocks: Option<BlockLayout>,
+    /// Bytes from the start of the structure that hold all but locals and blocks.
     pub len: usize,
+}
+
+/// The value stack and the blocks of a `PyFrameObject` (up to 3.10).
+#[derive(Clone, Copy, Debug)]
+pub struct BlockLayout {
+    /// `f_valuestack`, which points to the stack.
+    pub value_stack: u64,
+    /// `f_iblock`, i32: how many blocks there are.
+    pub count: u64,
+    /// `f_blockstack`, an array of `PyTryBlock`s.
+    pub stack: u64,
+    /// `sizeof(PyTryBlock)`.
+    pub size: u64,
+    /// `PyTryBlock.b_level`, i32.
+    pub level: u64,
 }
 
 /// `PyCodeObject`.
@@ -130,77 +150,20 @@ pub struct CodeLayout {
     pub line_table: u64,
     /// Format of the line table.
     pub line_format: LineTable,
-    /// `co_localsplusnames` (3.11 and later) or `co_varnames`: a tuple of the names of local variables. Before 3.11
-    /// `co_freevars` and `co_cellvars` follow.
+    /// `co_localsplusnames` (3.11 and later) or `co_varnames`: a tuple of the names of local variables.
     pub local_names: u64,
+    /// `co_cellvars` and `co_freevars`, in the order in which their values follow (up to 3.10).
+    pub more_names: [Option<u64>; 2],
+    /// `co_exceptiontable` (3.11 and later).
+    pub exception_table: Option<u64>,
     /// `co_code_adaptive`: the bytecode itself, at the end of the object (3.11 and later).
     pub bytecode: Option<u64>,
     /// `co_tlbc`: copies of the bytecode, one per thread (free-threaded 3.14 and later).
     pub tlbc: Option<u64>,
+    /// `_PyCodeArray.entries`: where these are in the array.
+    pub tlbc_entries: u64,
     /// Bytes from the start of the structure that hold all fields (not the bytecode).
     pub len: usize,
-}
-
-/// The objects that names are made of.
-#[derive(Clone, Copy, Debug)]
-pub struct ObjectLayout {
-    /// `ob_type`.
-    pub ob_type: u64,
-    /// `ob_size` of variable-size objects.
-    pub ob_size: u64,
-    /// `PyTupleObject.ob_item`.
-    pub tuple_items: u64,
-    /// `PyBytesObject.ob_sval`.
-    pub bytes_data: u64,
-    /// `PyASCIIObject.length`.
-    pub str_length: u64,
-    /// `PyASCIIObject.state`.
-    pub str_state: u64,
-    /// `sizeof(PyASCIIObject)`: where the characters of an ASCII string are.
-    pub str_ascii: u64,
-    /// `sizeof(PyCompactUnicodeObject)`: where the characters of any other string are.
-    pub str_compact: u64,
-    /// `PyTypeObject.tp_name`.
-    pub tp_name: u64,
-    /// `PyTypeObject.tp_basicsize`.
-    pub tp_basicsize: u64,
-    /// `PyTypeObject.tp_flags`.
-    pub tp_flags: u64,
-    /// `PyTypeObject.tp_dictoffset`.
-    pub tp_dictoffset: u64,
-    /// `PyHeapTypeObject.ht_cached_keys` (3.11 and later).
-    pub cached_keys: u64,
-    /// `PyModuleObject.md_dict`.
-    pub module_dict: u64,
-    /// `PyFunctionObject.func_code`.
-    pub func_code: u64,
-    /// `PyFunctionObject.func_closure`.
-    pub func_closure: u64,
-    /// `PyDictObject.ma_keys`, followed by `ma_values`.
-    pub dict_keys: u64,
-}
-
-impl ObjectLayout {
-    /// `sizeof(PyObject)`: where the fields of an object of fixed size begin.
-    pub fn header(&self) -> u64 {
-        self.ob_type + 8
-    }
-
-    /// `PyTypeObject.tp_members`: `tp_getset`, `tp_base`, `tp_dict`, `tp_descr_get` and `tp_descr_set` are between it and
-    /// `tp_dictoffset`.
-    pub fn tp_members(&self) -> u64 {
-        self.tp_dictoffset - 48
-    }
-
-    /// `PyTypeObject.tp_base`, likewise.
-    pub fn tp_base(&self) -> u64 {
-        self.tp_dictoffset - 32
-    }
-
-    /// `PyTypeObject.tp_dict`, likewise.
-    pub fn tp_dict(&self) -> u64 {
-        self.tp_dictoffset - 24
-    }
 }
 
 /// `_gil_runtime_state`.
@@ -218,6 +181,9 @@ pub struct GilLayout {
     pub switches: u64,
     /// `cond`, which waiters block on; 48 bytes.
     pub cond: u64,
+    /// From `cond` to the end of the struct: two condition variables and mutexes of the C library. A futex call with an
+    /// address in there is a wait for the GIL.
+    pub wait_size: u64,
     /// Bytes from the start that hold holder and lock.
     pub len: usize,
 }
@@ -240,6 +206,8 @@ pub struct GcLayout {
     pub collecting: u64,
     /// `PyInterpreterState.stoptheworld.world_stopped`, bool (free-threaded builds): all other threads stand still.
     pub world_stopped: Option<u64>,
+    /// `PyInterpreterState.stoptheworld.requester`: the thread state that has stopped them.
+    pub stop_requester: Option<u64>,
 }
 
 impl GcLayout {
@@ -288,7 +256,28 @@ pub struct Layout {
     /// Code objects.
     pub code: CodeLayout,
     /// Other objects.
-    pub object: ObjectLayout,
+    pub object: ObjectOffsets,
+    /// Tables of the keys of dicts (3.11 and later).
+    pub keys: Option<KeysOffsets>,
+    /// Locks that are not part of an object.
+    pub locks: LockTables,
+    /// The file of the table that all of this is from; none if what the interpreter itself says had to do.
+    pub table: Option<&'static str>,
+}
+
+/// Where the interpreter has locks of its own (3.13 and later).
+#[derive(Clone, Copy, Debug)]
+pub struct LockTables {
+    /// Names and offsets in `_PyRuntime`.
+    pub runtime: &'static [(&'static str, u64)],
+    /// Names and offsets in a `PyInterpreterState`.
+    pub interpreter: &'static [(&'static str, u64)],
+    /// Arrays of locks in a `PyInterpreterState`.
+    pub arrays: &'static [LockArray],
+    /// `sizeof(_PyRuntimeState)`.
+    pub runtime_size: u64,
+    /// `sizeof(PyInterpreterState)`.
+    pub interpreter_size: u64,
 }
 
 impl Layout {
@@ -298,246 +287,222 @@ impl Layout {
     }
 
     /// The offsets of the interpreter whose `_PyRuntime` is at `runtime`. Reads `_Py_DebugOffsets` from 3.13 on.
+    ///
+    /// # Errors
+    /// No offsets are known for the version, or what the interpreter says of itself makes no sense.
     pub fn of(
         memory: &impl Memory,
         runtime: u64,
         version: Version,
         free_threaded: bool,
     ) -> Result<Layout, LayoutError> {
-        match version.minor {
-            _ if !version.supported() => Err(LayoutError::UnknownVersion(version)),
-            8..=12 => Ok(Self::fixed(version)),
-            _ => Self::from_debug_offsets(&debug_offsets::read(memory, runtime, version)?, version, free_threaded),
+        let unknown = LayoutError::UnknownVersion(version);
+        if !version.may_be_read() {
+            return Err(unknown);
         }
+        let nearest = offsets::nearest(version, free_threaded).ok_or(unknown)?;
+        let Some(positions) = nearest.offsets.debug_offsets else {
+            return Ok(Self::from_offsets(nearest.offsets, Some(nearest.file), version, free_threaded));
+        };
+        let values = debug_offsets::read(memory, runtime, &positions)?;
+        if let Some(build) = offsets::confirmed_by(&values, version, free_threaded) {
+            let mut layout = Self::from_offsets(build.offsets, Some(build.file), version, free_threaded);
+            if layout.locks.runtime_size != values.runtime_size {
+                layout.locks = LockTables { runtime: &[], runtime_size: values.runtime_size, ..layout.locks };
+            }
+            return Ok(layout);
+        }
+        debug_offsets::check(&values)?;
+        Ok(Self::from_offsets(&nearest.offsets.adapted_to(&values), None, version, free_threaded))
     }
 
-    /// 3.8 to 3.12, which export no offsets.
-    fn fixed(version: Version) -> Layout {
-        let minor = version.minor;
-        // One value per version, in the order 3.8, 3.9, 3.10, 3.11, 3.12.
-        let by = |values: [u64; 5]| values[usize::from(minor - 8)];
-        let from_310 = |value: u64| (minor >= 10).then_some(value);
-        let from_311 = |value: u64| (minor >= 11).then_some(value);
-        let thread = ThreadStateLayout {
-            next: 8,
-            interp: 16,
-            head: match minor {
-                8..=10 => FrameHead::Direct(24),
-                11 => FrameHead::CFrame { cframe: 56, current: 8 },
-                _ => FrameHead::CFrame { cframe: 56, current: 0 },
-            },
-            thread_id: by([176, 176, 176, 152, 136]),
-            native_thread_id: from_311(by([0, 0, 0, 160, 144])),
-            datastack_chunk: from_311(by([0, 0, 0, 296, 232])),
-            holds_gil: None,
-            state: None,
-            critical_section: None,
-            base_frame: None,
-            c_stack: from_310(by([0, 0, 48, 56, 56])),
-            root_cframe_within: from_310(512),
-            len: by([184, 184, 184, 312, 248]) as usize,
+    /// What gilscope cannot tell of this interpreter and why, in a sentence; none if its table is known.
+    pub fn unknowns(&self) -> Option<String> {
+        if self.table.is_some() {
+            return None;
+        }
+        let build = if self.free_threaded { " (free-threaded)" } else { "" };
+        let why = match self.version.is_newer() {
+            true => format!("is newer than the versions this gilscope knows (up to 3.{})", Version::NEWEST_MINOR),
+            false => "has structures that no release known to this gilscope has".to_owned(),
         };
-        let frame = FrameLayout {
-            previous: by([24, 24, 24, 48, 8]),
-            code: by([32, 32, 32, 32, 0]),
-            instr: by([104, 104, 96, 56, 56]),
-            position: match minor {
-                8 | 9 => Position::LastiBytes,
-                10 => Position::LastiUnits,
-                _ => Position::Pointer,
-            },
-            owner: from_311(by([0, 0, 0, 69, 70])),
-            tlbc_index: None,
-            locals: by([360, 360, 352, 72, 72]),
-            len: by([108, 108, 100, 72, 72]) as usize,
-        };
-        let code = CodeLayout {
-            filename: by([104, 104, 104, 112, 112]),
-            name: by([112, 112, 112, 120, 120]),
-            qualname: from_311(128),
-            first_line: by([40, 40, 40, 72, 68]),
-            line_table: by([120, 120, 120, 136, 136]),
-            line_format: match minor {
-                8 | 9 => LineTable::Lnotab,
-                10 => LineTable::Pep626,
-                _ => LineTable::Locations,
-            },
-            local_names: by([72, 72, 72, 96, 96]),
-            bytecode: from_311(by([0, 0, 0, 184, 192])),
-            tlbc: None,
-            len: 144,
-        };
-        let (ascii, compact) = if minor < 12 { (48, 72) } else { (40, 56) };
-        let object = ObjectLayout {
-            ob_type: 8,
-            ob_size: 16,
-            tuple_items: 24,
-            bytes_data: 32,
-            str_length: 16,
-            str_state: 32,
-            str_ascii: ascii,
-            str_compact: compact,
-            tp_name: 24,
-            tp_basicsize: 32,
-            tp_flags: 168,
-            tp_dictoffset: 288,
-            cached_keys: by([0, 0, 0, 408, 416]) + CACHED_KEYS_AFTER_TYPE,
-            module_dict: 16,
-            // The globals are before them; from 3.10 on the builtins and two names, too.
-            func_code: by([16, 16, 48, 48, 48]),
-            func_closure: by([48, 48, 72, 72, 72]),
-            dict_keys: 32,
-        };
+        let mut unknown = vec!["names of the interpreter's own locks"];
+        if self.free_threaded {
+            unknown.push("which thread pauses all others");
+        }
+        if self.free_threaded && self.thread.critical_section.is_none() {
+            unknown.push("which thread holds an object's lock");
+        }
+        if self.thread.state.is_none() {
+            unknown.push("which threads are attached to the interpreter");
+        }
+        Some(format!(
+            "Python {}{build} {why}. Stacks are read by the offsets that it exports; not available: {}",
+            self.version,
+            unknown.join(", ")
+        ))
+    }
+
+    /// What the offsets mean in a version.
+    fn from_offsets(
+        build: &BuildOffsets,
+        table: Option<&'static str>,
+        version: Version,
+        free_threaded: bool,
+    ) -> Layout {
+        let BuildOffsets { runtime, interpreter, thread, .. } = build;
+        let gc_place = runtime.gc_collecting.or(interpreter.gc_collecting);
         Layout {
             version,
-            free_threaded: false,
-            interpreters_head: by([32, 32, 32, 40, 40]),
-            interp_next: 0,
-            interp_id: by([16, 24, 24, 48, 8]),
-            interp_threads: by([8, 8, 8, 16, 72]),
-            interp_modules: by([56, 856, 856, 888, 944]),
-            gc: GcLayout { in_runtime: minor == 8, collecting: by([544, 816, 816, 848, 312]), world_stopped: None },
-            gil_place: match minor {
-                12 => GilPlace::Interpreter(384),
-                _ => GilPlace::Runtime(by([1152, 352, 352, 360, 0])),
-            },
-            gil: GilLayout {
-                enabled: None,
-                interval: 0,
-                last_holder: 8,
-                locked: 16,
-                switches: 24,
-                cond: 32,
-                len: 32,
-            },
-            thread,
-            frame,
-            code,
-            object,
-        }
-    }
-
-    /// 3.13 and later.
-    fn from_debug_offsets(d: &DebugOffsets, version: Version, free_threaded: bool) -> Result<Layout, LayoutError> {
-        let minor = version.minor;
-        let tlbc = free_threaded && minor >= 14;
-        let header = d.pyobject_size;
-        // `_status` is a word of bits; 3.13 keeps holds_gil in bit 5 of it, later versions in an int of its own.
-        let holds_gil = match minor {
-            13 => (d.thread_status, 1 << 5),
-            _ => (d.thread_status + 4, 1),
-        };
-        let state = d.thread_status + [8, 12, 16][usize::from(minor - 13)];
-        let thread = ThreadStateLayout {
-            next: d.thread_next,
-            interp: d.thread_interp,
-            head: FrameHead::Direct(d.thread_current_frame),
-            thread_id: d.thread_id,
-            native_thread_id: Some(d.thread_native_id),
-            datastack_chunk: Some(d.thread_datastack_chunk),
-            holds_gil: Some(holds_gil),
-            state: Some(state),
-            critical_section: free_threaded.then_some([176, 176, 200][usize::from(minor - 13)]),
-            base_frame: d.thread_base_frame,
-            c_stack: None,
-            root_cframe_within: None,
-            len: [
-                d.thread_datastack_chunk + 8,
-                d.thread_native_id,
-                d.thread_id,
-                d.thread_current_frame,
-                d.thread_next,
-                d.thread_interp,
-                d.thread_base_frame.unwrap_or(0),
-                state,
-            ]
-            .into_iter()
-            .max()
-            .map_or(0, |last| last as usize + 8),
-        };
-        let tlbc_index = d.frame_tlbc_index.filter(|_| tlbc);
-        let frame = FrameLayout {
-            previous: d.frame_previous,
-            code: d.frame_executable,
-            instr: d.frame_instr_ptr,
-            position: Position::Pointer,
-            owner: Some(d.frame_owner),
-            tlbc_index,
-            locals: d.frame_locals,
-            len: [d.frame_previous, d.frame_executable, d.frame_instr_ptr, d.frame_owner, tlbc_index.unwrap_or(0)]
-                .into_iter()
-                .max()
-                .map_or(88, |last| last as usize + 8),
-        };
-        let code = CodeLayout {
-            filename: d.code_filename,
-            name: d.code_name,
-            qualname: Some(d.code_qualname),
-            first_line: d.code_firstlineno,
-            line_table: d.code_linetable,
-            line_format: LineTable::Locations,
-            local_names: d.code_localsplusnames,
-            bytecode: Some(d.code_adaptive),
-            tlbc: d.code_tlbc.filter(|_| tlbc),
-            len: d.code_adaptive as usize,
-        };
-        let object = ObjectLayout {
-            ob_type: d.pyobject_type,
-            ob_size: d.bytes_ob_size,
-            // Tuples remember their hash from 3.14 on.
-            tuple_items: d.bytes_ob_size + if minor >= 14 { 16 } else { 8 },
-            bytes_data: d.bytes_sval,
-            str_length: d.unicode_length,
-            str_state: d.unicode_state,
-            str_ascii: d.unicode_ascii_size,
-            str_compact: d.unicode_ascii_size + 16,
-            tp_name: d.type_name,
-            tp_basicsize: d.type_name + 8,
-            tp_flags: d.type_flags,
-            tp_dictoffset: d.type_flags + 120,
-            cached_keys: d.type_size + CACHED_KEYS_AFTER_TYPE,
-            module_dict: header,
-            func_code: header + 32,
-            func_closure: header + 56,
-            dict_keys: d.dict_keys,
-        };
-        let gil = match free_threaded {
-            false => {
-                GilLayout { enabled: None, interval: 0, last_holder: 8, locked: 16, switches: 24, cond: 32, len: 32 }
-            }
-            true => GilLayout {
-                enabled: Some(0),
-                interval: 8,
-                last_holder: 16,
-                locked: 24,
-                switches: 32,
-                cond: 40,
-                len: 40,
-            },
-        };
-        Ok(Layout {
-            version,
             free_threaded,
-            interpreters_head: d.interpreters_head,
-            interp_next: d.interp_next,
-            interp_id: d.interp_id,
-            interp_threads: d.interp_threads_head,
-            interp_modules: d.interp_modules,
+            interpreters_head: runtime.interpreters_head,
+            interp_next: interpreter.next,
+            interp_id: interpreter.id,
+            interp_threads: interpreter.threads_head,
+            interp_modules: interpreter.modules,
             gc: GcLayout {
-                in_runtime: false,
-                collecting: d.interp_gc + d.gc_collecting,
-                world_stopped: free_threaded.then_some([10746, 10850, 10802][usize::from(minor - 13)]),
+                in_runtime: runtime.gc_collecting.is_some(),
+                collecting: gc_place.unwrap_or(0),
+                world_stopped: interpreter.world_stopped,
+                stop_requester: interpreter.stop_requester,
             },
-            gil_place: GilPlace::Interpreter(d.interp_ceval_gil),
-            gil,
-            thread,
-            frame,
-            code,
-            object,
-        })
+            gil_place: match interpreter.gil {
+                Some(offset) => GilPlace::Interpreter(offset),
+                None => GilPlace::Runtime(runtime.gil.unwrap_or(0)),
+            },
+            gil: gil_layout(build),
+            thread: thread_layout(thread),
+            frame: frame_layout(build, version),
+            code: code_layout(build, version),
+            object: build.object,
+            keys: build.keys,
+            locks: LockTables {
+                runtime: build.runtime_locks,
+                runtime_size: runtime.size.unwrap_or(0),
+                interpreter: build.interpreter_locks,
+                interpreter_size: interpreter.size.unwrap_or(0),
+                arrays: build.lock_arrays,
+            },
+            table,
+        }
     }
 }
 
-/// From the end of `ht_type` to `ht_cached_keys` in `PyHeapTypeObject`: the async, number, mapping, sequence and
-/// buffer method tables, then `ht_name`, `ht_slots` and `ht_qualname` (3.10 and later).
-const CACHED_KEYS_AFTER_TYPE: u64 = 464;
+/// How many bytes from the start of a structure hold these fields of eight bytes.
+fn len_of(fields: &[Option<u64>]) -> usize {
+    fields.iter().flatten().max().map_or(0, |last| *last as usize + 8)
+}
+
+fn gil_layout(build: &BuildOffsets) -> GilLayout {
+    let gil = &build.gil;
+    GilLayout {
+        enabled: gil.enabled,
+        interval: gil.interval,
+        last_holder: gil.last_holder,
+        locked: gil.locked,
+        switches: gil.switch_number,
+        cond: gil.cond,
+        wait_size: gil.size.saturating_sub(gil.cond),
+        len: len_of(&[
+            gil.enabled,
+            Some(gil.interval),
+            Some(gil.last_holder),
+            Some(gil.locked),
+            Some(gil.switch_number),
+        ]),
+    }
+}
+
+fn thread_layout(thread: &ThreadStateOffsets) -> ThreadStateLayout {
+    let head = match (thread.frame, thread.cframe, thread.cframe_current_frame) {
+        (None, Some(cframe), Some(current)) => FrameHead::CFrame { cframe, current },
+        (frame, ..) => FrameHead::Direct(thread.current_frame.or(frame).unwrap_or(0)),
+    };
+    ThreadStateLayout {
+        next: thread.next,
+        interp: thread.interp,
+        head,
+        thread_id: thread.thread_id,
+        native_thread_id: thread.native_thread_id,
+        datastack_chunk: thread.datastack_chunk,
+        datastack_top: thread.datastack_top,
+        holds_gil: thread.holds_gil,
+        state: thread.state,
+        critical_section: thread.critical_section,
+        base_frame: thread.base_frame,
+        c_stack: thread.cframe,
+        root_cframe_within: thread.cframe.map(|_| thread.size),
+        len: len_of(&[
+            Some(thread.next),
+            Some(thread.interp),
+            Some(thread.thread_id),
+            thread.frame,
+            thread.cframe,
+            thread.current_frame,
+            thread.native_thread_id,
+            thread.datastack_top,
+            thread.holds_gil.map(|(word, _)| word),
+            thread.state,
+            thread.base_frame,
+        ]),
+    }
+}
+
+fn frame_layout(build: &BuildOffsets, version: Version) -> FrameLayout {
+    let frame = &build.frame;
+    let blocks = || {
+        Some(BlockLayout {
+            value_stack: frame.value_stack?,
+            count: frame.block_count?,
+            stack: frame.block_stack?,
+            size: frame.block_size?,
+            level: frame.block_level?,
+        })
+    };
+    let after = |field: Option<u64>, size: usize| field.map_or(0, |offset| offset as usize + size);
+    let instr_size = if version.minor >= 11 { 8 } else { 4 };
+    FrameLayout {
+        previous: frame.previous,
+        code: frame.code,
+        instr: frame.instr,
+        position: match version.minor {
+            ..=9 => Position::LastiBytes,
+            10 => Position::LastiUnits,
+            _ => Position::Pointer,
+        },
+        owner: frame.owner,
+        tlbc_index: frame.tlbc_index,
+        locals: frame.locals,
+        blocks: blocks(),
+        len: len_of(&[Some(frame.previous), Some(frame.code)])
+            .max(after(Some(frame.instr), instr_size))
+            .max(after(frame.owner, 1))
+            .max(after(frame.tlbc_index, 4)),
+    }
+}
+
+fn code_layout(build: &BuildOffsets, version: Version) -> CodeLayout {
+    let code = &build.code;
+    // The header of the object, too, and that is four words in free-threaded builds.
+    let header = [build.object.ob_type, build.object.ob_size, 24];
+    let fields = [code.filename, code.name, code.qualname.unwrap_or(0), code.first_line, code.line_table];
+    CodeLayout {
+        filename: code.filename,
+        name: code.name,
+        qualname: code.qualname,
+        first_line: code.first_line,
+        line_table: code.line_table,
+        line_format: match version.minor {
+            ..=9 => LineTable::Lnotab,
+            10 => LineTable::Pep626,
+            _ => LineTable::Locations,
+        },
+        local_names: code.local_names,
+        more_names: [code.cell_names, code.free_names],
+        exception_table: code.exception_table,
+        bytecode: code.bytecode,
+        tlbc: code.tlbc,
+        tlbc_entries: code.tlbc_entries.unwrap_or(0),
+        len: len_of(&fields.map(Some)).max(len_of(&header.map(Some))),
+    }
+}

@@ -3,7 +3,13 @@
 //! it has not met before, and by `dump`.
 
 use super::layout::Layout;
+use super::object_header::header;
 use super::objects::Objects;
+use super::offsets::private::{
+    BUFFERED_LOCK, BUFFERED_OWNER_AFTER_LOCK, IMPORT_LOCK_OWNER, LOCK_IN_OBJECT, PARK_ARGUMENT_BEFORE,
+    PARKED_ADDRESS_BEFORE, RLOCK_DEPTH_AFTER_OWNER, RLOCK_OWNER,
+};
+use super::offsets::{CRITICAL_SECTION, LockArray};
 use crate::event::{LockKind, Pid};
 use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;
@@ -43,78 +49,19 @@ pub fn may_be_of_module(kind: LockKind) -> bool {
     matches!(kind, LockKind::Semaphore | LockKind::Lock | LockKind::RLock | LockKind::ModuleLock)
 }
 
-/// Where in an object of a free-threaded build `PyObject.ob_mutex` is.
-const OB_MUTEX: u64 = 10;
-/// From `PyDictKeysObject` to its `dk_mutex` (free-threaded builds).
-const DK_MUTEX: u64 = 11;
 /// Objects and keys of dicts begin at multiples of this, and so does what `malloc` returns.
 const ALIGNMENT: u64 = 16;
 /// No interpreter's state is larger.
 const MOST_STATE: u64 = 8 << 20;
 
-/// From the end of an object's header to `buffered.lock` (`Modules/_io/bufferedio.c`, 3.8 to 3.15).
-const BUFFERED_LOCK: u64 = 88;
-
 /// What the runtime's state is called.
 const RUNTIME_NAME: &str = "_PyRuntime";
-/// Where `_Py_DebugOffsets` (3.13 and later) has the sizes of the runtime's and the interpreters' states.
-const RUNTIME_SIZE: u64 = 24;
-const INTERPRETER_SIZE: u64 = 48;
-
-/// A lock in `_PyRuntimeState` or `PyInterpreterState` of free-threaded builds: its name and where it is in 3.13, 3.14
-/// and 3.15; 0 where it does not exist.
-type Field = (&'static str, [u64; 3]);
-
-const RUNTIME: [Field; 12] = [
-    ("interpreters.mutex", [624, 800, 928]),
-    ("xi.registry.mutex", [680, 856, 984]),
-    ("allocators.mutex", [696, 872, 1000]),
-    ("atexit.mutex", [2248, 2432, 2552]),
-    ("imports.extensions.mutex", [2536, 2720, 2840]),
-    ("ceval.pending_mainthread.mutex", [2672, 2856, 2984]),
-    ("ceval.sys_trace_profile_mutex", [9896, 0, 0]),
-    ("tracemalloc.tables_lock", [0, 10432, 10568]),
-    ("stoptheworld.mutex", [10360, 10552, 10672]),
-    (STOP_EVENT, [10364, 10556, 10676]),
-    ("audit_hooks.mutex", [10440, 10632, 10752]),
-    ("unicode_state.ids.mutex", [10472, 10664, 10776]),
-];
-
 /// The import lock, which is recursive: a mutex with its owner behind it.
 const IMPORT_LOCK: &str = "imports.lock";
 /// What a thread waits for that stops all others.
 const STOP_EVENT: &str = "stoptheworld.stop_event";
 /// The lock of all types.
 const TYPE_LOCK: &str = "types.mutex";
-
-const INTERPRETER: [Field; 22] = [
-    ("ceval.pending.mutex", [40, 40, 40]),
-    ("gc.mutex", [0, 7688, 0]),
-    (IMPORT_LOCK, [7712, 7760, 7688]),
-    ("codecs.search_path_mutex", [8000, 8056, 7984]),
-    ("xi.registry.mutex", [10624, 10696, 10632]),
-    ("warnings.lock", [10696, 10784, 10736]),
-    ("atexit.ll_callbacks_lock", [0, 10824, 10776]),
-    ("stoptheworld.mutex", [10744, 10848, 10800]),
-    ("qsbr.mutex", [10800, 10912, 10864]),
-    ("unique_ids.mutex", [0, 17104, 17056]),
-    ("tlbc_indices.mutex", [0, 17264, 17216]),
-    ("asyncio_tasks_lock", [0, 17320, 17272]),
-    ("func_state.mutex", [20088, 20048, 20000]),
-    ("code_state.mutex", [85632, 85592, 85544]),
-    ("dict_state.watcher_mutex", [0, 85612, 85564]),
-    ("memerrors_lock", [85748, 85700, 85652]),
-    ("mem_free_queue.mutex", [85764, 85716, 85668]),
-    (TYPE_LOCK, [196_152, 196_128, 196_240]),
-    ("interned strings", [0, 230_416, 230_632]),
-    ("descriptor_mutex", [0, 0, 230_712]),
-    (STOP_EVENT, [10748, 10852, 10804]),
-    ("imports.lazy_mutex", [0, 0, 7684]),
-];
-
-/// Arrays of locks: name, first, number and stride.
-const TABLES: [(&str, [u64; 3], u64, u64); 2] =
-    [("brc.table", [11136, 10936, 10888], 257, 24), ("weakref_locks", [17304, 17136, 17088], 127, 1)];
 
 /// Where to look.
 #[derive(Clone, Copy, Debug)]
@@ -143,10 +90,9 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
     if let Some(lock) = in_object(memory, layout, address) {
         return lock;
     }
-    let index = usize::from(layout.version.minor.clamp(13, 15) - 13);
-    let within = |start: u64, size_at: u64| {
-        let size = memory.u64(place.runtime.wrapping_add(size_at)).unwrap_or(0).min(MOST_STATE);
-        (start..start.wrapping_add(size)).contains(&address).then(|| address - start)
+    let within = |start: u64, size: u64| {
+        let size = size.min(MOST_STATE);
+        (start..start.wrapping_add(size)).contains(&address).then(|| address.wrapping_sub(start))
     };
     let kind = |name: &str| match name {
         STOP_EVENT => LockKind::StopRequest,
@@ -155,23 +101,22 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
         _ if mutex => LockKind::Mutex,
         _ => LockKind::Event,
     };
-    let found = |fields: &[Field], offset: u64, owner: &str| {
-        // The offsets are those of free-threaded builds.
-        let at = |field: u64| field != 0 && (field == offset || (moved(layout, owner) && field == offset + 24));
-        let known = fields.iter().find(|(_, fields)| layout.free_threaded && at(fields[index]));
+    let found = |locks: &[(&str, u64)], arrays: &[LockArray], offset: u64, owner: &str| {
+        let known = locks.iter().find(|(_, at)| *at == offset);
         match known {
             Some((name, _)) => none(kind(name), Some((*name).to_owned())),
-            None => none(kind(""), Some(table(layout, index, offset).unwrap_or(format!("{owner}+{offset}")))),
+            None => none(kind(""), Some(in_array(arrays, offset).unwrap_or(format!("{owner}+{offset}")))),
         }
     };
+    let locks = &layout.locks;
     // The main one is part of the runtime.
     for &interpreter in place.interpreters {
-        if let Some(offset) = within(interpreter, INTERPRETER_SIZE) {
-            return found(&INTERPRETER, offset, "PyInterpreterState");
+        if let Some(offset) = within(interpreter, locks.interpreter_size) {
+            return found(locks.interpreter, locks.arrays, offset, "PyInterpreterState");
         }
     }
-    if let Some(offset) = within(place.runtime, RUNTIME_SIZE) {
-        return found(&RUNTIME, offset, RUNTIME_NAME);
+    if let Some(offset) = within(place.runtime, locks.runtime_size) {
+        return found(locks.runtime, &[], offset, RUNTIME_NAME);
     }
     none(if mutex { LockKind::Mutex } else { LockKind::Event }, None)
 }
@@ -205,9 +150,9 @@ impl How {
         const COMMAND: u32 = 0x7f;
         // What a mutex of the C library is while threads wait for it (glibc).
         const CONTENDED: u32 = 2;
-        let word = |below: u64| memory.u64(futex.address.wrapping_sub(below)).ok();
+        let word = |before: u64| memory.u64(futex.address.wrapping_sub(before)).ok();
         if layout.has_parking_lot() && futex.address.wrapping_sub(futex.stack) < PARKED_WITHIN {
-            match (word(16), word(8)) {
+            match (word(PARK_ARGUMENT_BEFORE), word(PARKED_ADDRESS_BEFORE)) {
                 (_, Some(0)) => return (How::ParkedMutex, PARKING_LOT),
                 (Some(argument), Some(address @ 4096..)) => {
                     return (if argument != 0 { How::ParkedMutex } else { How::Parked }, address);
@@ -243,15 +188,17 @@ pub fn owner(
     type_name: Option<&str>,
 ) -> Option<u64> {
     if type_name.is_some_and(is_buffered) {
-        let owner = memory.u64(address.wrapping_add(layout.object.header() + BUFFERED_LOCK + 8));
+        let owner =
+            memory.u64(address.wrapping_add(layout.object.header + BUFFERED_LOCK + BUFFERED_OWNER_AFTER_LOCK));
         return owner.ok().filter(|&ident| ident != 0);
     }
     let owner = match kind {
-        LockKind::RLock => address.wrapping_add(layout.object.header() + 8),
-        LockKind::ImportLock => address.wrapping_add(8),
+        LockKind::RLock => address.wrapping_add(layout.object.header + RLOCK_OWNER),
+        LockKind::ImportLock => address.wrapping_add(IMPORT_LOCK_OWNER),
         _ => return None,
     };
-    let [ident, depth] = [0, 8].map(|offset| memory.u64(owner.wrapping_add(offset)).unwrap_or(0));
+    let [ident, depth] =
+        [0, RLOCK_DEPTH_AFTER_OWNER].map(|offset| memory.u64(owner.wrapping_add(offset)).unwrap_or(0));
     // The depth of those that are a `_PyRecursiveMutex` counts from 0.
     let recursive = kind == LockKind::ImportLock || layout.version.minor >= 14;
     (ident != 0 && (recursive || depth != 0)).then_some(ident)
@@ -268,35 +215,30 @@ pub fn in_critical_section(memory: &impl Memory, layout: &Layout, tstate: u64, m
         if entry == 0 {
             break;
         }
-        let second = if tags & 2 != 0 { read(entry + 16) } else { 0 };
-        if tags & 1 == 0 && mutex != 0 && (read(entry + 8) == mutex || second == mutex) {
+        let second = if tags & 2 != 0 { read(entry.wrapping_add(CRITICAL_SECTION.second_mutex)) } else { 0 };
+        if tags & 1 == 0
+            && mutex != 0
+            && (read(entry.wrapping_add(CRITICAL_SECTION.mutex)) == mutex || second == mutex)
+        {
             return true;
         }
-        section = read(entry);
+        section = read(entry.wrapping_add(CRITICAL_SECTION.previous));
     }
     false
 }
 
-/// Whether fields can be 24 bytes further in front: the later patch releases of 3.13 have more in front of most of the
-/// runtime's.
-fn moved(layout: &Layout, owner: &str) -> bool {
-    layout.version.minor == 13 && owner == RUNTIME_NAME
-}
-
-fn table(layout: &Layout, index: usize, offset: u64) -> Option<String> {
-    let inside = |&&(_, first, count, stride): &&(&str, [u64; 3], u64, u64)| {
-        layout.free_threaded && (first[index]..first[index] + count * stride).contains(&offset)
-    };
-    let (name, first, _, stride) = TABLES.iter().find(inside)?;
-    Some(format!("{name}[{}]", (offset - first[index]) / stride))
+/// The lock of an array that is at an offset: `brc.table[3]`.
+fn in_array(arrays: &[LockArray], offset: u64) -> Option<String> {
+    arrays.iter().find_map(|array| {
+        let index = offset.checked_sub(array.first)? / array.stride;
+        (index < array.count).then(|| format!("{}[{index}]", array.name))
+    })
 }
 
 /// The object that a mutex is part of.
 fn in_object(memory: &impl Memory, layout: &Layout, mutex: u64) -> Option<Lock> {
     let objects = Objects { memory, layout };
-    let header = layout.object.header();
-    // `lockobject.lock` and `rlockobject.lock` are the first field.
-    let address = mutex.wrapping_sub(header);
+    let address = mutex.wrapping_sub(layout.object.header + LOCK_IN_OBJECT);
     if address.is_multiple_of(ALIGNMENT)
         && let Some(type_name) = objects.type_name_of(address)
         && let Some(kind) = lock_kind(&type_name)
@@ -308,14 +250,14 @@ fn in_object(memory: &impl Memory, layout: &Layout, mutex: u64) -> Option<Lock> 
     }
     let kind = LockKind::CriticalSection;
     match mutex % ALIGNMENT {
-        OB_MUTEX => {
-            let address = mutex - OB_MUTEX;
+        header::MUTEX => {
+            let address = mutex - header::MUTEX;
             let type_name = objects.type_name_of(address)?;
             Some(Lock { address, kind, type_name: Some(type_name), name: None })
         }
         // Keys that instances of a class share.
-        DK_MUTEX => Some(Lock {
-            address: mutex - DK_MUTEX,
+        place if layout.keys?.mutex == Some(place) => Some(Lock {
+            address: mutex - place,
             kind: LockKind::Mutex,
             type_name: None,
             name: Some("keys of a dict".to_owned()),
@@ -334,7 +276,7 @@ pub const LOCK: &str = "_thread.lock";
 
 /// Where objects of this type keep the lock that threads wait at, or what leads to it: a semaphore, from 3.15 on a `PyMutex`.
 pub fn lock_place(layout: &Layout, type_name: &str) -> u64 {
-    layout.object.header() + if is_buffered(type_name) { BUFFERED_LOCK } else { 0 }
+    layout.object.header + if is_buffered(type_name) { BUFFERED_LOCK } else { LOCK_IN_OBJECT }
 }
 
 /// What an object of this type is, if it is a lock or is waited for like one.

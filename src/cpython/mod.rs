@@ -14,5 +14,6 @@ pub mod locks;
 pub mod names;
 pub mod object_header;
 pub mod objects;
+pub mod offsets;
 pub mod pauses;
 pub mod variables;

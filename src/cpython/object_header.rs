@@ -8,18 +8,20 @@ use crate::process::memory::Memory;
 
 /// The offsets of an object's header in free-threaded builds (`struct _object`).
 pub mod header {
+    use crate::cpython::offsets::FREE_THREADED_HEADER;
+
     /// `ob_tid`, of 8 bytes: `threading.get_ident()` of the owner.
-    pub const TID: u64 = 0;
+    pub const TID: u64 = FREE_THREADED_HEADER[0];
     /// `ob_mutex`, of 1 byte.
-    pub const MUTEX: u64 = 10;
+    pub const MUTEX: u64 = FREE_THREADED_HEADER[1];
     /// `ob_gc_bits`, of 1 byte.
-    pub const GC_BITS: u64 = 11;
+    pub const GC_BITS: u64 = FREE_THREADED_HEADER[2];
     /// `ob_ref_local`, of 4 bytes.
-    pub const LOCAL: u64 = 12;
+    pub const LOCAL: u64 = FREE_THREADED_HEADER[3];
     /// `ob_ref_shared`, of 8 bytes: four times the count, and two flags.
-    pub const SHARED: u64 = 16;
+    pub const SHARED: u64 = FREE_THREADED_HEADER[4];
     /// `ob_type`, of 8 bytes.
-    pub const TYPE: u64 = 24;
+    pub const TYPE: u64 = FREE_THREADED_HEADER[5];
 }
 /// `_Py_REF_MERGED`: both flags of `ob_ref_shared`.
 const MERGED: u64 = 3;
@@ -82,19 +84,20 @@ impl Header {
 impl<M: Memory> Objects<'_, M> {
     /// What an object calls itself, or its value: of functions, classes, modules, code objects, strings and numbers.
     pub fn own_name(&self, addr: u64, type_name: &str) -> Option<String> {
-        let fields = self.layout.object.header();
+        let o = &self.layout.object;
         let word = |offset: u64| self.memory.u64(addr.wrapping_add(offset)).ok();
         match type_name {
-            // func_globals, func_builtins, func_name, func_qualname
-            "function" => self.string(word(fields + 24)?).ok(),
+            "function" => self.string(word(o.func_qualname)?).ok(),
             "method" => {
                 // Of a method only of a function: what is read may be a circle.
-                let function = word(fields)?;
+                let function = word(o.method_function)?;
                 self.type_name_of(function).filter(|name| name == "function")?;
                 self.own_name(function, "function")
             }
-            // m_ml, whose first field is ml_name
-            "builtin_function_or_method" | "builtin_method" => self.text(self.memory.u64(word(fields)?).ok()?),
+            // `PyMethodDef` begins with `ml_name`.
+            "builtin_function_or_method" | "builtin_method" => {
+                self.text(self.memory.u64(word(o.builtin_definition)?).ok()?)
+            }
             "code" => self.string(word(self.layout.code.qualname?)?).ok(),
             "module" => self.string(self.module_variable(addr, "__name__").ok()??).ok(),
             "type" => self.type_name(addr).ok(),
@@ -104,7 +107,7 @@ impl<M: Memory> Objects<'_, M> {
                 Some(if short == text { format!("{short:?}") } else { format!("{short:?}...") })
             }
             "int" => self.integer(addr).map(|value| value.to_string()),
-            "float" => word(fields).map(|bits| f64::from_bits(bits).to_string()),
+            "float" => word(o.float_value).map(|bits| f64::from_bits(bits).to_string()),
             _ => None,
         }
     }
@@ -112,8 +115,8 @@ impl<M: Memory> Objects<'_, M> {
     /// The value of an `int` that is not too large. Mirrors `_PyLongValue`; up to 3.11 the size of the object tells the
     /// number of digits and the sign.
     pub fn integer(&self, addr: u64) -> Option<i64> {
-        let fields = self.layout.object.header();
-        let [first, digits] = [0, 8].map(|offset| self.memory.u64(addr.wrapping_add(fields + offset)).ok());
+        let o = &self.layout.object;
+        let [first, digits] = [o.int_tag, o.int_digits].map(|offset| self.memory.u64(addr.wrapping_add(offset)).ok());
         let (first, digits) = (first?, digits?);
         let tag = match (self.layout.version.minor, first as i64) {
             (12.., _) => first,
@@ -128,10 +131,8 @@ impl<M: Memory> Objects<'_, M> {
         let o = &self.layout.object;
         let at = match type_name {
             "list" | "tuple" | "bytes" | "bytearray" | "collections.deque" => o.ob_size,
-            // ma_used
-            "dict" | "collections.OrderedDict" | "collections.defaultdict" => o.header(),
-            // fill, used
-            "set" | "frozenset" => o.header() + 8,
+            "dict" | "collections.OrderedDict" | "collections.defaultdict" => o.dict_used,
+            "set" | "frozenset" => o.set_used,
             _ => return None,
         };
         self.memory.u64(addr.wrapping_add(at)).ok()

@@ -3,6 +3,7 @@
 
 use super::debug_offsets::MAX_STRING_HEADER;
 use super::layout::Layout;
+use super::offsets::private::{OLD_KEYS_ENTRIES, OLD_KEYS_INDICES, OLD_KEYS_SIZE};
 use crate::process::memory::{Memory, ReadError, Span};
 
 /// Why an object could not be read.
@@ -41,8 +42,8 @@ const TYPE_SUBCLASS: u64 = 1 << 31;
 const MAX_DICT: u64 = 1 << 17;
 /// Most slots of a class, and most of its bases, that are looked at.
 const MAX_SLOTS: usize = 64;
-/// `sizeof(PyMemberDef)`: `name`, `type` (i32), `offset`, `flags` and `doc`.
-const MEMBER: usize = 40;
+/// A `PyMemberDef` is longer than this: name, type and offset are in it.
+const MEMBER_FIELDS: usize = 24;
 /// `PyMemberDef.type` of objects: `T_OBJECT` and `T_OBJECT_EX`.
 const OBJECT_MEMBERS: [i32; 2] = [6, 16];
 
@@ -167,21 +168,18 @@ impl<M: Memory> Objects<'_, M> {
 
     /// `__module__` of a class.
     fn module_of_class(&self, type_addr: u64) -> Result<Option<String>, ObjectError> {
-        let dict = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_dict()))?;
+        let dict = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_dict))?;
         self.lookup(&self.dict(dict)?, "__module__")?.map(|module| self.string(module)).transpose()
     }
 
     /// The live entries of a dict, in insertion order. Mirrors `PyDictObject` and `PyDictKeysObject`.
     pub fn dict(&self, addr: u64) -> Result<Vec<DictEntry>, ObjectError> {
-        let at = addr.wrapping_add(self.layout.object.dict_keys);
-        let (keys, values) = (self.memory.u64(at)?, self.memory.u64(at.wrapping_add(8))?);
-        let values = match values {
-            0 => None,
-            // `_dictvalues` got a header of eight bytes in 3.13.
-            values if self.layout.version.minor >= 13 => Some(values.wrapping_add(8)),
-            values => Some(values),
-        };
-        self.dict_entries(keys, values)
+        let o = &self.layout.object;
+        let keys = self.memory.u64(addr.wrapping_add(o.dict_keys))?;
+        let values = self.memory.u64(addr.wrapping_add(o.dict_values))?;
+        // `_dictvalues` has a header from 3.13 on.
+        let first = self.layout.keys.map_or(0, |keys| keys.values);
+        self.dict_entries(keys, (values != 0).then(|| values.wrapping_add(first)))
     }
 
     /// The entries of a keys table; `values` is where the values of a split table are.
@@ -189,22 +187,21 @@ impl<M: Memory> Objects<'_, M> {
         let invalid = ObjectError::Invalid { what: "dict", addr: keys };
         let mut header = [0; 40];
         self.memory.read(keys, &mut header)?;
-        let (entries, indices, unicode) = if self.layout.version.minor >= 11 {
-            // dk_log2_size @8, dk_log2_index_bytes @9, dk_kind @10, dk_nentries @24, indices @32
-            let log2 = header[9];
+        let (entries, indices, unicode) = if let Some(k) = self.layout.keys {
+            let log2 = header[k.log2_index_bytes as usize];
             if log2 > 24 {
                 return Err(invalid);
             }
-            (u64_at(&header, 24), 32 + (1u64 << log2), header[10] != 0)
+            (u64_at(&header, k.entries), k.indices + (1u64 << log2), header[k.kind as usize] != 0)
         } else {
-            // dk_size @8, dk_nentries @32, indices @40, of as many bytes as the size needs
-            let size = u64_at(&header, 8);
+            // The indices have as many bytes as the size needs.
+            let size = u64_at(&header, OLD_KEYS_SIZE);
             let width = match size {
                 0..=0xff => 1,
                 0x100..=0xffff => 2,
                 _ => 4,
             };
-            (u64_at(&header, 32), 40u64.wrapping_add(size.wrapping_mul(width)), false)
+            (u64_at(&header, OLD_KEYS_ENTRIES), OLD_KEYS_INDICES.wrapping_add(size.wrapping_mul(width)), false)
         };
         if entries > MAX_DICT {
             return Err(invalid);
@@ -229,15 +226,20 @@ impl<M: Memory> Objects<'_, M> {
         Ok(found.filter(|entry| entry.key != 0 && entry.value != 0).collect())
     }
 
-    /// Whether there is a table of keys at `addr` (3.11 and later). Mirrors `PyDictKeysObject`: dk_refcnt, dk_log2_size @8,
-    /// dk_log2_index_bytes @9, dk_kind @10, dk_usable @16, dk_nentries @24.
+    /// Whether there is a table of keys at `addr` (3.11 and later). Mirrors `PyDictKeysObject`.
     pub fn is_dict_keys(&self, addr: u64) -> bool {
+        let Some(k) = self.layout.keys else { return false };
         let mut header = [0; 32];
-        if self.memory.read(addr, &mut header).is_err() || !(3..=24).contains(&header[8]) || header[10] > 2 {
+        if self.memory.read(addr, &mut header).is_err() {
             return false;
         }
-        let (usable, entries) = (u64_at(&header, 16), u64_at(&header, 24));
-        header[9] >= header[8] && usable.saturating_add(entries) <= 1 << header[8]
+        let byte = |offset: u64| header[offset as usize];
+        let (log2_size, log2_index_bytes) = (byte(k.log2_size), byte(k.log2_index_bytes));
+        let (usable, entries) = (u64_at(&header, k.usable), u64_at(&header, k.entries));
+        (3..=24).contains(&log2_size)
+            && byte(k.kind) <= 2
+            && log2_index_bytes >= log2_size
+            && usable.saturating_add(entries) <= 1 << log2_size
     }
 
     /// The value under a string key. All keys are compared by one batch of reads.
@@ -337,8 +339,9 @@ impl<M: Memory> Objects<'_, M> {
             _ => {
                 let type_addr = self.type_of(object)?;
                 let size = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_basicsize))?;
-                // `_dictvalues`: capacity, size, embedded, valid (u8 each), padding, then the values
-                self.inline_attributes(object, object.wrapping_add(size).wrapping_add(8))
+                // In a `_dictvalues`.
+                let first = self.layout.keys.map_or(0, |keys| keys.values);
+                self.inline_attributes(object, object.wrapping_add(size).wrapping_add(first))
             }
         }
     }
@@ -356,14 +359,17 @@ impl<M: Memory> Objects<'_, M> {
             if next == 0 || self.type_flags(next)? & HEAP_TYPE == 0 {
                 break;
             }
-            let mut members = vec![0; MEMBER * (word(o.ob_size)? as usize).min(MAX_SLOTS)];
+            let size = (o.member_size as usize).max(MEMBER_FIELDS);
+            let mut members = vec![0; size * (word(o.ob_size)? as usize).min(MAX_SLOTS)];
             if !members.is_empty() {
-                self.memory.read(word(o.tp_members())?, &mut members)?;
+                self.memory.read(word(o.tp_members)?, &mut members)?;
             }
             let objects =
-                members.chunks_exact(MEMBER).filter(|member| OBJECT_MEMBERS.contains(&(u64_at(member, 8) as i32)));
-            slots.extend(objects.map(|member| Slot { name: u64_at(member, 0), offset: u64_at(member, 16) }));
-            next = word(o.tp_base())?;
+                members.chunks_exact(size).filter(|it| OBJECT_MEMBERS.contains(&(u64_at(it, o.member_type) as i32)));
+            slots.extend(
+                objects.map(|it| Slot { name: u64_at(it, o.member_name), offset: u64_at(it, o.member_offset) }),
+            );
+            next = word(o.tp_base)?;
         }
         Ok(slots)
     }

@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::layout::Layout;
 use super::locks::{is_buffered, lock_kind, lock_place};
 use super::objects::{DICT_SUBCLASS, DictEntry, LIST_SUBCLASS, ObjectError, Objects, Slot, TUPLE_SUBCLASS};
+use super::offsets::private::{ABC_FIELDS, TEXT_BUFFER};
 use crate::event::MODULE;
 use crate::process::memory::{Memory, Span};
 use crate::process::pages::Pages;
@@ -277,16 +278,14 @@ impl<M: Memory> Look<'_, M> {
         // What cannot be read is left out.
         let mut values = match class.contents {
             Contents::Dict => objects.dict(object).map(|dict| entries(dict, Step::Key)),
-            Contents::List => items(objects, word(o.ob_size + 8)?, word(o.ob_size)?),
+            Contents::List => items(objects, word(o.list_items)?, word(o.ob_size)?),
             Contents::Tuple => items(objects, object.wrapping_add(o.tuple_items), word(o.ob_size)?),
-            Contents::Cell => Ok(vec![(word(o.header())?, Step::Content)]),
-            // ok, detached, chunk_size, buffer
-            Contents::Text => Ok(vec![(word(o.header() + 16)?, Step::Field("buffer"))]),
-            Contents::Abc => Ok(vec![
-                (word(o.header())?, Step::Field("_abc_registry")),
-                (word(o.header() + 8)?, Step::Field("_abc_cache")),
-                (word(o.header() + 16)?, Step::Field("_abc_negative_cache")),
-            ]),
+            Contents::Cell => Ok(vec![(word(o.cell_value)?, Step::Content)]),
+            Contents::Text => Ok(vec![(word(o.header + TEXT_BUFFER)?, Step::Field("buffer"))]),
+            Contents::Abc => ABC_FIELDS
+                .into_iter()
+                .map(|(offset, name)| Ok((word(o.header + offset)?, Step::Field(name))))
+                .collect(),
             Contents::Function => self.around(object),
             Contents::Nothing | Contents::Lock(_) => Ok(Vec::new()),
         }
@@ -331,13 +330,11 @@ impl<M: Memory> Look<'_, M> {
     /// from around it.
     fn local_names(&self, code: u64) -> Result<(u64, Vec<u64>), ObjectError> {
         let objects = &self.objects;
-        let Layout { version, object, code: c, .. } = objects.layout;
+        let Layout { object, code: c, .. } = objects.layout;
         let function = objects.memory.u64(code.wrapping_add(c.name))?;
         let mut names = Vec::new();
-        // co_localsplusnames; or co_varnames @72, co_cellvars @88, co_freevars @80, in the order of the values.
-        let tuples = if version.minor >= 11 { &[0][..] } else { &[0, 16, 8] };
-        for offset in tuples {
-            let tuple = objects.memory.u64(code.wrapping_add(c.local_names + offset))?;
+        for offset in std::iter::once(c.local_names).chain(c.more_names.into_iter().flatten()) {
+            let tuple = objects.memory.u64(code.wrapping_add(offset))?;
             let len = objects.memory.u64(tuple.wrapping_add(object.ob_size))?;
             names.extend(items(objects, tuple.wrapping_add(object.tuple_items), len)?.iter().map(|(name, _)| *name));
         }

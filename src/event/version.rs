@@ -24,9 +24,14 @@ impl Version {
         Version { major: (hex >> 24) as u8, minor: (hex >> 16) as u8, patch: (hex >> 8) as u8 }
     }
 
-    /// Whether gilscope knows this version's structures.
-    pub fn supported(self) -> bool {
-        self.major == 3 && (Self::OLDEST.minor..=Self::NEWEST_MINOR).contains(&self.minor)
+    /// Whether it is newer than the versions whose structures are known.
+    pub fn is_newer(self) -> bool {
+        self.minor > Self::NEWEST_MINOR
+    }
+
+    /// Whether gilscope may be able to read it: its structures are known, or it is newer and says itself where they are.
+    pub fn may_be_read(self) -> bool {
+        self.major == 3 && self.minor >= Self::OLDEST.minor
     }
 }
 

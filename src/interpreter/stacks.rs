@@ -13,6 +13,7 @@
 use crate::cpython::debug_offsets::MAX_STRUCT;
 use crate::cpython::frames::{RawFrame, Step, ThreadStateView, Walk, same_stack, u64_at};
 use crate::cpython::layout::Layout;
+use crate::cpython::offsets::CHUNK;
 use crate::process::memory::{Memory, ReadError, Span};
 
 /// Most memory of one thread's stack that is read, in bytes.
@@ -23,8 +24,8 @@ const PAGE: u64 = 4096;
 /// Most chunks of a data stack that are followed, and the largest that is taken for one.
 const MAX_CHUNKS: usize = 1 << 13;
 const MAX_CHUNK: u64 = 64 << 20;
-/// `_PyStackChunk`: previous, size, top, then data.
-const CHUNK_HEADER: u64 = 24;
+/// What a `_PyStackChunk` has in front of its data.
+const CHUNK_HEADER: u64 = CHUNK.data;
 /// After so many readings the extents are found anew, so that those that have fallen out of use go.
 const TIDY_AFTER: u32 = 512;
 /// The same when the extents are large.
@@ -376,7 +377,7 @@ fn find_chunk(
         let at = std::mem::take(next);
         let mut header = [0; CHUNK_HEADER as usize];
         memory.read(at, &mut header).ok()?;
-        let (previous, size, top) = (u64_at(&header, 0), u64_at(&header, 8), u64_at(&header, 16));
+        let [previous, size, top] = [CHUNK.previous, CHUNK.size, CHUNK.top].map(|offset| u64_at(&header, offset));
         // The newest chunk's own `top` is out of date while it is in use; the thread state has it.
         let used = match at == view.chunk {
             true => view.chunk_top.wrapping_sub(at),

@@ -26,9 +26,6 @@ use crate::process::os_thread::Futex;
 use crate::stack::idle_wait::{Work, import_site, work};
 use crate::stack::{FrameId, Interner, StackId};
 
-/// From `_stoptheworld_state.world_stopped` to its `requester`, a `PyThreadState *` (free-threaded builds, 3.13 to 3.15).
-const REQUESTER_AFTER_WORLD_STOPPED: u64 = 14;
-
 /// A thread's sleep in `futex`, not at a GIL.
 #[derive(Clone, Copy, Debug)]
 pub struct LockWaitSite {
@@ -153,7 +150,7 @@ impl<'a, M: Memory> InterpreterView<'a, M> {
 
     /// The thread that has stopped all others.
     fn requester(self) -> Option<&'a ObservedThread> {
-        let requester = self.layout.gc.world_stopped? + REQUESTER_AFTER_WORLD_STOPPED;
+        let requester = self.layout.gc.stop_requester?;
         let tstate = |interp: u64| self.memory.u64(interp.wrapping_add(requester)).ok();
         let tstate =
             self.interpreters().into_iter().find_map(|interp| tstate(interp).filter(|&tstate| tstate != 0))?;
@@ -399,7 +396,7 @@ pub fn deadlocks(waits: &BTreeMap<Tid, ThreadWait>) -> Vec<Vec<Tid>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::Frame;
+    use crate::stack::{Frame, FrameKind};
 
     fn edges(edges: &[(Tid, Tid)]) -> BTreeMap<Tid, ThreadWait> {
         let wait =
@@ -419,7 +416,8 @@ mod tests {
         let mut stacks = Interner::default();
         let mut stack = |file: &str, name: &str| {
             let (name, file) = (stacks.string(name), stacks.string(file));
-            let frame = stacks.frame(Frame { function: name, name, file, line: 1, first_line: 1 });
+            let frame =
+                stacks.frame(Frame { kind: FrameKind::Python, function: name, name, file, line: 1, first_line: 1 });
             stacks.push(StackId::EMPTY, frame)
         };
         let [condition, own] = [stack("/lib/threading.py", "wait"), stack("app.py", "main")];

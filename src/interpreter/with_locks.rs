@@ -14,21 +14,14 @@ use crate::cpython::frames::{RawFrame, TAG_BITS, u64_at};
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::LOCK;
 use crate::cpython::objects::Objects;
+use crate::cpython::offsets::private::LOCK_IN_OBJECT;
 use crate::event::{Nanos, Tid};
 use crate::process::memory::Memory;
 
 /// No frame is in so many statements at once.
 const MOST_LIVE: u64 = 1 << 8;
-/// `PyFrameObject.f_valuestack` (3.8 to 3.10).
-const VALUE_STACK: u64 = 64;
-/// From `f_lasti` to `f_iblock`, the number of blocks, and on to `f_blockstack` (3.8 to 3.10).
-const BLOCKS_AFTER_LASTI: u64 = 8;
-const BLOCK_STACK_AFTER_LASTI: u64 = 16;
-/// `CO_MAXBLOCKS`, and the size of a `PyTryBlock`: type, handler and level, an int each (3.8 to 3.10).
+/// `CO_MAXBLOCKS` (3.8 to 3.10).
 const MOST_BLOCKS: u64 = 20;
-const BLOCK_SIZE: u64 = 12;
-/// From `co_consts`, the first field of a code object, to `co_exceptiontable` (3.11 and later).
-const EXCEPTION_TABLE_AFTER_FIRST: u64 = 16;
 
 /// What is known of code objects and types is forgotten after so long, in nanoseconds: others may be where they were.
 const KNOWN_FOR: u64 = 1_000_000_000;
@@ -123,7 +116,7 @@ impl<M: Memory> WithLockSearch<'_, M> {
             let released: Vec<u64> = frames().filter_map(|frame| self.released(frame)).collect();
             held.retain(|lock| !released.contains(lock));
         }
-        let first_field = self.objects.layout.object.header();
+        let first_field = self.objects.layout.object.header + LOCK_IN_OBJECT;
         let tid = thread.os.tid();
         let held = held.into_iter();
         held.filter_map(|lock| Some(WithLock { tid, lock, semaphore: self.word(lock.wrapping_add(first_field))? }))
@@ -186,7 +179,7 @@ impl<M: Memory> WithLockSearch<'_, M> {
             name_is_wait,
             locals: self.word(field(layout.code.local_names)?.wrapping_add(layout.object.ob_size))?,
             units: field(layout.object.ob_size)?,
-            handlers: self.objects.bytes(field(layout.object.ob_size + 8 + EXCEPTION_TABLE_AFTER_FIRST)?).ok()?,
+            handlers: self.objects.bytes(field(layout.code.exception_table?)?).ok()?,
         })
     }
 
@@ -199,7 +192,7 @@ impl<M: Memory> WithLockSearch<'_, M> {
                 let locals = self.code(frame.code)?.locals;
                 frame.addr.wrapping_add(layout.frame.locals).wrapping_add(locals.wrapping_mul(8))
             }
-            None => self.word(frame.addr.wrapping_add(VALUE_STACK))?,
+            None => self.word(frame.addr.wrapping_add(layout.frame.blocks?.value_stack))?,
         };
         let mut values = vec![0; 8 * live as usize];
         self.objects.memory.read(start, &mut values).ok()?;
@@ -219,7 +212,7 @@ impl<M: Memory> WithLockSearch<'_, M> {
         if layout.version.minor >= 14 {
             return Some(values.collect());
         }
-        let bound_to = layout.object.header() + 8;
+        let bound_to = layout.object.builtin_self;
         let mut entered = Vec::new();
         for value in values {
             if self.kind(value) == Some(EnterableKind::Bound) {
@@ -245,12 +238,13 @@ impl<M: Memory> WithLockSearch<'_, M> {
 
 /// To which depth of its value stack the innermost block of a frame leads back (3.8 to 3.10).
 fn block_level<M: Memory>(objects: &Objects<'_, M>, frame: &RawFrame) -> Option<u64> {
+    let blocks = objects.layout.frame.blocks?;
     let int = |offset: u64| {
-        let field = frame.addr.wrapping_add(objects.layout.frame.instr + offset);
+        let field = frame.addr.wrapping_add(offset);
         objects.memory.u64(field).ok().map(|word| u64::from(word as u32))
     };
-    let last = int(BLOCKS_AFTER_LASTI).filter(|&blocks| blocks <= MOST_BLOCKS)?.checked_sub(1)?;
-    int(BLOCK_STACK_AFTER_LASTI + last * BLOCK_SIZE + 8)
+    let last = int(blocks.count).filter(|&count| count <= MOST_BLOCKS)?.checked_sub(1)?;
+    int(blocks.stack + last * blocks.size + blocks.level)
 }
 
 /// To which depth of the value stack the exception handler of an instruction unwinds it; none if it has none. The table is

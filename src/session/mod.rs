@@ -287,6 +287,9 @@ impl Session<'_> {
         let process = PythonProcess::new(id, &target);
         self.push(&Event::Process { process: id, info: Arc::new(target.info.clone()) });
         let Session { profile, events, ids, collector, .. } = self;
+        // Once for all processes that are alike.
+        let degraded = &mut profile.session.degraded;
+        degraded.extend(target.layout.unknowns().filter(|note| !degraded.contains(note)));
         let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
         if let Err(error) = collector.observe(id, &target, at, &mut sink) {
             profile.session.degraded.push(format!("process {} was not recorded: {error}", process.pid));

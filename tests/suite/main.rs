@@ -10,6 +10,7 @@ mod exports;
 mod harmless;
 mod html;
 mod kernel;
+mod offsets;
 mod readme;
 mod record;
 mod recordings;

@@ -45,6 +45,21 @@ impl Python {
         found
     }
 
+    /// All that were found.
+    pub fn everyone() -> &'static [Python] {
+        pythons()
+    }
+
+    /// Where its headers are, the internal ones among them; none if they are not installed.
+    pub fn include(&self) -> Option<PathBuf> {
+        let words = self.words();
+        let code = "import sysconfig; print(sysconfig.get_path('include'))";
+        let output = Command::new(&words[0]).args(&words[1..]).args(["-c", code]).output().ok()?;
+        let inside = String::from_utf8(output.stdout).ok()?;
+        let include = self.root.join(inside.trim().trim_start_matches('/'));
+        include.join("internal").is_dir().then_some(include)
+    }
+
     /// The first with one of these labels; a test that gets none has nothing to do.
     pub fn any(labels: &[&str]) -> Option<&'static Python> {
         let found = labels.iter().find_map(|label| pythons().iter().find(|python| python.label == *label));
@@ -601,10 +616,8 @@ macro_rules! on_every_python {
 
             // These need not be here.
             #[test]
-            fn other_free_threaded() {
-                for label in ["3.14t", "3.15t"] {
-                    $crate::support::Python::if_there(label).into_iter().for_each(on_one);
-                }
+            fn others() {
+                $crate::support::Python::others().into_iter().for_each(on_one);
             }
         }
     };
@@ -620,12 +633,16 @@ pub(crate) use on_every_python;
 impl Python {
     /// Free-threaded builds, of which only the first has to be there.
     pub fn free_threaded() -> Vec<&'static Python> {
-        let others = ["3.14t", "3.15t"].into_iter().flat_map(Python::if_there);
+        let others = Python::others().into_iter().filter(|python| python.is_free_threaded());
         Python::all("3.13t").into_iter().chain(others).collect()
     }
 
-    /// Those with a label, of which there need not be any.
-    pub fn if_there(label: &str) -> Vec<&'static Python> {
-        pythons().iter().filter(|python| python.label == label).collect()
+    /// Of those that need not be there, all that are: other free-threaded builds, and newer versions.
+    pub fn others() -> Vec<&'static Python> {
+        let is_one = |python: &&Python| {
+            let number = python.label.starts_with("3.");
+            number && python.label != "3.13t" && (python.is_free_threaded() || python.minor() > 15)
+        };
+        pythons().iter().filter(is_one).collect()
     }
 }

@@ -13,9 +13,6 @@ pub(crate) const ELF_MACHINE: object::elf::Machine = object::elf::EM_X86_64;
 /// The size of a page, in bytes.
 pub(crate) const PAGE_SIZE: u64 = 4096;
 
-/// What a GIL has for threads to wait on, in bytes: two condition variables of glibc (48 bytes), each with a mutex (40
-/// bytes). A futex call with an address in there is a wait for the GIL.
-pub(crate) const GIL_WAIT_SIZE: u64 = 2 * (48 + 40);
 /// Where glibc and musl keep the tid in the thread descriptor that `pthread_self()` points to, in bytes.
 pub(crate) const PTHREAD_TID_OFFSETS: [u64; 2] = [720, 48];
 

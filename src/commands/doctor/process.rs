@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Check, Verdict, wrap};
+use crate::cpython::attach::layout_of;
+use crate::cpython::layout::Layout;
 use crate::cpython::locate::{FoundBy, Located, locate};
 use crate::event::Pid;
 use crate::process::error::AttachError;
@@ -50,15 +52,15 @@ pub struct Python {
 /// Finds out about process `pid`.
 pub fn examine(pid: Pid) -> Target {
     let process = Process::open(pid).ok();
-    let located = locate(pid);
+    let located = locate(pid).and_then(|located| Ok((layout_of(&located)?, located)));
     Target {
         pid,
         command: process.map(|process| process.command()).unwrap_or_default(),
         threads: process.map_or(0, |process| process.threads()),
         hopeless: located.as_ref().is_err_and(is_hopeless),
-        checks: located.as_ref().map_or_else(|_| Vec::new(), checks),
+        checks: located.as_ref().map_or_else(|_| Vec::new(), |(layout, located)| checks(layout, located)),
         error: located.as_ref().err().map(AttachError::to_string),
-        python: located.ok().map(|located| Python {
+        python: located.ok().map(|(_, located)| Python {
             version: located.version.to_string(),
             free_threaded: located.free_threaded,
             binary: located.binary,
@@ -83,7 +85,7 @@ fn name(found_by: FoundBy) -> &'static str {
     }
 }
 
-fn checks(located: &Located) -> Vec<Check> {
+fn checks(layout: &Layout, located: &Located) -> Vec<Check> {
     let pid = located.pid;
     let flavour = if located.free_threaded { "free-threaded build" } else { "standard build" };
     let library = if located.shared { "library" } else { "executable" };
@@ -94,8 +96,12 @@ fn checks(located: &Located) -> Vec<Check> {
         FoundBy::Cookie => "by the cookie it begins with",
         FoundBy::Search => "by searching the memory",
     };
+    let supported = match layout.unknowns() {
+        None => (Verdict::Yes, format!("CPython {}, {flavour}", located.version)),
+        Some(unknowns) => (Verdict::Partly, unknowns),
+    };
     let mut checks = vec![
-        Check::new("supported", "supported Python", Verdict::Yes, format!("CPython {}, {flavour}", located.version)),
+        Check::new("supported", "supported Python", supported.0, supported.1),
         Check::new(
             "interpreter",
             "interpreter state",

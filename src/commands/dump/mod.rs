@@ -27,6 +27,9 @@ pub struct Dump {
     executable: String,
     interpreters: Vec<InterpreterDump>,
     threads: Vec<ThreadDump>,
+    /// What cannot be told of this Python.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
     /// Tids of threads that wait for each other in a circle: each for the next, the last for the first.
     deadlocks: Vec<Vec<Tid>>,
 }
@@ -161,6 +164,7 @@ fn describe(target: &Target, inspection: &Inspection) -> Dump {
         executable: target.located.binary.display().to_string(),
         interpreters: interpreters.collect(),
         threads: registry.threads.iter().map(|thread| describe_thread(thread, &inspection.stacks)).collect(),
+        note: target.layout.unknowns(),
         deadlocks: Vec::new(),
     }
 }
@@ -205,6 +209,9 @@ impl Dump {
         let flavour = if self.free_threaded { ", free-threaded" } else { "" };
         line(format_args!("Process {}: {}", self.pid, one_line(&self.command.join(" "))));
         line(format_args!("Python {}{flavour} ({})", self.python, self.executable));
+        if let Some(note) = &self.note {
+            line(format_args!("note: {note}"));
+        }
         for InterpreterDump { id, gil } in &self.interpreters {
             let which = if self.interpreters.len() > 1 { format!(" of interpreter {id}") } else { String::new() };
             let holder = gil.holder.map_or_else(|| "free".to_owned(), |tid| format!("held by {}", self.name_of(tid)));

@@ -184,7 +184,7 @@ fn accept(
 }
 
 fn supported(pid: Pid, version: Version) -> Result<(), AttachError> {
-    if version.supported() { Ok(()) } else { Err(AttachError::Unsupported { pid, version }) }
+    if version.may_be_read() { Ok(()) } else { Err(AttachError::Unsupported { pid, version }) }
 }
 
 fn read_failed(pid: Pid, error: ReadError) -> AttachError {

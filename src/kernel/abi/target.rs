@@ -3,7 +3,6 @@
 
 use super::wire::{KernelThreadStates, TargetConfig};
 use super::{FRAMES_LEN, MAX_GILS, MAX_TSTATES, NONE};
-use crate::arch::GIL_WAIT_SIZE;
 use crate::cpython::layout::{FrameHead, GilPlace, Layout, Position};
 use crate::cpython::locks::PARKED_WITHIN;
 
@@ -49,7 +48,7 @@ impl TargetConfig {
             gil_locked: offset(gil.locked),
             gil_switches: offset(gil.switches),
             gil_cond: offset(gil.cond),
-            gil_wait_len: offset(GIL_WAIT_SIZE),
+            gil_wait_len: offset(gil.wait_size),
             ts_next: offset(thread.next),
             ts_interp: offset(thread.interp),
             ts_head: head,
