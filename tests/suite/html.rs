@@ -11,7 +11,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::browser::Browser;
+use super::browser::Browser;
 use crate::support::{self, Done, Python, folder, run};
 
 /// Records a script as a page.
@@ -65,7 +65,7 @@ const HARD_TO_READ: &str = r"(() => {
 
 #[test]
 fn a_page_says_who_held_the_gil_and_can_be_clicked_through() {
-    let Some(mut browser) = Browser::start() else { return };
+    let mut browser = Browser::start();
     let folder = folder();
     let (file, done) = recorded(folder.path(), "stall.py", &["1.5"], "kernel");
     browser.screen(1280, false);
@@ -166,7 +166,7 @@ fn until_changed(browser: &mut Browser, before: &str) {
 
 #[test]
 fn a_page_can_be_read_on_every_screen_and_on_paper() {
-    let Some(mut browser) = Browser::start() else { return };
+    let mut browser = Browser::start();
     let folder = folder();
     let (file, done) = recorded(folder.path(), "locks.py", &["lock", "1"], "kernel");
     for dark in [false, true] {
@@ -229,7 +229,7 @@ fn a_page_can_be_read_on_every_screen_and_on_paper() {
 
 #[test]
 fn a_page_of_a_part_says_which() {
-    let Some(mut browser) = Browser::start() else { return };
+    let mut browser = Browser::start();
     let folder = folder();
     let recording = folder.path().join("stall.gscope");
     run(support::recording(&recording, &["--mode", "memory"], &Python::usual().script("stall.py", &["0.5"]))).ok();
@@ -252,7 +252,7 @@ fn a_page_of_a_part_says_which() {
 
 #[test]
 fn a_page_of_nothing_and_a_damaged_one_say_so() {
-    let Some(mut browser) = Browser::start() else { return };
+    let mut browser = Browser::start();
     let folder = folder();
     let (file, _) = recorded(folder.path(), "stall.py", &["0.3"], "memory");
     let page = fs::read_to_string(&file).unwrap();

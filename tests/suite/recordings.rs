@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    self, Done, Folded, GILSCOPE, MODES, Proc, Python, Words, folder, gilscope, is_root, run, say, until,
+    self, Done, Folded, GILSCOPE, MODES, Proc, Python, Words, folder, gilscope, need_root, not_measured, run, say,
+    until,
 };
 
 /// gilscope's answer to a command about files.
@@ -230,9 +231,7 @@ fn when_the_file_may_grow_no_more_what_is_there_can_be_read() {
 
 #[test]
 fn a_full_disk_ends_the_recording_but_not_the_program() {
-    if !is_root("a full file system") {
-        return;
-    }
+    need_root();
     let (folder, elsewhere) = (folder(), folder());
     let program = Python::usual().script("spin.py", &["8", "7"]);
     let mut command = Command::new("unshare");
@@ -243,7 +242,7 @@ fn a_full_disk_ends_the_recording_but_not_the_program() {
     command.args(["--mode", "memory", "-o"]).arg(folder.path().join("out.gscope")).arg("--").args(&program.words);
     let done = run(command);
     if done.code == 99 || done.stderr.contains("unshare failed") {
-        return say("no file system can be mounted here: a full one is not tested");
+        not_measured("no file system can be mounted");
     }
     let complaint = done.failed();
     assert!(complaint.contains("No space left") && complaint.contains("the recording ends here"), "{complaint}");

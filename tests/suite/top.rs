@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use crate::support::{GILSCOPE, Proc, Python, folder, gilscope, run, until};
+use crate::support::{GILSCOPE, Proc, Python, folder, gilscope, on_pythons, run, until};
 
 /// A cruncher has the GIL, a client needs it for moments.
 const CONVOY: &str = "
@@ -225,9 +225,9 @@ fn a_convoy_is_seen_and_its_holder_named() {
     assert!(target.is_running());
 }
 
-#[test]
-fn a_hot_lock_is_named() {
-    for python in Python::all("3.13t") {
+on_pythons! {
+    FreeThreaded,
+    fn a_hot_lock_is_named(python) {
         let (target, folder) = (python.start_code(HOT_LOCK), folder());
         let mut top = Terminal::top(target.pid(), &[], folder.path());
         top.wait_for(&["No GIL", "Locks: ", "Journal.lock"]);

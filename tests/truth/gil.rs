@@ -1,6 +1,6 @@
 //! Who holds the GIL and who waits for it, where a thread holds it while it sleeps in C.
 
-use crate::support::{self, Folded, MODES, Python, Words, has, on_every_python};
+use crate::support::{self, Folded, MODES, Words, has, on_every_python, on_pythons};
 
 const OFF_CPU: &str = "[GIL held off CPU: clock_nanosleep]";
 const ASLEEP: &str = "[blocked: clock_nanosleep]";
@@ -88,10 +88,10 @@ on_every_python! {
     }
 }
 
-/// A free-threaded build has a GIL all the same, if it is told to.
-#[test]
-fn the_gil_of_a_free_threaded_build_is_seen_when_it_is_on() {
-    for python in Python::free_threaded() {
+// A free-threaded build has a GIL all the same, if it is told to.
+on_pythons! {
+    FreeThreaded,
+    fn the_gil_of_a_free_threaded_build_is_seen_when_it_is_on(python) {
         let program = python.script_with_gil("holder.py", &["2"]);
         MODES.iter().for_each(|mode| support::thrice(|| check_with_gil(&program, mode)));
     }

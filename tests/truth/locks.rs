@@ -6,20 +6,20 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{self, Done, MODES, Python, Words, folder, on_every_python, run, thrice};
+use crate::support::{self, Done, MODES, Python, Words, folder, on_every_python, on_pythons, run, thrice};
 
-/// What people call the objects that threads fight for.
-#[test]
-fn locks_of_objects_have_names() {
-    let shapes = [
-        ("builtin", "list (names.inventory)"),
-        ("instance", "Account instance (names.account)"),
-        ("cache", "lru_cache wrapper of names.slow_square"),
-        ("library", "random.Random instance (random._inst)"),
-        ("module", "dict of module names"),
-        ("abstract", "set (names.Shape._abc_impl._abc_negative_cache)"),
-    ];
-    for python in Python::free_threaded() {
+// What people call the objects that threads fight for.
+on_pythons! {
+    FreeThreaded,
+    fn locks_of_objects_have_names(python) {
+        let shapes = [
+            ("builtin", "list (names.inventory)"),
+            ("instance", "Account instance (names.account)"),
+            ("cache", "lru_cache wrapper of names.slow_square"),
+            ("library", "random.Random instance (random._inst)"),
+            ("module", "dict of module names"),
+            ("abstract", "set (names.Shape._abc_impl._abc_negative_cache)"),
+        ];
         for (shape, label) in shapes {
             thrice(|| {
                 let (report, done) = recorded(&["--mode", "kernel"], &python.script("names.py", &[shape, "1"]));
@@ -177,39 +177,37 @@ on_every_python! {
     }
 }
 
-/// Locks of C libraries have the names of their variables; those that many can read at once, too.
-#[test]
-fn locks_of_libraries_have_names() {
-    let folder = folder();
-    let library = folder.path().join("catalog.so");
-    let mut command = Command::new("cc");
-    command
-        .args(["-O1", "-shared", "-fPIC", "-pthread", "-o"])
-        .arg(&library)
-        .arg(support::targets().join("catalog.c"));
-    run(command).ok();
-    let library = library.to_str().unwrap();
-    let shapes = [
-        ("update_mutex", "update_mutex", "catalog_mutex"),
-        ("update_rwlock", "look_up_rwlock", "catalog_rwlock"),
-        ("look_up_rwlock", "update_rwlock", "catalog_rwlock"),
-    ];
-    for label in ["3.8", "3.12", "3.13t"] {
-        for python in Python::all(label) {
-            for (hold, use_it, variable) in shapes {
-                thrice(|| {
-                    let program = python.script("catalog.py", &[library, hold, use_it, "1"]);
-                    let (report, done) = recorded(&["--mode", "kernel"], &program);
-                    done.ok();
-                    let lock = &report["locks"][0];
-                    let by = &lock["holders"][0];
-                    let named = lock["name"] == format!("{variable} in catalog.so");
-                    match named && by["thread"] == "updating" && by["stack"].to_string().contains("updating (") {
-                        true => Ok(()),
-                        false => Err(format!("{hold} on {}: {lock:#}", python.version)),
-                    }
-                });
-            }
+// Locks of C libraries have the names of their variables; those that many can read at once, too.
+on_pythons! {
+    Three,
+    fn locks_of_libraries_have_names(python) {
+        let folder = folder();
+        let library = folder.path().join("catalog.so");
+        let mut command = Command::new("cc");
+        command
+            .args(["-O1", "-shared", "-fPIC", "-pthread", "-o"])
+            .arg(&library)
+            .arg(support::targets().join("catalog.c"));
+        run(command).ok();
+        let library = library.to_str().unwrap();
+        let shapes = [
+            ("update_mutex", "update_mutex", "catalog_mutex"),
+            ("update_rwlock", "look_up_rwlock", "catalog_rwlock"),
+            ("look_up_rwlock", "update_rwlock", "catalog_rwlock"),
+        ];
+        for (hold, use_it, variable) in shapes {
+            thrice(|| {
+                let program = python.script("catalog.py", &[library, hold, use_it, "1"]);
+                let (report, done) = recorded(&["--mode", "kernel"], &program);
+                done.ok();
+                let lock = &report["locks"][0];
+                let by = &lock["holders"][0];
+                let named = lock["name"] == format!("{variable} in catalog.so");
+                match named && by["thread"] == "updating" && by["stack"].to_string().contains("updating (") {
+                    true => Ok(()),
+                    false => Err(format!("{hold} on {}: {lock:#}", python.version)),
+                }
+            });
         }
     }
 }
@@ -269,11 +267,11 @@ on_every_python! {
     }
 }
 
-/// Threads that take a lock again and again spin for it before they sleep: that is CPU time of that lock, and nobody
-/// spins where each thread has its own.
-#[test]
-fn spinning_is_put_down_to_its_lock() {
-    for python in Python::all("3.13t") {
+// Threads that take a lock again and again spin for it before they sleep: that is CPU time of that lock, and nobody
+// spins where each thread has its own.
+on_pythons! {
+    FreeThreaded,
+    fn spinning_is_put_down_to_its_lock(python) {
         thrice(|| {
             let spun = |arguments: &[&str]| -> [f64; 3] {
                 let program = python.script("contend.py", arguments);
@@ -323,24 +321,24 @@ fn stopped(python: &Python, mode: &str) -> Result<(), String> {
     if right { Ok(()) } else { Err(format!("{mode}, {own} s: {pauses:#} {victim:#}")) }
 }
 
-#[test]
-fn who_stops_all_threads_is_told() {
-    for python in Python::free_threaded() {
+on_pythons! {
+    FreeThreaded,
+    fn who_stops_all_threads_is_told(python) {
         MODES.iter().for_each(|mode| thrice(|| stopped(python, mode)));
     }
 }
 
-/// And why: each reason from a program that stops them for nothing else.
-#[test]
-fn why_all_threads_are_stopped_is_told() {
-    let reasons = [
-        ("fork", "fork"),
-        ("type_change", "type being changed"),
-        ("tracing", "tracing being set"),
-        ("stacks", "stacks being looked at"),
-        ("collection", "gc"),
-    ];
-    for python in Python::free_threaded() {
+// And why: each reason from a program that stops them for nothing else.
+on_pythons! {
+    FreeThreaded,
+    fn why_all_threads_are_stopped_is_told(python) {
+        let reasons = [
+            ("fork", "fork"),
+            ("type_change", "type being changed"),
+            ("tracing", "tracing being set"),
+            ("stacks", "stacks being looked at"),
+            ("collection", "gc"),
+        ];
         for (shape, reason) in reasons {
             let (report, done) = recorded(&["--mode", "kernel"], &python.script("stops.py", &[shape, "60"]));
             done.ok();
@@ -429,11 +427,10 @@ fn nothing_but_two_locks(python: &Python) {
     }
 }
 
-on_every_python! {
+on_pythons! {
+    WithGil,
     fn the_gil_is_no_lock_among_others(python) {
-        if !python.is_free_threaded() {
-            nothing_but_two_locks(python);
-        }
+        nothing_but_two_locks(python);
     }
 }
 

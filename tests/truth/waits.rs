@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{self, Python, Words, folder, on_every_python, run};
+use crate::support::{self, Words, folder, on_every_python, on_pythons, run};
 
 /// For how long `stall.py` sleeps at a time with the GIL.
 const SLEEP: f64 = 0.020;
@@ -222,19 +222,18 @@ on_every_python! {
     }
 }
 
-on_every_python! {
+on_pythons! {
+    WithGil,
     fn estimated_waits_are_about_as_long_as_the_program_says(python) {
-        if !python.is_free_threaded() {
-            let program = python.script("stall.py", &["3"]);
-            support::thrice(|| check_estimated(&program));
-        }
+        let program = python.script("stall.py", &["3"]);
+        support::thrice(|| check_estimated(&program));
     }
 }
 
-/// A free-threaded build has a GIL all the same, if it is told to.
-#[test]
-fn waits_for_the_gil_of_a_free_threaded_build_are_exact_when_it_is_on() {
-    for python in Python::free_threaded() {
+// A free-threaded build has a GIL all the same, if it is told to.
+on_pythons! {
+    FreeThreaded,
+    fn waits_for_the_gil_of_a_free_threaded_build_are_exact_when_it_is_on(python) {
         let program = python.script_with_gil("stall.py", &["3"]);
         support::thrice(|| check_exact(&program));
         support::thrice(|| check_estimated(&program));

@@ -1,0 +1,5 @@
+//! Twins.
+
+pub fn of(_test: &str) -> Option<&'static [&'static str]> {
+    Some(&[])
+}
