@@ -17,6 +17,11 @@ mod truth {
     mod waits;
 }
 
+#[test]
+fn every_live_test_has_twins_that_exist() {
+    support::twins::check();
+}
+
 fn main() -> std::process::ExitCode {
     support::harness::run()
 }

@@ -288,6 +288,10 @@ fn flame_graphs_are_valid() {
 
 #[test]
 fn views_show_what_they_say() {
+    support::measured(check_views);
+}
+
+fn check_views() {
     let target = Python::usual().start("ticking.py", &[]);
     let view = |options: &[&str]| Folded::parse(&written(&target, "x.collapsed", options));
     let asleep = |stack: &[String]| stack.last().unwrap() == "[blocked: clock_nanosleep]";
@@ -474,6 +478,10 @@ fn quiet_prints_nothing() {
 
 #[test]
 fn the_first_sample_comes_soon() {
+    support::measured(check_first_sample);
+}
+
+fn check_first_sample() {
     // 150 ms for a release build on a quiet machine; this is about not waiting for anything.
     let target = Python::usual().start("spin.py", &["60"]);
     let started = Instant::now();

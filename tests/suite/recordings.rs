@@ -332,6 +332,10 @@ threads = [threading.Thread(target=target, name=name) for target, name in [(phas
 
 #[test]
 fn filters_show_what_is_known_of_a_part() {
+    support::measured(check_filters);
+}
+
+fn check_filters() {
     let folder = folder();
     let mut words = Python::usual().words();
     words.extend(["-c".to_owned(), KNOWN.to_owned()]);

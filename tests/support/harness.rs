@@ -44,6 +44,16 @@ thread_local! {
 /// What a test unwinds with that can measure nothing.
 struct NotMeasured;
 
+pub fn is_not_measured(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<NotMeasured>()
+}
+
+/// The text of the last panic of the test that this thread runs.
+pub fn take_panic() -> String {
+    let panic = CURRENT.with_borrow_mut(|current| current.as_mut().and_then(|test| test.panic.take()));
+    panic.unwrap_or_else(|| "it panicked".to_owned())
+}
+
 /// Ends the test here: it cannot measure anything, for this reason.
 pub fn not_measured(why: &str) -> ! {
     not_measured_in_part(why);
@@ -106,7 +116,7 @@ fn outcome(path: &'static str, name: &str, test: impl FnOnce()) -> Result<Comple
     let result = panic::catch_unwind(AssertUnwindSafe(test));
     let current = CURRENT.take().unwrap_or_default();
     match result {
-        Err(payload) if !payload.is::<NotMeasured>() => {
+        Err(payload) if !is_not_measured(&*payload) => {
             Err(current.panic.unwrap_or_else(|| text_of(&*payload).to_owned()).into())
         }
         _ if current.not_measured.is_empty() => Ok(Completion::Completed),

@@ -20,7 +20,7 @@ use serde_json::Value;
 pub use self::folded::{Folded, has, line, name};
 #[allow(unused_imports)] // Not all of them are used by every binary.
 pub use self::harness::{need_root, not_measured, not_measured_in_part};
-pub use self::noise::thrice;
+pub use self::noise::{measured, thrice};
 pub use self::process::{Done, Proc, Words};
 pub use self::pythons::{Python, PythonTest, Which};
 pub(crate) use self::pythons::{on_every_python, on_pythons};

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
-use super::harness::{current_test, not_measured_in_part};
+use super::harness::{current_test, is_not_measured, not_measured_in_part, take_panic};
 use super::twins;
 
 /// Of one CPU. What others take beyond that can be the reason of a failure.
@@ -36,6 +37,16 @@ pub fn thrice(measure: impl Fn() -> Result<(), String>) {
         3 => panic!("{}", problems.join("\nand again: ")),
         _ => not_measured_in_part(&format!("the machine was too noisy: {}", problems.join("; and again: "))),
     }
+}
+
+/// The same for a measurement that asserts what it finds.
+#[track_caller]
+pub fn measured(measure: impl Fn()) {
+    thrice(|| match panic::catch_unwind(AssertUnwindSafe(&measure)) {
+        Ok(()) => Ok(()),
+        Err(payload) if is_not_measured(&*payload) => panic::resume_unwind(payload),
+        Err(_) => Err(take_panic()),
+    });
 }
 
 /// What others took of the CPUs meanwhile, in parts of one CPU.

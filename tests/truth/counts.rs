@@ -141,13 +141,17 @@ const COLLISION: &str = "447";
 on_pythons! {
     Labels(&[LABEL]),
     fn functions_of_modules_are_not_counted(python) {
-        for seed in ["random", COLLISION] {
-            let (counts, _) = recorded_with(python, "kernel", &["module_function", "1"], seed);
-            assert!(number(&counts["samples"]) > 100.0 && number(&counts["cpu_fraction"]) < 0.03, "{counts:#}");
-            // There is none.
-            let is_one = |object: &Value| object["type"] == "Shared";
-            assert!(!counts["objects"].as_array().unwrap().iter().any(is_one), "{counts:#}");
-        }
+        support::measured(|| check_functions(python));
+    }
+}
+
+fn check_functions(python: &Python) {
+    for seed in ["random", COLLISION] {
+        let (counts, _) = recorded_with(python, "kernel", &["module_function", "1"], seed);
+        assert!(number(&counts["samples"]) > 100.0 && number(&counts["cpu_fraction"]) < 0.03, "{counts:#}");
+        // There is none.
+        let is_one = |object: &Value| object["type"] == "Shared";
+        assert!(!counts["objects"].as_array().unwrap().iter().any(is_one), "{counts:#}");
     }
 }
 

@@ -332,27 +332,31 @@ on_pythons! {
 on_pythons! {
     FreeThreaded,
     fn why_all_threads_are_stopped_is_told(python) {
-        let reasons = [
-            ("fork", "fork"),
-            ("type_change", "type being changed"),
-            ("tracing", "tracing being set"),
-            ("stacks", "stacks being looked at"),
-            ("collection", "gc"),
-        ];
-        for (shape, reason) in reasons {
-            let (report, done) = recorded(&["--mode", "kernel"], &python.script("stops.py", &[shape, "60"]));
-            done.ok();
-            let pauses = &report["pauses"];
-            let count = number(&pauses["count"]);
-            let so = pauses["reasons"][reason].as_f64().unwrap_or(0.0);
-            assert!(count >= 30.0 && so >= 0.8 * count, "{shape} on {}: {pauses:#}", python.version);
-            let trend = pauses["trend"].as_array().unwrap();
-            let sum = |name: &str| trend.iter().map(|interval| number(&interval[name])).sum::<f64>();
-            assert_eq!(sum("count"), count, "{pauses:#}");
-            assert!((2..=16).contains(&trend.len()), "{pauses:#}");
-            let ends = trend.iter().zip(&trend[1..]).all(|(one, next)| one["to_s"] == next["from_s"]);
-            assert!(ends && number(&trend.last().unwrap()["to_s"]) <= number(&report["session"]["duration_s"]));
-        }
+        support::measured(|| check_reasons(python));
+    }
+}
+
+fn check_reasons(python: &Python) {
+    let reasons = [
+        ("fork", "fork"),
+        ("type_change", "type being changed"),
+        ("tracing", "tracing being set"),
+        ("stacks", "stacks being looked at"),
+        ("collection", "gc"),
+    ];
+    for (shape, reason) in reasons {
+        let (report, done) = recorded(&["--mode", "kernel"], &python.script("stops.py", &[shape, "60"]));
+        done.ok();
+        let pauses = &report["pauses"];
+        let count = number(&pauses["count"]);
+        let so = pauses["reasons"][reason].as_f64().unwrap_or(0.0);
+        assert!(count >= 30.0 && so >= 0.8 * count, "{shape} on {}: {pauses:#}", python.version);
+        let trend = pauses["trend"].as_array().unwrap();
+        let sum = |name: &str| trend.iter().map(|interval| number(&interval[name])).sum::<f64>();
+        assert_eq!(sum("count"), count, "{pauses:#}");
+        assert!((2..=16).contains(&trend.len()), "{pauses:#}");
+        let ends = trend.iter().zip(&trend[1..]).all(|(one, next)| one["to_s"] == next["from_s"]);
+        assert!(ends && number(&trend.last().unwrap()["to_s"]) <= number(&report["session"]["duration_s"]));
     }
 }
 
@@ -430,7 +434,7 @@ fn nothing_but_two_locks(python: &Python) {
 on_pythons! {
     WithGil,
     fn the_gil_is_no_lock_among_others(python) {
-        nothing_but_two_locks(python);
+        support::measured(|| nothing_but_two_locks(python));
     }
 }
 
