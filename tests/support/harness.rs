@@ -6,11 +6,12 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
@@ -113,7 +114,11 @@ pub fn python_trial(path: &'static str, name: String, test: impl FnOnce() + Send
 
 fn outcome(path: &'static str, name: &str, test: impl FnOnce()) -> Result<Completion, Failed> {
     CURRENT.set(Some(CurrentTest { path, ..CurrentTest::default() }));
+    let start = Instant::now();
     let result = panic::catch_unwind(AssertUnwindSafe(test));
+    if let Some(times) = std::env::var_os("GILSCOPE_TEST_TIMES") {
+        append(Path::new(&times), name, &format!("{:.1} s", start.elapsed().as_secs_f64()));
+    }
     let current = CURRENT.take().unwrap_or_default();
     match result {
         Err(payload) if !is_not_measured(&*payload) => {
@@ -121,7 +126,7 @@ fn outcome(path: &'static str, name: &str, test: impl FnOnce()) -> Result<Comple
         }
         _ if current.not_measured.is_empty() => Ok(Completion::Completed),
         _ => {
-            current.not_measured.iter().for_each(|why| append(name, why));
+            current.not_measured.iter().for_each(|why| append(&ledger(), name, why));
             Ok(Completion::ignored_with(current.not_measured.join("; ").replace('\n', " ")))
         }
     }
@@ -144,14 +149,16 @@ fn report_panics_with_their_test() {
     }));
 }
 
-/// Appends a line to the ledger, at once, so that several processes can do so.
-fn append(name: &str, why: &str) {
+fn ledger() -> PathBuf {
     let named = std::env::var_os("GILSCOPE_TEST_LEDGER").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let path = named.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("not-measured.tsv"));
-    path.parent().into_iter().for_each(|folder| fs::create_dir_all(folder).unwrap());
-    let why = why.replace(['\n', '\t'], " ");
-    let line = format!("{}\t{name}\t{why}\n", env!("CARGO_CRATE_NAME"));
-    let file = OpenOptions::new().append(true).create(true).open(&path);
+    named.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("not-measured.tsv"))
+}
+
+/// Appends a line to a file in one piece, so that several processes can do so.
+fn append(path: &Path, name: &str, what: &str) {
+    let what = what.replace(['\n', '\t'], " ");
+    let line = format!("{}\t{name}\t{what}\n", env!("CARGO_CRATE_NAME"));
+    let file = OpenOptions::new().append(true).create(true).open(path);
     let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
     written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
