@@ -81,9 +81,9 @@ fn a_page_says_who_held_the_gil_and_can_be_clicked_through() {
     let check = text_of(&mut browser, "#gil .check code").replace(" | ", " ");
     assert!(done.stderr.contains(check.trim()), "{check} is not in\n{}", done.stderr);
     let findings = browser.eval("document.querySelectorAll('.finding').length");
-    let told =
+    let listed =
         done.stderr.lines().filter(|line| ["HIGH: ", "MEDIUM: ", "LOW: "].iter().any(|of| line.starts_with(of)));
-    assert_eq!(findings, told.count());
+    assert_eq!(findings, listed.count());
 
     // By construction: the holder sleeps with the GIL in `holding`, and the victim waits for that.
     let holder = text_of(&mut browser, "#gil .blamed li:first-child .who");
@@ -241,8 +241,8 @@ fn a_page_of_a_part_says_which() {
         command.arg(&page).arg(&recording).args(options);
         run(command).ok();
         browser.open(&page);
-        let told = text_of(&mut browser, ".subject .filter");
-        assert_eq!(told, if filter.is_empty() { String::new() } else { format!("Only a part of it: {filter}") });
+        let listed = text_of(&mut browser, ".subject .filter");
+        assert_eq!(listed, if filter.is_empty() { String::new() } else { format!("Only a part of it: {filter}") });
         let names = browser.eval("[...document.querySelectorAll('.lane-names span')].map((one) => one.textContent)");
         let others = names.as_array().unwrap().iter().any(|name| name.as_str().unwrap().starts_with("holder"));
         assert_eq!(others, filter.is_empty(), "{names}");

@@ -169,7 +169,7 @@ fn any_part_of_a_recording_opens_or_says_why_not() {
 }
 
 #[test]
-fn bad_input_is_told_apart_and_leaves_nothing_behind() {
+fn bad_input_is_recognized_and_leaves_nothing_behind() {
     let folder = folder();
     let text = folder.path().join("text");
     fs::write(&text, "main;work 12\n").unwrap();
@@ -391,7 +391,7 @@ fn check_filters() {
         // 20 times 40 ms, if it came in time for each of them.
         let waited = waits_of(&reported);
         assert!((0.4..1.0).contains(&waited), "{mode}: {waited}");
-        // Who held it is told, though it is not selected.
+        // Who held it is reported, though it is not selected.
         let lock =
             reported["locks"].as_array().unwrap().iter().max_by(|a, b| {
                 a["wait"]["total_s"].as_f64().unwrap().total_cmp(&b["wait"]["total_s"].as_f64().unwrap())

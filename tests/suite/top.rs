@@ -65,7 +65,7 @@ for pid in running:
     os.kill(pid, 9)
 print(len(running), 'GO ON')";
 
-/// A shell with one job: says what the terminal is like when that has stopped, and lets it go on when told to.
+/// A shell with one job: says what the terminal is like when that has stopped, and continues it when it gets a line.
 const SHELL: &str = "
 import os, signal, sys, termios
 before = termios.tcgetattr(0)

@@ -135,7 +135,7 @@ fn missing(label: &str) -> String {
     format!("no Python {label}")
 }
 
-/// What `tests/pythons` says is there. It is asked if it has never run, or has not been told of all.
+/// What `tests/pythons` says is there. It is run if it has never been, or if its table lacks some.
 fn pythons() -> &'static [Python] {
     static PYTHONS: OnceLock<Vec<Python>> = OnceLock::new();
     PYTHONS.get_or_init(|| {

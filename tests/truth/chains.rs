@@ -27,7 +27,7 @@ impl Shares {
         100.0 * (self.seen - self.seen.clamp(self.least, self.most))
     }
 
-    /// So many samples at least, not more points off than these, and hardly a sample without a stack.
+    /// At least this number of samples, not more points off than these, and hardly a sample without a stack.
     fn check(&self, samples: u64, points: f64) -> Result<(), String> {
         let Shares { seen, least, most, lost, woken, version, said, .. } = self;
         let enough = self.samples >= samples && *woken <= 1 + self.samples / 1000;

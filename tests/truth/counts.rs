@@ -135,7 +135,7 @@ on_pythons! {
 }
 
 /// With this seed the name of the function has the hash of the name of `class Shared`, whose entry in the dict of the
-/// module every look-up of the function then comes by: with the class in it, it looks like an object of that class.
+/// module every look-up of the function then reads: with the class in it, it looks like an object of that class.
 const COLLISION: &str = "447";
 
 on_pythons! {

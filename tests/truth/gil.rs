@@ -92,7 +92,7 @@ fn check_without_gil(program: &Words, mode: &str) -> Result<(), String> {
 }
 
 on_every_python! {
-    fn a_sleep_that_keeps_the_gil_is_told_from_one_that_does_not(python) {
+    fn a_sleep_that_keeps_the_gil_is_distinguished_from_one_that_does_not(python) {
         let program = python.script("holder.py", &["2"]);
         for mode in MODES {
             support::thrice(|| match python.is_free_threaded() {
@@ -103,7 +103,7 @@ on_every_python! {
     }
 }
 
-// A free-threaded build has a GIL all the same, if it is told to.
+// A free-threaded build has a GIL all the same, if that is asked for.
 on_pythons! {
     FreeThreaded,
     fn the_gil_of_a_free_threaded_build_is_seen_when_it_is_on(python) {

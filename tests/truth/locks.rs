@@ -36,11 +36,10 @@ on_pythons! {
     }
 }
 
-/// Where a shape's lock can be told.
+/// On which builds the lock of a shape can be identified.
 #[derive(Clone, Copy, PartialEq)]
-enum Where {
-    /// On every build.
-    Everywhere,
+enum Builds {
+    Every,
     /// Where objects have locks of their own.
     FreeThreaded,
 }
@@ -48,7 +47,7 @@ enum Where {
 /// A shape of `locks.py`: what its lock is to be reported as, and which function holds it.
 struct Shape {
     name: &'static str,
-    is: Where,
+    is: Builds,
     kinds: &'static [&'static str],
     /// Part of the type's name; empty if it need not have one.
     type_name: &'static str,
@@ -58,7 +57,7 @@ struct Shape {
 
 const fn shape(
     name: &'static str,
-    is: Where,
+    is: Builds,
     kinds: &'static [&'static str],
     type_name: &'static str,
     holder: &'static str,
@@ -70,22 +69,22 @@ const LOCK: &[&str] = &["threading.Lock"];
 const RLOCK: &[&str] = &["threading.RLock"];
 const OBJECT: &[&str] = &["critical_section"];
 const SHAPES: [Shape; 16] = [
-    shape("shared_list", Where::FreeThreaded, OBJECT, "list", "hold_attached"),
-    shape("shared_dict", Where::FreeThreaded, OBJECT, "dict", "hold_attached"),
-    shape("shared_set", Where::FreeThreaded, OBJECT, "set", "hold_attached"),
-    shape("shared_deque", Where::FreeThreaded, OBJECT, "collections.deque", "hold_attached"),
-    shape("attribute", Where::FreeThreaded, OBJECT, "", "hold_attached"),
-    shape("lru_cache", Where::FreeThreaded, OBJECT, "functools._lru_cache_wrapper", "hold_attached"),
-    shape("type_lock", Where::FreeThreaded, &["type_lock"], "", "hold_attached"),
-    shape("lock", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
-    shape("impatient", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
-    shape("rlock", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
-    shape("condition", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
-    shape("work_queue", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
-    shape("log_handler", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
-    shape("buffered_file", Where::Everywhere, &["semaphore", "pymutex"], "_io.BufferedWriter", "hold_detached"),
-    shape("import_lock", Where::Everywhere, &["import_lock"], "", "hold_detached"),
-    shape("native_mutex", Where::Everywhere, &["native", "semaphore"], "", "hold_detached"),
+    shape("shared_list", Builds::FreeThreaded, OBJECT, "list", "hold_attached"),
+    shape("shared_dict", Builds::FreeThreaded, OBJECT, "dict", "hold_attached"),
+    shape("shared_set", Builds::FreeThreaded, OBJECT, "set", "hold_attached"),
+    shape("shared_deque", Builds::FreeThreaded, OBJECT, "collections.deque", "hold_attached"),
+    shape("attribute", Builds::FreeThreaded, OBJECT, "", "hold_attached"),
+    shape("lru_cache", Builds::FreeThreaded, OBJECT, "functools._lru_cache_wrapper", "hold_attached"),
+    shape("type_lock", Builds::FreeThreaded, &["type_lock"], "", "hold_attached"),
+    shape("lock", Builds::Every, LOCK, "_thread.lock", "hold_detached"),
+    shape("impatient", Builds::Every, LOCK, "_thread.lock", "hold_detached"),
+    shape("rlock", Builds::Every, RLOCK, "_thread.RLock", "hold_detached"),
+    shape("condition", Builds::Every, RLOCK, "_thread.RLock", "hold_detached"),
+    shape("work_queue", Builds::Every, LOCK, "_thread.lock", "hold_detached"),
+    shape("log_handler", Builds::Every, RLOCK, "_thread.RLock", "hold_detached"),
+    shape("buffered_file", Builds::Every, &["semaphore", "pymutex"], "_io.BufferedWriter", "hold_detached"),
+    shape("import_lock", Builds::Every, &["import_lock"], "", "hold_detached"),
+    shape("native_mutex", Builds::Every, &["native", "semaphore"], "", "hold_detached"),
 ];
 
 /// A program's report, and what it has said itself.
@@ -167,9 +166,9 @@ fn check(python: &Python, shape: &Shape) -> Result<(), String> {
 }
 
 on_every_python! {
-    fn who_waits_for_a_lock_is_told_which_and_who_holds_it(python) {
+    fn a_wait_for_a_lock_is_reported_with_the_lock_and_its_holder(python) {
         for shape in &SHAPES {
-            if shape.is == Where::FreeThreaded && !python.is_free_threaded() {
+            if shape.is == Builds::FreeThreaded && !python.is_free_threaded() {
                 continue;
             }
             thrice(|| check(python, shape));
@@ -254,10 +253,10 @@ fn sampled_seldom(python: &Python) -> Result<(), String> {
     done.ok();
     let own = done.measured("WAITED")[0];
     let locks = report["locks"].as_array().unwrap();
-    let told: f64 = locks.iter().map(|lock| number(&lock["wait"]["total_s"])).sum();
-    match told > 0.8 * own && told < 1.15 * own {
+    let reported: f64 = locks.iter().map(|lock| number(&lock["wait"]["total_s"])).sum();
+    match reported > 0.8 * own && reported < 1.15 * own {
         true => Ok(()),
-        false => Err(format!("{told} of {own} s on {}: {:#}", python.version, report["threads"])),
+        false => Err(format!("{reported} of {own} s on {}: {:#}", python.version, report["threads"])),
     }
 }
 
@@ -271,7 +270,7 @@ on_every_python! {
 // spins where each thread has its own.
 on_pythons! {
     FreeThreaded,
-    fn spinning_is_put_down_to_its_lock(python) {
+    fn spinning_is_attributed_to_its_lock(python) {
         thrice(|| {
             let spun = |arguments: &[&str]| -> [f64; 3] {
                 let program = python.script("contend.py", arguments);
@@ -295,7 +294,7 @@ on_pythons! {
     }
 }
 
-/// Stops of all threads are told of with who has stopped them, and for how long each stood still.
+/// Stops of all threads are reported with who has stopped them, and for how long each stood still.
 fn stopped(python: &Python, mode: &str) -> Result<(), String> {
     let times = 40;
     let program = python.script("pauses.py", &[&times.to_string()]);
@@ -323,7 +322,7 @@ fn stopped(python: &Python, mode: &str) -> Result<(), String> {
 
 on_pythons! {
     FreeThreaded,
-    fn who_stops_all_threads_is_told(python) {
+    fn who_stops_all_threads_is_reported(python) {
         MODES.iter().for_each(|mode| thrice(|| stopped(python, mode)));
     }
 }
@@ -331,7 +330,7 @@ on_pythons! {
 // And why: each reason from a program that stops them for nothing else.
 on_pythons! {
     FreeThreaded,
-    fn why_all_threads_are_stopped_is_told(python) {
+    fn the_reasons_of_stops_are_reported(python) {
         support::measured(|| check_reasons(python));
     }
 }
@@ -360,7 +359,7 @@ fn check_reasons(python: &Python) {
     }
 }
 
-/// Nobody lets go of the lock, so no release tells who has it.
+/// Nobody releases the lock, so no release shows who holds it.
 fn kept(python: &Python, shape: &str) -> Result<(), String> {
     let target = python.start("kept.py", &[shape]);
     let folder = folder();
@@ -382,7 +381,7 @@ fn kept(python: &Python, shape: &str) -> Result<(), String> {
 }
 
 on_every_python! {
-    fn who_keeps_a_lock_for_good_is_told(python) {
+    fn who_never_releases_a_lock_is_reported_as_its_holder(python) {
         let shapes = ["rlock", "lock", "list"].iter().filter(|&&shape| shape != "list" || python.is_free_threaded());
         shapes.for_each(|shape| thrice(|| kept(python, shape)));
     }
@@ -438,7 +437,7 @@ on_pythons! {
     }
 }
 
-/// The last waits of a program are told of when its memory cannot be read any more.
+/// The last waits of a program are reported when its memory cannot be read any more.
 fn no_others_at_the_end(python: &Python) -> Result<(), String> {
     // What is at an address is looked at again every 100 ms.
     let (report, done) = recorded(&["--mode", "kernel"], &python.script("pingpong.py", &["1.2", "killed"]));

@@ -101,7 +101,7 @@ fn holder(mode: Mode) -> Program {
 }
 
 #[test]
-fn a_sleep_that_keeps_the_gil_is_told_from_one_that_does_not() {
+fn a_sleep_that_keeps_the_gil_is_distinguished_from_one_that_does_not() {
     const OFF_CPU: &str = "[GIL held off CPU: clock_nanosleep]";
     const WAITING: &str = "[waiting for GIL]";
     const ASLEEP: &str = "[blocked: clock_nanosleep]";
