@@ -235,7 +235,7 @@ impl PythonTest {
         let mut trials = Vec::new();
         for label in self.which.labels() {
             let found = Python::found(label);
-            let word = format!("py{}", label.replace('.', ""));
+            let word = format!("py{}", label.trim_start_matches("py").replace('.', ""));
             if found.is_empty() {
                 trials.push(python_trial(self.path, word, move || not_measured(&missing(label))));
                 continue;
