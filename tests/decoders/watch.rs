@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gilscope::process::memory::{Image, Memory, ReadError, Span};
 use proptest::prelude::ProptestConfig;
 
-/// So many cases; a failing one is printed and not kept in a file.
+/// This number of cases; a failing one is printed and not kept in a file.
 pub fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() }
 }

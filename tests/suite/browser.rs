@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::{folder, say, until};
+use crate::support::{folder, not_measured, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -28,23 +28,18 @@ pub struct Browser {
     _profile: tempfile::TempDir,
 }
 
-/// Where Chromium is; says so if it is nowhere.
-fn chromium() -> Option<PathBuf> {
+/// Where Chromium is.
+fn chromium() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-    let found = std::env::split_paths(&path)
-        .flat_map(|folder| names.map(|name| folder.join(name)))
-        .find(|program| program.is_file());
-    if found.is_none() {
-        say("there is no chromium here: the HTML report is not tested in a browser");
-    }
-    found
+    let mut programs = std::env::split_paths(&path).flat_map(|folder| names.map(|name| folder.join(name)));
+    programs.find(|program| program.is_file()).unwrap_or_else(|| not_measured("no chromium"))
 }
 
 impl Browser {
-    /// Starts one; none if there is none to be started.
-    pub fn start() -> Option<Browser> {
-        let chromium = chromium()?;
+    /// Starts one.
+    pub fn start() -> Browser {
+        let chromium = chromium();
         let profile = folder();
         // The shell gives it the pipes as the descriptors 3 and 4, where it looks for them.
         let mut command = Command::new("sh");
@@ -77,7 +72,7 @@ impl Browser {
         for domain in ["Page", "Runtime", "Log", "Network"] {
             browser.call(&format!("{domain}.enable"), json!({}));
         }
-        Some(browser)
+        browser
     }
 
     /// Calls a method of the protocol.

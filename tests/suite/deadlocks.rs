@@ -20,7 +20,7 @@ fn is_circle(circle: &Value, expected: &[Value]) -> bool {
 }
 
 on_every_python! {
-    fn threads_that_wait_for_each_other_are_told(python) {
+    fn threads_that_wait_for_each_other_are_reported(python) {
         locks(python, "rlocks", "threading.RLock");
         locks(python, "locks", "threading.Lock");
         join(python);
@@ -37,7 +37,7 @@ on_every_python! {
 }
 
 on_every_python! {
-    fn who_has_let_go_of_a_lock_does_not_hold_it(python) {
+    fn who_has_released_a_lock_does_not_hold_it(python) {
         let target = python.start("deadlock.py", &["released"]);
         let dump = dump(target.pid());
         let waits = &thread(&dump, "wanter")["waits_for"];
@@ -95,13 +95,13 @@ fn recorded(pid: i32, kind: &str) {
         let message = report["findings"][0]["message"].as_str().unwrap();
         assert!(message.contains(&format!("waits for {kind} (")) && message.contains("of taker-1"), "{message}");
         let locks = report["locks"].as_array().unwrap();
-        let is_told = |lock: &Value| {
+        let is_reported = |lock: &Value| {
             let (name, by) = (lock["name"].as_str(), lock["holders"][0]["thread"].as_str());
             lock["kind"] == kind
                 && name.is_some_and(|name| name.contains("deadlock.locks["))
                 && by.is_some_and(|by| by.starts_with("taker-"))
         };
-        assert!(locks.len() == 3 && locks.iter().all(is_told), "{mode} mode: {locks:#?}");
+        assert!(locks.len() == 3 && locks.iter().all(is_reported), "{mode} mode: {locks:#?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::{self, Proc, Python, Words, folder, gilscope, run};
+use crate::support::{self, Proc, Python, Words, folder, gilscope, on_pythons, run};
 
 /// Both ways to attach to a process must fail with words that contain all of `parts`.
 #[track_caller]
@@ -83,7 +83,7 @@ fn a_zombie() {
 fn a_kernel_thread() {
     match fs::read_to_string("/proc/2/comm") {
         Ok(comm) if comm.trim() == "kthreadd" => assert_refused(2, &["thread of the kernel", "kthreadd"]),
-        _ => support::say("no kernel threads are seen here: they are not tested"),
+        _ => support::not_measured("no threads of the kernel are visible"),
     }
 }
 
@@ -95,41 +95,26 @@ fn a_single_thread_names_its_process() {
     assert_refused(tid as i32, &["thread", &target.pid().to_string()]);
 }
 
-#[test]
-fn pypy() {
-    for python in Python::all("pypy") {
-        let target = python.start_code("import time; print('READY'); time.sleep(600)");
-        assert_refused(target.pid(), &["PyPy", "CPython only"]);
-        let words = [python.words(), vec!["-c".to_owned(), "import time; time.sleep(600)".to_owned()]].concat();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        assert_not_recorded(&words, &["PyPy", "CPython only"]);
+on_pythons! {
+    Labels(&["pypy"]),
+    fn another_implementation(python) {
+        assert_not_supported(python, &["PyPy", "CPython only"]);
     }
 }
 
-fn assert_too_old(label: &str) {
-    for python in Python::all(label) {
-        let target = python.start_code("import time; print('READY'); time.sleep(600)");
-        let parts = [&*format!("Python {}", python.version), "3.8 is the oldest"];
-        assert_refused(target.pid(), &parts);
-        let words = [python.words(), vec!["-c".to_owned(), "import time; time.sleep(600)".to_owned()]].concat();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        assert_not_recorded(&words, &parts);
+on_pythons! {
+    Labels(&["2.7", "3.6", "3.7"]),
+    fn a_python_that_is_too_old(python) {
+        assert_not_supported(python, &[&*format!("Python {}", python.version), "3.8 is the oldest"]);
     }
 }
 
-#[test]
-fn python_2_7_is_too_old() {
-    assert_too_old("2.7");
-}
-
-#[test]
-fn python_3_6_is_too_old() {
-    assert_too_old("3.6");
-}
-
-#[test]
-fn python_3_7_is_too_old() {
-    assert_too_old("3.7");
+fn assert_not_supported(python: &Python, parts: &[&str]) {
+    let target = python.start_code("import time; print('READY'); time.sleep(600)");
+    assert_refused(target.pid(), parts);
+    let words = [python.words(), vec!["-c".to_owned(), "import time; time.sleep(600)".to_owned()]].concat();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    assert_not_recorded(&words, parts);
 }
 
 #[test]

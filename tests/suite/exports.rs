@@ -1,5 +1,5 @@
 //! Files that gilscope writes, opened by what they are for. `tests/viewers` provides these programs; a test that lacks
-//! one says so and checks nothing else.
+//! one is reported as not measured.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +11,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-use crate::support::{self, Done, Python, Words, folder, gilscope, run, say, until};
+use crate::support::{self, Done, Python, Words, folder, gilscope, not_measured, not_measured_in_part, run, until};
 
 /// Where `tests/viewers` has put a program.
-fn viewer(name: &str) -> Option<&'static Path> {
+fn viewer(name: &str) -> &'static Path {
     static VIEWERS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     let viewers = VIEWERS.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/viewers");
@@ -23,11 +23,7 @@ fn viewer(name: &str) -> Option<&'static Path> {
         let rows = table.lines().filter_map(|line| line.split_once('\t'));
         rows.map(|(name, path)| (name.to_owned(), PathBuf::from(path))).collect()
     });
-    let found = viewers.get(name).map(PathBuf::as_path);
-    if found.is_none() {
-        say(&format!("there is no {name} here: what it opens is not tested (see tests/viewers)"));
-    }
-    found
+    viewers.get(name).unwrap_or_else(|| not_measured(&format!("no {name} (see tests/viewers)")))
 }
 
 /// Three threads that fight for the GIL, recorded into a file; in kernel mode if that can be.
@@ -44,9 +40,13 @@ fn record(out: &Path, options: &[&str]) -> Done {
     done
 }
 
-/// Whether waits are measured here.
+/// Whether waits can be measured here. Where they cannot, that part of the test is reported as not measured.
 fn is_exact() -> bool {
-    nix::unistd::geteuid().is_root()
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        not_measured_in_part("not root: waits are estimated");
+    }
+    is_root
 }
 
 /// What a page is after its scripts have run.
@@ -80,7 +80,7 @@ window.addEventListener("load", () => setTimeout(() => {
 
 #[test]
 fn a_flame_graph_can_be_zoomed_and_searched_in_a_browser() {
-    let Some(chromium) = viewer("chromium") else { return };
+    let chromium = viewer("chromium");
     let folder = folder();
     let svg = folder.path().join("wait.svg");
     record(&svg, &["--view", "gil-wait", "--threads"]);
@@ -106,7 +106,7 @@ fn a_flame_graph_can_be_zoomed_and_searched_in_a_browser() {
 
 #[test]
 fn speedscope_opens_threads_side_by_side() {
-    let (Some(chromium), Some(speedscope)) = (viewer("chromium"), viewer("speedscope")) else { return };
+    let (chromium, speedscope) = (viewer("chromium"), viewer("speedscope"));
     let folder = folder();
     let file = folder.path().join("app.speedscope.json");
     record(&file, &["--view", "wall"]);
@@ -130,7 +130,7 @@ fn speedscope_opens_threads_side_by_side() {
 
 #[test]
 fn the_firefox_profiler_shows_threads_waits_and_stacks() {
-    let Some(profiler) = viewer("profiler-cli") else { return };
+    let profiler = viewer("profiler-cli");
     let folder = folder();
     let file = folder.path().join("app.firefox.json");
     record(&file, &[]);
@@ -187,7 +187,7 @@ fn the_firefox_profiler_shows_threads_waits_and_stacks() {
 
 #[test]
 fn go_reads_waits_as_contentions() {
-    let Some(pprof) = viewer("pprof") else { return };
+    let pprof = viewer("pprof");
     let folder = folder();
     let file = folder.path().join("app.pb.gz");
     record(&file, &["--view", "gil-wait"]);
@@ -213,7 +213,7 @@ fn go_reads_waits_as_contentions() {
 
 #[test]
 fn perfetto_knows_tracks_waits_and_who_held_the_gil() {
-    let Some(python) = viewer("perfetto-python") else { return };
+    let python = viewer("perfetto-python");
     let folder = folder();
     let file = folder.path().join("app.pftrace");
     record(&file, &[]);

@@ -9,7 +9,9 @@ use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use crate::support::{self, Folded, Proc, Python, folder, gilscope, on_every_python, record_pid, thrice, until};
+use crate::support::{
+    self, Folded, Proc, Python, folder, gilscope, on_every_python, on_pythons, record_pid, thrice, until,
+};
 
 /// Everything counted by `busy_life.py`, under every way of sampling.
 const COUNTS: &str = "DONE alarms=200 execs=5 forks=20 pipes=1000 signals=1000 sleeps=100 threads=200";
@@ -32,10 +34,11 @@ on_every_python! {
     }
 }
 
-#[test]
-fn also_when_it_is_stopped_for_every_sample() {
-    assert_undisturbed(Python::usual(), &["-r", "500", "--blocking"]);
-    Python::all("3.13t").into_iter().for_each(|python| assert_undisturbed(python, &["-r", "500", "--blocking"]));
+on_pythons! {
+    Labels(&["3.12", "3.13t", "3.14t", "3.15t"]),
+    fn also_when_it_is_stopped_for_every_sample(python) {
+        assert_undisturbed(python, &["-r", "500", "--blocking"]);
+    }
 }
 
 #[test]
@@ -75,7 +78,7 @@ fn assert_goes_on(target: &mut Proc) {
 #[test]
 fn a_killed_gilscope_leaves_the_program_running_and_untraced() {
     for (options, python) in [(&["--blocking"][..], "3.12"), (&[], "3.13t"), (&[], "3.8")] {
-        let Some(python) = Python::any(&[python]) else { continue };
+        let Some(python) = Python::all(python).first().copied() else { continue };
         let mut target = python.start("ticking.py", &[]);
         for round in 0..8 {
             let mut command = gilscope(["record", "-q", "-r", "5000", "-o", "/dev/null", "-f", "collapsed", "--pid"]);

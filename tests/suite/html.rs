@@ -11,7 +11,7 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::browser::Browser;
+use super::browser::Browser;
 use crate::support::{self, Done, Python, folder, run};
 
 /// Records a script as a page.
@@ -65,7 +65,7 @@ const HARD_TO_READ: &str = r"(() => {
 
 #[test]
 fn a_page_says_who_held_the_gil_and_can_be_clicked_through() {
-    let Some(mut browser) = Browser::start() else { return };
+    let mut browser = Browser::start();
     let folder = folder();
     let (file, done) = recorded(folder.path(), "stall.py", &["1.5"], "kernel");
     browser.screen(1280, false);
@@ -81,9 +81,9 @@ fn a_page_says_who_held_the_gil_and_can_be_clicked_through() {
     let check = text_of(&mut browser, "#gil .check code").replace(" | ", " ");
     assert!(done.stderr.contains(check.trim()), "{check} is not in\n{}", done.stderr);
     let findings = browser.eval("document.querySelectorAll('.finding').length");
-    let told =
+    let listed =
         done.stderr.lines().filter(|line| ["HIGH: ", "MEDIUM: ", "LOW: "].iter().any(|of| line.starts_with(of)));
-    assert_eq!(findings, told.count());
+    assert_eq!(findings, listed.count());
 
     // By construction: the holder sleeps with the GIL in `holding`, and the victim waits for that.
     let holder = text_of(&mut browser, "#gil .blamed li:first-child .who");
@@ -166,7 +166,7 @@ fn until_changed(browser: &mut Browser, before: &str) {
 
 #[test]
 fn a_page_can_be_read_on_every_screen_and_on_paper() {
-    let Some(mut browser) = Browser::start() else { return };
+    let mut browser = Browser::start();
     let folder = folder();
     let (file, done) = recorded(folder.path(), "locks.py", &["lock", "1"], "kernel");
     for dark in [false, true] {
@@ -229,7 +229,7 @@ fn a_page_can_be_read_on_every_screen_and_on_paper() {
 
 #[test]
 fn a_page_of_a_part_says_which() {
-    let Some(mut browser) = Browser::start() else { return };
+    let mut browser = Browser::start();
     let folder = folder();
     let recording = folder.path().join("stall.gscope");
     run(support::recording(&recording, &["--mode", "memory"], &Python::usual().script("stall.py", &["0.5"]))).ok();
@@ -241,8 +241,8 @@ fn a_page_of_a_part_says_which() {
         command.arg(&page).arg(&recording).args(options);
         run(command).ok();
         browser.open(&page);
-        let told = text_of(&mut browser, ".subject .filter");
-        assert_eq!(told, if filter.is_empty() { String::new() } else { format!("Only a part of it: {filter}") });
+        let listed = text_of(&mut browser, ".subject .filter");
+        assert_eq!(listed, if filter.is_empty() { String::new() } else { format!("Only a part of it: {filter}") });
         let names = browser.eval("[...document.querySelectorAll('.lane-names span')].map((one) => one.textContent)");
         let others = names.as_array().unwrap().iter().any(|name| name.as_str().unwrap().starts_with("holder"));
         assert_eq!(others, filter.is_empty(), "{names}");
@@ -252,7 +252,7 @@ fn a_page_of_a_part_says_which() {
 
 #[test]
 fn a_page_of_nothing_and_a_damaged_one_say_so() {
-    let Some(mut browser) = Browser::start() else { return };
+    let mut browser = Browser::start();
     let folder = folder();
     let (file, _) = recorded(folder.path(), "stall.py", &["0.3"], "memory");
     let page = fs::read_to_string(&file).unwrap();

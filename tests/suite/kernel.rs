@@ -145,6 +145,10 @@ fn a_killed_gilscope_leaves_the_program_running_and_nothing_in_the_kernel() {
 
 #[test]
 fn two_can_record_the_same_program_in_kernel_mode() {
+    support::measured(check_two);
+}
+
+fn check_two() {
     let folder = folder();
     let target = Python::usual().start("stall.py", &["60"]);
     let outs = ["one", "two"].map(|name| folder.path().join(format!("{name}.report.json")));
@@ -168,6 +172,10 @@ fn two_can_record_the_same_program_in_kernel_mode() {
 
 #[test]
 fn short_waits_can_be_left_out_but_count_all_the_same() {
+    support::measured(check_short_waits);
+}
+
+fn check_short_waits() {
     let program = Python::usual().script("until_told.py", &[]);
     let folder = folder();
     let out = folder.path().join("out.json");
@@ -234,58 +242,66 @@ on_every_python! {
 
 on_every_python! {
     fn threads_of_c_that_wait_to_enter_python_are_listed(python) {
-        let (done, report) = report(&[], &python.script("entering.py", &["3"]));
-        assert!(done.stdout.contains("ENTERED 3\n"), "{}", done.stdout);
-        let pid = &report["target"]["pid"];
-        let native: Vec<_> = array(&report["threads"]).iter().filter(|thread| &thread["tid"] != pid).collect();
-        assert_eq!(native.len(), 3, "{report:#}");
-        if python.is_free_threaded() {
-            return;
-        }
-        let gil = &array(&report["gils"])[0];
-        for thread in native {
-            let waited = number(&thread["states"]["gil_wait_s"]);
-            // It is not seen that it sleeps for as long before its thread begins.
-            let wall = number(&thread["wall_s"]);
-            assert!((0.15..0.8).contains(&waited) && waited > 0.7 * wall, "{}: {thread:#}", python.version);
-            let own = array(&gil["threads"]).iter().find(|own| own["tid"] == thread["tid"]);
-            let own = own.unwrap_or_else(|| panic!("not among those that waited: {gil:#}"));
-            // That counts what it did between time-outs, too: every 5 ms it asks for the GIL.
-            let in_all = number(&own["wait"]["total_s"]);
-            assert!(in_all > waited - 0.001 && in_all < wall + 0.001, "{own:#} {thread:#}");
-        }
-        // Whoever slept with it is to blame.
-        let first = &gil["holders"][0];
-        assert_eq!(&first["tid"], pid, "{gil:#}");
-        let line = lines_of("entering.py", "usleep(")[0];
-        assert!(first["stack"][0].as_str().unwrap().ends_with(&format!("entering.py:{line})")), "{first:#}");
-        assert!(number(&first["seconds"]) > 0.35, "{first:#}");
+        support::measured(|| check_entering(python));
     }
+}
+
+fn check_entering(python: &Python) {
+    let (done, report) = report(&[], &python.script("entering.py", &["3"]));
+    assert!(done.stdout.contains("ENTERED 3\n"), "{}", done.stdout);
+    let pid = &report["target"]["pid"];
+    let native: Vec<_> = array(&report["threads"]).iter().filter(|thread| &thread["tid"] != pid).collect();
+    assert_eq!(native.len(), 3, "{report:#}");
+    if python.is_free_threaded() {
+        return;
+    }
+    let gil = &array(&report["gils"])[0];
+    for thread in native {
+        let waited = number(&thread["states"]["gil_wait_s"]);
+        // It is not seen that it sleeps for as long before its thread begins.
+        let wall = number(&thread["wall_s"]);
+        assert!((0.15..0.8).contains(&waited) && waited > 0.7 * wall, "{}: {thread:#}", python.version);
+        let own = array(&gil["threads"]).iter().find(|own| own["tid"] == thread["tid"]);
+        let own = own.unwrap_or_else(|| panic!("not among those that waited: {gil:#}"));
+        // That counts what it did between time-outs, too: every 5 ms it asks for the GIL.
+        let in_all = number(&own["wait"]["total_s"]);
+        assert!(in_all > waited - 0.001 && in_all < wall + 0.001, "{own:#} {thread:#}");
+    }
+    // Whoever slept with it is to blame.
+    let first = &gil["holders"][0];
+    assert_eq!(&first["tid"], pid, "{gil:#}");
+    let line = lines_of("entering.py", "usleep(")[0];
+    assert!(first["stack"][0].as_str().unwrap().ends_with(&format!("entering.py:{line})")), "{first:#}");
+    assert!(number(&first["seconds"]) > 0.35, "{first:#}");
 }
 
 on_every_python! {
     fn threads_that_have_long_been_blocked_are_so_for_all_of_the_recording(python) {
-        let target = python.start("long_blocked.py", &[]);
-        let folder = folder();
-        let out = folder.path().join("out.report.json");
-        attached(target.pid(), &out, &["-d", "1"]).finish().ok();
-        let report = read(&out);
-        assert_sums(&report);
-        let threads = array(&report["threads"]);
-        assert_eq!(threads.len(), 4, "{report:#}");
-        for thread in threads {
-            let waits_for_lock = thread["name"] == "locker";
-            let state = if waits_for_lock { "lock_wait_s" } else { "blocked_s" };
-            let (blocked, wall) = (number(&thread["states"][state]), number(&thread["wall_s"]));
-            assert!(wall > 0.98 && wall < 1.3, "{}: {thread:#}", python.version);
-            assert!(blocked > 0.98 * wall, "{}: {thread:#}", python.version);
-        }
-        let out = folder.path().join("out.collapsed");
-        attached(target.pid(), &out, &["-d", "1", "--view", "wall"]).finish().ok();
-        let stacks = Folded::parse(&fs::read_to_string(&out).unwrap());
-        for (function, leaf) in [("sleeper", "[blocked: "), ("reader", "[blocked: "), ("locker", "[waiting for ")] {
-            let micros = stacks.count(|stack| has(stack, function) && stack.last().unwrap().starts_with(leaf));
-            assert!(micros > 980_000, "{function} on {}: {stacks:?}", python.version);
-        }
+        support::measured(|| check_long_blocked(python));
+    }
+}
+
+fn check_long_blocked(python: &Python) {
+    let target = python.start("long_blocked.py", &[]);
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    attached(target.pid(), &out, &["-d", "1"]).finish().ok();
+    let report = read(&out);
+    assert_sums(&report);
+    let threads = array(&report["threads"]);
+    assert_eq!(threads.len(), 4, "{report:#}");
+    for thread in threads {
+        let waits_for_lock = thread["name"] == "locker";
+        let state = if waits_for_lock { "lock_wait_s" } else { "blocked_s" };
+        let (blocked, wall) = (number(&thread["states"][state]), number(&thread["wall_s"]));
+        assert!(wall > 0.98 && wall < 1.3, "{}: {thread:#}", python.version);
+        assert!(blocked > 0.98 * wall, "{}: {thread:#}", python.version);
+    }
+    let out = folder.path().join("out.collapsed");
+    attached(target.pid(), &out, &["-d", "1", "--view", "wall"]).finish().ok();
+    let stacks = Folded::parse(&fs::read_to_string(&out).unwrap());
+    for (function, leaf) in [("sleeper", "[blocked: "), ("reader", "[blocked: "), ("locker", "[waiting for ")] {
+        let micros = stacks.count(|stack| has(stack, function) && stack.last().unwrap().starts_with(leaf));
+        assert!(micros > 980_000, "{function} on {}: {stacks:?}", python.version);
     }
 }

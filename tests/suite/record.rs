@@ -12,8 +12,8 @@ use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use serde_json::Value;
 
 use crate::support::{
-    self, Done, Folded, GILSCOPE, Proc, Python, folder, gilscope, has, is_root, line, lines_of, name, record_pid,
-    run, say, until,
+    self, Done, Folded, GILSCOPE, Proc, Python, folder, gilscope, has, line, lines_of, name, need_root, not_measured,
+    record_pid, run, until,
 };
 
 /// A program that runs for a moment, then does this.
@@ -288,6 +288,10 @@ fn flame_graphs_are_valid() {
 
 #[test]
 fn views_show_what_they_say() {
+    support::measured(check_views);
+}
+
+fn check_views() {
     let target = Python::usual().start("ticking.py", &[]);
     let view = |options: &[&str]| Folded::parse(&written(&target, "x.collapsed", options));
     let asleep = |stack: &[String]| stack.last().unwrap() == "[blocked: clock_nanosleep]";
@@ -373,9 +377,7 @@ fn a_full_disk_is_an_error() {
 
 #[test]
 fn what_does_not_fit_on_the_disk_is_saved_elsewhere() {
-    if !is_root("a full file system") {
-        return;
-    }
+    need_root();
     let (folder, elsewhere) = (folder(), folder());
     let program = then("");
     let mut command = Command::new("unshare");
@@ -384,7 +386,7 @@ fn what_does_not_fit_on_the_disk_is_saved_elsewhere() {
     command.arg(folder.path().join("out.svg")).arg("--").args(program).env("TMPDIR", elsewhere.path());
     let done = run(command);
     if done.code == 99 || done.stderr.contains("unshare failed") {
-        return say("no file system can be mounted here: a full one is not tested");
+        not_measured("no file system can be mounted");
     }
     let complaint = done.failed();
     let saved = elsewhere.path().join("out.svg");
@@ -476,6 +478,10 @@ fn quiet_prints_nothing() {
 
 #[test]
 fn the_first_sample_comes_soon() {
+    support::measured(check_first_sample);
+}
+
+fn check_first_sample() {
     // 150 ms for a release build on a quiet machine; this is about not waiting for anything.
     let target = Python::usual().start("spin.py", &["60"]);
     let started = Instant::now();

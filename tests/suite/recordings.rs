@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    self, Done, Folded, GILSCOPE, MODES, Proc, Python, Words, folder, gilscope, is_root, run, say, until,
+    self, Done, Folded, GILSCOPE, MODES, Proc, Python, Words, folder, gilscope, need_root, not_measured, run, say,
+    until,
 };
 
 /// gilscope's answer to a command about files.
@@ -168,7 +169,7 @@ fn any_part_of_a_recording_opens_or_says_why_not() {
 }
 
 #[test]
-fn bad_input_is_told_apart_and_leaves_nothing_behind() {
+fn bad_input_is_recognized_and_leaves_nothing_behind() {
     let folder = folder();
     let text = folder.path().join("text");
     fs::write(&text, "main;work 12\n").unwrap();
@@ -230,9 +231,7 @@ fn when_the_file_may_grow_no_more_what_is_there_can_be_read() {
 
 #[test]
 fn a_full_disk_ends_the_recording_but_not_the_program() {
-    if !is_root("a full file system") {
-        return;
-    }
+    need_root();
     let (folder, elsewhere) = (folder(), folder());
     let program = Python::usual().script("spin.py", &["8", "7"]);
     let mut command = Command::new("unshare");
@@ -243,7 +242,7 @@ fn a_full_disk_ends_the_recording_but_not_the_program() {
     command.args(["--mode", "memory", "-o"]).arg(folder.path().join("out.gscope")).arg("--").args(&program.words);
     let done = run(command);
     if done.code == 99 || done.stderr.contains("unshare failed") {
-        return say("no file system can be mounted here: a full one is not tested");
+        not_measured("no file system can be mounted");
     }
     let complaint = done.failed();
     assert!(complaint.contains("No space left") && complaint.contains("the recording ends here"), "{complaint}");
@@ -333,6 +332,10 @@ threads = [threading.Thread(target=target, name=name) for target, name in [(phas
 
 #[test]
 fn filters_show_what_is_known_of_a_part() {
+    support::measured(check_filters);
+}
+
+fn check_filters() {
     let folder = folder();
     let mut words = Python::usual().words();
     words.extend(["-c".to_owned(), KNOWN.to_owned()]);
@@ -388,7 +391,7 @@ fn filters_show_what_is_known_of_a_part() {
         // 20 times 40 ms, if it came in time for each of them.
         let waited = waits_of(&reported);
         assert!((0.4..1.0).contains(&waited), "{mode}: {waited}");
-        // Who held it is told, though it is not selected.
+        // Who held it is reported, though it is not selected.
         let lock =
             reported["locks"].as_array().unwrap().iter().max_by(|a, b| {
                 a["wait"]["total_s"].as_f64().unwrap().total_cmp(&b["wait"]["total_s"].as_f64().unwrap())

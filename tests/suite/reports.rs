@@ -1,4 +1,4 @@
-//! `gilscope report`: what was saved comes back, and what is no report is told apart.
+//! `gilscope report`: what was saved comes back, and what is no report is recognized.
 
 use std::fs;
 use std::path::{Path, PathBuf};

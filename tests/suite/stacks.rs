@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::{self, Proc, Python, on_every_python};
+use crate::support::{self, Proc, Python, on_every_python, on_pythons};
 
 /// Frames, innermost first: qualified name, name, file, line.
 type Stack = Vec<(String, String, String, u32)>;
@@ -84,12 +84,10 @@ on_every_python! {
     }
 }
 
-on_every_python! {
+// It knows no free-threaded build.
+on_pythons! {
+    WithGil,
     fn stacks_are_those_that_py_spy_reads(python) {
-        // It knows no free-threaded build.
-        if python.is_free_threaded() {
-            return;
-        }
         let target = python.start("blocked.py", &[]);
         let known = known(&target);
         let seen = seen(&support::dump(target.pid()));

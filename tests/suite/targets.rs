@@ -12,34 +12,32 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    self, Folded, Proc, Python, Words, dump, executable, folder, functions, gilscope, has, name, on_every_python,
-    record, record_pid, run, say, targets, thread, until,
+    self, Folded, Proc, Python, Words, dump, executable, folder, functions, gilscope, has, name, not_measured,
+    on_every_python, on_pythons, record, record_pid, run, targets, thread, until,
 };
 
 fn threads(dump: &Value) -> &Vec<Value> {
     dump["threads"].as_array().unwrap()
 }
 
-#[test]
-fn a_thousand_threads() {
-    for label in ["3.8", "3.12", "3.13t"] {
-        for python in Python::all(label).into_iter().take(1) {
-            let target = python.start("many.py", &["1000"]);
-            let dump = dump(target.pid());
-            let names: BTreeSet<_> = threads(&dump).iter().map(|thread| thread["name"].as_str().unwrap()).collect();
-            assert_eq!(names.len(), 1001, "on {}", python.version);
-            for number in [0, 500, 999] {
-                let still = thread(&dump, &format!("still {number}"));
-                assert_eq!(functions(still)[..3], ["_bootstrap", "_bootstrap_inner", "run"]);
-                assert!(functions(still).contains(&"stand_still"), "{still:#}");
-            }
-            let recording = record_pid(&["--view", "wall"], 1.0, target.pid());
-            let stacks = &recording.stacks;
-            let ticks = stacks.count(|stack| !has(stack, "stand_still"));
-            assert!(ticks >= 20, "{ticks} ticks: {}", recording.done.stderr);
-            // Every thread is in every tick.
-            assert_eq!(stacks.with("stand_still"), 1000 * ticks, "{}", recording.done.stderr);
+on_pythons! {
+    Three,
+    fn a_thousand_threads(python) {
+        let target = python.start("many.py", &["1000"]);
+        let dump = dump(target.pid());
+        let names: BTreeSet<_> = threads(&dump).iter().map(|thread| thread["name"].as_str().unwrap()).collect();
+        assert_eq!(names.len(), 1001, "on {}", python.version);
+        for number in [0, 500, 999] {
+            let still = thread(&dump, &format!("still {number}"));
+            assert_eq!(functions(still)[..3], ["_bootstrap", "_bootstrap_inner", "run"]);
+            assert!(functions(still).contains(&"stand_still"), "{still:#}");
         }
+        let recording = record_pid(&["--view", "wall"], 1.0, target.pid());
+        let stacks = &recording.stacks;
+        let ticks = stacks.count(|stack| !has(stack, "stand_still"));
+        assert!(ticks >= 20, "{ticks} ticks: {}", recording.done.stderr);
+        // Every thread is in every tick.
+        assert_eq!(stacks.with("stand_still"), 1000 * ticks, "{}", recording.done.stderr);
     }
 }
 
@@ -87,31 +85,25 @@ on_every_python! {
     }
 }
 
-#[test]
-fn threads_that_come_have_their_names() {
-    for label in ["3.8", "3.12", "3.13t"] {
-        for python in Python::all(label).into_iter().take(1) {
-            let folder = folder();
-            let out = folder.path().join("out.json");
-            let done = run(support::recording(&out, &["-r", "1000"], &python.script("churn.py", &["2"])));
-            done.ok();
-            let events: Vec<Value> = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
-            let names = events.iter().filter(|event| event["name"] == "thread_name");
-            let names: Vec<_> = names.map(|event| event["args"]["name"].as_str().unwrap()).collect();
-            assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "two have one name: {names:?}");
-            let long: Vec<_> =
-                names.iter().filter(|name| name.starts_with("long ") && !name.ends_with("state")).collect();
-            assert!(long.len() >= 6, "on {} only {long:?}, each there for 0.15 s, have names", python.version);
-        }
+on_pythons! {
+    Three,
+    fn threads_that_come_have_their_names(python) {
+        let folder = folder();
+        let out = folder.path().join("out.json");
+        let done = run(support::recording(&out, &["-r", "1000"], &python.script("churn.py", &["2"])));
+        done.ok();
+        let events: Vec<Value> = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+        let names = events.iter().filter(|event| event["name"] == "thread_name");
+        let names: Vec<_> = names.map(|event| event["args"]["name"].as_str().unwrap()).collect();
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "two have one name: {names:?}");
+        let long: Vec<_> =
+            names.iter().filter(|name| name.starts_with("long ") && !name.ends_with("state")).collect();
+        assert!(long.len() >= 6, "on {} only {long:?}, each there for 0.15 s, have names", python.version);
     }
 }
 
 fn check_interpreters(python: &Python, gil: &str) {
-    let mut target = python.script("interpreters.py", &[gil]).run();
-    if target.wait_for("") == "NONE" {
-        return;
-    }
-    assert_eq!(target.seen, ["READY"], "{}", target.stderr());
+    let target = python.start("interpreters.py", &[gil]);
     // They have said that they are there before they sleep, and may have to wait for the GIL in between.
     let dump = until("threads that are blocked", || {
         let dump = dump(target.pid());
@@ -136,7 +128,8 @@ fn check_interpreters(python: &Python, gil: &str) {
     assert!(recording.stacks.with("inside") > 100, "{}", recording.done.stderr);
 }
 
-on_every_python! {
+on_pythons! {
+    WithGilPerInterpreter,
     fn sub_interpreters_with_a_gil_of_their_own(python) {
         check_interpreters(python, "own");
     }
@@ -193,14 +186,12 @@ fn spin(front: &[&str], python: &Path) -> Vec<String> {
     words
 }
 
-/// Executables of all versions that can be run without chroot.
-fn executables() -> Vec<&'static Path> {
-    let labels = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.13t"];
-    labels.into_iter().flat_map(Python::all).filter_map(Python::exe).collect()
+fn usual() -> &'static Path {
+    Python::usual().exe().unwrap_or_else(|| not_measured("no usual Python outside a root folder"))
 }
 
-fn usual() -> &'static Path {
-    Python::usual().exe().expect("a Python outside of a root folder")
+fn executable_of(python: &'static Python) -> &'static Path {
+    python.exe().expect("it is not in a root folder")
 }
 
 #[test]
@@ -230,17 +221,16 @@ fn a_shim_as_pyenv_has_them() {
     assert_recorded(spin(&[], &shim), 3, &[]);
 }
 
-#[test]
-fn a_virtual_environment() {
-    let folder = folder();
-    for python in executables().into_iter().take(3) {
+on_pythons! {
+    Labels(&["3.8", "3.9", "3.10"]),
+    fn a_virtual_environment(python) {
+        let folder = folder();
         let place = folder.path().join("venv");
-        let mut command = Command::new(python);
+        let mut command = Words::of(python.words()).command();
         command.args(["-m", "venv", "--clear", "--without-pip"]).arg(&place);
         let made = run(command);
         if made.code != 0 {
-            say(&format!("{} makes no venv: {}", python.display(), made.stderr.trim()));
-            continue;
+            not_measured(&format!("it makes no venv: {}", made.stderr.trim()));
         }
         assert_recorded(spin(&[], &place.join("bin/python")), 3, &[]);
     }
@@ -280,10 +270,14 @@ on_every_python! {
 }
 
 /// A copy of an interpreter, and of its library if it is in one, without symbols.
-fn stripped(python: &Path, folder: &Path) -> Option<(PathBuf, PathBuf)> {
+fn stripped(python: &Path, folder: &Path) -> (PathBuf, PathBuf) {
+    if Command::new("strip").arg("--version").output().is_err() {
+        not_measured("no strip");
+    }
+    let home = python.parent().unwrap().parent().unwrap();
     let name = python.file_name().unwrap();
     let mut files = vec![python.to_owned()];
-    let libraries = fs::read_dir(python.parent()?.parent()?.join("lib")).into_iter().flatten().flatten();
+    let libraries = fs::read_dir(home.join("lib")).into_iter().flatten().flatten();
     files.extend(libraries.map(|file| file.path()).filter(|path| {
         let name = path.file_name().unwrap().to_string_lossy();
         name.starts_with("libpython3") && name.contains(".so.")
@@ -295,23 +289,20 @@ fn stripped(python: &Path, folder: &Path) -> Option<(PathBuf, PathBuf)> {
         command.arg("-s").arg(copy);
         run(command).ok();
     }
-    Some((folder.join(name), python.parent()?.parent()?.to_owned()))
+    (folder.join(name), home.to_owned())
 }
 
-#[test]
-fn a_stripped_interpreter() {
-    if Command::new("strip").arg("--version").output().is_err() {
-        return say("there is no strip here: stripped interpreters are not tested");
-    }
-    for python in executables() {
+on_pythons! {
+    WithoutChroot,
+    fn a_stripped_interpreter(python) {
+        let python = executable_of(python);
         let folder = folder();
-        let Some((copy, home)) = stripped(python, folder.path()) else { continue };
+        let (copy, home) = stripped(python, folder.path());
         let environment = [("PYTHONHOME", &*home), ("LD_LIBRARY_PATH", folder.path())];
         let mut command = Command::new(&copy);
         command.args(["-c", "import threading"]).envs(environment);
         if run(command).code != 0 {
-            say(&format!("a copy of {} does not run: it is not tested stripped", python.display()));
-            continue;
+            not_measured("a copy of it does not run");
         }
         assert_recorded(spin(&[], &copy), 3, &environment);
         let mut command = Command::new(&copy);
@@ -326,8 +317,8 @@ fn a_stripped_interpreter() {
 fn a_program_whose_files_are_gone() {
     // As after an upgrade: the processes still run what is deleted.
     let folder = folder();
-    let python = Python::all("3.13t").into_iter().chain(Python::all("3.11")).find_map(Python::exe).unwrap_or(usual());
-    let Some((copy, home)) = stripped(python, folder.path()) else { return };
+    let python = ["3.13t", "3.11"].into_iter().flat_map(Python::found).find_map(Python::exe).unwrap_or(usual());
+    let (copy, home) = stripped(python, folder.path());
     let mut command = Command::new(&copy);
     command.arg(targets().join("blocked.py")).env("PYTHONHOME", home).env("LD_LIBRARY_PATH", folder.path());
     let mut target = Proc::start(command);
@@ -338,15 +329,18 @@ fn a_program_whose_files_are_gone() {
     assert_eq!(functions(thread(&dump(target.pid()), "deep")).len(), 4 + 11);
 }
 
-#[test]
-fn a_c_program_with_python_in_it() {
-    let mut tested = 0;
-    for python in executables() {
+on_pythons! {
+    WithoutChroot,
+    fn a_c_program_with_python_in_it(python) {
+        let python = executable_of(python);
         let folder = folder();
         let program = folder.path().join("embedding");
         let config = PathBuf::from(format!("{}-config", python.display()));
-        if !config.exists() || Command::new("gcc").arg("--version").output().is_err() {
-            continue;
+        if !config.exists() {
+            not_measured("no python3-config of it");
+        }
+        if Command::new("gcc").arg("--version").output().is_err() {
+            not_measured("no gcc");
         }
         let flags = |what: &str| {
             let output = Command::new(&config).args(["--embed", what]).output().unwrap();
@@ -363,8 +357,7 @@ fn a_c_program_with_python_in_it() {
         command.arg(format!("-Wl,-rpath,{}", home.join("lib").display())).arg("-pthread");
         let made = run(command);
         if made.code != 0 {
-            say(&format!("no embedding program could be built with {}: {}", config.display(), made.stderr.trim()));
-            continue;
+            not_measured(&format!("no program that embeds it can be built: {}", made.stderr.trim()));
         }
         let mut command = Command::new(&program);
         command.env("PYTHONHOME", home);
@@ -376,10 +369,6 @@ fn a_c_program_with_python_in_it() {
         let stacks: Vec<_> = threads(&dump).iter().map(functions).collect();
         assert!(stacks.contains(&vec!["<module>", "called_from_c"]), "{stacks:?}");
         assert_eq!(dump["executable"].as_str().unwrap().contains("libpython"), python != Path::new("x"), "{dump:#}");
-        tested += 1;
-    }
-    if tested == 0 {
-        say("no embedding program could be built (gcc, python3-config): they are not tested");
     }
 }
 
@@ -404,11 +393,11 @@ fn attach_early(python: &Path, after: Duration) {
     assert!(stacks.total() > 0, "{}", done.stderr);
 }
 
-#[test]
-fn attaching_while_python_is_starting() {
-    for python in executables() {
+on_pythons! {
+    WithoutChroot,
+    fn attaching_while_python_is_starting(python) {
         for after in [0, 4, 12] {
-            attach_early(python, Duration::from_millis(after));
+            attach_early(executable_of(python), Duration::from_millis(after));
         }
     }
 }
@@ -480,41 +469,37 @@ fn a_thread_in_a_call_without_an_end_is_blocked_in_it() {
 #[test]
 fn a_program_in_another_root_is_read_through_it() {
     // The interpreters that `tests/pythons` has unpacked are in one.
-    let Some(python) = ["3.14", "3.15"].iter().flat_map(|label| Python::all(label)).find(|p| p.exe().is_none())
-    else {
-        return say("there is no interpreter in another root: they are not tested");
-    };
+    let found = ["3.14", "3.15"].into_iter().flat_map(Python::found).find(|python| python.exe().is_none());
+    let python = found.unwrap_or_else(|| not_measured("no interpreter in another root"));
     let target = python.start("blocked.py", &[]);
     let dump = dump(target.pid());
     assert_eq!(dump["python"], python.version);
     assert_eq!(functions(thread(&dump, "deep")).len(), 4 + 11);
 }
 
-#[test]
-fn a_program_in_a_pid_namespace_of_its_own() {
-    let mut works = Command::new("unshare");
-    works.args(["--pid", "--fork", "true"]);
-    if !works.status().is_ok_and(|status| status.success()) {
-        return say("unshare --pid does not work here: other pid namespaces are not tested");
-    }
-    for label in ["3.8", "3.12", "3.13t"] {
-        for python in Python::all(label).into_iter().take(1) {
-            let Words { words, .. } = python.script("blocked.py", &[]);
-            let mut command = Command::new("unshare");
-            command.args(["--pid", "--fork", "--mount-proc"]).args(words);
-            let mut target = Proc::start(command);
-            target.wait_for("READY");
-            let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", target.pid())).unwrap();
-            let pid: i32 = children.trim().parse().unwrap();
-            let dump = dump(pid);
-            let tids: BTreeSet<_> = threads(&dump).iter().map(|thread| thread["tid"].as_i64().unwrap()).collect();
-            let real = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-            let real: BTreeSet<i64> =
-                real.map(|task| task.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
-            assert!(tids.is_subset(&real) && tids.len() >= 22, "{tids:?} of {real:?}");
-            assert_eq!(functions(thread(&dump, "deep")).len(), 4 + 11);
-            // Only a namespace's own init can end it all.
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+on_pythons! {
+    Three,
+    fn a_program_in_a_pid_namespace_of_its_own(python) {
+        let mut works = Command::new("unshare");
+        works.args(["--pid", "--fork", "true"]);
+        if !works.status().is_ok_and(|status| status.success()) {
+            not_measured("unshare --pid is not permitted");
         }
+        let Words { words, .. } = python.script("blocked.py", &[]);
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc"]).args(words);
+        let mut target = Proc::start(command);
+        target.wait_for("READY");
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", target.pid())).unwrap();
+        let pid: i32 = children.trim().parse().unwrap();
+        let dump = dump(pid);
+        let tids: BTreeSet<_> = threads(&dump).iter().map(|thread| thread["tid"].as_i64().unwrap()).collect();
+        let real = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let real: BTreeSet<i64> =
+            real.map(|task| task.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+        assert!(tids.is_subset(&real) && tids.len() >= 22, "{tids:?} of {real:?}");
+        assert_eq!(functions(thread(&dump, "deep")).len(), 4 + 11);
+        // Only a namespace's own init can end it all.
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     }
 }

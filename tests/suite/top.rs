@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use crate::support::{GILSCOPE, Proc, Python, folder, gilscope, run, until};
+use crate::support::{GILSCOPE, Proc, Python, folder, gilscope, on_pythons, run, until};
 
 /// A cruncher has the GIL, a client needs it for moments.
 const CONVOY: &str = "
@@ -65,7 +65,7 @@ for pid in running:
     os.kill(pid, 9)
 print(len(running), 'GO ON')";
 
-/// A shell with one job: says what the terminal is like when that has stopped, and lets it go on when told to.
+/// A shell with one job: says what the terminal is like when that has stopped, and continues it when it gets a line.
 const SHELL: &str = "
 import os, signal, sys, termios
 before = termios.tcgetattr(0)
@@ -225,9 +225,9 @@ fn a_convoy_is_seen_and_its_holder_named() {
     assert!(target.is_running());
 }
 
-#[test]
-fn a_hot_lock_is_named() {
-    for python in Python::all("3.13t") {
+on_pythons! {
+    FreeThreaded,
+    fn a_hot_lock_is_named(python) {
         let (target, folder) = (python.start_code(HOT_LOCK), folder());
         let mut top = Terminal::top(target.pid(), &[], folder.path());
         top.wait_for(&["No GIL", "Locks: ", "Journal.lock"]);

@@ -8,7 +8,8 @@ use std::sync::OnceLock;
 use serde_json::Value;
 
 use crate::support::{
-    self, Done, Folded, GILSCOPE, Proc, Python, dump, executable, folder, functions, is_root, run, targets, thread,
+    self, Done, Folded, GILSCOPE, Proc, Python, dump, executable, folder, functions, need_root, not_measured, run,
+    targets, thread,
 };
 
 /// A folder that everyone can read, with gilscope and a Python in it.
@@ -19,17 +20,16 @@ struct Place {
     home: Option<PathBuf>,
 }
 
-/// With an interpreter that has a GIL. Made once; `None` (and a word) where it cannot be.
-fn place() -> Option<&'static Place> {
-    static PLACE: OnceLock<Option<Place>> = OnceLock::new();
-    PLACE.get_or_init(|| Place::make(&["3.11", "3.12", "3.13", "3.10", "3.9", "3.8"])).as_ref()
+/// With an interpreter that has a GIL. Made once.
+fn place() -> &'static Place {
+    static PLACE: OnceLock<Place> = OnceLock::new();
+    PLACE.get_or_init(|| Place::make(&["3.11", "3.12", "3.13", "3.10", "3.9", "3.8"]))
 }
 
 impl Place {
-    fn make(labels: &[&str]) -> Option<Place> {
-        if !is_root("being an ordinary user") {
-            return None;
-        }
+    fn make(labels: &[&str]) -> Place {
+        // To become another user.
+        need_root();
         let folder = folder();
         fs::copy(GILSCOPE, folder.path().join("gilscope")).unwrap();
         fs::create_dir(folder.path().join("out")).unwrap();
@@ -46,17 +46,19 @@ impl Place {
             let works = nobody().arg("env").arg(python).args(["-c", "0"]).output();
             works.is_ok_and(|output| output.status.success())
         };
-        if let Some(python) = labels.iter().copied().flat_map(Python::all).find(readable) {
-            return Some(Place { folder, python: python.exe().unwrap().to_owned(), home: None });
+        let found = || labels.iter().flat_map(|label| Python::found(label));
+        if let Some(python) = found().find(readable) {
+            return Place { folder, python: python.exe().unwrap().to_owned(), home: None };
         }
         // Below a home folder: a copy will do.
-        let python = labels.iter().copied().flat_map(Python::all).find_map(Python::exe)?;
-        let home = python.parent()?.parent()?;
+        let why = || not_measured(&format!("no Python {} outside a root folder", labels[0]));
+        let python = found().find_map(Python::exe).unwrap_or_else(why);
+        let home = python.parent().unwrap().parent().unwrap();
         let copy = folder.path().join("python");
         let mut command = Command::new("cp");
         command.arg("-a").arg(home).arg(&copy);
         run(command).ok();
-        Some(Place { python: copy.join("bin").join(python.file_name()?), home: Some(copy), folder })
+        Place { python: copy.join("bin").join(python.file_name().unwrap()), home: Some(copy), folder }
     }
 }
 
@@ -102,7 +104,7 @@ impl Place {
 
 #[test]
 fn ones_own_program_can_be_recorded() {
-    let Some(place) = place() else { return };
+    let place = place();
     for options in [&["-r", "200"][..], &["-r", "200", "--blocking"]] {
         let out = place.out("own.collapsed");
         let mut command = place.gilscope();
@@ -120,7 +122,7 @@ fn ones_own_program_can_be_recorded() {
 
 #[test]
 fn without_privilege_it_is_memory_mode_and_kernel_mode_says_what_it_needs() {
-    let Some(place) = place() else { return };
+    let place = place();
     let record = |mode: &[&str], out: &Path| {
         let mut command = place.gilscope();
         command.env_remove("GILSCOPE_MODE").args(["record", "-o"]).arg(out).args(mode).arg("--");
@@ -149,7 +151,7 @@ fn without_privilege_it_is_memory_mode_and_kernel_mode_says_what_it_needs() {
 /// The kernel allows perf events of one's own threads, or says that it does not.
 #[test]
 fn reference_counts_need_no_privilege() {
-    let Some(place) = Place::make(&["3.13t"]) else { return };
+    let place = Place::make(&["3.13t"]);
     let out = place.out("counts.report.json");
     let mut command = place.gilscope();
     command.env_remove("GILSCOPE_MODE").args(["record", "-r", "500", "-o"]).arg(&out).arg("--");
@@ -162,14 +164,14 @@ fn reference_counts_need_no_privilege() {
     if paranoid.trim().parse().unwrap_or(4) > 2 {
         assert!(counts["unavailable"].as_str().unwrap().contains("perf_event_paranoid"), "{counts:#}");
         assert!(report["session"]["degraded"].to_string().contains("what reference counts cost"), "{report:#}");
-        return;
+        not_measured(&format!("kernel.perf_event_paranoid is {}", paranoid.trim()));
     }
     assert!(counts["samples"].as_u64().unwrap() > 50 && counts["objects"][0]["type"] == "Shared", "{counts:#}");
 }
 
 #[test]
 fn ones_own_processes_can_be_dumped_if_the_kernel_permits_it() {
-    let Some(place) = place() else { return };
+    let place = place();
     let target = place.start(nobody(), "blocked.py");
     let mut command = place.gilscope();
     command.args(["dump", "--json", "--pid", &target.pid().to_string()]);
@@ -177,7 +179,7 @@ fn ones_own_processes_can_be_dumped_if_the_kernel_permits_it() {
     let yama = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     if !matches!(yama.trim(), "" | "0") {
         assert!(done.failed().contains("ptrace_scope"), "{}", done.stderr);
-        return;
+        not_measured(&format!("kernel.yama.ptrace_scope is {}", yama.trim()));
     }
     let seen: Value = serde_json::from_str(done.ok()).unwrap();
     assert_eq!(functions(thread(&seen, "deep")), functions(thread(&dump(target.pid()), "deep")), "as root sees it");
@@ -193,7 +195,7 @@ fn assert_denied(done: &Done, parts: &[&str]) {
 
 #[test]
 fn anothers_process_says_why_not_and_what_to_do() {
-    let Some(place) = place() else { return };
+    let place = place();
     let of_root = place.start(Command::new("env"), "blocked.py");
     let mut other = Command::new("setpriv");
     other.args(["--reuid=65533", "--regid=65533", "--clear-groups", "--"]);
@@ -221,7 +223,7 @@ fn anothers_process_says_why_not_and_what_to_do() {
 
 #[test]
 fn a_program_with_privileges_of_its_own_is_protected() {
-    let Some(place) = place() else { return };
+    let place = place();
     // What was started with more rights than it has now is not dumpable: as a setuid program is.
     let code =
         "import ctypes\nctypes.CDLL(None).prctl(4, 0)\nprint('READY', flush=True)\nimport time\ntime.sleep(600)";
@@ -238,7 +240,7 @@ fn a_program_with_privileges_of_its_own_is_protected() {
 
 #[test]
 fn the_doctor_needs_no_privilege() {
-    let Some(place) = place() else { return };
+    let place = place();
     let doctor = |options: &[&str]| {
         let mut command = place.gilscope();
         command.arg("doctor").args(options);
@@ -266,7 +268,7 @@ fn the_doctor_needs_no_privilege() {
 
 #[test]
 fn a_place_that_may_not_be_written_to_is_known_at_once() {
-    let Some(place) = place() else { return };
+    let place = place();
     let trace = place.out("was-started");
     let program = place.folder.path().join("program");
     executable(&program, &format!("#!/bin/sh\necho > {}\n", trace.display()));

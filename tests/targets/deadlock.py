@@ -5,7 +5,7 @@ locks know no owner; `join`, two threads one of
 which holds a lock and waits for the end of the other, which wants the lock; `import`, two threads one of which holds a lock
 and wants a module that the other is importing, which wants the lock. Prints READY when that is so.
 
-Or `released`, threads that only seem to: one has let go of a lock to be notified, one has it without a `with`, and one
+Or `released`, threads that only seem to: one has released a lock to be notified, one has it without a `with`, and one
 wants it.
 """
 import os

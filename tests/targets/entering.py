@@ -1,6 +1,6 @@
 """Threads of C that need the GIL to call into Python, while another thread sleeps with it for 0.2 s.
 
-entering.py COUNT: so many, one after the other. Prints READY; at the end `ENTERED <count>`.
+entering.py COUNT: that number of them, one after the other. Prints READY; at the end `ENTERED <count>`.
 """
 import ctypes
 import sys

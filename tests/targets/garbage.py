@@ -53,7 +53,7 @@ def computing():
         last = now
 
 
-# Nobody is asked to let go of the GIL in the middle of what is measured.
+# Nobody is asked to release the GIL in the middle of what is measured.
 sys.setswitchinterval(1000)
 gc.collect()
 gc.disable()

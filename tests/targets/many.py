@@ -1,4 +1,4 @@
-"""many.py COUNT: starts so many threads that stand still, then prints READY."""
+"""many.py COUNT: starts COUNT threads that stand still, then prints READY."""
 import sys
 import threading
 

@@ -63,7 +63,7 @@ fn check(python: &Python, mode: &str) -> Result<(), String> {
 }
 
 on_every_python! {
-    fn a_collection_is_told_from_what_started_it(python) {
+    fn a_collection_is_distinguished_from_what_started_it(python) {
         for mode in MODES {
             thrice(|| check(python, mode));
         }

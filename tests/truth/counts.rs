@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{self, Python, folder, run, thrice};
+use crate::support::{self, Python, folder, on_pythons, run, thrice};
 
 /// From 3.14 on many uses of local variables are not counted: there the shapes are other ones.
 const LABEL: &str = "3.13t";
@@ -91,28 +91,28 @@ fn check(python: &Python, mode: &str, (shape, type_name): (&str, &str)) -> Resul
     }
 }
 
-#[test]
-fn whose_count_holds_threads_up_and_where() {
-    for python in Python::all(LABEL) {
+on_pythons! {
+    Labels(&[LABEL]),
+    fn whose_count_holds_threads_up_and_where(python) {
         for shape in SHAPES {
             thrice(|| check(python, "kernel", shape));
         }
     }
 }
 
-#[test]
-fn in_memory_mode_it_is_the_same_object() {
-    for python in Python::all(LABEL) {
+on_pythons! {
+    Labels(&[LABEL]),
+    fn in_memory_mode_it_is_the_same_object(python) {
         for shape in &SHAPES[..2] {
             thrice(|| check(python, "memory", *shape));
         }
     }
 }
 
-/// Used six, three and two times in each round.
-#[test]
-fn proportions_are_those_of_the_program() {
-    for python in Python::all(LABEL) {
+// Used six, three and two times in each round.
+on_pythons! {
+    Labels(&[LABEL]),
+    fn proportions_are_those_of_the_program(python) {
         thrice(|| {
             let (counts, addresses) = recorded(python, "kernel", &["ratio", "2.5"]);
             let objects = counts["objects"].as_array().unwrap();
@@ -135,19 +135,23 @@ fn proportions_are_those_of_the_program() {
 }
 
 /// With this seed the name of the function has the hash of the name of `class Shared`, whose entry in the dict of the
-/// module every look-up of the function then comes by: with the class in it, it looks like an object of that class.
+/// module every look-up of the function then reads: with the class in it, it looks like an object of that class.
 const COLLISION: &str = "447";
 
-#[test]
-fn functions_of_modules_are_not_counted() {
-    for python in Python::all(LABEL) {
-        for seed in ["random", COLLISION] {
-            let (counts, _) = recorded_with(python, "kernel", &["module_function", "1"], seed);
-            assert!(number(&counts["samples"]) > 100.0 && number(&counts["cpu_fraction"]) < 0.03, "{counts:#}");
-            // There is none.
-            let is_one = |object: &Value| object["type"] == "Shared";
-            assert!(!counts["objects"].as_array().unwrap().iter().any(is_one), "{counts:#}");
-        }
+on_pythons! {
+    Labels(&[LABEL]),
+    fn functions_of_modules_are_not_counted(python) {
+        support::measured(|| check_functions(python));
+    }
+}
+
+fn check_functions(python: &Python) {
+    for seed in ["random", COLLISION] {
+        let (counts, _) = recorded_with(python, "kernel", &["module_function", "1"], seed);
+        assert!(number(&counts["samples"]) > 100.0 && number(&counts["cpu_fraction"]) < 0.03, "{counts:#}");
+        // There is none.
+        let is_one = |object: &Value| object["type"] == "Shared";
+        assert!(!counts["objects"].as_array().unwrap().iter().any(is_one), "{counts:#}");
     }
 }
 

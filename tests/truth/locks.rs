@@ -6,20 +6,20 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{self, Done, MODES, Python, Words, folder, on_every_python, run, thrice};
+use crate::support::{self, Done, MODES, Python, Words, folder, on_every_python, on_pythons, run, thrice};
 
-/// What people call the objects that threads fight for.
-#[test]
-fn locks_of_objects_have_names() {
-    let shapes = [
-        ("builtin", "list (names.inventory)"),
-        ("instance", "Account instance (names.account)"),
-        ("cache", "lru_cache wrapper of names.slow_square"),
-        ("library", "random.Random instance (random._inst)"),
-        ("module", "dict of module names"),
-        ("abstract", "set (names.Shape._abc_impl._abc_negative_cache)"),
-    ];
-    for python in Python::free_threaded() {
+// What people call the objects that threads fight for.
+on_pythons! {
+    FreeThreaded,
+    fn locks_of_objects_have_names(python) {
+        let shapes = [
+            ("builtin", "list (names.inventory)"),
+            ("instance", "Account instance (names.account)"),
+            ("cache", "lru_cache wrapper of names.slow_square"),
+            ("library", "random.Random instance (random._inst)"),
+            ("module", "dict of module names"),
+            ("abstract", "set (names.Shape._abc_impl._abc_negative_cache)"),
+        ];
         for (shape, label) in shapes {
             thrice(|| {
                 let (report, done) = recorded(&["--mode", "kernel"], &python.script("names.py", &[shape, "1"]));
@@ -36,11 +36,10 @@ fn locks_of_objects_have_names() {
     }
 }
 
-/// Where a shape's lock can be told.
+/// On which builds the lock of a shape can be identified.
 #[derive(Clone, Copy, PartialEq)]
-enum Where {
-    /// On every build.
-    Everywhere,
+enum Builds {
+    Every,
     /// Where objects have locks of their own.
     FreeThreaded,
 }
@@ -48,7 +47,7 @@ enum Where {
 /// A shape of `locks.py`: what its lock is to be reported as, and which function holds it.
 struct Shape {
     name: &'static str,
-    is: Where,
+    is: Builds,
     kinds: &'static [&'static str],
     /// Part of the type's name; empty if it need not have one.
     type_name: &'static str,
@@ -58,7 +57,7 @@ struct Shape {
 
 const fn shape(
     name: &'static str,
-    is: Where,
+    is: Builds,
     kinds: &'static [&'static str],
     type_name: &'static str,
     holder: &'static str,
@@ -70,22 +69,22 @@ const LOCK: &[&str] = &["threading.Lock"];
 const RLOCK: &[&str] = &["threading.RLock"];
 const OBJECT: &[&str] = &["critical_section"];
 const SHAPES: [Shape; 16] = [
-    shape("shared_list", Where::FreeThreaded, OBJECT, "list", "hold_attached"),
-    shape("shared_dict", Where::FreeThreaded, OBJECT, "dict", "hold_attached"),
-    shape("shared_set", Where::FreeThreaded, OBJECT, "set", "hold_attached"),
-    shape("shared_deque", Where::FreeThreaded, OBJECT, "collections.deque", "hold_attached"),
-    shape("attribute", Where::FreeThreaded, OBJECT, "", "hold_attached"),
-    shape("lru_cache", Where::FreeThreaded, OBJECT, "functools._lru_cache_wrapper", "hold_attached"),
-    shape("type_lock", Where::FreeThreaded, &["type_lock"], "", "hold_attached"),
-    shape("lock", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
-    shape("impatient", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
-    shape("rlock", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
-    shape("condition", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
-    shape("work_queue", Where::Everywhere, LOCK, "_thread.lock", "hold_detached"),
-    shape("log_handler", Where::Everywhere, RLOCK, "_thread.RLock", "hold_detached"),
-    shape("buffered_file", Where::Everywhere, &["semaphore", "pymutex"], "_io.BufferedWriter", "hold_detached"),
-    shape("import_lock", Where::Everywhere, &["import_lock"], "", "hold_detached"),
-    shape("native_mutex", Where::Everywhere, &["native", "semaphore"], "", "hold_detached"),
+    shape("shared_list", Builds::FreeThreaded, OBJECT, "list", "hold_attached"),
+    shape("shared_dict", Builds::FreeThreaded, OBJECT, "dict", "hold_attached"),
+    shape("shared_set", Builds::FreeThreaded, OBJECT, "set", "hold_attached"),
+    shape("shared_deque", Builds::FreeThreaded, OBJECT, "collections.deque", "hold_attached"),
+    shape("attribute", Builds::FreeThreaded, OBJECT, "", "hold_attached"),
+    shape("lru_cache", Builds::FreeThreaded, OBJECT, "functools._lru_cache_wrapper", "hold_attached"),
+    shape("type_lock", Builds::FreeThreaded, &["type_lock"], "", "hold_attached"),
+    shape("lock", Builds::Every, LOCK, "_thread.lock", "hold_detached"),
+    shape("impatient", Builds::Every, LOCK, "_thread.lock", "hold_detached"),
+    shape("rlock", Builds::Every, RLOCK, "_thread.RLock", "hold_detached"),
+    shape("condition", Builds::Every, RLOCK, "_thread.RLock", "hold_detached"),
+    shape("work_queue", Builds::Every, LOCK, "_thread.lock", "hold_detached"),
+    shape("log_handler", Builds::Every, RLOCK, "_thread.RLock", "hold_detached"),
+    shape("buffered_file", Builds::Every, &["semaphore", "pymutex"], "_io.BufferedWriter", "hold_detached"),
+    shape("import_lock", Builds::Every, &["import_lock"], "", "hold_detached"),
+    shape("native_mutex", Builds::Every, &["native", "semaphore"], "", "hold_detached"),
 ];
 
 /// A program's report, and what it has said itself.
@@ -167,9 +166,9 @@ fn check(python: &Python, shape: &Shape) -> Result<(), String> {
 }
 
 on_every_python! {
-    fn who_waits_for_a_lock_is_told_which_and_who_holds_it(python) {
+    fn a_wait_for_a_lock_is_reported_with_the_lock_and_its_holder(python) {
         for shape in &SHAPES {
-            if shape.is == Where::FreeThreaded && !python.is_free_threaded() {
+            if shape.is == Builds::FreeThreaded && !python.is_free_threaded() {
                 continue;
             }
             thrice(|| check(python, shape));
@@ -177,39 +176,37 @@ on_every_python! {
     }
 }
 
-/// Locks of C libraries have the names of their variables; those that many can read at once, too.
-#[test]
-fn locks_of_libraries_have_names() {
-    let folder = folder();
-    let library = folder.path().join("catalog.so");
-    let mut command = Command::new("cc");
-    command
-        .args(["-O1", "-shared", "-fPIC", "-pthread", "-o"])
-        .arg(&library)
-        .arg(support::targets().join("catalog.c"));
-    run(command).ok();
-    let library = library.to_str().unwrap();
-    let shapes = [
-        ("update_mutex", "update_mutex", "catalog_mutex"),
-        ("update_rwlock", "look_up_rwlock", "catalog_rwlock"),
-        ("look_up_rwlock", "update_rwlock", "catalog_rwlock"),
-    ];
-    for label in ["3.8", "3.12", "3.13t"] {
-        for python in Python::all(label) {
-            for (hold, use_it, variable) in shapes {
-                thrice(|| {
-                    let program = python.script("catalog.py", &[library, hold, use_it, "1"]);
-                    let (report, done) = recorded(&["--mode", "kernel"], &program);
-                    done.ok();
-                    let lock = &report["locks"][0];
-                    let by = &lock["holders"][0];
-                    let named = lock["name"] == format!("{variable} in catalog.so");
-                    match named && by["thread"] == "updating" && by["stack"].to_string().contains("updating (") {
-                        true => Ok(()),
-                        false => Err(format!("{hold} on {}: {lock:#}", python.version)),
-                    }
-                });
-            }
+// Locks of C libraries have the names of their variables; those that many can read at once, too.
+on_pythons! {
+    Three,
+    fn locks_of_libraries_have_names(python) {
+        let folder = folder();
+        let library = folder.path().join("catalog.so");
+        let mut command = Command::new("cc");
+        command
+            .args(["-O1", "-shared", "-fPIC", "-pthread", "-o"])
+            .arg(&library)
+            .arg(support::targets().join("catalog.c"));
+        run(command).ok();
+        let library = library.to_str().unwrap();
+        let shapes = [
+            ("update_mutex", "update_mutex", "catalog_mutex"),
+            ("update_rwlock", "look_up_rwlock", "catalog_rwlock"),
+            ("look_up_rwlock", "update_rwlock", "catalog_rwlock"),
+        ];
+        for (hold, use_it, variable) in shapes {
+            thrice(|| {
+                let program = python.script("catalog.py", &[library, hold, use_it, "1"]);
+                let (report, done) = recorded(&["--mode", "kernel"], &program);
+                done.ok();
+                let lock = &report["locks"][0];
+                let by = &lock["holders"][0];
+                let named = lock["name"] == format!("{variable} in catalog.so");
+                match named && by["thread"] == "updating" && by["stack"].to_string().contains("updating (") {
+                    true => Ok(()),
+                    false => Err(format!("{hold} on {}: {lock:#}", python.version)),
+                }
+            });
         }
     }
 }
@@ -256,10 +253,10 @@ fn sampled_seldom(python: &Python) -> Result<(), String> {
     done.ok();
     let own = done.measured("WAITED")[0];
     let locks = report["locks"].as_array().unwrap();
-    let told: f64 = locks.iter().map(|lock| number(&lock["wait"]["total_s"])).sum();
-    match told > 0.8 * own && told < 1.15 * own {
+    let reported: f64 = locks.iter().map(|lock| number(&lock["wait"]["total_s"])).sum();
+    match reported > 0.8 * own && reported < 1.15 * own {
         true => Ok(()),
-        false => Err(format!("{told} of {own} s on {}: {:#}", python.version, report["threads"])),
+        false => Err(format!("{reported} of {own} s on {}: {:#}", python.version, report["threads"])),
     }
 }
 
@@ -269,11 +266,11 @@ on_every_python! {
     }
 }
 
-/// Threads that take a lock again and again spin for it before they sleep: that is CPU time of that lock, and nobody
-/// spins where each thread has its own.
-#[test]
-fn spinning_is_put_down_to_its_lock() {
-    for python in Python::all("3.13t") {
+// Threads that take a lock again and again spin for it before they sleep: that is CPU time of that lock, and nobody
+// spins where each thread has its own.
+on_pythons! {
+    FreeThreaded,
+    fn spinning_is_attributed_to_its_lock(python) {
         thrice(|| {
             let spun = |arguments: &[&str]| -> [f64; 3] {
                 let program = python.script("contend.py", arguments);
@@ -297,7 +294,7 @@ fn spinning_is_put_down_to_its_lock() {
     }
 }
 
-/// Stops of all threads are told of with who has stopped them, and for how long each stood still.
+/// Stops of all threads are reported with who has stopped them, and for how long each stood still.
 fn stopped(python: &Python, mode: &str) -> Result<(), String> {
     let times = 40;
     let program = python.script("pauses.py", &[&times.to_string()]);
@@ -323,16 +320,22 @@ fn stopped(python: &Python, mode: &str) -> Result<(), String> {
     if right { Ok(()) } else { Err(format!("{mode}, {own} s: {pauses:#} {victim:#}")) }
 }
 
-#[test]
-fn who_stops_all_threads_is_told() {
-    for python in Python::free_threaded() {
+on_pythons! {
+    FreeThreaded,
+    fn who_stops_all_threads_is_reported(python) {
         MODES.iter().for_each(|mode| thrice(|| stopped(python, mode)));
     }
 }
 
-/// And why: each reason from a program that stops them for nothing else.
-#[test]
-fn why_all_threads_are_stopped_is_told() {
+// And why: each reason from a program that stops them for nothing else.
+on_pythons! {
+    FreeThreaded,
+    fn the_reasons_of_stops_are_reported(python) {
+        support::measured(|| check_reasons(python));
+    }
+}
+
+fn check_reasons(python: &Python) {
     let reasons = [
         ("fork", "fork"),
         ("type_change", "type being changed"),
@@ -340,25 +343,23 @@ fn why_all_threads_are_stopped_is_told() {
         ("stacks", "stacks being looked at"),
         ("collection", "gc"),
     ];
-    for python in Python::free_threaded() {
-        for (shape, reason) in reasons {
-            let (report, done) = recorded(&["--mode", "kernel"], &python.script("stops.py", &[shape, "60"]));
-            done.ok();
-            let pauses = &report["pauses"];
-            let count = number(&pauses["count"]);
-            let so = pauses["reasons"][reason].as_f64().unwrap_or(0.0);
-            assert!(count >= 30.0 && so >= 0.8 * count, "{shape} on {}: {pauses:#}", python.version);
-            let trend = pauses["trend"].as_array().unwrap();
-            let sum = |name: &str| trend.iter().map(|interval| number(&interval[name])).sum::<f64>();
-            assert_eq!(sum("count"), count, "{pauses:#}");
-            assert!((2..=16).contains(&trend.len()), "{pauses:#}");
-            let ends = trend.iter().zip(&trend[1..]).all(|(one, next)| one["to_s"] == next["from_s"]);
-            assert!(ends && number(&trend.last().unwrap()["to_s"]) <= number(&report["session"]["duration_s"]));
-        }
+    for (shape, reason) in reasons {
+        let (report, done) = recorded(&["--mode", "kernel"], &python.script("stops.py", &[shape, "60"]));
+        done.ok();
+        let pauses = &report["pauses"];
+        let count = number(&pauses["count"]);
+        let so = pauses["reasons"][reason].as_f64().unwrap_or(0.0);
+        assert!(count >= 30.0 && so >= 0.8 * count, "{shape} on {}: {pauses:#}", python.version);
+        let trend = pauses["trend"].as_array().unwrap();
+        let sum = |name: &str| trend.iter().map(|interval| number(&interval[name])).sum::<f64>();
+        assert_eq!(sum("count"), count, "{pauses:#}");
+        assert!((2..=16).contains(&trend.len()), "{pauses:#}");
+        let ends = trend.iter().zip(&trend[1..]).all(|(one, next)| one["to_s"] == next["from_s"]);
+        assert!(ends && number(&trend.last().unwrap()["to_s"]) <= number(&report["session"]["duration_s"]));
     }
 }
 
-/// Nobody lets go of the lock, so no release tells who has it.
+/// Nobody releases the lock, so no release shows who holds it.
 fn kept(python: &Python, shape: &str) -> Result<(), String> {
     let target = python.start("kept.py", &[shape]);
     let folder = folder();
@@ -380,7 +381,7 @@ fn kept(python: &Python, shape: &str) -> Result<(), String> {
 }
 
 on_every_python! {
-    fn who_keeps_a_lock_for_good_is_told(python) {
+    fn who_never_releases_a_lock_is_reported_as_its_holder(python) {
         let shapes = ["rlock", "lock", "list"].iter().filter(|&&shape| shape != "list" || python.is_free_threaded());
         shapes.for_each(|shape| thrice(|| kept(python, shape)));
     }
@@ -429,15 +430,14 @@ fn nothing_but_two_locks(python: &Python) {
     }
 }
 
-on_every_python! {
+on_pythons! {
+    WithGil,
     fn the_gil_is_no_lock_among_others(python) {
-        if !python.is_free_threaded() {
-            nothing_but_two_locks(python);
-        }
+        support::measured(|| nothing_but_two_locks(python));
     }
 }
 
-/// The last waits of a program are told of when its memory cannot be read any more.
+/// The last waits of a program are reported when its memory cannot be read any more.
 fn no_others_at_the_end(python: &Python) -> Result<(), String> {
     // What is at an address is looked at again every 100 ms.
     let (report, done) = recorded(&["--mode", "kernel"], &python.script("pingpong.py", &["1.2", "killed"]));

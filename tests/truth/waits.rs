@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{self, Python, Words, folder, on_every_python, run};
+use crate::support::{self, Words, folder, on_every_python, on_pythons, run};
 
 /// For how long `stall.py` sleeps at a time with the GIL.
 const SLEEP: f64 = 0.020;
@@ -59,7 +59,7 @@ impl Recorded {
         &gils[0]
     }
 
-    /// How much waiting is put down to the sleeps of `holding()`.
+    /// How much waiting is attributed to the sleeps of `holding()`.
     fn caused_asleep(&self) -> f64 {
         let holders = self.gil()["holders"].as_array().unwrap();
         holders.iter().filter(|by| is_asleep(by)).map(|by| number(&by["seconds"])).sum()
@@ -150,7 +150,7 @@ fn check_exact(program: &Words) -> Result<(), String> {
     between("slept with the GIL", asleep, 0.0, recorded.held + 0.001)?;
 
     // That is what the victim waits for, and nothing else.
-    close("put down to the sleeps", recorded.caused_asleep(), waited, 0.05)?;
+    close("attributed to the sleeps", recorded.caused_asleep(), waited, 0.05)?;
     let victim = gil["threads"].as_array().unwrap().iter().find(|thread| thread["thread"] == "victim").unwrap();
     close("waits of the victim", number(&victim["wait"]["total_s"]), waited, 0.02)?;
     let count = number(&victim["wait"]["count"]);
@@ -194,7 +194,7 @@ fn check_estimated(program: &Words) -> Result<(), String> {
         0.9 * least - 0.01,
         1.1 * (least + 2.0 * recorded.sleeps * recorded.late) + 0.01,
     )?;
-    close("put down to the sleeps", recorded.caused_asleep(), waited, 0.1)?;
+    close("attributed to the sleeps", recorded.caused_asleep(), waited, 0.1)?;
     check_finding(&recorded.report)
 }
 
@@ -222,19 +222,18 @@ on_every_python! {
     }
 }
 
-on_every_python! {
+on_pythons! {
+    WithGil,
     fn estimated_waits_are_about_as_long_as_the_program_says(python) {
-        if !python.is_free_threaded() {
-            let program = python.script("stall.py", &["3"]);
-            support::thrice(|| check_estimated(&program));
-        }
+        let program = python.script("stall.py", &["3"]);
+        support::thrice(|| check_estimated(&program));
     }
 }
 
-/// A free-threaded build has a GIL all the same, if it is told to.
-#[test]
-fn waits_for_the_gil_of_a_free_threaded_build_are_exact_when_it_is_on() {
-    for python in Python::free_threaded() {
+// A free-threaded build has a GIL all the same, if that is asked for.
+on_pythons! {
+    FreeThreaded,
+    fn waits_for_the_gil_of_a_free_threaded_build_are_exact_when_it_is_on(python) {
         let program = python.script_with_gil("stall.py", &["3"]);
         support::thrice(|| check_exact(&program));
         support::thrice(|| check_estimated(&program));

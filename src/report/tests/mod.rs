@@ -2,6 +2,7 @@
 
 mod locks;
 mod refcounts;
+mod twins;
 
 use serde_json::json;
 

@@ -1,0 +1,32 @@
+//! What gilscope does to real programs of every Python, through its command line.
+
+#[macro_use(test)]
+extern crate gilscope_test_attribute;
+
+#[allow(dead_code)]
+mod support;
+
+mod suite {
+    mod browser;
+    mod deadlocks;
+    mod errors;
+    mod exports;
+    mod harmless;
+    mod html;
+    mod kernel;
+    mod offsets;
+    mod readme;
+    mod record;
+    mod recordings;
+    mod reports;
+    mod stacks;
+    mod subprocesses;
+    mod targets;
+    mod top;
+    mod trace;
+    mod unprivileged;
+}
+
+fn main() -> std::process::ExitCode {
+    support::harness::run()
+}
