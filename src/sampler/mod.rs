@@ -365,7 +365,7 @@ impl Sampler {
         let Sampler { registry, gils, collections, .. } = self;
         let gil = |thread: &ObservedThread| gils.get(thread.gil(&registry.interpreters)?);
         for thread in &mut registry.threads {
-            thread.shown = match thread.collects(collections) {
+            thread.shown_stack = match thread.collects(collections) {
                 Some(now) => collections.stack(gil(thread), thread.id, thread.stack, now, sink.stacks),
                 None => thread.stack,
             };
@@ -378,7 +378,7 @@ impl Sampler {
             let gil = thread.gil(interpreters).and_then(|addr| gils.get(addr));
             sink.events.push(match thread.loss {
                 Some(loss) => Event::Lost { at: now, periods, thread: id, state, gil, loss },
-                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.shown, gil },
+                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.shown_stack, gil },
             });
         }
         Ok(())
@@ -398,7 +398,7 @@ impl Sampler {
         let view = InterpreterView { memory, layout, registry };
         for sample in register_samples.drain(..) {
             let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == sample.tid) else { continue };
-            let at = AccessSite { at: sample.at, thread: thread.id, stack: thread.shown };
+            let at = AccessSite { at: sample.at, thread: thread.id, stack: thread.shown_stack };
             accesses.sample(view, at, sample.registers.as_ref(), sink);
         }
         accesses.name(view, now, sink);
@@ -430,7 +430,7 @@ impl Sampler {
             let Some(waited) = known.waited_at(address) else { continue };
             let Some(holder) = view.holder(&waited, || held.as_slice()) else { continue };
             if let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == holder.tid) {
-                sink.events.push(Event::LockHeld { at: now, lock, thread: thread.id, stack: thread.shown });
+                sink.events.push(Event::LockHeld { at: now, lock, thread: thread.id, stack: thread.shown_stack });
             }
         }
         known.name(view, now, sink);

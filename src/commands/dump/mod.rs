@@ -166,7 +166,7 @@ fn describe(target: &Target, inspection: &Inspection) -> Dump {
 }
 
 fn describe_thread(thread: &ObservedThread, stacks: &Interner) -> ThreadDump {
-    let stack = if thread.loss.is_some() { StackId::EMPTY } else { thread.shown };
+    let stack = if thread.loss.is_some() { StackId::EMPTY } else { thread.shown_stack };
     let frame = |id| {
         let frame = stacks.get_frame(id);
         FrameDump {
