@@ -54,8 +54,11 @@ fn gil_len(layout: &Layout) -> usize {
 }
 
 impl BatchedReader {
-    /// BatchedReader the stacks of all threads to be read in this mode: first one copy each, then two of those that are not
-    /// where they were. If threads may be stopped, those whose stack moves are left for that.
+    /// Reads the stacks of all threads to be read in this mode: first one copy of each, then two of those that have changed.
+    /// If threads may be stopped, those whose stack moves are left for that.
+    ///
+    /// # Errors
+    /// The process cannot be read any more.
     pub fn read(
         &mut self,
         memory: &impl Memory,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::registry::ListedInterpreter;
-use super::stacks::StackReader;
+use super::stacks::{Reading, Scratch, StackReader};
 use super::stop_policy::StopPolicy;
 use crate::cpython::code::CodeCache;
 use crate::cpython::frames::ThreadStateView;
@@ -133,6 +133,29 @@ impl ThreadStateSlot {
     /// Whether another thread may run it now than when its runner was found.
     pub fn may_have_moved(&self, view: &ThreadStateView) -> bool {
         self.interpreter_id != 0 && self.c_stack != view.c_stack
+    }
+
+    /// Reads the stack while the thread is stopped.
+    pub fn read_stopped(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        runtime: u64,
+        interpreter: &ListedInterpreter,
+        scratch: &mut Scratch,
+    ) {
+        self.progress = match self.reader.follow(memory, layout, true, scratch) {
+            Ok((Reading::Believed, view)) if self.is(&view) => {
+                let gc = GcFlags::read(memory, &layout.gc, runtime, interpreter.addr);
+                self.note(&view, &Gil::read(memory, &layout.gil, interpreter.gil.addr), gc);
+                ReadProgress::Done
+            }
+            Ok((_, view)) if !self.is(&view) => {
+                self.leave();
+                ReadProgress::Done
+            }
+            _ => ReadProgress::Failed(Loss::Unreadable),
+        };
     }
 
     /// Applies what a reading says about the GIL and collections. From 3.13 on the thread state itself says whether it holds
