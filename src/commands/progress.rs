@@ -1,4 +1,4 @@
-//! The line that says how a recording is going: rewritten in place on a terminal, else once in a while.
+//! The line that shows the progress of a recording: rewritten in place on a terminal, else printed at intervals.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::ops::ControlFlow;
@@ -7,6 +7,7 @@ use crate::event::Nanos;
 use crate::profile::{Mode, Profile};
 use crate::session::{Observer, RecordingView};
 
+/// How often, in nanoseconds.
 const ON_TERMINAL: u64 = 250_000_000;
 const ELSEWHERE: u64 = 10_000_000_000;
 
@@ -15,12 +16,12 @@ const ELSEWHERE: u64 = 10_000_000_000;
 pub struct ProgressLine {
     every: Option<u64>,
     in_place: bool,
-    /// When to print next; none before the recording has begun.
+    /// When to print next; none before the recording has started.
     next: Option<Nanos>,
 }
 
 impl ProgressLine {
-    /// ProgressLine of a recording; none if not `wanted`.
+    /// Prints nothing if not `wanted`.
     pub fn new(wanted: bool) -> ProgressLine {
         let in_place = stderr().is_terminal();
         let every = if in_place { ON_TERMINAL } else { ELSEWHERE };
@@ -37,12 +38,12 @@ impl Observer for ProgressLine {
         false
     }
 
-    fn look(&mut self, look: &RecordingView<'_>) -> ControlFlow<()> {
+    fn observe(&mut self, view: &RecordingView<'_>) -> ControlFlow<()> {
         let Some(every) = self.every else { return ControlFlow::Continue(()) };
-        let is_first = self.next.replace(Nanos(look.at.0 + every)).is_none();
+        let is_first = self.next.replace(Nanos(view.at.0 + every)).is_none();
         if !is_first {
-            let line = line(look.at, look.profile, look.processes);
-            // A standard error that is gone is no reason to stop.
+            let line = line(view.at, view.profile, view.processes);
+            // The recording goes on even if standard error is closed.
             let _ = match self.in_place {
                 true => write!(stderr(), "\r{line}\x1b[K").and_then(|()| stderr().flush()),
                 false => writeln!(stderr(), "{line}"),

@@ -1,5 +1,5 @@
-//! Reading the stacks of many threads at once without stopping any: plans one vectored read for all of them, makes
-//! it, and has each stack judged by its reader. Called by the sampler, once or twice per tick.
+//! Reads the stacks of many threads at once without stopping any: plans one vectored read for all of them, makes it, and has
+//! each stack judged by its reader. Called by the sampler, once or twice per tick.
 
 use super::registry::{ListedInterpreter, Registry};
 use super::stacks::{Reading, Scratch};
@@ -11,10 +11,10 @@ use crate::event::Loss;
 use crate::process::memory::{Memory, ReadError, Span};
 use crate::process::os_thread::RunState;
 
-/// Readings of a moving stack before giving up, where threads cannot be stopped.
-const ATTEMPTS: u32 = 4;
+/// How often a moving stack is read again, where threads cannot be stopped.
+const MAX_RETRIES: u32 = 4;
 
-/// The buffers of the vectored reads.
+/// Makes the vectored reads, and keeps their buffers.
 #[derive(Debug, Default)]
 pub struct BatchedReader {
     spans: Vec<Span>,
@@ -22,14 +22,14 @@ pub struct BatchedReader {
     arrived: Vec<bool>,
 }
 
-/// How a stack is read: one copy, to see whether it is where it was, or two right after one another.
+/// How often a stack is copied: once, to see whether it is unchanged, or twice in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Copies {
     Single,
     Double,
 }
 
-/// What a read has brought and nobody has looked at yet.
+/// The part of a read that has not been judged yet.
 struct Rest<'a> {
     bytes: &'a [u8],
     arrived: &'a [bool],
@@ -47,15 +47,18 @@ fn wanted(slot: &ThreadStateSlot) -> bool {
     slot.progress == ReadProgress::Wanted
 }
 
-/// Up to 3.12 only the GIL says who holds it; it is read together with each stack then, as what tells of collections
-/// always is.
+/// Up to 3.12 only the GIL says who holds it, so it is read together with each stack, as the flags of collections always
+/// are.
 fn gil_len(layout: &Layout) -> usize {
     if layout.thread.holds_gil.is_none() { layout.gil.len } else { 0 }
 }
 
 impl BatchedReader {
-    /// BatchedReader the stacks of all threads to be read in this mode: first one copy each, then two of those that are not
-    /// where they were. If threads may be stopped, those whose stack moves are left for that.
+    /// Reads the stacks of all threads to be read in this mode: first one copy of each, then two of those that have changed.
+    /// If threads may be stopped, those whose stack moves are left for that.
+    ///
+    /// # Errors
+    /// The process cannot be read any more.
     pub fn read(
         &mut self,
         memory: &impl Memory,
@@ -65,7 +68,7 @@ impl BatchedReader {
         may_stop: bool,
         scratch: &mut Scratch,
     ) -> Result<(), ReadError> {
-        let attempts = if mode == ReadMode::Confirm { 0 } else { ATTEMPTS };
+        let attempts = if mode == ReadMode::Confirm { 0 } else { MAX_RETRIES };
         for attempt in 0..=attempts {
             let copies = if attempt == 0 { Copies::Single } else { Copies::Double };
             self.plan(layout, registry, mode, copies);
@@ -75,11 +78,11 @@ impl BatchedReader {
             self.run(memory)?;
             let Registry { threads, interpreters, .. } = registry;
             let rest = Rest { bytes: &self.buffer, arrived: &self.arrived };
-            let mut look = StackJudge { memory, layout, interpreters, copies, rest, scratch, stale: false };
+            let mut judge = StackJudge { memory, layout, interpreters, copies, rest, scratch, stale: false };
             for thread in threads.iter_mut().filter(|thread| thread.read_mode == mode) {
-                look.judge(thread, may_stop);
+                judge.judge(thread, may_stop);
             }
-            let stale = look.stale;
+            let stale = judge.stale;
             if stale {
                 registry.mark_stale();
             }
@@ -119,7 +122,7 @@ impl BatchedReader {
     }
 }
 
-/// What it takes to judge what one read has brought.
+/// Judges what one read has brought.
 struct StackJudge<'a, M> {
     memory: &'a M,
     layout: &'a Layout,
@@ -127,7 +130,7 @@ struct StackJudge<'a, M> {
     copies: Copies,
     rest: Rest<'a>,
     scratch: &'a mut Scratch,
-    /// The registry is out of date.
+    /// A thread state was freed or went to another thread: the registry is out of date.
     stale: bool,
 }
 
@@ -149,12 +152,12 @@ impl<M: Memory> StackJudge<'_, M> {
                         thread.stop_policy.count(false);
                     }
                 }
-                // Once its frames have been followed, frames elsewhere again are as much of a move as any other.
+                // Its frames have just been followed: if they are elsewhere again, it moves.
                 Reading::Moved | Reading::Missing if self.copies == Copies::Double => {
                     if running {
                         thread.stop_policy.count(true);
                     }
-                    // What moves is running now, whatever it was when the kernel was asked.
+                    // A thread whose stack moves is running now, whatever the kernel said before.
                     thread.run = RunState::Running;
                     if may_stop {
                         thread.read_mode = ReadMode::Stopped;

@@ -1,8 +1,8 @@
-//! Garbage collections: the collectors tell when a thread makes one, and put a frame for it into the thread's stack.
-//! The report adds up the time of all stacks with such a frame.
+//! Garbage collections as frames: while a thread collects garbage, its stack gets a frame that says so. The report adds up
+//! the time of all stacks with such a frame.
 //!
-//! Where there is a GIL, all of a collection is time in which nobody else can run Python. A collection can call Python
-//! code, too: finalizers and `gc.callbacks`. Their frames are those that the stack has on top of what it was before.
+//! Where there is a GIL, no other thread can run Python during a collection. A collection can call Python code itself:
+//! finalizers and `gc.callbacks`. Their frames are those on top of the stack from which the collection started.
 
 use rustc_hash::FxHashMap;
 
@@ -15,7 +15,7 @@ struct Collection {
     thread: ThreadId,
     /// The stack from which it was started.
     from: StackId,
-    /// It was last seen to call Python code.
+    /// It called Python code when it was last seen.
     calls: bool,
 }
 
@@ -26,10 +26,10 @@ pub struct Collections {
 }
 
 impl Collections {
-    /// The stack of a thread that holds the GIL while the interpreter is `collecting` or not; with a frame for the collection
-    /// if it makes one. When a finalizer lets go of the GIL, others hold it meanwhile: those do not collect.
+    /// The stack of a thread that holds the GIL, with a frame for the collection that it makes, if any; `collecting` is what
+    /// the interpreter says. Threads that hold the GIL after a finalizer has released it do not collect.
     ///
-    /// Without a GIL: of any thread that is attached; `collecting` if it is this one that does.
+    /// Without a GIL, this is for any thread that is attached, and `collecting` says whether this one collects.
     pub fn stack(
         &mut self,
         gil: Option<GilId>,
@@ -55,7 +55,7 @@ impl Collections {
         called.into_iter().rev().fold(collection, |stack, frame| stacks.push(stack, frame))
     }
 
-    /// Whether this thread was last seen to make one, without a GIL.
+    /// Whether this thread, which has no GIL, was collecting when last seen.
     pub fn is_collector(&self, thread: ThreadId) -> bool {
         self.under_way.get(&None).is_some_and(|collection| collection.thread == thread)
     }
@@ -65,7 +65,7 @@ fn depth(stacks: &Interner, stack: StackId) -> usize {
     stacks.frames(stack).count()
 }
 
-/// Whether `stack` is `caller`, or goes on from there.
+/// Whether `stack` is `caller` or continues it.
 fn is_called_from(stacks: &Interner, mut stack: StackId, caller: StackId) -> bool {
     while stack != caller {
         match stacks.pop(stack) {
@@ -83,7 +83,7 @@ mod tests {
     const A: ThreadId = ThreadId(0);
     const B: ThreadId = ThreadId(1);
 
-    /// A stack of such functions, outermost first.
+    /// A stack of these functions, outermost first.
     fn stack(stacks: &mut Interner, functions: &str) -> StackId {
         functions.split_whitespace().fold(StackId::EMPTY, |stack, function| {
             let frame = stacks.marker_frame(function);
@@ -91,15 +91,15 @@ mod tests {
         })
     }
 
-    /// What is made of one look after the other: who holds the GIL, where, and whether the interpreter is collecting.
-    fn seen(looks: &[(ThreadId, &str, bool)]) -> Vec<String> {
-        seen_at(Some(GilId(0)), looks)
+    /// The stacks made of observations: who holds the GIL, where, and whether the interpreter is collecting.
+    fn seen(observed: &[(ThreadId, &str, bool)]) -> Vec<String> {
+        seen_at(Some(GilId(0)), observed)
     }
 
-    fn seen_at(gil: Option<GilId>, looks: &[(ThreadId, &str, bool)]) -> Vec<String> {
+    fn seen_at(gil: Option<GilId>, observed: &[(ThreadId, &str, bool)]) -> Vec<String> {
         let (mut stacks, mut collections) = (Interner::default(), Collections::default());
         let mut all = Vec::new();
-        for &(thread, functions, collecting) in looks {
+        for &(thread, functions, collecting) in observed {
             let stack = stack(&mut stacks, functions);
             let stack = collections.stack(gil, thread, stack, collecting, &mut stacks);
             let frames: Vec<_> =

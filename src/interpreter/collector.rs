@@ -46,10 +46,11 @@ pub trait Collector: Debug {
     /// Resumes threads that stopped only after they were needed. To be called at `SIGCHLD`.
     fn release(&mut self) {}
 
-    /// Learns which locks without an owner the threads of a process held at a moment, if it does not find that out itself.
+    /// Receives the locks without an owner that threads of a process held at a moment, if the collector does not find them
+    /// itself.
     fn note_with_locks(&mut self, _pid: Pid, _at: Nanos, _with_locks: Vec<WithLock>) {}
 
-    /// What threads that are off the CPU have been doing up to now, if events say so only when it is over.
+    /// What threads that are off the CPU have been doing up to now, if events report that only when it is over.
     fn under_way(&mut self, _now: Nanos, _sink: &mut Sink<'_>) -> Vec<OffCpu> {
         Vec::new()
     }
@@ -63,7 +64,7 @@ pub trait Collector: Debug {
 pub struct TickPlan {
     /// Ticks a second.
     pub rate: f64,
-    /// A tick that comes late sees something else than one on time.
+    /// Late ticks would bias the result.
     pub punctual: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The objects of one process that threads access, and which of them several threads do: only those are told of. Owned by
+//! The objects of one process that threads access. Only those that several threads access are reported. Owned by
 //! [`super::memory_accesses::Accesses`].
 
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::memory_accesses::AccessSite;
-use super::name_search::{MOST_SEARCHES, NameSearch};
+use super::name_search::{MAX_SEARCHES, NameSearch};
 use super::registry::Sink;
 use super::view::InterpreterView;
 use crate::cpython::object_header::Header;
@@ -14,23 +14,20 @@ use crate::cpython::variables::Wanted;
 use crate::event::{Accessed, CountOp, Counting, Event, Nanos, ObjectId, ObjectInfo, ProcessId};
 use crate::process::memory::Memory;
 
-/// An address is looked at again after so long, in nanoseconds: the object may have been freed, and another be there.
+/// How long an address stays cached, in nanoseconds: the object may be freed, and another one take its place.
 const CHECK_AFTER: u64 = 100_000_000;
-/// Programs access many objects: when so many addresses are known, those are forgotten that only one thread was at.
-const MOST_KNOWN: usize = 1 << 16;
-/// So many samples of a thread at an object that no other was at are kept, in case that one comes.
-const MOST_PENDING: usize = 8;
-/// A variable is looked for of objects that were met so often: those are the ones that a report names.
+/// How many addresses are cached. When there are more, those that only one thread has accessed are forgotten.
+const MAX_KNOWN: usize = 1 << 16;
+/// How many samples of one thread at an object are kept until a second thread accesses it.
+const MAX_PENDING: usize = 8;
+/// After how many samples at an object a variable is looked for: a report names only objects that were met often.
 const WORTH_A_NAME: u32 = 3;
 
 /// A sample at a reference count.
 #[derive(Clone, Copy, Debug)]
 pub struct CountSample {
-    /// Whose, when and where.
     pub at: AccessSite,
-    /// What for.
     pub op: CountOp,
-    /// By an atomic operation.
     pub atomic: bool,
 }
 
@@ -41,10 +38,9 @@ impl CountSample {
     }
 }
 
-/// What is known of an address.
+/// The cached state of an address.
 #[derive(Debug)]
 struct KnownAddress {
-    /// The object there, if there is one.
     object: Option<ContendedObject>,
     checked: Nanos,
 }
@@ -55,15 +51,15 @@ struct ContendedObject {
     info: Arc<ObjectInfo>,
     /// Given when a second thread is met.
     id: Option<ObjectId>,
-    /// Samples of the only thread met so far, that nobody has been told of yet.
+    /// Samples of the only thread met so far, not reported yet.
     pending: Vec<CountSample>,
     met: u32,
-    /// How often a variable has been looked for.
+    /// How many searches for a variable there have been.
     searches: u8,
 }
 
 impl ContendedObject {
-    /// Takes in a sample at its count.
+    /// Adds a sample at its count.
     fn count(&mut self, counted: CountSample, sink: &mut Sink<'_>) {
         // Nobody writes there.
         if self.info.counting == Counting::Immortal {
@@ -74,7 +70,7 @@ impl ContendedObject {
         if self.id.is_none() {
             let other = |before: &CountSample| before.at.thread != counted.at.thread;
             if !self.pending.iter().any(other) {
-                if self.pending.len() == MOST_PENDING {
+                if self.pending.len() == MAX_PENDING {
                     sink.events.push(self.pending.remove(0).event(Accessed::Nothing));
                 }
                 self.pending.push(counted);
@@ -89,12 +85,12 @@ impl ContendedObject {
         sink.events.extend(self.pending.drain(..).chain([counted]).map(event));
     }
 
-    /// Says what it is, if it has been told of.
+    /// Reports what it is, if it is shared.
     fn announce(&self, sink: &mut Sink<'_>) {
         sink.events.extend(self.id.map(|object| Event::Object { object, info: self.info.clone() }));
     }
 
-    /// Nobody else has come.
+    /// Reports the pending samples as accesses without contention: no second thread came.
     fn forget(&mut self, sink: &mut Sink<'_>) {
         sink.events.extend(self.pending.drain(..).map(|counted| counted.event(Accessed::Nothing)));
     }
@@ -109,12 +105,11 @@ pub struct KnownObjects {
 }
 
 impl KnownObjects {
-    /// None yet.
     pub fn new(process: ProcessId) -> KnownObjects {
         KnownObjects { process, known: FxHashMap::default(), search: NameSearch::default() }
     }
 
-    /// Takes in a sample at the count of what is at an address. False if that is no object.
+    /// Adds a sample at the reference count of the object at an address. False if there is no object.
     pub fn count(
         &mut self,
         view: InterpreterView<'_, impl Memory>,
@@ -151,28 +146,28 @@ impl KnownObjects {
     ) -> Option<&mut ContendedObject> {
         let known = self.known.get(&address);
         if known.is_none_or(|known| now.since(known.checked) >= CHECK_AFTER) {
-            if self.known.len() >= MOST_KNOWN {
+            if self.known.len() >= MAX_KNOWN {
                 self.make_room(sink);
             }
             let before = self.known.remove(&address).and_then(|known| known.object);
-            let object = self.look(view, address, before, sink);
+            let object = self.resolve(view, address, before, sink);
             self.known.insert(address, KnownAddress { object, checked: now });
         }
         self.known.get_mut(&address)?.object.as_mut()
     }
 
-    /// Forgets what only one thread was at; if that does not help, all.
+    /// Forgets what only one thread has accessed; if that is not enough, everything.
     fn make_room(&mut self, sink: &mut Sink<'_>) {
         let objects = self.known.values_mut().filter_map(|known| known.object.as_mut());
         objects.for_each(|object| object.forget(sink));
         self.known.retain(|_, known| known.object.as_ref().is_some_and(|object| object.id.is_some()));
-        if self.known.len() >= MOST_KNOWN / 2 {
+        if self.known.len() >= MAX_KNOWN / 2 {
             self.known.clear();
         }
     }
 
-    /// Finds out what is at an address, where the object `before` was when last looked at.
-    fn look(
+    /// Reads what is at an address now, where the object `before` was the last time.
+    fn resolve(
         &self,
         view: InterpreterView<'_, impl Memory>,
         address: u64,
@@ -184,7 +179,7 @@ impl KnownObjects {
         let owner = view.thread_by_ident(header.owner).map(|thread| thread.id);
         if let Some(mut before) = before {
             if before.type_addr == header.type_addr {
-                // How much is in it changes all the time, and is no news.
+                // Its length alone changes too often to be reported.
                 if (header.counting, owner) != (before.info.counting, before.info.owner) {
                     let len = objects.len(address, &before.info.type_name);
                     let counting = header.counting;
@@ -215,10 +210,10 @@ impl KnownObjects {
         })
     }
 
-    /// Looks for variables that hold objects without a name, if it is time to, for a moment.
+    /// Continues the search for variables that hold unnamed objects, if it is due.
     pub fn name(&mut self, view: InterpreterView<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
         let known = &mut self.known;
-        let Some(found) = self.search.go_on(view, now, || wanted(known)) else { return };
+        let Some(found) = self.search.advance(view, now, || wanted(known)) else { return };
         for object in self.known.values_mut().filter_map(|known| known.object.as_mut()) {
             let found = found.get(&object.info.address).filter(|_| object.info.name.is_none());
             if let Some(found) = found.filter(|found| *found.type_name == *object.info.type_name) {
@@ -230,20 +225,20 @@ impl KnownObjects {
         self.search.want(now);
     }
 
-    /// No more samples come.
+    /// Reports all pending samples: no more come.
     pub fn finish(&mut self, sink: &mut Sink<'_>) {
         let objects = self.known.values_mut().filter_map(|known| known.object.as_mut());
         objects.for_each(|object| object.forget(sink));
     }
 }
 
-/// Those for which a variable has to be looked for.
+/// The objects to look for variables of.
 fn wanted(known: &mut FxHashMap<u64, KnownAddress>) -> Wanted {
     let nameless = |object: &ContendedObject| {
         object.id.is_some()
             && object.met >= WORTH_A_NAME
             && object.info.name.is_none()
-            && object.searches < MOST_SEARCHES
+            && object.searches < MAX_SEARCHES
     };
     let mut wanted = Wanted::default();
     for object in known.values_mut().filter_map(|known| known.object.as_mut()).filter(|o| nameless(o)) {
@@ -284,8 +279,8 @@ mod tests {
         }
     }
 
-    /// What is told of samples of these threads: `o` the object, `c` its count, `-` nothing, each with the thread.
-    fn told(counting: Counting, threads: &[u32]) -> String {
+    /// The events of samples by these threads: `o` the object, `c` an access to its count, `-` nothing, each with the thread.
+    fn reported(counting: Counting, threads: &[u32]) -> String {
         let (mut stacks, mut events, mut ids) = (Interner::default(), Vec::new(), Ids::default());
         let mut sink = Sink { stacks: &mut stacks, events: &mut events, ids: &mut ids };
         let mut object = object(counting);
@@ -301,15 +296,15 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_told_of_when_a_second_thread_comes() {
-        assert_eq!(told(Counting::Biased, &[1, 1, 2, 1, 2]), "o c1 c1 c2 c1 c2");
+    fn an_object_is_reported_when_a_second_thread_comes() {
+        assert_eq!(reported(Counting::Biased, &[1, 1, 2, 1, 2]), "o c1 c1 c2 c1 c2");
     }
 
     #[test]
-    fn every_sample_is_told_of_once_whatever_becomes_of_it() {
-        assert_eq!(told(Counting::Biased, &[1, 1, 1]), "-1 -1 -1");
-        assert_eq!(told(Counting::Immortal, &[1, 2]), "-1 -2");
-        let long = told(Counting::Merged, &[[1; 10].as_slice(), &[2]].concat());
+    fn every_sample_is_reported_once_whatever_becomes_of_it() {
+        assert_eq!(reported(Counting::Biased, &[1, 1, 1]), "-1 -1 -1");
+        assert_eq!(reported(Counting::Immortal, &[1, 2]), "-1 -2");
+        let long = reported(Counting::Merged, &[[1; 10].as_slice(), &[2]].concat());
         assert_eq!(long, "-1 -1 o c1 c1 c1 c1 c1 c1 c1 c1 c2");
     }
 }

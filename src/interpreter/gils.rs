@@ -1,5 +1,5 @@
-//! The GILs of a process: which there are, and what is to be said of them. Called by both collectors after they have
-//! brought their [`Registry`] up to date.
+//! The GILs of a process, reported as they appear and change. Called by both collectors after each refresh of their
+//! [`Registry`].
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct Gils {
 }
 
 impl Gils {
-    /// Announces GILs that are new, or have been switched on or off. Returns whether there are new ones.
+    /// Reports GILs that are new, or have been switched on or off. Returns whether there are new ones.
     pub fn update(
         &mut self,
         memory: &impl Memory,
@@ -47,7 +47,7 @@ impl Gils {
                 Some(&(gil, _)) => gil,
                 None => sink.ids.gil(),
             };
-            // On from the start, or by an option, it is on without any module.
+            // Only a GIL that was off before was switched on by a module.
             let switched_on = enabled && known.is_some_and(|(_, info)| !info.enabled);
             let module = switched_on.then(|| needing_gil(memory, layout, interpreter.addr).ok().flatten()).flatten();
             self.known.insert(addr, (gil, info.clone()));
@@ -56,12 +56,10 @@ impl Gils {
         self.known.len() > before
     }
 
-    /// The GIL at an address.
     pub fn get(&self, addr: u64) -> Option<GilId> {
         self.known.get(&addr).map(|&(gil, _)| gil)
     }
 
-    /// The addresses of all.
     pub fn addrs(&self) -> Vec<u64> {
         self.known.keys().copied().collect()
     }

@@ -1,10 +1,11 @@
-//! The locks of one process: which address is which, and what they are called. Owned by the collectors.
+//! The locks of one process that threads have waited for: which address is which lock, and their names. Owned by the
+//! collectors. What a lock is and who holds it is resolved by [`super::waits`].
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::name_search::{MOST_SEARCHES, NameSearch, at_the_end};
+use super::name_search::{MAX_SEARCHES, NameSearch, at_the_end};
 use super::registry::Sink;
 use super::view::InterpreterView;
 use super::waits::{FutexWait, LockWaitSite, WaitedLock, classify, found_for, is_pointed_to, named, place_of, want};
@@ -14,19 +15,20 @@ use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadSt
 use crate::process::memory::Memory;
 use crate::stack::StackId;
 
-/// Conditions make a new lock for each wait: of so many addresses, those that no wait for a lock was at are forgotten.
-const MOST_KNOWN: usize = 1 << 16;
-/// After so long an address is looked at again: the object may have been freed, and another be there.
+/// How many addresses are cached. Conditions make a new lock for each wait: when there are more, addresses at which no thread
+/// waited for a lock are forgotten.
+const MAX_KNOWN: usize = 1 << 16;
+/// How long an address stays cached, in nanoseconds: the object may be freed, and another one take its place.
 const CHECK_AFTER: u64 = 100_000_000;
 
-/// What is known of an address.
+/// The cached state of an address.
 #[derive(Debug)]
 struct KnownLock {
-    /// None as long as nobody but threads without work has waited for it.
+    /// None as long as only threads without work have waited for it.
     id: Option<LockId>,
     info: Arc<LockInfo>,
     checked: Nanos,
-    /// How often a variable has been looked for.
+    /// How many searches for a variable there have been.
     searches: u8,
 }
 
@@ -41,7 +43,6 @@ pub struct KnownLocks {
 }
 
 impl KnownLocks {
-    /// None yet.
     pub fn new(process: ProcessId) -> KnownLocks {
         KnownLocks {
             process,
@@ -51,8 +52,8 @@ impl KnownLocks {
         }
     }
 
-    /// What a thread waits for that sleeps in `futex`, not for the GIL; none if that is work, or cannot be told. `stack` is
-    /// its Python stack.
+    /// The state of a thread that sleeps in `futex`, but not for the GIL: for which lock it waits, or which pause. None if it
+    /// waits for work, or for something unknown. `stack` is its Python stack.
     pub fn wait(
         &mut self,
         view: InterpreterView<'_, impl Memory>,
@@ -62,7 +63,7 @@ impl KnownLocks {
     ) -> Option<ThreadState> {
         let FutexWait::Lock { work, import } = classify(site.how, stack, sink.stacks) else { return None };
         if !self.known.get_mut(&site.address).is_some_and(|known| known.is_current(view, site, import.is_some())) {
-            if self.known.len() >= MOST_KNOWN {
+            if self.known.len() >= MAX_KNOWN {
                 self.known.retain(|_, known| known.id.is_some());
             }
             let import = import.map(|frame| place_of(sink.stacks, frame));
@@ -92,27 +93,27 @@ impl KnownLocks {
         self.known.get(&address)?.id
     }
 
-    /// What is at an address at which threads wait.
+    /// What threads wait for at an address.
     pub fn waited_at(&self, address: u64) -> Option<WaitedLock<'_>> {
         self.known.get(&address).map(|known| WaitedLock::new(&known.info, address))
     }
 
-    /// Looks for variables that hold locks without a name, if it is time to, for a moment.
+    /// Continues the search for variables that hold unnamed locks, if it is due.
     pub fn name(&mut self, view: InterpreterView<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
         let known = &mut self.known;
-        if let Some(found) = self.search.go_on(view, now, || wanted(known)) {
+        if let Some(found) = self.search.advance(view, now, || wanted(known)) {
             self.found(&found, sink);
             self.search.want(now);
         }
     }
 
-    /// The same at the end, for what was met only then.
+    /// Searches once more at the end of the recording, for locks that were met only then.
     pub fn name_at_the_end(&mut self, view: InterpreterView<'_, impl Memory>, sink: &mut Sink<'_>) {
         let found = at_the_end(view, wanted(&mut self.known));
         self.found(&found, sink);
     }
 
-    /// Gives names to locks by the variables that were found.
+    /// Names locks by the variables that were found.
     fn found(&mut self, found: &FxHashMap<u64, Found>, sink: &mut Sink<'_>) {
         for (&address, known) in self.known.iter_mut().filter(|(_, known)| known.info.name.is_none()) {
             let Some(found) = found_for(found, &WaitedLock::new(&known.info, address)) else { continue };
@@ -125,10 +126,9 @@ impl KnownLocks {
 }
 
 impl KnownLock {
-    /// Whether what is known still is what a thread waits for at this site, which may be `in_import`. If the object cannot be
-    /// read any more it is: the process has ended, and these are its last waits.
+    /// Whether the cached lock is still what a thread waits for at this site, perhaps `in_import`.
     fn is_current(&mut self, view: InterpreterView<'_, impl Memory>, site: &LockWaitSite, in_import: bool) -> bool {
-        // Semaphores of modules are there for a moment.
+        // The semaphores of module locks are short-lived.
         let kind = self.info.kind;
         if may_be_of_module(kind) && (kind == LockKind::ModuleLock) != in_import {
             return false;
@@ -141,11 +141,11 @@ impl KnownLock {
     }
 }
 
-/// Those for which a variable has to be looked for.
+/// The locks to look for variables of.
 fn wanted(known: &mut FxHashMap<u64, KnownLock>) -> Wanted {
     let mut wanted = Wanted::default();
     let nameless =
-        |known: &KnownLock| known.id.is_some() && known.searches < MOST_SEARCHES && may_have_variable(&known.info);
+        |known: &KnownLock| known.id.is_some() && known.searches < MAX_SEARCHES && may_have_variable(&known.info);
     for (&address, known) in known.iter_mut().filter(|(_, known)| nameless(known)) {
         want(&mut wanted, &WaitedLock::new(&known.info, address));
         known.searches += 1;
@@ -163,20 +163,20 @@ fn info_of(process: ProcessId, lock: Lock) -> LockInfo {
     }
 }
 
-/// Gives a lock its id.
+/// Reports a lock for the first time, which gives it its id.
 fn announce(info: Arc<LockInfo>, sink: &mut Sink<'_>) -> LockId {
     let lock = sink.ids.lock();
     sink.events.push(Event::Lock { lock, info });
     lock
 }
 
-/// What a thread does that waits for this; none if nobody keeps it from going on.
+/// The state of a thread that waits for this; none if no other thread blocks it.
 fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadState> {
     match info.kind {
         LockKind::Pause => Some(ThreadState::Paused),
-        // In `Condition.wait` a thread that was notified takes the condition's own lock again.
+        // A thread that was notified acquires the condition's own lock again, within `Condition.wait`.
         LockKind::RLock => Some(ThreadState::LockWait),
-        // Which is work, as the profile knows.
+        // The profile counts this as waiting for work.
         LockKind::Queue => Some(ThreadState::LockWait),
         // Another thread has yet to start or to end.
         LockKind::Event if info.name.is_none() => None,
@@ -185,8 +185,8 @@ fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadSt
     }
 }
 
-/// Whether the object at which a thread waits is of the same type still; and has the same semaphore, if it is one. It is if
-/// it cannot be read any more.
+/// Whether the object at which a thread waits still has the same type, and the same semaphore if it is one. An object that
+/// cannot be read any more counts as the same: the process has ended, and these are its last waits.
 fn is_same(view: InterpreterView<'_, impl Memory>, site: &LockWaitSite, info: &LockInfo) -> bool {
     let Some(name) = &info.type_name else { return true };
     let Ok(lock) = view.memory.u64(info.address.wrapping_add(lock_place(view.layout, name))) else { return true };
@@ -194,7 +194,7 @@ fn is_same(view: InterpreterView<'_, impl Memory>, site: &LockWaitSite, info: &L
         && view.objects().type_name_of(info.address).as_deref() == Some(&**name)
 }
 
-/// Most locks of the interpreter have names of their own.
+/// Whether a variable can lead to a lock: most locks of the interpreter have names of their own.
 fn may_have_variable(info: &LockInfo) -> bool {
     let in_object = matches!(info.kind, LockKind::CriticalSection | LockKind::Lock | LockKind::RLock);
     (in_object || is_pointed_to(info.kind)) && info.name.is_none()

@@ -1,5 +1,5 @@
-//! What memory the threads of a free-threaded build are held up by: for each sample the instruction before it, the
-//! address that it accessed, and the object that this is the header of. Owned by the collectors.
+//! Which memory the threads of a free-threaded build are slowed down by: for each sample the instruction before it, the
+//! address that it accessed, and the object whose header is there. Owned by the collectors.
 
 use std::sync::Arc;
 
@@ -15,29 +15,27 @@ use crate::process::functions::Functions;
 use crate::process::memory::Memory;
 use crate::stack::StackId;
 
-/// Functions of which the code is kept.
-const MOST_FUNCTIONS: usize = 1 << 12;
+/// How many decoded functions are cached.
+const MAX_FUNCTIONS: usize = 1 << 12;
 /// Objects begin at multiples of this.
 const ALIGNMENT: u64 = 16;
 /// No object is below this address.
 const LOWEST: u64 = 4096;
 /// No state of a runtime or an interpreter is larger, no state of a thread, and no object with fields of its own.
-const MOST_STATE: u64 = 1 << 20;
-const MOST_THREAD_STATE: u64 = 4096;
-const MOST_CONTENT: u64 = 1024;
+const MAX_STATE: u64 = 1 << 20;
+const MAX_THREAD_STATE: u64 = 4096;
+const MAX_CONTENT: u64 = 1024;
 
-/// When a sample was taken, whose, and where that was.
+/// When, by which thread and where memory was accessed.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessSite {
-    /// When.
     pub at: Nanos,
-    /// Whose.
     pub thread: ThreadId,
-    /// Its Python stack.
+    /// The thread's Python stack.
     pub stack: StackId,
 }
 
-/// The accesses of one process.
+/// Attributes the samples of one process to the memory that they accessed.
 #[derive(Debug)]
 pub struct Accesses {
     functions: Functions,
@@ -48,7 +46,6 @@ pub struct Accesses {
 }
 
 impl Accesses {
-    /// Nothing is known yet.
     pub fn new(pid: Pid, process: ProcessId) -> Accesses {
         Accesses {
             functions: Functions::new(pid),
@@ -58,7 +55,7 @@ impl Accesses {
         }
     }
 
-    /// Says what a thread was held up by that was found on a CPU. `registers` are those of its own code; none if it was in
+    /// Reports what a thread accessed that was found on a CPU. `registers` are those of its user-space code; none if it was in
     /// the kernel.
     pub fn sample(
         &mut self,
@@ -75,7 +72,8 @@ impl Accesses {
         sink.events.extend(accessed.map(|accessed| Event::Access { at, thread, stack, accessed }));
     }
 
-    /// What was accessed; none if that is a reference count, of which [`KnownObjects`] tells when it knows who else is there.
+    /// What was accessed; none if it was a reference count, which [`KnownObjects`] reports once it knows which threads share
+    /// it.
     fn accessed(
         &mut self,
         view: InterpreterView<'_, impl Memory>,
@@ -84,7 +82,7 @@ impl Accesses {
         sink: &mut Sink<'_>,
     ) -> Option<Accessed> {
         let operands = self.operands(view.memory, registers.ip, sample.at);
-        // Of several that may have been the last, the one that is an access to an object's header was it.
+        // Of several instructions that may have run last, it was the one that accesses an object's header.
         for operand in operands.iter() {
             let Some(address) = operand.address(registers) else { continue };
             let &Operand { op, atomic, size, .. } = operand;
@@ -110,7 +108,7 @@ impl Accesses {
         Some(operands.first().map_or(Accessed::Nothing, |operand| self.elsewhere(view, operand, registers)))
     }
 
-    /// What an access is that is not one to the header of an object.
+    /// Classifies an access that is not to an object's header.
     fn elsewhere(
         &self,
         view: InterpreterView<'_, impl Memory>,
@@ -126,10 +124,10 @@ impl Accesses {
         let within = |start: u64, len: u64| address.wrapping_sub(start) < len;
         // `PyDictKeysObject.dk_mutex` is where objects have their GC bits.
         let keys = if operand.size == 1 { address.wrapping_sub(header::GC_BITS) } else { address };
-        let is_object = |base: u64| within(base, MOST_CONTENT) && objects.valid_type_of(base).is_some();
+        let is_object = |base: u64| within(base, MAX_CONTENT) && objects.valid_type_of(base).is_some();
         Accessed::Elsewhere(
-            if states.any(|start| within(start, MOST_STATE))
-                || view.slots().map(|slot| slot.reader.tstate()).any(|start| within(start, MOST_THREAD_STATE))
+            if states.any(|start| within(start, MAX_STATE))
+                || view.slots().map(|slot| slot.reader.tstate()).any(|start| within(start, MAX_THREAD_STATE))
             {
                 Place::Interpreter
             } else if keys.is_multiple_of(ALIGNMENT) && objects.is_dict_keys(keys) {
@@ -142,7 +140,7 @@ impl Accesses {
         )
     }
 
-    /// What the instructions access that may have been the last before `ip`.
+    /// The memory operands of the instructions that may have run last before `ip`.
     fn operands(&mut self, memory: &impl Memory, ip: u64, now: Nanos) -> Arc<[Operand]> {
         if let Some(known) = self.operands.get(&ip) {
             return known.clone();
@@ -151,7 +149,7 @@ impl Accesses {
             let range = self.functions.around(ip, now)?;
             let mut code = vec![0; (range.end - range.start) as usize];
             memory.read(range.start, &mut code).ok()?;
-            if self.decoded.len() >= MOST_FUNCTIONS {
+            if self.decoded.len() >= MAX_FUNCTIONS {
                 self.decoded.clear();
                 self.operands.clear();
             }
@@ -164,12 +162,12 @@ impl Accesses {
         operands
     }
 
-    /// Looks for variables that hold objects without a name, if it is time to.
+    /// Continues the search for variables that hold unnamed objects, if it is due.
     pub fn name(&mut self, view: InterpreterView<'_, impl Memory>, now: Nanos, sink: &mut Sink<'_>) {
         self.objects.name(view, now, sink);
     }
 
-    /// No more samples come.
+    /// Reports what is still pending: no more samples come.
     pub fn finish(&mut self, sink: &mut Sink<'_>) {
         self.objects.finish(sink);
     }
@@ -178,13 +176,13 @@ impl Accesses {
 /// A field of an object's header.
 #[derive(Clone, Copy, PartialEq)]
 enum HeaderField {
-    /// Of the reference count: the owner, the local or the shared half.
+    /// A part of the reference count: owner, local or shared.
     Count,
     Mutex,
     Other,
 }
 
-/// The fields of headers that an access of so many bytes to an address can be to, and where they are in the header.
+/// The header fields that an access of `size` bytes to an address can be to, with their offsets.
 fn fields(address: u64, size: usize) -> &'static [(u64, HeaderField)] {
     match (address % ALIGNMENT, size) {
         (0, 8) => &[(header::SHARED, HeaderField::Count), (header::TID, HeaderField::Count)],

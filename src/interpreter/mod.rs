@@ -1,4 +1,5 @@
-//! A running interpreter as both collectors see it: its threads and their stacks, GILs and locks, and the names of all of these.
+//! A running interpreter as both collectors see it: its threads and their stacks, GILs and locks, and what threads wait for.
+//! No collector is known here; [`collector::Collector`] is what the session drives.
 
 pub(crate) mod batched_read;
 pub(crate) mod collections;
@@ -10,6 +11,7 @@ pub(crate) mod memory_accesses;
 pub(crate) mod name_search;
 pub mod registry;
 pub mod stacks;
+pub(crate) mod stop_policy;
 pub(crate) mod thread_names;
 pub(crate) mod threads;
 pub(crate) mod view;
@@ -20,18 +22,18 @@ use crate::cpython::attach::Target;
 use crate::cpython::layout::Layout;
 use crate::event::{Pid, ProcessId};
 
-/// What a collector has to know of a process to observe the interpreter in it.
+/// A process with an interpreter, as far as a collector has to know it.
 #[derive(Clone, Copy, Debug)]
 pub struct PythonProcess {
-    /// Its pid.
+    /// In gilscope's pid namespace.
     pub pid: Pid,
-    /// Its handle.
+    /// Stands for it in events.
     pub id: ProcessId,
     /// The address of its `_PyRuntime`.
     pub runtime: u64,
-    /// Its structure offsets.
+    /// The offsets of its version of CPython.
     pub layout: Layout,
-    /// It is in another pid namespace than gilscope.
+    /// It is in another pid namespace than gilscope: tids in its memory are not those in `/proc`.
     pub foreign_tids: bool,
 }
 

@@ -1,5 +1,5 @@
-//! When to look for the variables that lead to objects: soon, but never for more than a small part of the time, and little
-//! by little, because nothing else is looked at meanwhile. Used by [`super::locks`] and [`super::memory_accesses`].
+//! When to search for the variables that lead to objects: soon, but only for a small part of the time, and step by step,
+//! because nothing is observed meanwhile. Used by [`super::locks`] and [`super::contended_objects`].
 
 use std::time::{Duration, Instant};
 
@@ -11,37 +11,38 @@ use crate::cpython::variables::{self, Found, FrameAddr, Wanted};
 use crate::event::Nanos;
 use crate::process::memory::Memory;
 
-/// So soon after the first object without a name, and the more seldom the more often that was done: in the end not for
-/// more than a hundredth of the time.
-const AFTER: Duration = Duration::from_millis(50);
-const PART: u32 = 100;
-/// For this part of the time while it goes on, and not for longer at a time.
-const PART_AT_A_TIME: u64 = 5;
-const MOST_AT_A_TIME: Duration = Duration::from_millis(20);
-/// For so long when nothing else is to be done any more.
-const AT_THE_END: Duration = Duration::from_millis(500);
-/// An object is looked for in vain so often at most: a variable can be out of sight just when it is looked for.
-pub const MOST_SEARCHES: u8 = 4;
+/// How long after the first unnamed object a search begins.
+const DELAY: Duration = Duration::from_millis(50);
+/// Later searches are further apart, in the end by this many times what a search takes.
+const MAX_SPACING: u32 = 100;
+/// A search takes one fifth of the time while it is under way, in steps that are not longer than this.
+const STEP_FRACTION: u64 = 5;
+const MAX_STEP: Duration = Duration::from_millis(20);
+/// How long the search at the end of a recording may take.
+const MAX_LAST_SEARCH: Duration = Duration::from_millis(500);
+/// How often an object is searched for: a variable can be out of reach during a search.
+pub const MAX_SEARCHES: u8 = 4;
 
 /// The searches of one process.
 #[derive(Debug, Default)]
 pub struct NameSearch {
-    /// There are objects for which no variable has been looked for.
+    /// There are objects for which no search was made yet.
     wanted: bool,
-    /// Not before this.
+    /// When the next search may begin.
     at: Nanos,
+    /// Searches made so far.
     made: u32,
     current: Option<SearchUnderWay>,
-    /// When it was last gone on with.
-    gone_on: Nanos,
+    /// When the last step was made.
+    advanced_at: Nanos,
 }
 
-/// A search that is being made, in one interpreter after the other.
+/// A search under way, in one interpreter after the other.
 #[derive(Debug)]
 struct SearchUnderWay {
     wanted: Wanted,
     frames: Vec<FrameAddr>,
-    /// Those that are to come; the last one first.
+    /// Interpreters that are still to be searched, the last one first.
     interpreters: Vec<u64>,
     inside: Option<variables::Search>,
     found: FxHashMap<u64, Found>,
@@ -49,52 +50,52 @@ struct SearchUnderWay {
 }
 
 impl NameSearch {
-    /// An object without a name was met.
+    /// An unnamed object was met.
     pub fn want(&mut self, now: Nanos) {
         if !self.wanted {
             self.wanted = true;
-            self.at = self.at.max(Nanos(now.0 + AFTER.as_nanos() as u64));
+            self.at = self.at.max(Nanos(now.0 + DELAY.as_nanos() as u64));
         }
     }
 
-    /// Looks for variables in all interpreters, for a moment: goes on with what was begun, or begins if it is time to, with
-    /// what is `wanted` then. Returns what is found, when all is done; what is still without a name has to be wanted again.
-    pub fn go_on(
+    /// Makes one step of the search under way or, if one is due, begins a search for what is `wanted` now. Returns what was
+    /// found when the search is complete; what is still unnamed has to be wanted again.
+    pub fn advance(
         &mut self,
         view: InterpreterView<'_, impl Memory>,
         now: Nanos,
         wanted: impl FnOnce() -> Wanted,
     ) -> Option<FxHashMap<u64, Found>> {
         let started = Instant::now();
-        let part = Duration::from_nanos(now.since(self.gone_on) / PART_AT_A_TIME).min(MOST_AT_A_TIME);
-        self.gone_on = now;
+        let step = Duration::from_nanos(now.since(self.advanced_at) / STEP_FRACTION).min(MAX_STEP);
+        self.advanced_at = now;
         if self.current.is_none() && self.wanted && now >= self.at {
             self.wanted = false;
             self.current = SearchUnderWay::new(view, wanted());
         }
         let current = self.current.as_mut()?;
-        let is_over = current.go_on(view, || started.elapsed() < part);
+        let is_complete = current.advance(view, || started.elapsed() < step);
         current.took += started.elapsed();
-        if !is_over {
+        if !is_complete {
             return None;
         }
         self.made += 1;
-        let after = AFTER.max(current.took * (4 * self.made).min(PART));
-        self.at = Nanos(now.0 + after.as_nanos() as u64);
+        let delay = DELAY.max(current.took * (4 * self.made).min(MAX_SPACING));
+        self.at = Nanos(now.0 + delay.as_nanos() as u64);
         self.current.take().map(|current| current.found)
     }
 }
 
-/// Looks for variables once, for as long as it takes, within reason: recording is over, but the process is still there.
+/// Makes one whole search, within a time limit: recording is over, but the process is still there.
 pub fn at_the_end(view: InterpreterView<'_, impl Memory>, wanted: Wanted) -> FxHashMap<u64, Found> {
     let Some(mut search) = SearchUnderWay::new(view, wanted) else { return FxHashMap::default() };
     let started = Instant::now();
-    search.go_on(view, || started.elapsed() < AT_THE_END);
+    search.advance(view, || started.elapsed() < MAX_LAST_SEARCH);
     search.found
 }
 
 impl SearchUnderWay {
-    /// None if there is nothing to look for.
+    /// None if nothing is wanted.
     fn new(view: InterpreterView<'_, impl Memory>, wanted: Wanted) -> Option<SearchUnderWay> {
         if wanted.is_empty() {
             return None;
@@ -110,8 +111,8 @@ impl SearchUnderWay {
         })
     }
 
-    /// Returns whether it is over.
-    fn go_on(&mut self, view: InterpreterView<'_, impl Memory>, may_go_on: impl Fn() -> bool) -> bool {
+    /// Returns whether it is complete.
+    fn advance(&mut self, view: InterpreterView<'_, impl Memory>, may_go_on: impl Fn() -> bool) -> bool {
         let InterpreterView { memory, layout, .. } = view;
         loop {
             if let Some(inside) = &mut self.inside {
@@ -123,14 +124,13 @@ impl SearchUnderWay {
                 }
             }
             let Some(interpreter) = self.interpreters.pop() else { return true };
-            // While modules are being imported it may fail; the next object gives another chance.
+            // This may fail while modules are being imported; the next unnamed object starts another search.
             self.inside = variables::Search::new(memory, layout, interpreter, &self.frames, &self.wanted).ok();
         }
     }
 }
 
-/// The frames of all threads. They may change meanwhile: what is found in them is believed only if it is an object that
-/// was wanted.
+/// The frames of all threads. They may change meanwhile: a variable is believed only if it holds an object that was wanted.
 fn frames(view: InterpreterView<'_, impl Memory>) -> Vec<FrameAddr> {
     let mut scratch = Scratch::default();
     let mut frames = Vec::new();

@@ -1,5 +1,5 @@
-//! Who is there: the interpreters of a process, their thread states, and the OS threads those belong to. Kept up
-//! to date by the sampler at every tick for the price of one small read, and scanned anew only when it changed.
+//! The interpreters of a process, their thread states, and the OS threads that run those. Each refresh costs one small read;
+//! the lists are scanned only when that read shows a change.
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -16,28 +16,28 @@ use crate::process::os_thread::OsThread;
 use crate::process::tid_map;
 use crate::stack::Interner;
 
-/// Most interpreters and threads that are believed; more means that garbage is being followed.
+/// Limits on the length of lists: a longer one is garbage.
 const MAX_INTERPRETERS: usize = 1 << 12;
 const MAX_THREADS: usize = 1 << 17;
-/// A thread state that no OS thread has taken up yet is looked at again after this long.
+/// When to scan again for the OS thread of a thread state that no thread runs yet, in nanoseconds.
 const RESCAN_AFTER: u64 = 5_000_000;
 
-/// Tids as the target sees them, to tids as gilscope does.
+/// From tids in the target's pid namespace to those in gilscope's.
 type TidMap = FxHashMap<Tid, Tid>;
 
 /// Where events go, and the ids they need.
 #[derive(Debug)]
 pub struct Sink<'a> {
-    /// The session's strings, frames and stacks.
+    /// Interned strings, frames and stacks.
     pub stacks: &'a mut Interner,
-    /// Events in the order they happened.
+    /// Events in the order in which they happened.
     pub events: &'a mut Vec<Event>,
     /// The ids given out so far.
     pub ids: &'a mut Ids,
 }
 
 impl Sink<'_> {
-    /// Announces a thread.
+    /// Reports a new thread.
     pub fn start_thread(&mut self, at: Nanos, process: ProcessId, tid: Tid) -> ThreadId {
         let thread = self.ids.thread();
         self.events.push(Event::ThreadStarted { at, thread, process, tid });
@@ -48,19 +48,19 @@ impl Sink<'_> {
 /// A `PyInterpreterState`.
 #[derive(Clone, Copy, Debug)]
 pub struct ListedInterpreter {
-    /// Its address.
+    /// The address of its `PyInterpreterState`.
     pub addr: u64,
-    /// Its id; 0 is the main one.
+    /// 0 is the main interpreter.
     pub id: i64,
     next: u64,
     threads: u64,
     /// Its GIL, as last read. Interpreters that share one have the same address here.
     pub gil: Gil,
-    /// The GIL one tick earlier.
+    /// The GIL as it was one refresh earlier.
     pub gil_before: Gil,
 }
 
-/// A thread state met in a scan.
+/// A thread state that a scan has found.
 #[derive(Debug)]
 struct ListedThreadState {
     /// Index of its interpreter.
@@ -71,14 +71,14 @@ struct ListedThreadState {
     runner: u64,
 }
 
-/// Interpreters and threads of one process.
+/// The interpreters and threads of one process.
 #[derive(Debug)]
 pub struct Registry {
     pub(crate) pid: Pid,
     process: ProcessId,
-    /// Where `_PyRuntime` is.
+    /// The address of `_PyRuntime`.
     pub runtime: u64,
-    /// In another pid namespace than gilscope: tids in memory are not those in /proc.
+    /// The process is in another pid namespace than gilscope.
     foreign_tids: bool,
     /// `interpreters.head` when last scanned.
     head: u64,
@@ -86,19 +86,19 @@ pub struct Registry {
     pub interpreters: Vec<ListedInterpreter>,
     /// All threads that have, or have had, a thread state.
     pub threads: Vec<ObservedThread>,
-    /// Threads that have been announced by others, before they had a thread state.
+    /// Threads that the collector has reported before they had a thread state.
     pub announced: FxHashMap<Tid, ThreadId>,
-    /// When to scan although nothing seems to have changed.
+    /// When to scan although no list head has changed.
     rescan_at: Option<Nanos>,
     spans: Vec<Span>,
     buffer: Vec<u8>,
     arrived: Vec<bool>,
 }
 
-/// What is read of each interpreter at every tick: its links, and its GIL.
+/// Two spans are read of each interpreter: its links and its GIL.
 const SPANS: usize = 2;
 
-/// The stretch of an interpreter that holds its links.
+/// Offset and length of the part of an interpreter's state that holds its links.
 fn links(layout: &Layout) -> (u64, usize) {
     let offsets = [layout.interp_next, layout.interp_id, layout.interp_threads];
     let first = offsets.into_iter().min().unwrap_or(0);
@@ -111,7 +111,7 @@ fn u64_at(bytes: &[u8], offset: u64) -> u64 {
 }
 
 impl Registry {
-    /// A registry that knows nobody yet.
+    /// Knows no thread yet: the first refresh scans.
     pub fn new(pid: Pid, process: ProcessId, runtime: u64, foreign_tids: bool) -> Registry {
         Registry {
             pid,
@@ -129,13 +129,16 @@ impl Registry {
         }
     }
 
-    /// Scan at the next tick.
+    /// Has the lists scanned at the next refresh.
     pub fn mark_stale(&mut self) {
         self.rescan_at = Some(Nanos(0));
     }
 
-    /// Reads the heads of all lists and all GILs in one call, and scans the lists if a head has changed (threads
-    /// and interpreters are put in at the head). Returns whether it scanned.
+    /// Reads the heads of all lists and all GILs in one call, and scans the lists if a head has changed (new threads and
+    /// interpreters are inserted at the head). Returns whether it scanned.
+    ///
+    /// # Errors
+    /// The process cannot be read any more.
     pub fn refresh(
         &mut self,
         memory: &impl Memory,
@@ -178,8 +181,8 @@ impl Registry {
         Ok(due)
     }
 
-    /// Walks all lists. Threads that are known stay; new ones are announced; thread states that are gone are
-    /// taken from their threads.
+    /// Walks all lists. Known threads stay, new ones are reported, and thread states that are gone are removed from their
+    /// threads.
     fn scan(
         &mut self,
         memory: &impl Memory,
@@ -200,9 +203,9 @@ impl Registry {
         let mut found = Vec::new();
         let mut seen = FxHashSet::default();
         let mut next = self.head;
-        // Links that lead in a circle, or nowhere, are those of garbage.
+        // Links in a circle are garbage.
         while next != 0 && self.interpreters.len() < MAX_INTERPRETERS && seen.insert(next) {
-            // An interpreter that vanishes under the walk ends it; the head has changed then, too.
+            // An interpreter that is freed under the walk ends it; the head has changed then, too.
             let Ok(interpreter) = read_interpreter(memory, layout, self.runtime, next) else { break };
             next = interpreter.next;
             let index = self.interpreters.len();
@@ -239,10 +242,10 @@ impl Registry {
         Ok(())
     }
 
-    /// Finds out which thread runs the thread states of sub-interpreters. Up to 3.12 these carry the ids of the
-    /// thread that created the interpreter, whichever thread enters it (`_xxsubinterpreters.run_string`). But the
-    /// `_PyCFrame` of running code is on the C stack of the thread that runs it, and at the upper end of that
-    /// stack is the thread's descriptor, to which `pthread_self()` points.
+    /// Finds the threads that run the thread states of sub-interpreters. Up to 3.12 these carry the ids of the thread that
+    /// created the interpreter, whichever thread enters it (`_xxsubinterpreters.run_string`). But the `_PyCFrame` of running
+    /// code is on the C stack of the thread that runs it, and at the upper end of that stack is the thread's descriptor, to
+    /// which `pthread_self()` points.
     fn find_runners(&self, layout: &Layout, found: &mut [ListedThreadState]) {
         let Some(len) = layout.thread.root_cframe_within else { return };
         let is_main = |state: &ListedThreadState| self.interpreters[state.interpreter].id == 0;
@@ -260,7 +263,7 @@ impl Registry {
         }
     }
 
-    /// Whether a thread state is the one already known at its address, of the thread with this index.
+    /// Whether a thread state is the known one at its address, of the thread with this index.
     fn keep(&mut self, at: Option<usize>, state: &ListedThreadState) -> bool {
         let slots = at.map(|index| &mut self.threads[index].slots);
         let same = |slot: &&mut ThreadStateSlot| {
@@ -272,7 +275,7 @@ impl Registry {
         true
     }
 
-    /// Gives a new thread state to its OS thread. False if no OS thread has taken it up yet.
+    /// Adds a new thread state to its OS thread. False if no OS thread runs it yet.
     fn place(
         &mut self,
         memory: &impl Memory,
@@ -297,8 +300,8 @@ impl Registry {
         true
     }
 
-    /// The OS thread that runs a thread state: by `native_thread_id`, or (up to 3.10, and where a fork has left
-    /// that stale) by the C library's thread descriptor.
+    /// The OS thread that runs a thread state: by `native_thread_id` or, up to 3.10 and where a fork has left that stale, by
+    /// the C library's thread descriptor.
     fn os_thread(
         &self,
         memory: &impl Memory,

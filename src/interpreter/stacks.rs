@@ -1,13 +1,13 @@
 //! Reading the stack of a thread that may be running, and knowing whether what was read is true.
 //!
-//! A [`StackReader`] remembers where the frames of its thread were (its extents), so that the next read can ask
-//! for all of them at once, together with those of all other threads. What comes back is believed in two cases:
+//! A [`StackReader`] remembers where the frames of its thread were (its extents), so that the next read can fetch all of them
+//! at once, together with those of all other threads. A copy is believed in two cases:
 //!
-//! - it equals the stack last believed: whatever the copy may have torn, it shows a stack that was there;
-//! - two copies made right after one another, thread state included, are equal ([`StackReader::judge_double`]):
-//!   what did not change from before a moment to after it was so at that moment.
+//! - it equals the stack last believed: even if the copy is torn, it shows a stack that was there;
+//! - two copies made one right after the other, thread state included, are equal ([`StackReader::judge_double`]): what is the
+//!   same before and after a moment was so at that moment.
 //!
-//! Everything else is a stack on the move, which the sampler reads again with the thread stopped
+//! Everything else is a moving stack, which the sampler reads again with the thread stopped
 //! ([`StackReader::follow`]).
 
 use crate::cpython::debug_offsets::MAX_STRUCT;
@@ -16,19 +16,19 @@ use crate::cpython::layout::Layout;
 use crate::cpython::offsets::CHUNK;
 use crate::process::memory::{Memory, ReadError, Span};
 
-/// Most memory of one thread's stack that is read, in bytes.
+/// Limit on the memory that is read for one stack, in bytes.
 const MAX_BYTES: usize = 64 << 20;
 /// Pieces that are closer than this on one page are read as one.
 const MERGE_GAP: u64 = 512;
 const PAGE: u64 = 4096;
-/// Most chunks of a data stack that are followed, and the largest that is taken for one.
+/// Limits on the number of chunks of a data stack, and on the size of one.
 const MAX_CHUNKS: usize = 1 << 13;
 const MAX_CHUNK: u64 = 64 << 20;
 /// What a `_PyStackChunk` has in front of its data.
 const CHUNK_HEADER: u64 = CHUNK.data;
-/// After so many readings the extents are found anew, so that those that have fallen out of use go.
+/// After how many readings the extents are found anew, to drop those that are no longer used.
 const TIDY_AFTER: u32 = 512;
-/// The same when the extents are large.
+/// The same, when the extents are [`LARGE`].
 const TIDY_LARGE_AFTER: u32 = 16;
 const LARGE: usize = 64 << 10;
 
@@ -37,13 +37,13 @@ const LARGE: usize = 64 << 10;
 pub enum Reading {
     /// A stack that was there; it is in [`StackReader::frames`] now.
     Believed,
-    /// There are frames where none were looked for; [`StackReader::follow`] finds them.
+    /// There are frames outside the extents; [`StackReader::follow`] finds them.
     Missing,
     /// The stack changed while it was read.
     Moved,
 }
 
-/// A piece of the target's memory, and where its bytes are in a copy: at which offset, as which span.
+/// A piece of the target's memory, and where its bytes are in a copy: offset and index of the span.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
     addr: u64,
@@ -63,15 +63,15 @@ pub struct StackReader {
     plan: Vec<Span>,
     /// Sum of their lengths.
     plan_bytes: usize,
-    /// That entry frame. It stays where it is as long as the thread's first Python frame does, so a single copy,
-    /// which only says whether something has changed, goes without it.
+    /// That entry frame. It stays where it is as long as the thread's first Python frame does, so a single copy, which only
+    /// detects changes, omits it.
     end: Option<u64>,
     /// The stack last believed, innermost first; none yet if `fresh`.
     frames: Vec<RawFrame>,
     /// The single copy that last showed it, byte by byte; empty if none did.
     copy: Vec<u8>,
     fresh: bool,
-    /// It differs from what [`Self::take_changed`] last told of.
+    /// It has changed since [`Self::take_changed`] was last called.
     changed: bool,
     /// Readings since the extents were found.
     age: u32,
@@ -87,19 +87,19 @@ pub struct Scratch {
     chunks: Vec<Span>,
 }
 
-/// The bytes at `addr`, if one of the extents covers them. Returns the number of its span too.
+/// The bytes at `addr`, if one of the extents covers them, and the index of its span.
 fn find<'b>(extents: &[Extent], bytes: &'b [u8], addr: u64, len: usize) -> Option<(usize, &'b [u8])> {
     let index = extents.partition_point(|extent| extent.addr <= addr).checked_sub(1)?;
     let extent = extents[index];
     let start = usize::try_from(addr - extent.addr).ok()?;
     let end = start.checked_add(len)?;
-    // A single copy goes without the last extent.
+    // A single copy omits the last extent.
     let found = bytes.get(extent.offset + start..extent.offset + end).filter(|_| end <= extent.len)?;
     Some((extent.span, found))
 }
 
 impl StackReader {
-    /// A reader for the thread state at `tstate`.
+    /// Reads the stack of the thread state at `tstate`.
     pub fn new(tstate: u64) -> StackReader {
         StackReader {
             tstate,
@@ -125,7 +125,7 @@ impl StackReader {
         &self.frames
     }
 
-    /// Whether the stack has changed, be it only by an instruction, since this was last asked.
+    /// Whether the stack has changed, if only by an instruction, since the last call.
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
@@ -222,10 +222,13 @@ impl StackReader {
         self.believe(&mut scratch.second)
     }
 
-    /// Follows the chain read by read, finds where all frames are, and keeps the places for the next readings.
+    /// Follows the chain of frames read by read, and keeps their places for the next readings.
     ///
-    /// With `still`, the thread is known not to run: what was read is believed at once. Otherwise the chain may
-    /// have moved under the reads, nothing is concluded, and [`Reading::Missing`] comes back.
+    /// With `still`, the thread is known not to run, and what was read is believed at once. Otherwise the chain may have moved
+    /// between the reads, and the result is [`Reading::Missing`].
+    ///
+    /// # Errors
+    /// The thread state cannot be read.
     pub fn follow(
         &mut self,
         memory: &impl Memory,
@@ -290,7 +293,7 @@ impl StackReader {
         Reading::Believed
     }
 
-    /// Counts a reading; now and then the places of frames are to be found anew.
+    /// Counts a reading; after a number of them the places of frames are found anew.
     fn age(&mut self) {
         self.age += 1;
         let tidy_after = if self.plan_bytes > LARGE { TIDY_LARGE_AFTER } else { TIDY_AFTER };
@@ -299,7 +302,7 @@ impl StackReader {
         }
     }
 
-    /// Forgets the stack: there is none.
+    /// Forgets the stack: there is none any more.
     pub fn forget(&mut self) {
         self.frames.clear();
         self.fresh = true;
@@ -316,8 +319,8 @@ impl StackReader {
         self.age = 0;
     }
 
-    /// Takes over the pieces that a walk needed; those that are close together become one, except the entry frame
-    /// at its `end`.
+    /// Makes extents of the pieces that a walk needed. Pieces that are close together become one, except the entry frame at
+    /// the `end`.
     fn adopt(&mut self, loaded: &[Extent], layout: &Layout, end: Option<u64>) {
         self.forget_extents();
         let is_end = |piece: &Extent| Some(piece.addr) == end && piece.len == layout.frame.len;
@@ -360,8 +363,8 @@ fn load(memory: &impl Memory, span: Span, loaded: &mut Vec<Extent>, bytes: &mut 
     true
 }
 
-/// The used part of the data stack chunk that contains `addr` (3.11 and later). Chunks are followed from the
-/// newest to the oldest, each once: `next` is where to go on.
+/// The used part of the data stack chunk that contains `addr` (3.11 and later). Chunks are followed from the newest to the
+/// oldest, each once: `next` is the first one not followed yet.
 fn find_chunk(
     memory: &impl Memory,
     addr: u64,

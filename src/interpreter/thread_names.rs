@@ -1,5 +1,5 @@
-//! Keeps the names of threads (`threading.Thread.name`) up to date. Called by the collectors at every tick; looks at
-//! the target only when there are new threads, and now and then.
+//! Keeps the names of threads (`threading.Thread.name`) up to date. Called by the collectors at every tick; reads the target
+//! only when there are new threads, and at long intervals.
 
 use rustc_hash::FxHashMap;
 
@@ -10,21 +10,21 @@ use crate::cpython::names::ThreadNames;
 use crate::event::{Event, Nanos};
 use crate::process::memory::Memory;
 
-/// Names of new threads are looked up so soon, then, as long as they have none, half as often each time. All are
-/// looked up every so often, in case they changed.
+/// When the names of new threads are read, in nanoseconds: first after this time and then, as long as a thread has none, after
+/// twice as long each time. All names are read at the longer interval, in case they change.
 const UNNAMED_AFTER: u64 = 20_000_000;
 const NAMES_EVERY: u64 = 5_000_000_000;
 
-/// What is known of the names of a process's threads.
+/// The names of a process's threads.
 #[derive(Debug)]
 pub struct Naming {
-    /// By interpreter.
+    /// By the address of the interpreter.
     readers: FxHashMap<u64, ThreadNames>,
-    /// Threads there were when last asked.
+    /// The number of threads at the last update.
     threads: usize,
     /// When names are to be read again.
     at: Nanos,
-    /// How long to wait for that.
+    /// How long to wait after that, in nanoseconds.
     after: u64,
     /// When all names were last read.
     all_at: Nanos,
@@ -37,7 +37,7 @@ impl Default for Naming {
 }
 
 impl Naming {
-    /// Reads thread names if it is time to, and says which are new.
+    /// Reads thread names if that is due, and reports those that are new.
     pub fn update(
         &mut self,
         memory: &impl Memory,
@@ -60,7 +60,7 @@ impl Naming {
         }
         for interpreter in &registry.interpreters {
             let reader = self.readers.entry(interpreter.addr).or_default();
-            // Not imported yet, or being changed right now: the next time will do.
+            // `threading` is not imported yet, or being changed: the next time will do.
             let unnamed =
                 |ident| registry.threads.iter().any(|thread| thread.ident() == Some(ident) && thread.name.is_none());
             let Ok(found) = reader.read(memory, layout, interpreter.addr, |ident| all || unnamed(ident)) else {

@@ -1,5 +1,5 @@
-//! What questions about an interpreter are asked with: the memory of its process, the layout of its structures, and the
-//! registry of its threads, as last refreshed.
+//! An interpreter as it can be examined: the memory of its process, the layout of its structures, and the registry of its
+//! threads as last refreshed.
 
 use super::registry::Registry;
 use super::threads::{ObservedThread, ThreadStateSlot};
@@ -13,7 +13,7 @@ pub struct InterpreterView<'a, M> {
     pub registry: &'a Registry,
 }
 
-// Derived, they would require the same of the memory.
+// Derived, they would require the memory to be `Copy`.
 impl<M> Clone for InterpreterView<'_, M> {
     fn clone(&self) -> Self {
         *self

@@ -1,12 +1,12 @@
-//! What a thread waits for that sleeps in `futex`, and who holds it: the one place that works this out, for both
-//! collectors and for `dump`. Waits for the GIL are told apart before, by the address of the GIL's condition.
+//! What a thread that sleeps in `futex` waits for, and who holds it: the one place that resolves this, for both collectors and
+//! for `dump`. Waits for the GIL are recognized before, by the address of its condition variable.
 //!
 //! - [`classify`]: from how a thread sleeps and its stack, whether a lock can be what it waits for;
 //! - [`InterpreterView::identify`]: which lock;
 //! - [`InterpreterView::holder`]: who holds a lock;
-//! - [`waits`]: both for all threads that are blocked right now, and [`deadlocks`] among them.
+//! - [`waits`]: all of this for the threads that are blocked now, and [`deadlocks`] among them.
 //!
-//! No thread is stopped for any of it. What moves meanwhile can be missed.
+//! No thread is stopped for this, so a wait that ends meanwhile can be missed or outdated.
 
 use std::collections::BTreeMap;
 
@@ -46,24 +46,24 @@ impl LockWaitSite {
     }
 }
 
-/// What a thread waits for, as far as how it sleeps and its stack tell.
+/// What a thread waits for, as far as its sleep and its stack show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FutexWait {
-    /// A condition of code that is not Python.
+    /// A condition variable of native code.
     Native,
-    /// Something to do, or the end of a thread.
+    /// Work, or the end of a thread.
     Idle(Work),
     /// A lock.
     Lock {
-        /// What it may wait for instead: a thread without work sleeps at a lock, too. The kind of the lock decides.
+        /// What it may wait for instead, since a thread without work also sleeps at a lock. The kind of the lock decides.
         work: Option<Work>,
-        /// The frame that imports, if another thread is to finish importing the same module.
+        /// The frame of the import, if it waits for another thread to finish importing the same module.
         import: Option<FrameId>,
     },
 }
 
 impl FutexWait {
-    /// What it waits for if that is not a lock.
+    /// What it waits for, if that is not a lock.
     pub fn work(self) -> Option<Work> {
         match self {
             FutexWait::Native => None,
@@ -73,10 +73,10 @@ impl FutexWait {
     }
 }
 
-/// What a thread with this Python stack waits for.
+/// Classifies the wait of a thread with this Python stack.
 pub fn classify(how: How, stack: StackId, stacks: &Interner) -> FutexWait {
     match (how, work(stacks, stack)) {
-        // A thread without Python frames is in code that has its own conditions.
+        // A thread without Python frames is in native code, which has condition variables of its own.
         (How::Other, None) if stack == StackId::EMPTY => FutexWait::Native,
         (How::Other, Some(work)) => FutexWait::Idle(work),
         (_, work) => FutexWait::Lock { work, import: import_site(stacks, stack) },
@@ -86,9 +86,9 @@ pub fn classify(how: How, stack: StackId, stacks: &Interner) -> FutexWait {
 /// A lock that threads wait for.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitedLock<'a> {
-    /// Where they wait.
+    /// The address at which they wait: of a mutex, or of a semaphore.
     pub waited_at: u64,
-    /// Of the object that it is part of; else its own.
+    /// The address of the object that it is part of, or else its own.
     pub address: u64,
     pub kind: LockKind,
     pub type_name: Option<&'a str>,
@@ -113,7 +113,7 @@ pub struct LockHolder {
 }
 
 impl<'a, M: Memory> InterpreterView<'a, M> {
-    /// The lock at which a thread sleeps. `import` says in words which import waits, if one does.
+    /// The lock at which a thread sleeps. `import` describes the import that waits, if one does.
     pub fn identify(self, how: How, address: u64, import: Option<String>) -> Lock {
         let interpreters = self.interpreters();
         let tstates: Vec<u64> = self.slots().map(|slot| slot.reader.tstate()).collect();
@@ -122,9 +122,9 @@ impl<'a, M: Memory> InterpreterView<'a, M> {
         identify(self.memory, self.layout, place, how, address).or_of_module(import)
     }
 
-    /// The thread that holds a lock. Some locks say it; that of an object is held by who is in a critical section of it; all
-    /// threads are stopped by who has requested it. Of a lock without an owner, `with_locks` tells, which is called only
-    /// then: the locks that threads have entered by `with`.
+    /// The thread that holds a lock: the owner that the lock records; for the lock of an object, the thread in a critical
+    /// section of it; for a stop of all threads, the one that requested it. A `threading.Lock` records no owner: for this,
+    /// `with_locks` returns the locks that threads have entered by `with`. It is called only when needed.
     pub fn holder<'w>(
         self,
         lock: &WaitedLock<'_>,
@@ -158,8 +158,8 @@ impl<'a, M: Memory> InterpreterView<'a, M> {
     }
 }
 
-/// What a variable that was found says of a lock which was taken to be of this `kind`. Whether a semaphore is that of a
-/// `threading.Lock` is known only then; that of a buffered file stays what it is.
+/// The lock that a variable leads to, which was of this `kind` so far. Only now is it known whether a semaphore belongs to a
+/// `threading.Lock`; that of a buffered file keeps its kind.
 pub fn named(found: &Found, kind: LockKind) -> Lock {
     Lock {
         address: found.object,
@@ -169,7 +169,7 @@ pub fn named(found: &Found, kind: LockKind) -> Lock {
     }
 }
 
-/// Adds a lock to what variables are looked for. Returns under which address one is found.
+/// Adds a lock to those for which a variable is searched.
 pub fn want(wanted: &mut Wanted, lock: &WaitedLock<'_>) {
     match is_pointed_to(lock.kind) {
         true => wanted.semaphores.insert(lock.waited_at),
@@ -182,7 +182,7 @@ pub fn found_for<'f>(found: &'f FxHashMap<u64, Found>, lock: &WaitedLock<'_>) ->
     found.get(if is_pointed_to(lock.kind) { &lock.waited_at } else { &lock.address })
 }
 
-/// Objects that have such a lock lead to it, other than objects that it is part of.
+/// Whether objects have a pointer to a lock of this kind, instead of containing it.
 pub fn is_pointed_to(kind: LockKind) -> bool {
     matches!(kind, LockKind::Semaphore | LockKind::Mutex)
 }
@@ -194,7 +194,7 @@ pub fn place_of(stacks: &Interner, frame: FrameId) -> String {
     format!("{}:{}", file.rsplit('/').next().unwrap_or(file), frame.line)
 }
 
-/// What a blocked thread waits for, and who has to do something before it can go on, if that is known.
+/// What a blocked thread waits for, and the thread that blocks it, if that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadWait {
     pub awaited: Awaited,
@@ -204,12 +204,12 @@ pub struct ThreadWait {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Awaited {
     Lock(Lock),
-    /// The end of the thread of this `threading.ObservedThread` object.
+    /// The end of the thread of this `threading.Thread` object.
     ThreadEnd(u64),
 }
 
 impl ThreadWait {
-    /// What it waits for, for people: `threading.RLock (app.lock)`.
+    /// What it waits for: `threading.RLock (app.lock)`.
     pub fn label(&self) -> String {
         match &self.awaited {
             Awaited::Lock(Lock { address, kind, type_name, name }) => {
@@ -220,8 +220,7 @@ impl ThreadWait {
     }
 }
 
-/// What every thread that waits for a lock or a thread waits for. `with_locks` are those that threads have entered by
-/// `with`.
+/// What every thread waits for that waits for a lock or a thread. `with_locks` are those that threads have entered by `with`.
 pub fn waits(
     view: InterpreterView<'_, impl Memory>,
     with_locks: &[WithLock],
@@ -280,8 +279,8 @@ impl<M: Memory> WaitResolver<'_, M> {
 
     fn holder(&self, lock: &Lock, waited_at: u64) -> Option<LockHolder> {
         let holder = self.view.holder(&WaitedLock::of(lock, waited_at), || self.with_locks);
-        // Critical sections also take locks of the interpreter, that of all types for one. The collectors do not ask for
-        // those, since it takes a read of every thread.
+        // Critical sections also acquire locks of the interpreter, such as the type lock. The collectors do not ask for
+        // those, since that takes a read of every thread.
         let takes_section = matches!(lock.kind, LockKind::Mutex | LockKind::TypeLock);
         holder.or_else(|| {
             let thread = self.view.in_critical_section(waited_at).filter(|_| takes_section)?;
@@ -326,7 +325,7 @@ impl<M: Memory> WaitResolver<'_, M> {
         Some(memory.u64(frame.addr.wrapping_add(layout.frame.locals)).ok()? & !TAG_BITS)
     }
 
-    /// Names what can be reached by a variable. A semaphore is known to be a lock only then, and who holds it.
+    /// Names the locks that a variable leads to. Only then is a semaphore known to be a `threading.Lock`, and its holder.
     fn name(&self, waits: &mut [ResolvedWait]) {
         let InterpreterView { memory, layout, .. } = self.view;
         let mut wanted = Wanted::default();
@@ -370,7 +369,7 @@ struct ImportedModule {
     importer: Option<u64>,
 }
 
-/// The circles: threads each of which waits for the next, and the last for the first.
+/// Circles of threads: each waits for the next, and the last for the first.
 pub fn deadlocks(waits: &BTreeMap<Tid, ThreadWait>) -> Vec<Vec<Tid>> {
     let next = |tid: Tid| waits.get(&tid).and_then(|wait| wait.held_by);
     let mut circles: Vec<Vec<Tid>> = Vec::new();
@@ -378,7 +377,7 @@ pub fn deadlocks(waits: &BTreeMap<Tid, ThreadWait>) -> Vec<Vec<Tid>> {
         let mut path = vec![start];
         while let Some(tid) = path.last().and_then(|&tid| next(tid)) {
             if tid == start {
-                // Each is found from each of its threads; the one with the smallest number comes first.
+                // Each circle is found from each of its threads, and kept for the one with the smallest tid.
                 if path.iter().all(|&other| other >= start) {
                     circles.push(path);
                 }
@@ -405,14 +404,14 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found_once_and_who_waits_for_one_is_not_in_it() {
+    fn circles_are_found_once_without_threads_that_wait_for_them() {
         assert_eq!(deadlocks(&edges(&[(1, 2), (2, 3)])), [] as [Vec<Tid>; 0]);
         assert_eq!(deadlocks(&edges(&[(7, 5), (5, 6), (6, 7)])), [vec![5, 6, 7]]);
         assert_eq!(deadlocks(&edges(&[(1, 5), (5, 6), (6, 5), (9, 9)])), [vec![5, 6], vec![9]]);
     }
 
     #[test]
-    fn what_is_waited_for_is_told_by_the_sleep_and_the_stack() {
+    fn waits_are_classified_by_the_sleep_and_the_stack() {
         let mut stacks = Interner::default();
         let mut stack = |file: &str, name: &str| {
             let (name, file) = (stacks.string(name), stacks.string(file));

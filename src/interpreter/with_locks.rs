@@ -1,9 +1,9 @@
-//! Which locks threads hold by `with`: a `threading.Lock` knows no owner, but whoever has entered a `with` has on the
-//! value stack of its frame what will be called to leave it. Owned by the sampler, which asks when a thread waits for such a
-//! lock; `dump` asks, too.
+//! Which locks threads hold by `with`: a `threading.Lock` records no owner, but a thread that has entered a `with` keeps on
+//! the value stack of its frame what will be called to leave it. Read by the sampler when a thread waits for such a lock, and
+//! by an inspection.
 //!
-//! Only what lies below the depth to which the innermost exception handler unwinds the stack is looked at: that is there
-//! for as long as the handler is, and nothing but what statements put there, however far the frame has come in them.
+//! Only values below the depth to which the innermost exception handler unwinds the value stack are read: they stay for as
+//! long as the handler is active, and only `with` statements and loops put values there.
 
 use rustc_hash::FxHashMap;
 
@@ -18,27 +18,26 @@ use crate::cpython::offsets::private::LOCK_IN_OBJECT;
 use crate::event::{Nanos, Tid};
 use crate::process::memory::Memory;
 
-/// No frame is in so many statements at once.
-const MOST_LIVE: u64 = 1 << 8;
+/// A frame with more values than this on its stack is garbage.
+const MAX_LIVE: u64 = 1 << 8;
 /// `CO_MAXBLOCKS` (3.8 to 3.10).
-const MOST_BLOCKS: u64 = 20;
+const MAX_BLOCKS: u64 = 20;
 
-/// What is known of code objects and types is forgotten after so long, in nanoseconds: others may be where they were.
+/// How long code objects and types stay cached, in nanoseconds: others may take their addresses.
 const KNOWN_FOR: u64 = 1_000_000_000;
 
 /// A `threading.Lock` that a thread has entered by `with` and not left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WithLock {
-    /// Who has.
     pub tid: Tid,
-    /// The object.
+    /// The lock object.
     pub lock: u64,
     /// Its first field: up to 3.13.0 the address of its semaphore.
     pub semaphore: u64,
 }
 
-/// Who holds the lock that one of these addresses is of: of the object, or of its semaphore. None if several threads have
-/// entered it: then some have let go of it without leaving.
+/// Who holds a lock, by the address of the object or of its semaphore. None if several threads have entered it: then some have
+/// released it inside their `with`.
 pub fn holder(held: &[WithLock], addresses: [u64; 2]) -> Option<&WithLock> {
     let is_it = |held: &&WithLock| addresses.contains(&held.lock) || addresses.contains(&held.semaphore);
     let mut found = held.iter().filter(is_it);
@@ -46,28 +45,28 @@ pub fn holder(held: &[WithLock], addresses: [u64; 2]) -> Option<&WithLock> {
     found.all(|other| other.tid == first.tid).then_some(first)
 }
 
-/// What an object is to a `with`.
+/// What an object on a value stack means for a `with`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum EnterableKind {
     Lock,
     Condition,
-    /// A function that is bound to an object.
+    /// A bound method.
     Bound,
     Other,
 }
 
-/// A code object, as far as it tells what its frames have on their value stacks (3.11 and later).
+/// The part of a code object that describes the value stacks of its frames (3.11 and later).
 #[derive(Debug)]
 struct CodeOutline {
     name_is_wait: bool,
-    /// Variables, which come before the value stack.
+    /// The number of variables, which precede the value stack.
     locals: u64,
-    /// Instructions and what is between them, of two bytes each.
+    /// Code units (instructions and inline caches) of two bytes each.
     units: u64,
     handlers: Vec<u8>,
 }
 
-/// Finds out what threads have entered.
+/// Finds the locks that threads have entered by `with`.
 #[derive(Debug, Default)]
 pub struct WithLocks {
     codes: FxHashMap<u64, Option<CodeOutline>>,
@@ -76,8 +75,8 @@ pub struct WithLocks {
 }
 
 impl WithLocks {
-    /// All locks that threads hold in this way. Nothing is stopped: what has been left since a thread's stack was read is left
-    /// out.
+    /// All locks that threads hold in this way. No thread is stopped: a `with` that was left since its thread's stack was read
+    /// is not reported.
     pub fn held(
         &mut self,
         memory: &impl Memory,
@@ -88,12 +87,11 @@ impl WithLocks {
         if now.since(self.since) > KNOWN_FOR {
             *self = WithLocks { since: now, ..WithLocks::default() };
         }
-        let mut look = WithLockSearch { objects: Objects { memory, layout }, known: self };
-        threads.iter().filter(|thread| thread.loss.is_none()).flat_map(|thread| look.held(thread)).collect()
+        let mut search = WithLockSearch { objects: Objects { memory, layout }, known: self };
+        threads.iter().filter(|thread| thread.loss.is_none()).flat_map(|thread| search.held(thread)).collect()
     }
 }
 
-/// One look at the threads.
 struct WithLockSearch<'a, M> {
     objects: Objects<'a, M>,
     known: &'a mut WithLocks,
@@ -112,7 +110,7 @@ impl<M: Memory> WithLockSearch<'_, M> {
             held.extend(entered.into_iter().filter_map(|object| self.lock_of(object)));
         }
         if !held.is_empty() {
-            // `Condition.wait` lets go of what was entered around it.
+            // `Condition.wait` releases the lock that was entered around it.
             let released: Vec<u64> = frames().filter_map(|frame| self.released(frame)).collect();
             held.retain(|lock| !released.contains(lock));
         }
@@ -138,7 +136,7 @@ impl<M: Memory> WithLockSearch<'_, M> {
         Some(kind)
     }
 
-    /// The `threading.Lock` that an object which can be entered is or has.
+    /// The `threading.Lock` behind an object that a `with` has entered: itself, or that of a condition.
     fn lock_of(&mut self, object: u64) -> Option<u64> {
         match self.kind(object)? {
             EnterableKind::Lock => Some(object),
@@ -150,7 +148,7 @@ impl<M: Memory> WithLockSearch<'_, M> {
         }
     }
 
-    /// The lock that the frame of a `Condition.wait` has let go of.
+    /// The lock that the frame of a `Condition.wait` has released.
     fn released(&mut self, frame: &RawFrame) -> Option<u64> {
         let Objects { layout, .. } = self.objects;
         if !self.code(frame.code)?.name_is_wait {
@@ -183,10 +181,10 @@ impl<M: Memory> WithLockSearch<'_, M> {
         })
     }
 
-    /// The objects that a frame has entered and not left, and others that its statements keep.
+    /// The objects that a frame has entered and not left, among others that its statements keep.
     fn entered(&mut self, frame: &RawFrame) -> Option<Vec<u64>> {
         let Objects { layout, .. } = self.objects;
-        let live = self.live(frame).filter(|live| (1..=MOST_LIVE).contains(live))?;
+        let live = self.live(frame).filter(|live| (1..=MAX_LIVE).contains(live))?;
         let start = match layout.code.bytecode {
             Some(_) => {
                 let locals = self.code(frame.code)?.locals;
@@ -222,7 +220,7 @@ impl<M: Memory> WithLockSearch<'_, M> {
         Some(entered)
     }
 
-    /// How many values are on a frame's stack for as long as it is in the statement that it is in.
+    /// The number of values that stay on a frame's stack while it is in its current statement.
     fn live(&mut self, frame: &RawFrame) -> Option<u64> {
         if self.objects.layout.code.bytecode.is_none() {
             return block_level(&self.objects, frame);
@@ -236,19 +234,19 @@ impl<M: Memory> WithLockSearch<'_, M> {
     }
 }
 
-/// To which depth of its value stack the innermost block of a frame leads back (3.8 to 3.10).
+/// The depth to which the innermost block of a frame unwinds the value stack (3.8 to 3.10).
 fn block_level<M: Memory>(objects: &Objects<'_, M>, frame: &RawFrame) -> Option<u64> {
     let blocks = objects.layout.frame.blocks?;
     let int = |offset: u64| {
         let field = frame.addr.wrapping_add(offset);
         objects.memory.u64(field).ok().map(|word| u64::from(word as u32))
     };
-    let last = int(blocks.count).filter(|&count| count <= MOST_BLOCKS)?.checked_sub(1)?;
+    let last = int(blocks.count).filter(|&count| count <= MAX_BLOCKS)?.checked_sub(1)?;
     int(blocks.stack + last * blocks.size + blocks.level)
 }
 
-/// To which depth of the value stack the exception handler of an instruction unwinds it; none if it has none. The table is
-/// `co_exceptiontable` (3.11 and later): begin, length, handler and depth of each entry, as numbers of six bits a byte.
+/// The depth to which the exception handler of an instruction unwinds the value stack, if there is a handler. The table is
+/// `co_exceptiontable` (3.11 and later): start, length, handler and depth of each entry, as numbers of six bits a byte.
 fn handler_depth(table: &[u8], unit: u64) -> Option<u64> {
     let mut bytes = table.iter();
     let mut number = || {
@@ -267,7 +265,7 @@ fn handler_depth(table: &[u8], unit: u64) -> Option<u64> {
             return None;
         }
         if unit - start < length {
-            // The lowest bit says that the instruction is kept, too.
+            // The lowest bit says whether the instruction offset is pushed as well.
             return Some(depth >> 1);
         }
     }
@@ -283,7 +281,7 @@ mod tests {
         let all = [held(1, 0x10, 0x11), held(2, 0x20, 0x21), held(2, 0x20, 0x21), held(3, 0x30, 1), held(4, 0x30, 1)];
         let by = |addresses| holder(&all, addresses).map(|held| held.tid);
         assert_eq!([by([0x10, 9]), by([9, 0x11]), by([0x21, 0x20]), by([9, 9])], [Some(1), Some(1), Some(2), None]);
-        assert_eq!(by([0x30, 9]), None, "one of them has let go of it");
+        assert_eq!(by([0x30, 9]), None, "one of them has released it");
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub struct MemoryMode {
     rate: f64,
     stopping: Stopping,
     samplers: Vec<Sampler>,
-    /// That of the samplers whose processes are gone.
+    /// The cost of the samplers whose processes are gone.
     cost: StopStats,
 }
 
@@ -37,10 +37,9 @@ impl Collector for MemoryMode {
         _now: Nanos,
         _sink: &mut Sink<'_>,
     ) -> Result<(), Box<dyn Error>> {
-        let process = PythonProcess::new(id, target);
-        let mut sampler = Sampler::new(&process, self.stopping);
-        sampler.watch_locks(&process);
-        sampler.watch_accesses(&process, self.rate);
+        let mut sampler = Sampler::new(&PythonProcess::new(id, target), self.stopping);
+        sampler.watch_locks();
+        sampler.watch_accesses(self.rate);
         self.samplers.push(sampler);
         Ok(())
     }
@@ -67,7 +66,7 @@ impl Collector for MemoryMode {
         for mut sampler in self.samplers.drain(..) {
             if let Some(refused) = sampler.registers_refused() {
                 degraded.push(format!(
-                    "what reference counts cost cannot be told: perf events of the target's threads cannot be had \
+                    "the cost of reference counts is unknown: perf events of the target's threads are not available \
                      ({refused}). Set /proc/sys/kernel/perf_event_paranoid to 2 or less, or run gilscope as root or \
                      with CAP_PERFMON"
                 ));

@@ -1,5 +1,5 @@
-//! One look at all threads of a process, and what those that are blocked wait for. Used by `dump`, and by a recording when
-//! it looks for deadlocks.
+//! One sample of all threads of a process, and what those that are blocked wait for. Used by `dump`, and by a recording when
+//! it searches for deadlocks.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ use crate::process::clock::now;
 use crate::process::memory::ReadError;
 use crate::stack::Interner;
 
-/// How often threads are looked at, at most, until there is a stack of each.
-const MAX_LOOKS: u32 = 20;
+/// How many ticks are made until there is a stack of each thread.
+const MAX_TICKS: u32 = 20;
 
 /// The threads of a process at one moment.
 #[derive(Debug)]
@@ -35,19 +35,19 @@ pub struct BlockedThreads {
 }
 
 impl Inspection {
-    /// Looks at all threads of a process.
+    /// Samples all threads of a process.
     ///
     /// # Errors
     /// Its memory cannot be read.
     pub fn of(process: &PythonProcess, stopping: Stopping) -> Result<Inspection, ReadError> {
         let mut sampler = Sampler::new(process, stopping);
         let (mut stacks, mut events, mut ids) = (Interner::default(), Vec::new(), Ids::default());
-        for look in 0..MAX_LOOKS {
+        for tick in 0..MAX_TICKS {
             events.clear();
             let mut sink = Sink { stacks: &mut stacks, events: &mut events, ids: &mut ids };
             sampler.tick(now(), 1, &mut sink)?;
-            // The first look finds the threads; one more sees the GIL and them at once.
-            if look > 0 && !events.iter().any(|event| matches!(event, Event::Lost { .. })) {
+            // The first tick finds the threads; only the next one reads them together with the GIL.
+            if tick > 0 && !events.iter().any(|event| matches!(event, Event::Lost { .. })) {
                 break;
             }
         }
@@ -58,7 +58,7 @@ impl Inspection {
         self.sampler.view().registry
     }
 
-    /// Resolves what blocked threads wait for. A deadlock is reported only if it is there when looked for again: no thread is
+    /// Resolves what blocked threads wait for. A deadlock is reported only if it is there when searched for again: no thread is
     /// stopped for this.
     pub fn blocked(&mut self) -> BlockedThreads {
         let (waits, with_locks) = self.waits();
@@ -71,7 +71,7 @@ impl Inspection {
     }
 
     fn waits(&mut self) -> (BTreeMap<Tid, ThreadWait>, Vec<WithLock>) {
-        let with_locks = self.sampler.held(now());
+        let with_locks = self.sampler.with_locks(now());
         (waits(self.sampler.view(), &with_locks, &self.stacks), with_locks)
     }
 }

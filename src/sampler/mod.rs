@@ -1,15 +1,15 @@
-//! Memory mode: the state and stack of every thread of a process, read from outside, without stopping it, once
-//! per tick. The session calls [`Sampler::tick`]; what it finds comes out as [`Event`]s.
+//! Memory mode: the state and stack of every thread of a process, read from outside, without stopping it, once per tick.
+//! [`collector::MemoryMode`] drives a [`Sampler`] for each process; what a [`Sampler::tick`] finds comes out as [`Event`]s.
 //!
-//! A tick costs a constant number of vectored reads, however many threads there are and however deep they are:
+//! The number of vectored reads per tick does not depend on how many threads there are, or how deep their stacks are:
 //!
-//! 1. `/proc`: which threads have run since the last tick. The others are where they were.
-//! 2. one read of all list heads and GILs ([`registry`]);
-//! 3. one of the stacks of the threads that ran: most are where they were ([`quiet`]);
-//! 4. one of those that were not, twice each ([`stack`]);
-//! 5. one of the code objects of all stacks that were read ([`code`]).
+//! 1. `/proc`: which threads have run since the last tick. The others have the stacks they had.
+//! 2. one read of all list heads and GILs ([`crate::interpreter::registry`]);
+//! 3. one of the stacks of the threads that ran: most have not changed ([`crate::interpreter::batched_read`]);
+//! 4. one of those that have, twice each ([`crate::interpreter::stacks`]);
+//! 5. one of the code objects of all stacks that were read ([`crate::cpython::code`]).
 //!
-//! A stack that moves faster than it can be read is read with its thread stopped ([`thread::StopPolicy`]).
+//! A stack that moves faster than it can be read is read with its thread stopped ([`crate::interpreter::stop_policy`]).
 
 pub mod collector;
 pub mod inspection;
@@ -19,8 +19,6 @@ use std::cell::LazyCell;
 
 use self::registers::{RegisterClock, RegisterSample};
 use crate::cpython::code::CodeCache;
-use crate::cpython::gc::GcFlags;
-use crate::cpython::gil::Gil;
 use crate::cpython::layout::Layout;
 use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
 use crate::interpreter::PythonProcess;
@@ -30,7 +28,7 @@ use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
 use crate::interpreter::memory_accesses::{AccessSite, Accesses};
 use crate::interpreter::registry::{Registry, Sink};
-use crate::interpreter::stacks::{Reading, Scratch};
+use crate::interpreter::stacks::Scratch;
 use crate::interpreter::thread_names::Naming;
 use crate::interpreter::threads::{ObservedThread, ReadMode, ReadProgress};
 use crate::interpreter::view::InterpreterView;
@@ -40,8 +38,8 @@ use crate::process::memory::{Live, ReadError};
 use crate::process::os_thread::RunState;
 use crate::process::stop::{StopError, Stopped, Stopper};
 
-/// How often a thread is stopped for one sample, at most.
-const STOPS_A_READ: u32 = 3;
+/// How often a thread is stopped for one sample.
+const MAX_STOPS_PER_READ: u32 = 3;
 
 /// When threads may be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,23 +48,21 @@ pub enum Stopping {
     WhenNeeded,
     /// All of them for every tick.
     Always,
-    /// Never.
     Never,
 }
 
-/// What sampling cost the target and could not see, so far.
+/// The cost of sampling to the target, and what it could not see, so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StopStats {
-    /// Threads stopped for a read, times.
+    /// How often a thread was stopped for a read.
     pub stops: u64,
     /// How long they were stopped together, in nanoseconds.
     pub stopped_ns: u64,
-    /// Times a thread could not be stopped because ptrace is not permitted or taken.
+    /// How often a thread could not be stopped because ptrace is not permitted or a debugger is attached.
     pub not_permitted: u64,
 }
 
 impl StopStats {
-    /// Adds those of another sampler.
     pub fn add(&mut self, other: &StopStats) {
         self.stops += other.stops;
         self.stopped_ns += other.stopped_ns;
@@ -85,24 +81,22 @@ pub struct Sampler {
     process: ProcessId,
     gils: Gils,
     collections: Collections,
-    /// None as long as nobody wants to know which locks threads wait for.
+    /// None if locks are not watched.
     locks: Option<KnownLocks>,
-    entered: WithLocks,
-    /// None as long as nobody wants to know what memory threads are held up by.
+    with_locks: WithLocks,
+    /// None if memory accesses are not watched.
     accesses: Option<(RegisterClock, Accesses)>,
     register_samples: Vec<RegisterSample>,
     stopping: Stopping,
-    /// The kernel's clock ticks on every CPU that runs something.
+    /// The kernel's clock ticks on every CPU that runs a thread.
     ticked: bool,
     stopper: Stopper,
-    /// What it cost.
     pub stats: StopStats,
     reads: BatchedReader,
     scratch: Scratch,
 }
 
 impl Sampler {
-    /// A sampler for a process whose interpreter has been found.
     pub fn new(process: &PythonProcess, stopping: Stopping) -> Sampler {
         Sampler {
             memory: Live(process.pid),
@@ -114,7 +108,7 @@ impl Sampler {
             gils: Gils::default(),
             collections: Collections::default(),
             locks: None,
-            entered: WithLocks::default(),
+            with_locks: WithLocks::default(),
             accesses: None,
             register_samples: Vec::new(),
             stopping,
@@ -126,26 +120,26 @@ impl Sampler {
         }
     }
 
-    /// From now on says which locks threads wait for.
-    pub fn watch_locks(&mut self, process: &PythonProcess) {
-        self.locks = Some(KnownLocks::new(process.id));
+    /// Reports which locks threads wait for, from now on.
+    pub fn watch_locks(&mut self) {
+        self.locks = Some(KnownLocks::new(self.process));
     }
 
-    /// From now on says what memory threads are held up by, if it is a free-threaded build: by samples of their registers
-    /// at this rate a second.
-    pub fn watch_accesses(&mut self, process: &PythonProcess, rate: f64) {
-        let accesses = || Accesses::new(process.pid, process.id);
-        self.accesses = process.layout.free_threaded.then(|| (RegisterClock::new(rate), accesses()));
+    /// Reports which memory threads are slowed down by, from now on, if it is a free-threaded build: by samples of their
+    /// registers at this rate per second.
+    pub fn watch_accesses(&mut self, rate: f64) {
+        let accesses = || Accesses::new(self.memory.0, self.process);
+        self.accesses = self.layout.free_threaded.then(|| (RegisterClock::new(rate), accesses()));
     }
 
-    /// Why samples of registers are not permitted, if they were wanted.
+    /// Why samples of registers are not permitted, if they are wanted.
     pub fn registers_refused(&self) -> Option<&std::io::Error> {
         self.accesses.as_ref()?.0.refused()
     }
 
-    /// The locks without an owner that threads as last seen hold by `with`.
-    pub fn held(&mut self, now: Nanos) -> Vec<WithLock> {
-        self.entered.held(&self.memory, &self.layout, &self.registry.threads, now)
+    /// The locks without an owner that threads hold by `with`.
+    pub fn with_locks(&mut self, now: Nanos) -> Vec<WithLock> {
+        self.with_locks.held(&self.memory, &self.layout, &self.registry.threads, now)
     }
 
     /// The threads as last seen.
@@ -162,13 +156,15 @@ impl Sampler {
         InterpreterView { memory: &self.memory, layout: &self.layout, registry: &self.registry }
     }
 
-    /// Lets threads go on that stopped only after their tick. To be called at `SIGCHLD`.
+    /// Resumes threads that stopped only after their tick. To be called at `SIGCHLD`.
     pub fn release(&mut self) {
         self.stopper.release();
     }
 
-    /// Looks at every thread once, for so many periods of the sampling rate. An error means that the process cannot
-    /// be read any more.
+    /// Samples every thread once, for this number of periods of the sampling rate.
+    ///
+    /// # Errors
+    /// The process cannot be read any more.
     pub fn tick(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
         self.stopper.release();
         self.registry.refresh(&self.memory, &self.layout, now, sink)?;
@@ -183,13 +179,13 @@ impl Sampler {
         self.stats.stopped_ns += stopped.iter().map(Stopped::elapsed_ns).sum::<u64>();
         drop(stopped);
         self.registry.threads.iter_mut().for_each(ObservedThread::check_displaced);
-        // What could not be stopped was not running, and can be read as it is, unless it has just started to.
-        for round in 1..=STOPS_A_READ {
+        // A thread that could not be stopped was not running, and can be read live unless it has just started to run.
+        for round in 1..=MAX_STOPS_PER_READ {
             if !self.read_stopped(now, sink) {
                 break;
             }
-            self.read(ReadMode::LiveRetry, round < STOPS_A_READ)?;
-            if round < STOPS_A_READ {
+            self.read(ReadMode::LiveRetry, round < MAX_STOPS_PER_READ)?;
+            if round < MAX_STOPS_PER_READ {
                 self.registry.threads.iter_mut().for_each(ObservedThread::check_displaced);
             }
             for thread in self.registry.threads.iter().filter(|thread| thread.read_mode == ReadMode::Stopped) {
@@ -202,7 +198,7 @@ impl Sampler {
         Ok(())
     }
 
-    /// Announces the end of all threads: the process has ended, or recording stops.
+    /// Reports the end of all threads: the process has ended, or recording stops.
     pub fn finish(&mut self, now: Nanos, sink: &mut Sink<'_>) {
         self.stopper.release();
         if let Some((_, accesses)) = &mut self.accesses {
@@ -217,7 +213,7 @@ impl Sampler {
         }
     }
 
-    /// Asks the kernel about every thread, and decides how each is read. Those that are gone are announced.
+    /// Asks the kernel about every thread, and decides how each is read. Those that are gone are reported.
     fn poll(&mut self, now: Nanos, sink: &mut Sink<'_>) {
         let before = self.registry.threads.len();
         let may_stop = self.stopping == Stopping::WhenNeeded;
@@ -231,14 +227,14 @@ impl Sampler {
             let moving = may_stop && wanted && thread.run == RunState::Running && thread.stop_policy.stop_next();
             thread.read_mode = match (thread.fresh, moving) {
                 (false, _) => ReadMode::Skip,
-                // If it was last on the CPU that we are on now, it is not running, and need not be stopped.
+                // If it was last on the CPU that gilscope is on now, it is not running, and need not be stopped.
                 (true, true) if thread.os.last_cpu() != Some(rustix::thread::sched_getcpu()) => ReadMode::Stopped,
                 (true, _) => ReadMode::Live,
             };
             thread.displaced = moving && thread.read_mode == ReadMode::Live;
             true
         });
-        // A stop is of all threads at once, and does not show in the calls that they were stopped in.
+        // Signals stop all threads at once, and `/proc` shows the calls in which they were stopped.
         let running = threads.iter().any(|thread| thread.run == RunState::Running);
         let stopped = !running && threads.first().is_some_and(|thread| thread.os.is_stopped());
         threads.iter_mut().for_each(|thread| thread.stopped = stopped);
@@ -261,115 +257,72 @@ impl Sampler {
         stopped
     }
 
-    /// BatchedReader the stacks of all threads whose turn it is, without stopping any. With `may_stop`, those that move are
+    /// Reads the stacks of all threads to be read in this mode, without stopping any. With `may_stop`, those that move are
     /// left to be stopped.
-    fn read(&mut self, turn: ReadMode, may_stop: bool) -> Result<(), ReadError> {
+    fn read(&mut self, mode: ReadMode, may_stop: bool) -> Result<(), ReadError> {
         let Sampler { memory, layout, registry, reads, scratch, .. } = self;
-        reads.read(memory, layout, registry, turn, may_stop, scratch)
+        reads.read(memory, layout, registry, mode, may_stop, scratch)
     }
 
-    /// BatchedReader and names the stacks that move too fast, each with its thread stopped. Returns whether there are threads
-    /// that could not be stopped, and are to be read again as they are.
+    /// Reads and names the stacks that move too fast, each with its thread stopped. Returns whether there are threads that
+    /// could not be stopped, which are to be read live.
     fn read_stopped(&mut self, now: Nanos, sink: &mut Sink<'_>) -> bool {
-        let Sampler { memory, layout, registry, codes, scratch, stopper, stats, .. } = self;
-        let mut again = false;
-        let wanted = |thread: &&mut ObservedThread| {
-            thread.read_mode == ReadMode::Stopped
-                && thread.slots.iter().any(|slot| slot.progress == ReadProgress::Wanted)
-        };
-        for thread in registry.threads.iter_mut().filter(wanted) {
-            // Between some pairs of instructions a chain is not whole: then the next moment is looked at.
-            for attempt in 1..=STOPS_A_READ {
-                match stopper.stop(thread.os.tid()) {
-                    Ok(stop) => {
-                        for slot in &mut thread.slots {
-                            slot.progress = match slot.reader.follow(memory, layout, true, scratch) {
-                                Ok((Reading::Believed, view)) if slot.is(&view) => {
-                                    let interpreter = &registry.interpreters[slot.interpreter];
-                                    let gc = GcFlags::read(memory, &layout.gc, registry.runtime, interpreter.addr);
-                                    slot.note(&view, &Gil::read(memory, &layout.gil, interpreter.gil.addr), gc);
-                                    ReadProgress::Done
-                                }
-                                Ok((_, view)) if !slot.is(&view) => {
-                                    slot.leave();
-                                    ReadProgress::Done
-                                }
-                                _ => ReadProgress::Failed(Loss::Unreadable),
-                            };
-                        }
-                        let slots = thread.slots.iter_mut();
-                        let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
-                        codes.check(memory, layout, now, stacks, sink.stacks);
-                        thread.resolve(memory, layout, codes, sink.stacks);
-                        stats.stops += 1;
-                        stats.stopped_ns += stop.elapsed_ns();
-                        if thread.loss.is_none() {
-                            break;
-                        }
-                    }
-                    Err(StopError::Gone) => {
-                        let gone = ReadProgress::Failed(Loss::Unreadable);
-                        thread.slots.iter_mut().for_each(|slot| slot.progress = gone);
-                        thread.loss = Some(Loss::Unreadable);
-                        break;
-                    }
-                    Err(error) => {
-                        // What an earlier attempt could not read stays lost.
-                        if attempt == 1 {
-                            stats.not_permitted += u64::from(error == StopError::NotPermitted);
-                            thread.read_mode = ReadMode::LiveRetry;
-                            again = true;
-                        }
-                        break;
-                    }
-                }
+        let mut any_live = false;
+        for index in 0..self.registry.threads.len() {
+            let thread = &self.registry.threads[index];
+            let is_wanted = thread.slots.iter().any(|slot| slot.progress == ReadProgress::Wanted);
+            if thread.read_mode == ReadMode::Stopped && is_wanted {
+                any_live |= !self.read_stopped_thread(index, now, sink);
             }
         }
-        again
+        any_live
     }
 
-    /// Names what was read, and says what every thread is doing.
-    fn report(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
-        let Sampler { memory, layout, registry, codes, reads, scratch, .. } = self;
-        let read = registry.threads.iter_mut().filter(|thread| thread.fresh && thread.read_mode != ReadMode::Stopped);
-        let slots = read.flat_map(|thread| &mut thread.slots);
-        let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
-        codes.check(memory, layout, now, stacks, sink.stacks);
-        // Code objects were looked at after the stacks. Where they are new, is the stack still there?
-        let mut confirm = false;
-        for thread in
-            registry.threads.iter_mut().filter(|thread| thread.fresh && thread.read_mode != ReadMode::Stopped)
-        {
-            for slot in thread.slots.iter_mut().filter(|slot| slot.progress == ReadProgress::Done) {
-                if !codes.is_news(slot.reader.frames()) {
-                    continue;
-                }
-                slot.progress = ReadProgress::Wanted;
-                thread.read_mode = ReadMode::Confirm;
-                confirm = true;
-            }
-        }
-        if confirm {
-            reads.read(memory, layout, registry, ReadMode::Confirm, false, scratch)?;
-        }
-        let interpreters = &registry.interpreters;
-        for thread in &mut registry.threads {
-            if thread.fresh {
-                thread.confirm();
-                if thread.read_mode != ReadMode::Stopped {
+    /// The same for one thread. False if it could not be stopped.
+    fn read_stopped_thread(&mut self, index: usize, now: Nanos, sink: &mut Sink<'_>) -> bool {
+        let Sampler { memory, layout, registry, codes, scratch, stopper, stats, .. } = self;
+        let Registry { threads, interpreters, runtime, .. } = registry;
+        let thread = &mut threads[index];
+        // Between some pairs of instructions the chain of frames is broken: then it is read again a moment later.
+        for attempt in 1..=MAX_STOPS_PER_READ {
+            match stopper.stop(thread.os.tid()) {
+                Ok(stop) => {
+                    for slot in &mut thread.slots {
+                        let interpreter = &interpreters[slot.interpreter];
+                        slot.read_stopped(memory, layout, *runtime, interpreter, scratch);
+                    }
+                    let slots = thread.slots.iter_mut();
+                    let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
+                    codes.check(memory, layout, now, stacks, sink.stacks);
                     thread.resolve(memory, layout, codes, sink.stacks);
+                    stats.stops += 1;
+                    stats.stopped_ns += stop.elapsed_ns();
+                    if thread.loss.is_none() {
+                        return true;
+                    }
                 }
-                thread.classify(|index| interpreters[index].gil, layout);
+                Err(StopError::Gone) => {
+                    let gone = ReadProgress::Failed(Loss::Unreadable);
+                    thread.slots.iter_mut().for_each(|slot| slot.progress = gone);
+                    thread.loss = Some(Loss::Unreadable);
+                    return true;
+                }
+                Err(error) if attempt == 1 => {
+                    stats.not_permitted += u64::from(error == StopError::NotPermitted);
+                    thread.read_mode = ReadMode::LiveRetry;
+                    return false;
+                }
+                // What an earlier attempt could not read stays lost.
+                Err(_) => return true,
             }
         }
-        let Sampler { registry, gils, collections, .. } = self;
-        let gil = |thread: &ObservedThread| gils.get(thread.gil(&registry.interpreters)?);
-        for thread in &mut registry.threads {
-            thread.shown = match thread.collects(collections) {
-                Some(now) => collections.stack(gil(thread), thread.id, thread.stack, now, sink.stacks),
-                None => thread.stack,
-            };
-        }
+        true
+    }
+
+    /// Names the stacks that were read live, and reports what every thread is doing.
+    fn report(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
+        self.check_codes(now, sink)?;
+        self.resolve(sink);
         self.find_locks(now, sink);
         let Sampler { registry, gils, .. } = self;
         let interpreters = &registry.interpreters;
@@ -378,16 +331,58 @@ impl Sampler {
             let gil = thread.gil(interpreters).and_then(|addr| gils.get(addr));
             sink.events.push(match thread.loss {
                 Some(loss) => Event::Lost { at: now, periods, thread: id, state, gil, loss },
-                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.shown, gil },
+                None => Event::Sample { at: now, periods, thread: id, state, stack: thread.shown_stack, gil },
             });
         }
         Ok(())
     }
-}
 
-impl Sampler {
-    /// Finds out what memory threads have been held up by since the last tick. Where each was at the time is not known, but
-    /// where it is now.
+    /// Reads the code objects of the stacks that were read live. Where they are new, checks that the stack is still there:
+    /// it was read before them.
+    fn check_codes(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Result<(), ReadError> {
+        let Sampler { memory, layout, registry, codes, reads, scratch, .. } = self;
+        let is_live = |thread: &&mut ObservedThread| thread.fresh && thread.read_mode != ReadMode::Stopped;
+        let slots = registry.threads.iter_mut().filter(is_live).flat_map(|thread| &mut thread.slots);
+        let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
+        codes.check(memory, layout, now, stacks, sink.stacks);
+        let mut any_new = false;
+        for thread in registry.threads.iter_mut().filter(is_live) {
+            for slot in thread.slots.iter_mut().filter(|slot| slot.progress == ReadProgress::Done) {
+                if codes.is_news(slot.reader.frames()) {
+                    slot.progress = ReadProgress::Wanted;
+                    thread.read_mode = ReadMode::Confirm;
+                    any_new = true;
+                }
+            }
+        }
+        if any_new {
+            reads.read(memory, layout, registry, ReadMode::Confirm, false, scratch)?;
+        }
+        Ok(())
+    }
+
+    /// Names the stacks that were read live, and determines the states of all threads that were read.
+    fn resolve(&mut self, sink: &mut Sink<'_>) {
+        let Sampler { memory, layout, registry, codes, gils, collections, .. } = self;
+        let Registry { threads, interpreters, .. } = registry;
+        for thread in threads.iter_mut().filter(|thread| thread.fresh) {
+            thread.confirm();
+            if thread.read_mode != ReadMode::Stopped {
+                thread.resolve(memory, layout, codes, sink.stacks);
+            }
+            thread.classify(|index| interpreters[index].gil, layout);
+        }
+        let gil = |thread: &ObservedThread| gils.get(thread.gil(interpreters)?);
+        for thread in threads {
+            thread.shown_stack = match thread.collects(collections) {
+                Some(collecting) => collections.stack(gil(thread), thread.id, thread.stack, collecting, sink.stacks),
+                None => thread.stack,
+            };
+        }
+    }
+
+    /// Finds out which memory threads have been slowed down by since the last tick. Their stacks at the time of each sample are
+    /// not known; the ones that they have now stand for them.
     fn find_accesses(&mut self, now: Nanos, sink: &mut Sink<'_>) {
         let Sampler { memory, layout, registry, register_samples, accesses: Some((clock, accesses)), .. } = self
         else {
@@ -398,15 +393,15 @@ impl Sampler {
         let view = InterpreterView { memory, layout, registry };
         for sample in register_samples.drain(..) {
             let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == sample.tid) else { continue };
-            let at = AccessSite { at: sample.at, thread: thread.id, stack: thread.shown };
+            let at = AccessSite { at: sample.at, thread: thread.id, stack: thread.shown_stack };
             accesses.sample(view, at, sample.registers.as_ref(), sink);
         }
         accesses.name(view, now, sink);
     }
 
-    /// Finds out for which locks threads wait, and who holds those that tell it.
+    /// Finds out which locks threads wait for, and who holds them.
     fn find_locks(&mut self, now: Nanos, sink: &mut Sink<'_>) {
-        let Sampler { memory, layout, registry, locks: Some(known), entered, .. } = self else { return };
+        let Sampler { memory, layout, registry, locks: Some(known), with_locks, .. } = self else { return };
         for index in 0..registry.threads.len() {
             let thread = &registry.threads[index];
             if !thread.fresh {
@@ -421,23 +416,23 @@ impl Sampler {
             });
             registry.threads[index].waits = waits;
         }
-        let mut told: Vec<LockId> = Vec::new();
+        let mut reported: Vec<LockId> = Vec::new();
         let view = InterpreterView { memory, layout, registry };
-        let held = LazyCell::new(|| entered.held(memory, layout, &registry.threads, now));
+        let held = LazyCell::new(|| with_locks.held(memory, layout, &registry.threads, now));
         for (state, address) in registry.threads.iter().filter_map(|thread| thread.waits) {
-            let Some(lock) = state.lock().filter(|lock| !told.contains(lock)) else { continue };
-            told.push(lock);
+            let Some(lock) = state.lock().filter(|lock| !reported.contains(lock)) else { continue };
+            reported.push(lock);
             let Some(waited) = known.waited_at(address) else { continue };
             let Some(holder) = view.holder(&waited, || held.as_slice()) else { continue };
             if let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == holder.tid) {
-                sink.events.push(Event::LockHeld { at: now, lock, thread: thread.id, stack: thread.shown });
+                sink.events.push(Event::LockHeld { at: now, lock, thread: thread.id, stack: thread.shown_stack });
             }
         }
         known.name(view, now, sink);
     }
 }
 
-/// Whether no CPU was told at boot to go without the kernel's clock ticks (`nohz_full=`).
+/// Whether no CPU was configured at boot to run without the kernel's clock ticks (`nohz_full=`).
 fn every_cpu_ticks() -> bool {
     // The file is absent from kernels that cannot do that.
     std::fs::read_to_string("/sys/devices/system/cpu/nohz_full").map_or(true, |cpus| {

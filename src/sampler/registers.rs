@@ -1,8 +1,8 @@
-//! The registers of threads on a CPU, in memory mode: a cpu-clock perf event for each thread, which the kernel
-//! allows for one's own processes. Owned by [`super::Sampler`] for free-threaded builds.
+//! The registers of threads on a CPU, in memory mode: a cpu-clock perf event for each thread, which the kernel permits for
+//! one's own processes. Owned by [`super::Sampler`] for free-threaded builds.
 //!
-//! Each event counts its thread's CPU time and writes a record after each period of it, into a ring of its own: a page
-//! holds some 20 records, and it is emptied at every tick.
+//! Each event counts its thread's CPU time and writes a record after each period of it, into a ring of its own: a page holds
+//! some 20 records, and is emptied at every tick.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -31,11 +31,9 @@ const RECORD: usize = 8 + 8 + 8 + 8 + PERF_REGISTERS * 8;
 /// What a thread's registers were.
 #[derive(Clone, Copy, Debug)]
 pub struct RegisterSample {
-    /// Whose.
     pub tid: Tid,
-    /// When.
     pub at: Nanos,
-    /// Those of its own code; none if it was in the kernel.
+    /// Those of its user-space code; none if it was in the kernel.
     pub registers: Option<Registers>,
 }
 
@@ -46,12 +44,12 @@ pub struct RegisterClock {
     /// Time in the kernel counts, too: allowed to the privileged, or where `perf_event_paranoid` is 1 or less.
     with_kernel: bool,
     rings: FxHashMap<Tid, Ring>,
-    /// What the kernel said when it refused; it is not asked again.
+    /// The kernel's error when it refused; it is not asked again.
     refused: Option<io::Error>,
 }
 
 impl RegisterClock {
-    /// Records after each period of CPU time of a thread, at this rate a second.
+    /// Samples each thread at this rate per second of its CPU time.
     pub fn new(rate: f64) -> RegisterClock {
         RegisterClock { period: (1e9 / rate) as u64, with_kernel: true, rings: FxHashMap::default(), refused: None }
     }
@@ -61,7 +59,7 @@ impl RegisterClock {
         self.refused.as_ref()
     }
 
-    /// Covers exactly these threads.
+    /// Opens events for new threads, and closes those of all but these.
     pub fn cover(&mut self, tids: impl Iterator<Item = Tid>) {
         let mut gone = std::mem::take(&mut self.rings);
         for tid in tids {
@@ -91,7 +89,7 @@ impl RegisterClock {
         }
     }
 
-    /// Takes out what has been recorded.
+    /// Moves out what has been recorded.
     pub fn drain(&mut self, samples: &mut Vec<RegisterSample>) {
         for ring in self.rings.values_mut() {
             ring.drain(samples);

@@ -1,9 +1,9 @@
-//! Time for the session: now, and when to look next.
+//! Time for the session: when the next tick is due, and gilscope's own use of the CPU.
 
 use crate::event::Nanos;
 use crate::process::clock::{ClockId, now, read};
 
-/// What to add to a moment to have nanoseconds since 1970.
+/// What to add to a moment of the monotonic clock to get nanoseconds since 1970.
 pub fn clock_offset_ns() -> i64 {
     unix().wrapping_sub(now().0) as i64
 }
@@ -18,17 +18,17 @@ pub fn own_cpu() -> u64 {
     read(ClockId::ProcessCPUTime).0
 }
 
-/// Asks the kernel to wake this thread when it is to be woken: timers on time, and in front of threads that have
-/// the CPU. A look that comes late because the target is busy would see it idle more often than it is.
+/// Asks the kernel to wake this thread exactly on time, and ahead of threads that have the CPU. Ticks that come late whenever
+/// the target is busy would see it idle more often than it is.
 pub fn precise() {
-    // Where one of these is not permitted or not known, ticks may be late, and say so.
+    // Where one of these is not permitted or not known, ticks may be late, and are counted as such.
     let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
     let _ = rustix::process::setpriority_process(None, -20);
     short_slices();
 }
 
-/// Asks for the shortest time slice. Since Linux 6.12 that is what lets a thread that wakes up run at once: it
-/// goes before one with a longer slice, which otherwise has the CPU to itself for some milliseconds.
+/// Asks for the shortest time slice. Since Linux 6.12 that lets a thread that wakes up run at once: it preempts one with a
+/// longer slice, which otherwise keeps the CPU for some milliseconds.
 #[allow(unsafe_code)]
 fn short_slices() {
     const SHORTEST: u64 = 100_000;
@@ -43,8 +43,8 @@ fn short_slices() {
     }
 }
 
-/// When to look: once in every period, at a random moment of it, so that a program that is periodic itself is not
-/// always seen at the same point. The mean rate is exact all the same.
+/// When ticks are due: once in every period, at a random moment of it, so that a periodic program is not always seen at the
+/// same point. The mean rate is exact.
 #[derive(Debug)]
 pub struct Ticks {
     start: Nanos,
@@ -58,7 +58,7 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// `rate` ticks a second from `start` on.
+    /// `rate` ticks per second from `start` on.
     pub fn new(rate: f64, start: Nanos) -> Ticks {
         let mut ticks =
             Ticks { start, period: 1e9 / rate, index: 0, next: start, made: 0, late: 0, random: start.0 | 1 };
@@ -66,14 +66,13 @@ impl Ticks {
         ticks
     }
 
-    /// When the next tick is due.
     pub fn next(&self) -> Nanos {
         self.next
     }
 
-    /// Whether it is due, and for how many periods the look stands: more than one if whole periods have passed
-    /// without any, because gilscope did not get a CPU. Leaving those out would be a bias, since that happens
-    /// when the target is busy. They count as late, as does a tick that is half a period over.
+    /// Whether a tick is due, and for how many periods it stands: more than one if whole periods have passed without a tick
+    /// because gilscope got no CPU. Omitting those would be a bias, since that happens when the target is busy. They count as
+    /// late, as does a tick that is overdue by half a period.
     pub fn due(&mut self, now: Nanos) -> Option<u32> {
         if now < self.next {
             return None;
@@ -86,29 +85,27 @@ impl Ticks {
         Some(u32::try_from(missed + 1).unwrap_or(u32::MAX))
     }
 
-    /// The tick was made; plans the next.
+    /// Plans the next tick: this one was made.
     pub fn done(&mut self) {
         self.index += 1;
         self.plan();
     }
 
-    /// Periods that have passed.
     pub fn periods(&self) -> u64 {
         self.index
     }
 
-    /// Ticks made.
     pub fn made(&self) -> u64 {
         self.made
     }
 
-    /// Ticks that were late or left out.
+    /// The number of ticks that were late or omitted.
     pub fn late(&self) -> u64 {
         self.late
     }
 
     fn plan(&mut self) {
-        // xorshift64: any generator is good enough to keep off a program's own rhythm.
+        // xorshift64: any generator is good enough to avoid a program's own rhythm.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
@@ -141,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_that_comes_late_stands_for_the_periods_without_one() {
+    fn a_late_tick_stands_for_the_periods_without_one() {
         let start = Nanos(1_000_000_007);
         let after = |nanos: u64| Nanos(start.0 + nanos);
         let mut ticks = Ticks::new(1000.0, start);

@@ -1,5 +1,5 @@
-//! Which collector a session gets: that of kernel mode if it is available and nothing else is wanted. Everything else in the
-//! session is the same for both.
+//! The choice of a collector: kernel mode if it is available and nothing else is wanted, else memory mode. The rest of the
+//! session does not know which one it is.
 
 use super::RecordingOptions;
 use crate::interpreter::collector::Collector;
@@ -12,11 +12,11 @@ use crate::sampler::collector::MemoryMode;
 pub struct ReadyCollector {
     pub(super) collector: Box<dyn Collector>,
     pub(super) mode: Mode,
-    /// Why it is not the best there is.
+    /// Why it is not the best one.
     pub(super) degraded: Option<String>,
 }
 
-/// Makes a collector ready: that of kernel mode takes a moment to load.
+/// Prepares a collector. To be called before a program is launched: loading kernel mode takes a moment.
 ///
 /// # Errors
 /// [`KernelError`] if kernel mode was asked for and is not available.

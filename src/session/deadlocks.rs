@@ -1,4 +1,4 @@
-//! Looking, now and then, for threads of the observed processes that wait for each other.
+//! The search for deadlocks among the threads of the observed processes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::sampler::Stopping;
 use crate::sampler::inspection::{BlockedThreads, Inspection};
 use crate::stack::label::one_line;
 
-/// How often what keeps threads from going on is looked for, in nanoseconds, and for which part of the time at most.
-const BLOCKED_EVERY: u64 = 2_000_000_000;
-const BLOCKED_PART: u64 = 100;
+/// How often to search, in nanoseconds; less often if a search takes long: at intervals of this many times that.
+const SEARCH_EVERY: u64 = 2_000_000_000;
+const SPACING: u64 = 100;
 
 impl Session<'_> {
-    /// Looks for threads that wait for each other, which they will for ever, and for who holds locks that do not tell.
+    /// Searches for threads that wait for each other, and for the holders of locks without an owner.
     pub(super) fn find_blocked(&mut self) {
         let at = now();
         let mut again = false;
@@ -28,23 +28,23 @@ impl Session<'_> {
             });
             self.collector.note_with_locks(process.pid, at, blocked.with_locks);
             for circle in &blocked.deadlocks {
-                // A thread that has not been reported yet will be.
+                // The collector has not reported one of the threads yet.
                 let Some(threads) = self.deadlocked(process.id, circle, &blocked.waits) else {
                     again = true;
                     continue;
                 };
-                // One that is there stays for ever.
-                let is_it = |known: &Vec<(ThreadId, Arc<str>)>| {
+                // A deadlock never ends, and is reported once.
+                let is_same = |known: &Vec<(ThreadId, Arc<str>)>| {
                     known.iter().map(|stuck| stuck.0).eq(threads.iter().map(|stuck| stuck.0))
                 };
-                if !self.profile.deadlocks.iter().any(is_it) {
+                if !self.profile.deadlocks.iter().any(is_same) {
                     self.events.push(Event::Deadlock { at, threads });
                 }
             }
         }
-        self.take_in();
+        self.apply_events();
         let took = now().since(at);
-        self.blocked_at = if again { at } else { Nanos(at.0 + BLOCKED_EVERY.max(BLOCKED_PART * took)) };
+        self.blocked_at = if again { at } else { Nanos(at.0 + SEARCH_EVERY.max(SPACING * took)) };
     }
 
     /// The threads of a circle, each with what it waits for; none if one of them is not known.
@@ -56,7 +56,7 @@ impl Session<'_> {
     ) -> Option<Vec<(ThreadId, Arc<str>)>> {
         let threads = &self.profile.threads;
         let stuck = |tid: &Tid| {
-            // The last incarnation of a tid is the one that is there.
+            // Tids are reused: the last thread that had it is the one.
             let index = threads.iter().rposition(|info| info.tid == *tid && info.process == process)?;
             Some((ThreadId(index as u32), one_line(&waits.get(tid)?.label()).into()))
         };

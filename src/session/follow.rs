@@ -1,5 +1,5 @@
-//! Finding the interpreters to record: at first the one that was asked for, which may still have to start behind
-//! wrappers and shims, and with `--subprocesses` every one below it. Polled by the session.
+//! Finds the interpreters to record: first the one that was asked for, which may start later, behind wrappers and shims, and
+//! with `--subprocesses` every one below it. Polled by the session.
 
 use std::path::PathBuf;
 
@@ -12,26 +12,27 @@ use crate::process::descendants;
 use crate::process::error::AttachError;
 
 const MILLISECOND: u64 = 1_000_000;
-/// How long an interpreter that is there but not initialised is waited for, when attaching.
-const PATIENCE: u64 = 10_000 * MILLISECOND;
-/// How often to look for the first interpreter, and after [`HASTE_FOR`] of that; how often for child processes.
-const HASTY: u64 = MILLISECOND;
-const HASTE_FOR: u64 = 2_000 * MILLISECOND;
-const RELAXED: u64 = 10 * MILLISECOND;
-const CHILDREN: u64 = 20 * MILLISECOND;
-/// How often a process that is no Python is looked at again while it runs the same executable.
-const DOUBTFUL: u64 = 100 * MILLISECOND;
+/// How long to wait for an interpreter that is not initialised yet, when attaching.
+const MAX_START: u64 = 10_000 * MILLISECOND;
+/// How often to search for the first interpreter: at first, and after [`EARLY`].
+const EARLY_INTERVAL: u64 = MILLISECOND;
+const EARLY: u64 = 2_000 * MILLISECOND;
+const LATER_INTERVAL: u64 = 10 * MILLISECOND;
+/// How often to search for child processes.
+const CHILDREN_INTERVAL: u64 = 20 * MILLISECOND;
+/// How often to check a process again that is not Python, while it runs the same executable.
+const RECHECK_INTERVAL: u64 = 100 * MILLISECOND;
 
-/// Looks for interpreters in a process and, if need be, those it starts.
+/// Searches for interpreters in a process and, if wanted, those it starts.
 #[derive(Debug)]
 pub struct Follower {
     root: Pid,
     launched: bool,
     subprocesses: bool,
-    /// Interpreters are wanted even before they have started.
+    /// Interpreters are also wanted before they have started.
     early: bool,
     observed: FxHashSet<Pid>,
-    /// Processes that were no Python, with what they ran and when that was seen.
+    /// Processes that were not Python, with their executable and when that was seen.
     others: FxHashMap<Pid, (Option<PathBuf>, Nanos)>,
     found_any: bool,
     started: Option<Nanos>,
@@ -39,7 +40,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// A follower of `root`, which gilscope has `launched` or not. With `early`, interpreters are found before they have
+    /// Follows `root`, which gilscope has `launched` or not. With `early`, interpreters are also found before they have
     /// started.
     pub fn new(root: Pid, launched: bool, subprocesses: bool, early: bool) -> Follower {
         Follower {
@@ -75,13 +76,13 @@ impl Follower {
                 None => {}
                 Some(Ok(target)) => found.push(target),
                 Some(Err(error)) if self.found_any => log::debug!("{error}"),
-                // How it ended is for the session to find out.
+                // The session finds out how it ended.
                 Some(Err(error @ (AttachError::Exited { .. } | AttachError::Zombie { .. }))) if self.launched => {
                     log::debug!("{error}");
                 }
                 Some(Err(error)) if self.launched && error.is_transient() => log::debug!("{error}"),
-                // An attached process is what it is; only its interpreter may still be about to start.
-                Some(Err(error)) if error.may_be_starting() && now.since(started) < PATIENCE => {
+                // An attached process will not become another one; only its interpreter may be about to start.
+                Some(Err(error)) if error.may_be_starting() && now.since(started) < MAX_START => {
                     log::debug!("{error}")
                 }
                 Some(Err(error)) => return Err(error),
@@ -103,22 +104,22 @@ impl Follower {
         }
         self.observed.extend(found.iter().map(|target| target.info.pid));
         self.found_any |= !found.is_empty();
-        let haste = if now.since(started) < HASTE_FOR { HASTY } else { RELAXED };
+        let interval = if now.since(started) < EARLY { EARLY_INTERVAL } else { LATER_INTERVAL };
         self.next = match (self.found_any, self.subprocesses) {
-            (false, _) => Nanos(now.0 + haste),
-            (true, true) => Nanos(now.0 + CHILDREN),
-            // What was Python may run something else, and then Python again.
-            (true, false) if self.observed.is_empty() => Nanos(now.0 + RELAXED),
+            (false, _) => Nanos(now.0 + interval),
+            (true, true) => Nanos(now.0 + CHILDREN_INTERVAL),
+            // A process that was Python may run something else, and then Python again.
+            (true, false) if self.observed.is_empty() => Nanos(now.0 + LATER_INTERVAL),
             (true, false) => Nanos(u64::MAX),
         };
         Ok(found)
     }
 
-    /// Attaches to a process, unless it is known to be no Python: that changes only with what it runs.
+    /// Attaches to a process, unless it is known not to be Python: that changes only with its executable.
     fn attach(&mut self, pid: Pid, now: Nanos) -> Option<Result<Target, AttachError>> {
         let exe = || std::fs::read_link(format!("/proc/{pid}/exe")).ok();
         if let Some((ran, at)) = self.others.get(&pid)
-            && now.since(*at) < DOUBTFUL
+            && now.since(*at) < RECHECK_INTERVAL
             && *ran == exe()
         {
             return None;
@@ -137,10 +138,10 @@ impl Follower {
     /// A process can no longer be read: it has ended, or runs another program now, which may be Python again.
     pub fn lost(&mut self, pid: Pid, now: Nanos) {
         self.observed.remove(&pid);
-        self.next = self.next.min(Nanos(now.0 + RELAXED));
+        self.next = self.next.min(Nanos(now.0 + LATER_INTERVAL));
     }
 
-    /// What to say when the process has ended before any interpreter was seen.
+    /// The error if the process has ended before any interpreter was found.
     pub fn ended_without_python(&self, child: Option<&mut Child>) -> AttachError {
         match child {
             Some(child) => AttachError::NeverPython {

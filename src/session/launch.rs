@@ -1,4 +1,4 @@
-//! Starting the program that is to be recorded. It keeps the terminal, and its exit status is handed on.
+//! Launches the program that is to be recorded. It keeps the terminal, and gilscope exits with its exit status.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -26,7 +26,7 @@ impl Child {
         Child::start(program, |_| {})
     }
 
-    /// Runs a command that reads nothing, and whose output goes to a file.
+    /// Runs a command without standard input, whose output goes to a file.
     pub fn launch_into(program: &[OsString], log: File) -> anyhow::Result<Child> {
         let errors = log.try_clone().context("cannot open the log twice")?;
         Child::start(program, |command| {
@@ -46,12 +46,10 @@ impl Child {
         Ok(Child { process, command })
     }
 
-    /// Its pid.
     pub fn pid(&self) -> Pid {
         self.process.id() as Pid
     }
 
-    /// What was run.
     pub fn command(&self) -> &str {
         &self.command
     }
@@ -59,7 +57,7 @@ impl Child {
     /// Sends it a signal, if it still runs.
     pub fn signal(&mut self, signal: Signal) {
         if matches!(self.process.try_wait(), Ok(None)) {
-            // It may just have ended.
+            // It may have ended just now.
             let _ = kill(NixPid::from_raw(self.pid()), signal);
         }
     }
@@ -70,7 +68,7 @@ impl Child {
     }
 }
 
-/// What a shell would say of an exit status: its own, or 128 plus the signal that ended it.
+/// The exit code as in a shell: that of the program, or 128 plus the signal that ended it.
 pub fn exit_code(status: ExitStatus) -> u8 {
     status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1) as u8
 }

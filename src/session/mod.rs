@@ -1,6 +1,6 @@
-//! The one loop of a recording: waits for the next tick, signals and the ends of processes, lets the samplers
-//! look, and feeds what they saw to the [`Profile`]. Called by `record` and `top`, which may look at it meanwhile as
-//! an [`Observer`].
+//! The loop of a recording: waits for the next tick, signals and the end of the program, has the collector report, and applies
+//! its events to the [`Profile`]. Called by `record` and `top`, which see the profile meanwhile as an [`Observer`]. The loop is
+//! the same for all collectors; `collectors` chooses one.
 
 mod clock;
 mod collectors;
@@ -38,15 +38,13 @@ pub use self::collectors::{ReadyCollector, collector};
 /// What to record, and how.
 #[derive(Clone, Debug)]
 pub struct RecordingOptions {
-    /// Samples a second.
+    /// Samples per second.
     pub rate: f64,
-    /// When to stop.
     pub duration: Option<Duration>,
-    /// Follow child processes.
     pub subprocesses: bool,
-    /// Which collector to use; none: the best there is.
+    /// The collector to use; none for the best one available.
     pub mode: Option<Mode>,
-    /// Times off the CPU that are shorter get no record of their own (kernel mode).
+    /// Shorter times off the CPU get no record of their own (kernel mode).
     pub min_wait: Duration,
     /// When threads may be stopped (memory mode).
     pub stopping: Stopping,
@@ -57,42 +55,37 @@ pub struct RecordingOptions {
 /// Why a recording ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordingEnd {
-    /// The program has.
     TargetExited,
-    /// The time asked for is over.
     Duration,
-    /// A signal came.
     Signal,
-    /// The observer has seen enough.
+    /// The observer asked for it.
     Observer,
-    /// What was recorded could not be written any more.
+    /// The recording could not be written any more.
     Unwritable,
 }
 
-/// Looks at what is learned while it is learned. It is called by the loop that collects, so it has to be quick, and never
-/// waits for anything.
+/// Sees the profile while it is recorded. It is called by the loop that collects, so it has to be quick and never waits.
 pub trait Observer {
-    /// When it wants to look next.
+    /// When to call it next.
     fn next(&self) -> Nanos;
 
-    /// Whether it then needs to know what threads do that are off the CPU, which takes time to find out.
+    /// Whether it then needs to know what threads off the CPU are doing, which takes time to find out.
     fn needs_under_way(&self, at: Nanos) -> bool;
 
-    /// Looks, when it is time. Says whether the recording goes on.
-    fn look(&mut self, look: &RecordingView<'_>) -> ControlFlow<()>;
+    /// Called when it is time. Says whether the recording goes on.
+    fn observe(&mut self, view: &RecordingView<'_>) -> ControlFlow<()>;
 }
 
 /// What an [`Observer`] sees.
 #[derive(Debug)]
 pub struct RecordingView<'a> {
-    /// The moment.
     pub at: Nanos,
-    /// All that was learned. What `session` says of how it goes is as of now.
+    /// Everything learned so far; its `session` is up to date.
     pub profile: &'a Profile,
-    /// What threads off the CPU have been doing up to now (kernel mode), if that was asked for: the profile learns of it
-    /// only when it is over.
+    /// What threads off the CPU have been doing up to now (kernel mode), if that was asked for: the profile has only what is
+    /// over.
     pub under_way: &'a [OffCpu],
-    /// How many processes are observed.
+    /// The number of observed processes.
     pub processes: usize,
 }
 
@@ -114,7 +107,7 @@ struct Session<'a> {
     follower: Follower,
     /// CPU time gilscope had used when the recording started, in nanoseconds.
     cpu_before: u64,
-    /// When to look for threads that wait for each other, if somebody is watching.
+    /// When to search for deadlocks, if there is an observer that wants to know.
     blocked_at: Nanos,
 }
 
@@ -126,8 +119,8 @@ struct Ready {
     collector: bool,
 }
 
-/// Records process `root`, or the program launched as `child`, until one of the ends. What is seen also goes to the
-/// `recorder`, if there is one; that is still to be finished then.
+/// Records process `root`, or the program launched as `child`, until one of the ends. Events also go to the `recorder`, if
+/// there is one, which the caller has to finish.
 ///
 /// # Errors
 /// [`AttachError`] if there is no interpreter to record; what goes wrong later ends the recording instead.
@@ -141,7 +134,7 @@ pub fn record(
     observer: &mut dyn Observer,
 ) -> Result<(Profile, RecordingEnd), AttachError> {
     let ReadyCollector { collector, mode, degraded } = collector;
-    // After the launch: the program keeps the limits it would have had.
+    // After the launch, so that the program does not inherit this limit.
     raise_descriptor_limit();
     if collector.ticks().punctual {
         clock::precise();
@@ -183,7 +176,7 @@ impl Session<'_> {
         signals: &mut Signals,
         observer: &mut dyn Observer,
     ) -> Result<RecordingEnd, AttachError> {
-        // What there is no such handle for is no process; looking closer tells what else it is.
+        // Without a pidfd it is no process; attaching finds out what is wrong with it.
         let pidfd = launch::pidfd(root)
             .map_err(|_| attach(root).err().unwrap_or(AttachError::NoSuchProcess { pid: root }))?;
         if child.is_some() {
@@ -227,20 +220,19 @@ impl Session<'_> {
         }
     }
 
-    /// The recording starts now.
     fn start(&mut self, at: Nanos) {
         (self.profile.session.start, self.profile.session.started_unix_ns) = (at, clock::unix());
         self.ticks = Ticks::new(self.collector.ticks().rate, at);
     }
 
-    /// Observes the interpreters that have appeared.
+    /// Starts to observe the interpreters that have appeared.
     ///
     /// # Errors
-    /// There will be none.
+    /// The process that was asked for can never be recorded.
     fn find_processes(&mut self, at: Nanos) -> Result<(), AttachError> {
         for found in self.follower.poll(at)? {
             if self.observed.is_empty() {
-                // The clock starts with the first interpreter: waiting for it is no part of the recording.
+                // The recording starts with the first interpreter: waiting for one is not part of it.
                 self.start(at);
                 self.cpu_before = clock::own_cpu();
                 self.until = self.options.duration.map(|duration| Nanos(at.0 + duration.as_nanos() as u64));
@@ -305,13 +297,13 @@ impl Session<'_> {
             observed.retain(|process| process.pid != pid);
             follower.lost(pid, at);
         }
-        self.take_in();
+        self.apply_events();
         if let Some(recorder) = &mut self.recorder {
             recorder.tick(at, &self.profile.session);
         }
     }
 
-    /// Lets the observer look.
+    /// Shows the observer the profile as it is now.
     fn show(&mut self, at: Nanos, observer: &mut dyn Observer) -> ControlFlow<()> {
         let mut under_way = Vec::new();
         if observer.needs_under_way(at) {
@@ -320,16 +312,16 @@ impl Session<'_> {
             }
             let Session { profile, events, ids, collector, .. } = self;
             under_way = collector.under_way(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
-            self.take_in();
+            self.apply_events();
         }
         self.profile.session.end = at;
         self.profile.session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
         let (profile, processes) = (&self.profile, self.observed.len());
-        observer.look(&RecordingView { at, profile, under_way: &under_way, processes })
+        observer.observe(&RecordingView { at, profile, under_way: &under_way, processes })
     }
 
-    /// Takes in the events that the collectors have left.
-    fn take_in(&mut self) {
+    /// Applies the events that the collector has left.
+    fn apply_events(&mut self) {
         let mut events = std::mem::take(&mut self.events);
         let start = self.profile.session.start;
         events.drain(..).filter_map(|event| after(start, event)).for_each(|event| self.push(&event));
@@ -343,12 +335,12 @@ impl Session<'_> {
         self.profile.push(event);
     }
 
-    /// Ends the recording: what there is to know about how it went.
+    /// Ends the recording, and adds what is known about its quality.
     fn close(mut self) -> Profile {
         let at = now();
         let Session { profile, events, ids, collector, .. } = &mut self;
         let summary = collector.finish(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
-        self.take_in();
+        self.apply_events();
         let session = &mut self.profile.session;
         session.end = at;
         session.stops = summary.stops;
@@ -360,8 +352,8 @@ impl Session<'_> {
     }
 }
 
-/// What of an event is part of a recording that began then. The kernel sees a launched program before its interpreter is
-/// found.
+/// The part of an event that belongs to a recording that began at `start`. The kernel sees a launched program before its
+/// interpreter is found.
 fn after(start: Nanos, mut event: Event) -> Option<Event> {
     let is_part = match &mut event {
         Event::ThreadStarted { at, .. } | Event::ThreadExited { at, .. } | Event::Gil { at, .. } => {
@@ -377,12 +369,12 @@ fn after(start: Nanos, mut event: Event) -> Option<Event> {
     is_part.then_some(event)
 }
 
-/// Two files are kept open for every thread.
+/// Raises the limit on open files: two are kept open for every thread.
 fn raise_descriptor_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {
-        // Without it, files of many threads are opened again for every look.
+        // If that fails, the files of many threads are opened again for every tick.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
@@ -400,7 +392,7 @@ mod tests {
     use crate::stack::StackId;
 
     #[test]
-    fn what_was_before_the_recording_is_no_part_of_it() {
+    fn what_was_before_the_recording_is_not_part_of_it() {
         let thread = ThreadId(0);
         let off = |start, end| {
             let (start, end, state) = (Nanos(start), Nanos(end), ThreadState::Runnable);

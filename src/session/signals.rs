@@ -1,4 +1,4 @@
-//! Signals as something to poll for: none interrupts anything, and who sent it is known.
+//! Signals as a file descriptor to poll: they interrupt nothing, and their sender is known.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -7,32 +7,31 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// `si_code` of a signal that the kernel itself sends: Ctrl-C on the terminal, which every process of the
-/// foreground group gets.
+/// `si_code` of a signal that the kernel itself sends: Ctrl-C on the terminal, which every process of the foreground group
+/// receives.
 const SI_KERNEL: i32 = 0x80;
 
-/// What came.
+/// What the signals that came ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// A thread that was interrupted has stopped, or the launched program has changed its state.
     Child,
-    /// Somebody wants the recording to end.
+    /// The recording is to end.
     Stop {
-        /// By this signal.
         signal: Signal,
-        /// From the terminal: the launched program got it, too.
+        /// It came from the terminal: the launched program received it, too.
         by_terminal: bool,
     },
 }
 
-/// The signals gilscope cares for, held back and queued.
+/// The signals that gilscope handles, blocked and queued.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
 }
 
 impl Signals {
-    /// Holds the signals back from now on. Programs launched later would inherit that.
+    /// Blocks the signals from now on. Programs launched later would inherit that.
     pub fn new() -> Result<Signals, Errno> {
         let set: SigSet =
             [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD].into_iter().collect();
@@ -40,7 +39,7 @@ impl Signals {
         Ok(Signals { fd: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
     }
 
-    /// The next signal, if there is one. A request to stop goes before everything else.
+    /// The next signal, if there is one. A request to stop comes before everything else.
     pub fn take(&mut self) -> Option<Received> {
         let mut child = None;
         while let Ok(Some(info)) = self.fd.read_signal() {
@@ -53,7 +52,7 @@ impl Signals {
         child
     }
 
-    /// Waits for a signal, or until `other` becomes readable (`None`).
+    /// Waits for a signal, or until `other` becomes readable (then `None`).
     pub fn wait(&mut self, other: &impl AsFd) -> Option<Received> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(other, PollFlags::IN)];
         // An interrupted poll is as good as one that found nothing.
@@ -61,7 +60,6 @@ impl Signals {
         self.take()
     }
 
-    /// To poll for input.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

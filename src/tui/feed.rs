@@ -137,8 +137,8 @@ impl<F: FnOnce(Arc<Feed>) -> JoinHandle<anyhow::Result<()>>> Observer for Live<F
         self.next <= at
     }
 
-    fn look(&mut self, look: &RecordingView<'_>) -> ControlFlow<()> {
-        let at = look.at;
+    fn observe(&mut self, view: &RecordingView<'_>) -> ControlFlow<()> {
+        let at = view.at;
         self.attention = Nanos(at.0 + ATTENTION);
         if self.feed.stop.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
@@ -148,7 +148,7 @@ impl<F: FnOnce(Arc<Feed>) -> JoinHandle<anyhow::Result<()>>> Observer for Live<F
         self.next = self.next.min(Nanos(at.0 + interval));
         if self.next <= at {
             self.next = Nanos(at.0 + if self.open.is_some() { self.feed.first_ns } else { interval });
-            self.feed.publish(Snapshot::of(at, look.profile, look.under_way));
+            self.feed.publish(Snapshot::of(at, view.profile, view.under_way));
             if let Some(open) = self.open.take() {
                 self.screen = Some(open(self.feed.clone()));
             }

@@ -1,4 +1,4 @@
-//! `gilscope dump`: what every thread of a process is doing right now. Called by `main`.
+//! `gilscope dump`: what every thread of a process is doing now, and what it waits for. Called by `main`.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ use crate::stack::idle_wait::Work;
 use crate::stack::label::{frame_label, one_line};
 use crate::stack::{Interner, StackId};
 
-/// What a process was doing.
+/// The threads of a process at one moment, as in JSON.
 #[derive(Debug, Serialize)]
 pub struct Dump {
     pid: Pid,
@@ -56,13 +56,12 @@ struct ThreadDump {
     tid: Tid,
     name: Option<String>,
     interpreters: Vec<i64>,
-    /// One of the names of [`ThreadState::name`].
+    /// See [`ThreadState::name`].
     state: &'static str,
-    /// The system call it is blocked in.
+    /// The system call in which it is blocked.
     #[serde(skip_serializing_if = "Option::is_none")]
     syscall: Option<String>,
     holds_gil: bool,
-    /// The lock or thread that it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     waits_for: Option<WaitsFor>,
     /// Why there is no stack.
@@ -76,7 +75,7 @@ struct ThreadDump {
 
 #[derive(Debug, Serialize)]
 struct FrameDump {
-    /// Qualified name, where the version has it.
+    /// The qualified name, where the version has it.
     function: String,
     name: String,
     file: String,
@@ -88,7 +87,7 @@ struct FrameDump {
 /// The lock or thread that a thread waits for.
 #[derive(Debug, Serialize)]
 struct WaitsFor {
-    /// None if it is the end of a thread. In JSON as in the report's: `threading.RLock`; `join` for the end of a thread.
+    /// None for the end of a thread. In JSON as in the report's: `threading.RLock`; `join` for the end of a thread.
     #[serde(rename = "kind", serialize_with = "kind")]
     lock: Option<LockKind>,
     /// The type of the object.
@@ -98,7 +97,7 @@ struct WaitsFor {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     address: u64,
-    /// Tid of the thread that has to do something before this one can go on, if that is known.
+    /// Tid of the thread that blocks this one, if it is known.
     held_by: Option<Tid>,
     #[serde(skip)]
     label: String,
@@ -170,7 +169,7 @@ fn describe(target: &Target, inspection: &Inspection) -> Dump {
 }
 
 fn describe_thread(thread: &ObservedThread, stacks: &Interner) -> ThreadDump {
-    let stack = if thread.loss.is_some() { StackId::EMPTY } else { thread.shown };
+    let stack = if thread.loss.is_some() { StackId::EMPTY } else { thread.shown_stack };
     let frame = |id| {
         let frame = stacks.get_frame(id);
         FrameDump {
@@ -199,7 +198,7 @@ fn describe_thread(thread: &ObservedThread, stacks: &Interner) -> ThreadDump {
 }
 
 impl Dump {
-    /// For people.
+    /// The dump as text for the terminal.
     pub fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a String cannot fail.
