@@ -29,7 +29,7 @@ fn read(path: &Path, view: &ViewArgs) -> Result<Folded> {
         true => {
             let profile = load(path, false, &Filter::default())?;
             let mut lines = Vec::new();
-            export::write(&profile, Format::Collapsed, &view.options(), &mut lines)?;
+            export::write(&profile, Format::COLLAPSED, &view.options(), &mut lines)?;
             lines
         }
         false => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,

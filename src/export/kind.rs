@@ -4,10 +4,9 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use super::Format;
+use super::{FORMATS, Format};
 
 /// What a file can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,15 +31,13 @@ impl Kind {
         match asked.or_else(by_name) {
             Some(kind) => Ok(kind),
             None if path == Path::new("-") && io::stdout().is_terminal() => {
-                bail!(
-                    "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, html, report)"
-                )
+                bail!("say which --format to print ({})", FORMATS.map(|format| format.name).join(", "))
             }
-            None if path == Path::new("-") => Ok(Kind::Export(Format::Collapsed)),
+            None if path == Path::new("-") => Ok(Kind::Export(Format::COLLAPSED)),
             None => bail!(
-                "the name {} does not say which format to write: end it in .gscope, .html, .svg, .collapsed, \
-                 .txt, .speedscope.json, .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
-                path.display()
+                "the name {} does not say which format to write: end it in .gscope, {}, or give --format",
+                path.display(),
+                FORMATS.map(|format| format.usual_suffix()).join(", ")
             ),
         }
     }
@@ -48,12 +45,21 @@ impl Kind {
     /// What `--format` can say: `gscope`, or a format of exports.
     pub fn parser() -> impl TypedValueParser<Value = Kind> {
         let recording = PossibleValue::new(RECORDING).help("Everything, for report, export and merge");
-        let exports = Format::value_variants().iter().filter_map(Format::to_possible_value);
+        let exports = FORMATS.map(|format| PossibleValue::new(format.name).help(format.help));
         PossibleValuesParser::new([recording].into_iter().chain(exports)).try_map(|name: String| match &*name {
             RECORDING => Ok(Kind::Recording),
-            name => Format::from_str(name, false).map(Kind::Export),
+            name => Format::named(name).map(Kind::Export).ok_or_else(|| format!("there is no format {name}")),
         })
     }
+}
+
+/// The help of `--output` of a command that writes recordings, too.
+pub(crate) fn output_help() -> String {
+    let suffixes = FORMATS.map(Format::suffix_help).join(", ");
+    format!(
+        "Where to write; `-` is standard output. The suffix picks the format: .gscope (the recording itself, for \
+         gilscope report and export), {suffixes} [default: gilscope-NAME-PID.gscope]"
+    )
 }
 
 /// The name of the format of recordings.

@@ -21,9 +21,9 @@ const MOST_NAMES: u32 = 10_000;
 /// # Errors
 /// It cannot be written there.
 pub fn save(app: &App, shown: &Shown, format: Format) -> Result<PathBuf> {
-    let (path, mut file) = create(shown, if format == Format::Report { "report.json" } else { "svg" })?;
+    let (path, mut file) = create(shown, if format == Format::REPORT { "report.json" } else { "svg" })?;
     match format {
-        Format::Report => {
+        format if format == Format::REPORT => {
             serde_json::to_writer_pretty(&mut file, &shown.report)?;
             file.write_all(b"\n")?;
         }

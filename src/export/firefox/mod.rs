@@ -16,12 +16,12 @@ use crate::profile::{Profile, Span};
 use crate::stack::StackId;
 
 use self::markers::Wait;
-use super::Options;
 use super::coarse::Merged;
 use super::flamegraph::title;
 use super::frames::FrameTable;
 use super::slices::lengths;
 use super::tracks::{Detail, Slice, Tracks};
+use super::{Options, View};
 use crate::stack::label::one_line;
 
 mod markers;
@@ -45,7 +45,9 @@ fn build(profile: &Profile, tracks: &Tracks<'_>, options: &Options, most: u64) -
     let interval = (session.period_ns() as u64).max(observed / most).max(1);
     let started =
         fx::ReferenceTimestamp::from_duration_since_unix_epoch(Duration::from_nanos(session.started_unix_ns));
-    let mut file = fx::Profile::new(&title(profile, options), started, fx::SamplingInterval::from_nanos(interval));
+    // It has all threads all the time, whatever the view.
+    let title = title(profile, &Options { view: View::Wall, ..options.clone() });
+    let mut file = fx::Profile::new(&title, started, fx::SamplingInterval::from_nanos(interval));
     file.set_os_name("Linux");
     // Frames have their names; there is nothing to be looked up.
     file.set_symbolicated(true);

@@ -9,7 +9,7 @@ use super::records::tag;
 use super::wire::{put, put_text};
 use super::{Origin, Reader, block, load};
 use crate::event::{Event, GilGlimpse, GilId, Nanos, OffCpu, ThreadId, ThreadState, Wake};
-use crate::export::{self, Format, View};
+use crate::export::{self, FORMATS, Format, View};
 use crate::filter::Filter;
 use crate::profile::{Mode, Profile, SessionInfo};
 use crate::report::{Blame, Report};
@@ -73,7 +73,7 @@ fn direct(table: Interner, events: &[Event], info: SessionInfo) -> Profile {
 
 /// Everything that can be written of a profile.
 fn everything(profile: &Profile) -> Vec<Vec<u8>> {
-    written(profile, Format::value_variants())
+    written(profile, &FORMATS)
 }
 
 fn written(profile: &Profile, formats: &[Format]) -> Vec<Vec<u8>> {
@@ -188,7 +188,7 @@ proptest! {
         crate::report::text::text(&report, Blame::Waiter, false);
         // Firefox has a sample for every tick of a recording that may seem to have taken years: millions, and no more.
         let quick: Vec<_> =
-            Format::value_variants().iter().copied().filter(|format| *format != Format::Firefox).collect();
+            FORMATS.into_iter().filter(|format| format.name != "firefox").collect();
         prop_assert!(written(&profile, &quick).iter().map(Vec::len).sum::<usize>() < 64 << 20);
     }
 

@@ -101,7 +101,7 @@ fn the_text_says_whose_count_it_is() {
 fn the_flame_graph_has_the_object_on_top() {
     let mut out = Vec::new();
     let options = Options { view: View::Refcount, ..Options::default() };
-    let summary = write(&shared(), Format::Collapsed, &options, &mut out).unwrap();
+    let summary = write(&shared(), Format::COLLAPSED, &options, &mut out).unwrap();
     assert_eq!(summary.amount, 300);
     let lines = String::from_utf8(out).unwrap();
     assert_eq!(lines, "<module> (app.py:1);ask (app.py:10);[reference count of dict (app.settings)] 300\n");
