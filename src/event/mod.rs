@@ -10,6 +10,7 @@
 
 mod activity;
 mod ids;
+mod lock;
 mod objects;
 mod state;
 pub mod version;
@@ -22,6 +23,8 @@ use crate::stack::StackId;
 
 pub(crate) use self::activity::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityColor, ActivityRow};
 pub use self::ids::{Ids, Renumber};
+pub(crate) use self::lock::LOCK_KINDS;
+pub use self::lock::{LockInfo, LockKind};
 pub use self::objects::{Accessed, CountOp, Counting, MODULE, ObjectInfo, Place, object_label};
 pub use self::state::ThreadState;
 
@@ -407,117 +410,6 @@ pub struct GilInfo {
     pub enabled: bool,
     /// After how long a waiting thread asks the holder to let go of it, in nanoseconds (`sys.getswitchinterval()`).
     pub switch_interval_ns: u64,
-}
-
-/// What a thread can wait for, other than the GIL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LockKind {
-    /// The lock in an object, taken by a critical section (free-threaded builds).
-    CriticalSection,
-    /// `threading.Lock`.
-    Lock,
-    /// `threading.RLock`.
-    RLock,
-    /// A `PyMutex` of the interpreter.
-    Mutex,
-    /// The one that guards all types (`interp->types.mutex`).
-    TypeLock,
-    /// The global import lock.
-    ImportLock,
-    /// A read-write lock, an event or a once flag of the interpreter.
-    Event,
-    /// None: a thread has asked all others to stop, and waits until they have.
-    StopRequest,
-    /// A lock of the interpreter that is a semaphore (`PyThread_type_lock`): of a file's buffer, of a database
-    /// connection.
-    Semaphore,
-    /// Of the C library: a mutex or condition of an extension module.
-    Native,
-    /// None: the interpreter has stopped its threads.
-    Pause,
-    /// None: a `queue.SimpleQueue` that is empty. Up to 3.12 it is taken for a lock until a variable leads to it.
-    Queue,
-    /// One that the import system has made for a module, for the time that it is being imported.
-    ModuleLock,
-}
-
-impl LockKind {
-    /// Threads that wait for it wait for a lock, and not for something else.
-    pub fn is_lock(self) -> bool {
-        !matches!(self, Self::StopRequest | Self::Pause | Self::Queue)
-    }
-
-    /// It may be a `threading.Lock`, which does not tell who holds it.
-    pub fn has_no_owner(self) -> bool {
-        matches!(self, Self::Lock | Self::Semaphore)
-    }
-
-    /// A short constant name, as in the report's JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::CriticalSection => "critical_section",
-            Self::Lock => "threading.Lock",
-            Self::RLock => "threading.RLock",
-            Self::Mutex => "pymutex",
-            Self::TypeLock => "type_lock",
-            Self::ImportLock | Self::ModuleLock => "import_lock",
-            Self::Event => "event",
-            Self::StopRequest => "stop_request",
-            Self::Semaphore => "semaphore",
-            Self::Native => "native",
-            Self::Pause => "pause",
-            Self::Queue => "queue",
-        }
-    }
-
-    /// What to call a lock of this kind, for people: `list (app.inventory)`, `threading.Lock at 0x7f10`.
-    pub fn label(self, type_name: Option<&str>, name: Option<&str>, address: u64) -> String {
-        let object = |type_name: &str| object_label(type_name, name, address);
-        let kind = match (self, type_name) {
-            (Self::CriticalSection, type_name) => return object(type_name.unwrap_or("object")),
-            // Of a file's buffer.
-            (Self::Semaphore | Self::Mutex, Some(type_name)) => return format!("lock of {}", object(type_name)),
-            (Self::TypeLock, _) => "type lock",
-            (Self::ImportLock | Self::ModuleLock, _) => "import lock",
-            (Self::Mutex, _) => "mutex of the interpreter",
-            (Self::Event, _) => "event of the interpreter",
-            (Self::StopRequest, _) => "stop of all threads",
-            (Self::Native, _) => "native lock",
-            (Self::Pause, _) => "stop of all threads",
-            (kind, _) => kind.name(),
-        };
-        match name {
-            Some(name) => format!("{kind} ({name})"),
-            // Each thread stands still at an address of its own.
-            None if self == Self::Pause => kind.to_owned(),
-            None => format!("{kind} at {address:#x}"),
-        }
-    }
-}
-
-/// Facts about a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LockInfo {
-    /// The process it is in.
-    pub process: ProcessId,
-    /// Its address; of the object that it is part of, if it is part of one.
-    pub address: u64,
-    /// What it is.
-    pub kind: LockKind,
-    /// The type of the object, if it is part of one.
-    pub type_name: Option<Arc<str>>,
-    /// A variable or attribute that holds the object, or the interpreter's own name for the lock.
-    pub name: Option<Arc<str>>,
-}
-
-impl LockInfo {
-    /// The name of a pause that is made to collect garbage.
-    pub const COLLECTION: &str = "garbage collection";
-
-    /// What to call it: `list (app.inventory)`.
-    pub fn label(&self) -> String {
-        self.kind.label(self.type_name.as_deref(), self.name.as_deref(), self.address)
-    }
 }
 
 /// Facts about a process that do not change while it is observed.

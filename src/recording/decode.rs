@@ -11,13 +11,13 @@ use std::sync::Arc;
 use super::Origin;
 use super::block::LAST_WITHOUT_FRAME_KINDS;
 use super::records::{
-    AccessContext, COUNT_OPS, COUNTINGS, Context, GilContext, LOCK_KINDS, Last, MOST_CONTEXTS, OTHER_FRAME_KINDS,
-    PLACES, SampleContext, SpinContext, WaitContext, WakeContext, state, tag,
+    AccessContext, COUNT_OPS, COUNTINGS, Context, GilContext, Last, MOST_CONTEXTS, OTHER_FRAME_KINDS, PLACES,
+    SampleContext, SpinContext, WaitContext, WakeContext, state, tag,
 };
 use super::wire::{Bytes, Malformed};
 use crate::event::{
-    Accessed, Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, Loss, Nanos, ObjectId, ObjectInfo,
-    OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
+    Accessed, Account, Event, GilGlimpse, GilId, GilInfo, LOCK_KINDS, LockId, LockInfo, Loss, Nanos, ObjectId,
+    ObjectInfo, OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
 };
 use crate::profile::{Mode, SessionInfo};
 use crate::stack::{Frame, FrameId, FrameKind, Interner, StackId, Sym};
@@ -414,7 +414,7 @@ impl Decoder {
                 let info = LockInfo {
                     process: ProcessId(id(self.processes, bytes.number()?)?),
                     address: bytes.number()?,
-                    kind: known(&LOCK_KINDS, bytes.byte()?.into())?,
+                    kind: known(&LOCK_KINDS, bytes.byte()?.into())?.kind,
                     type_name: bytes.optional()?.map(Arc::from),
                     name: bytes.optional()?.map(Arc::from),
                 };

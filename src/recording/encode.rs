@@ -4,8 +4,8 @@ use rustc_hash::FxHashMap;
 
 use super::Origin;
 use super::records::{
-    AccessContext, COUNTINGS, Context, LOCK_KINDS, Last, MOST_CONTEXTS, OTHER_FRAME_KINDS, SampleContext,
-    SpinContext, WaitContext, number, put_id, tag,
+    AccessContext, COUNTINGS, Context, Last, MOST_CONTEXTS, OTHER_FRAME_KINDS, SampleContext, SpinContext,
+    WaitContext, number, put_id, tag,
 };
 use super::wire::{put, put_optional, put_signed, put_text};
 use crate::event::{Event, Nanos, OffCpu};
@@ -221,7 +221,7 @@ impl Encoder {
                 put(out, lock.0.into());
                 put(out, info.process.0.into());
                 put(out, info.address);
-                out.push(number(&LOCK_KINDS, &info.kind));
+                out.push(info.kind as u8);
                 put_optional(out, info.type_name.as_deref());
                 put_optional(out, info.name.as_deref());
             }

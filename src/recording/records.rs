@@ -1,7 +1,7 @@
 //! What records consist of: their numbers, and contexts. Used by the encoder and the decoder.
 
 use crate::event::{
-    Accessed, CountOp, Counting, GilGlimpse, GilId, LockId, LockKind, Loss, Nanos, OffCpu, Place, Syscall, ThreadId,
+    Accessed, CountOp, Counting, GilGlimpse, GilId, LockId, Loss, Nanos, OffCpu, Place, Syscall, ThreadId,
     ThreadState, Wake,
 };
 use crate::stack::{FrameKind, StackId};
@@ -39,23 +39,6 @@ pub mod tag {
 
 /// So many contexts are kept; then they are forgotten, and it starts anew.
 pub const MOST_CONTEXTS: usize = 1 << 15;
-
-/// Kinds of locks by their numbers in records.
-pub const LOCK_KINDS: [LockKind; 13] = [
-    LockKind::CriticalSection,
-    LockKind::Lock,
-    LockKind::RLock,
-    LockKind::Mutex,
-    LockKind::TypeLock,
-    LockKind::ImportLock,
-    LockKind::Event,
-    LockKind::StopRequest,
-    LockKind::Semaphore,
-    LockKind::Native,
-    LockKind::Pause,
-    LockKind::Queue,
-    LockKind::ModuleLock,
-];
 
 /// Kinds of frames that have no lines, by their numbers in records.
 pub const OTHER_FRAME_KINDS: [FrameKind; 2] = [FrameKind::Native, FrameKind::Marker];
