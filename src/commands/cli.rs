@@ -8,7 +8,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::event::Pid;
 use crate::export::View;
-use crate::export::kind::{Kind, output_help};
+use crate::export::kind::{OutputKind, output_help};
 use crate::filter::args::{FilterArgs, number};
 use crate::report::Blame;
 use crate::sampler::Stopping;
@@ -63,8 +63,8 @@ pub struct RecordArgs {
     #[arg(short, long, value_name = "FILE", help = output_help())]
     pub output: Option<PathBuf>,
     /// The format, if the suffix does not say.
-    #[arg(short, long, value_parser = Kind::parser())]
-    pub format: Option<Kind>,
+    #[arg(short, long, value_parser = OutputKind::parser())]
+    pub format: Option<OutputKind>,
     /// Stop recording after so many seconds; a launched program goes on [default: until it ends, or Ctrl-C].
     #[arg(short, long, value_name = "SECS", value_parser = seconds)]
     pub duration: Option<f64>,
@@ -251,8 +251,8 @@ pub struct ExportArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// The format, if the suffix does not say.
-    #[arg(short, long, value_parser = Kind::parser())]
-    pub format: Option<Kind>,
+    #[arg(short, long, value_parser = OutputKind::parser())]
+    pub format: Option<OutputKind>,
     /// What to show of it.
     #[command(flatten)]
     pub view: ViewArgs,

@@ -54,7 +54,6 @@ pub(crate) struct LockKindRow {
     pub kind: LockKind,
     /// A short constant name, as in the report's JSON.
     pub name: &'static str,
-    /// For people.
     label: &'static str,
     in_object: ObjectLabel,
     /// Its address distinguishes it from others of its kind.

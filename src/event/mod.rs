@@ -25,7 +25,7 @@ pub(crate) use self::activity::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityCo
 pub use self::ids::{Ids, Renumber};
 pub(crate) use self::lock::LOCK_KINDS;
 pub use self::lock::{LockInfo, LockKind};
-pub use self::objects::{Accessed, CountOp, Counting, MODULE, ObjectInfo, Place, object_label};
+pub use self::objects::{Accessed, CountOp, Counting, MODULE, MemoryPlace, ObjectInfo, object_label};
 pub use self::state::ThreadState;
 
 /// An operating system process id, in gilscope's own pid namespace.
@@ -104,10 +104,8 @@ pub enum Event {
     Process {
         /// The process's handle, given out in ascending order.
         process: ProcessId,
-        /// Who it is.
         info: Arc<ProcessInfo>,
     },
-    /// A thread appeared.
     ThreadStarted {
         /// When it was first seen.
         at: Nanos,
@@ -119,24 +117,17 @@ pub enum Event {
         tid: Tid,
     },
     /// A thread's name is known or has changed (`threading.Thread.name`).
-    ThreadNamed {
-        /// The thread.
-        thread: ThreadId,
-        /// Its name.
-        name: Arc<str>,
-    },
+    ThreadNamed { thread: ThreadId, name: Arc<str> },
     /// A thread is gone.
     ThreadExited {
         /// When that was noticed.
         at: Nanos,
-        /// The thread.
         thread: ThreadId,
         /// CPU time it used while observed, in nanoseconds.
         cpu_ns: u64,
     },
     /// A GIL was found, or what is known of it has changed.
     Gil {
-        /// When.
         at: Nanos,
         /// Its handle, given out in ascending order.
         gil: GilId,
@@ -154,16 +145,7 @@ pub enum Event {
     },
     /// A thread held a lock while others waited for it: in memory mode at a tick, before their samples; in kernel mode when a
     /// wait was over that nobody had ended, or was still going on.
-    LockHeld {
-        /// When.
-        at: Nanos,
-        /// Which.
-        lock: LockId,
-        /// Who.
-        thread: ThreadId,
-        /// Where.
-        stack: StackId,
-    },
+    LockHeld { at: Nanos, lock: LockId, thread: ThreadId, stack: StackId },
     /// A thread was off the CPU. Comes when it is back, so these come in the order of `end` (more or less: up to a
     /// millisecond of disorder is possible).
     OffCpu(OffCpu),
@@ -171,7 +153,6 @@ pub enum Event {
     RecordsLost {
         /// When that was noticed.
         at: Nanos,
-        /// How many.
         count: u64,
     },
     /// An object was met whose reference count several threads access, or more is known of it (free-threaded builds).
@@ -184,23 +165,11 @@ pub enum Event {
     /// What memory a thread was held up by that was found on a CPU (free-threaded builds). There is one for each sample
     /// that was looked at in this way: together they are the CPU time. It may come late: that a count is shared shows
     /// when a second thread is found at it.
-    Access {
-        /// When.
-        at: Nanos,
-        /// Who.
-        thread: ThreadId,
-        /// Where.
-        stack: StackId,
-        /// What it accessed.
-        accessed: Accessed,
-    },
+    Access { at: Nanos, thread: ThreadId, stack: StackId, accessed: Accessed },
     /// A sample found a thread spinning before it sleeps for a lock (free-threaded builds). Comes after that sample.
     Spin {
-        /// When.
         at: Nanos,
-        /// Who.
         thread: ThreadId,
-        /// Where.
         stack: StackId,
         /// For which, if that can be told.
         lock: Option<LockId>,
@@ -214,7 +183,6 @@ pub enum Event {
     },
     /// What the kernel accounts to a thread so far: exact, also where single records were not asked for or lost.
     Account {
-        /// Whose.
         thread: ThreadId,
         /// Its totals since it was first seen.
         account: Account,
@@ -225,7 +193,6 @@ pub enum Event {
         at: Nanos,
         /// For how many periods of the sampling rate it stands: 1, unless ticks were missed before it.
         periods: u32,
-        /// Whose.
         thread: ThreadId,
         /// What it was doing.
         state: ThreadState,
@@ -236,11 +203,9 @@ pub enum Event {
     },
     /// One thread at one tick, whose stack could not be had; its state still counts.
     Lost {
-        /// When.
         at: Nanos,
         /// As for [`Event::Sample`].
         periods: u32,
-        /// Whose.
         thread: ThreadId,
         /// What it was doing.
         state: ThreadState,
@@ -255,9 +220,7 @@ pub enum Event {
 /// time from when it was first seen to `at`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Up to when.
     pub at: Nanos,
-    /// On a CPU.
     pub on_cpu_ns: u64,
     /// Ready, without the GIL, but without a CPU.
     pub runnable_ns: u64,
@@ -328,7 +291,6 @@ impl Account {
 /// A stretch of time in which a thread was off the CPU: one context switch out and the next one in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffCpu {
-    /// Whose.
     pub thread: ThreadId,
     /// When it left the CPU.
     pub start: Nanos,
@@ -362,7 +324,6 @@ impl OffCpu {
 /// How a blocked thread was made ready to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wake {
-    /// When.
     pub at: Nanos,
     /// The observed thread that did it, by a call for that purpose (`FUTEX_WAKE`); none if it was a timer, a
     /// device, or another process.
@@ -376,7 +337,6 @@ pub struct Wake {
 /// A GIL as a thread saw it at the moment it left the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GilGlimpse {
-    /// Which.
     pub gil: GilId,
     /// Who held it (the thread itself, if it did), if that is known. If it was free: the thread itself, if it was the last to
     /// hold it. That is not told of waits for a `PyMutex` or a native mutex, in which a thread may take it and let it go.
@@ -415,9 +375,7 @@ pub struct GilInfo {
 /// Facts about a process that do not change while it is observed.
 #[derive(Clone, Debug)]
 pub struct ProcessInfo {
-    /// Its pid.
     pub pid: Pid,
-    /// Its command line.
     pub command: Vec<String>,
     /// The interpreter's version, `3.13.15`.
     pub python: String,

@@ -10,10 +10,12 @@ use anyhow::Result;
 use crate::profile::Profile;
 use crate::report::Report;
 
-use super::{Options, Summary, chrome, collapsed, firefox, flamegraph, html, perfetto, pprof, speedscope};
+use super::{
+    ExportOptions, ExportSummary, chrome, collapsed, firefox, flamegraph, html, perfetto, pprof, speedscope,
+};
 
 /// Writes a profile. The summary has how much is in the view; the writer adds what it merged or left out.
-type FormatWriter = fn(&Profile, &Options, &mut Summary, &mut dyn Write) -> Result<()>;
+type FormatWriter = fn(&Profile, &ExportOptions, &mut ExportSummary, &mut dyn Write) -> Result<()>;
 
 /// A file format: a row of [`FORMATS`].
 #[derive(Clone, Copy)]

@@ -10,30 +10,30 @@ use super::{FORMATS, Format};
 
 /// What a file can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum OutputKind {
     /// Everything that was seen: `.gscope`.
     Recording,
     /// Something made of it, for another program.
     Export(Format),
 }
 
-impl Kind {
+impl OutputKind {
     /// The kind that was asked for, or that the name of a file says.
     ///
     /// # Errors
     /// The name does not say.
-    pub fn of(path: &Path, asked: Option<Kind>) -> Result<Kind> {
+    pub fn of(path: &Path, asked: Option<OutputKind>) -> Result<OutputKind> {
         let is_recording = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("gscope"));
         let by_name = || match is_recording {
-            true => Some(Kind::Recording),
-            false => Format::from_path(path).map(Kind::Export),
+            true => Some(OutputKind::Recording),
+            false => Format::from_path(path).map(OutputKind::Export),
         };
         match asked.or_else(by_name) {
             Some(kind) => Ok(kind),
             None if path == Path::new("-") && io::stdout().is_terminal() => {
                 bail!("say which --format to print ({})", FORMATS.map(|format| format.name).join(", "))
             }
-            None if path == Path::new("-") => Ok(Kind::Export(Format::COLLAPSED)),
+            None if path == Path::new("-") => Ok(OutputKind::Export(Format::COLLAPSED)),
             None => bail!(
                 "the name {} does not say which format to write: end it in .gscope, {}, or give --format",
                 path.display(),
@@ -43,12 +43,12 @@ impl Kind {
     }
 
     /// What `--format` can say: `gscope`, or a format of exports.
-    pub fn parser() -> impl TypedValueParser<Value = Kind> {
+    pub fn parser() -> impl TypedValueParser<Value = OutputKind> {
         let recording = PossibleValue::new(RECORDING).help("Everything, for report, export and merge");
         let exports = FORMATS.map(|format| PossibleValue::new(format.name).help(format.help));
         PossibleValuesParser::new([recording].into_iter().chain(exports)).try_map(|name: String| match &*name {
-            RECORDING => Ok(Kind::Recording),
-            name => Format::named(name).map(Kind::Export).ok_or_else(|| format!("there is no format {name}")),
+            RECORDING => Ok(OutputKind::Recording),
+            name => Format::named(name).map(OutputKind::Export).ok_or_else(|| format!("there is no format {name}")),
         })
     }
 }

@@ -31,7 +31,7 @@ mod speedscope;
 mod tracks;
 mod view;
 
-pub use coarse::Merged;
+pub use coarse::MergedSlices;
 pub(crate) use format::FORMATS;
 pub use format::Format;
 pub(crate) use view::{NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
@@ -39,7 +39,7 @@ pub use view::{Unit, View};
 
 /// What to show of a profile.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct ExportOptions {
     /// Which samples. Traces always have them all ([`Format::has_all`]).
     pub view: View,
     /// A root frame for each thread. The trace formats keep threads apart anyway.
@@ -54,20 +54,20 @@ pub struct Options {
 
 /// What was written, in the view's [`Unit`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct ExportSummary {
     /// How much is in the view; 0 when it is empty, which is no error.
     pub amount: u64,
     /// The part of it whose stack could not be read.
     pub lost: u64,
     /// What was merged to keep the file small enough to be opened.
-    pub merged: Merged,
+    pub merged: MergedSlices,
     /// What was merged or left out to keep the file small, each a sentence.
     pub notes: Vec<String>,
 }
 
-impl Summary {
-    fn of(profile: &Profile, options: &Options) -> Summary {
-        let mut summary = Summary::default();
+impl ExportSummary {
+    fn of(profile: &Profile, options: &ExportOptions) -> ExportSummary {
+        let mut summary = ExportSummary::default();
         for item in options.items(profile) {
             summary.amount += item.amount;
             summary.lost += if item.lost { item.amount } else { 0 };
@@ -79,10 +79,15 @@ impl Summary {
 /// Writes `profile` to `out`.
 ///
 /// Fails when `out` does, or when the format needs a timeline and threads were recorded without one.
-pub fn write(profile: &Profile, format: Format, options: &Options, out: &mut dyn Write) -> Result<Summary> {
+pub fn write(
+    profile: &Profile,
+    format: Format,
+    options: &ExportOptions,
+    out: &mut dyn Write,
+) -> Result<ExportSummary> {
     let mut summary = match format.has_all() {
-        true => Summary::of(profile, &Options { view: View::Wall, ..options.clone() }),
-        false => Summary::of(profile, options),
+        true => ExportSummary::of(profile, &ExportOptions { view: View::Wall, ..options.clone() }),
+        false => ExportSummary::of(profile, options),
     };
     let mut out = io::BufWriter::new(out);
     (format.writer)(profile, options, &mut summary, &mut out)?;
@@ -114,7 +119,7 @@ mod tests {
     fn a_summary_counts_the_view() {
         let profile = fixture::profile();
         let count = |view, idle| {
-            let options = Options { view, idle, ..Options::default() };
+            let options = ExportOptions { view, idle, ..ExportOptions::default() };
             let summary = write(&profile, Format::COLLAPSED, &options, &mut io::sink()).unwrap();
             (summary.amount, summary.lost)
         };
@@ -124,7 +129,7 @@ mod tests {
         assert_eq!(count(View::GilHold, false), (5, 1));
         assert_eq!(profile.samples(), 14);
         // The trace has them all, whatever the view.
-        let options = Options { view: View::GilHold, ..Options::default() };
+        let options = ExportOptions { view: View::GilHold, ..ExportOptions::default() };
         assert_eq!(write(&profile, format("chrome"), &options, &mut io::sink()).unwrap().amount, 14);
     }
 
@@ -132,8 +137,8 @@ mod tests {
     fn an_empty_profile_is_no_error_in_any_format() {
         for format in FORMATS {
             let mut out = Vec::new();
-            let summary = write(&Profile::default(), format, &Options::default(), &mut out).unwrap();
-            assert_eq!(summary, Summary::default());
+            let summary = write(&Profile::default(), format, &ExportOptions::default(), &mut out).unwrap();
+            assert_eq!(summary, ExportSummary::default());
             match format.name {
                 "svg" => fixture::assert_well_formed(std::str::from_utf8(&out).unwrap()),
                 "collapsed" => assert!(out.is_empty()),
@@ -149,7 +154,7 @@ mod tests {
     #[test]
     fn a_report_can_be_read_back() {
         let mut out = Vec::new();
-        let options = Options { blame: Blame::Releaser, view: View::GilHold, ..Options::default() };
+        let options = ExportOptions { blame: Blame::Releaser, view: View::GilHold, ..ExportOptions::default() };
         assert_eq!(write(&fixture::profile(), Format::REPORT, &options, &mut out).unwrap().amount, 14);
         let report: Report = serde_json::from_slice(&out).unwrap();
         assert_eq!((report.threads.len(), report.session.samples, report.blame), (3, 14, Blame::Releaser));
@@ -161,7 +166,7 @@ mod tests {
         let mut profile = fixture::profile();
         profile.timeline = None;
         for format in ["speedscope", "chrome", "perfetto", "firefox", "html"].map(format) {
-            let error = write(&profile, format, &Options::default(), &mut io::sink()).unwrap_err();
+            let error = write(&profile, format, &ExportOptions::default(), &mut io::sink()).unwrap_err();
             assert!(error.to_string().contains("timeline"), "{error}");
         }
     }
@@ -178,7 +183,7 @@ mod tests {
             }
         }
         for format in FORMATS {
-            write(&fixture::profile(), format, &Options::default(), &mut Full).unwrap_err();
+            write(&fixture::profile(), format, &ExportOptions::default(), &mut Full).unwrap_err();
         }
     }
 }

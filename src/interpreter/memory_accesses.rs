@@ -11,7 +11,7 @@ use crate::arch::x86_64::{Function, Operand, Registers};
 use crate::cpython::layout::Layout;
 use crate::cpython::object_header::header;
 use crate::cpython::objects::Objects;
-use crate::event::{Accessed, Event, Nanos, Pid, Place, ProcessId, ThreadId};
+use crate::event::{Accessed, Event, MemoryPlace, Nanos, Pid, ProcessId, ThreadId};
 use crate::process::functions::Functions;
 use crate::process::memory::Memory;
 use crate::stack::StackId;
@@ -127,7 +127,9 @@ impl Accesses {
                         }
                     }
                     Field::Mutex | Field::Other => match self.objects.at(eyes, base, sample.at, sink) {
-                        Some(_) if field == Field::Mutex => return Some(Accessed::Elsewhere(Place::ObjectMutex)),
+                        Some(_) if field == Field::Mutex => {
+                            return Some(Accessed::Elsewhere(MemoryPlace::ObjectMutex));
+                        }
                         Some(Some(object)) => return Some(Accessed::Header { object }),
                         Some(None) => return Some(Accessed::Nothing),
                         None => {}
@@ -156,13 +158,13 @@ impl Accesses {
             if states.any(|start| within(start, MOST_STATE))
                 || slots.map(|slot| slot.reader.tstate()).any(|start| within(start, MOST_THREAD_STATE))
             {
-                Place::Interpreter
+                MemoryPlace::Interpreter
             } else if keys.is_multiple_of(ALIGNMENT) && objects.is_dict_keys(keys) {
-                Place::DictKeys
+                MemoryPlace::DictKeys
             } else if operand.base(registers).is_some_and(is_object) {
-                Place::Content
+                MemoryPlace::Content
             } else {
-                Place::Memory
+                MemoryPlace::Memory
             },
         )
     }

@@ -28,7 +28,11 @@ pub fn save(app: &App, shown: &Shown, format: Format) -> Result<PathBuf> {
             file.write_all(b"\n")?;
         }
         format => {
-            let view = export::Options { view: view(app), functions: app.functions, ..export::Options::default() };
+            let view = export::ExportOptions {
+                view: view(app),
+                functions: app.functions,
+                ..export::ExportOptions::default()
+            };
             // A copy, of which what is not on the screen can be left out.
             let mut part = shown.part.since(&Snapshot::default());
             if let Some(thread) = app.thread.filter(|_| matches!(app.tab, Tab::Functions | Tab::Flame)) {

@@ -7,7 +7,7 @@ use std::fs;
 use super::encode::Encoder;
 use super::records::tag;
 use super::wire::{put, put_text};
-use super::{Origin, Reader, block, load};
+use super::{Reader, RecordingOrigin, block, load};
 use crate::event::{Event, GilGlimpse, GilId, Nanos, OffCpu, ThreadId, ThreadState, Wake};
 use crate::export::{self, FORMATS, Format, View};
 use crate::filter::Filter;
@@ -26,9 +26,9 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn origin() -> Origin {
+fn origin() -> RecordingOrigin {
     let (gilscope, boot) = ("0.1.0".to_owned(), "a boot".to_owned());
-    Origin { gilscope, boot, clock_offset_ns: -77, min_wait_ns: 7_000 }
+    RecordingOrigin { gilscope, boot, clock_offset_ns: -77, min_wait_ns: 7_000 }
 }
 
 /// The records of a session, without what ends them.
@@ -80,7 +80,8 @@ fn written(profile: &Profile, formats: &[Format]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for &format in formats {
         for &view in View::value_variants() {
-            let options = export::Options { view, threads: true, idle: true, ..export::Options::default() };
+            let options =
+                export::ExportOptions { view, threads: true, idle: true, ..export::ExportOptions::default() };
             let mut out = Vec::new();
             export::write(profile, format, &options, &mut out).unwrap();
             all.push(out);
