@@ -12,20 +12,16 @@ pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Where output goes.
 #[derive(Debug)]
 pub enum Output {
-    /// Standard output.
     Stdout,
     /// A device or pipe, written to directly.
     Special(PathBuf, File),
     /// A file that appears under its name only when it is complete.
     File {
-        /// Its name.
         path: PathBuf,
         /// What is written to until then.
         part: PathBuf,
-        /// That, opened.
         file: File,
     },
 }
@@ -104,7 +100,6 @@ impl Output {
         Ok(())
     }
 
-    /// Where it goes.
     pub fn path(&self) -> PathBuf {
         match self {
             Output::Stdout => PathBuf::from("standard output"),
@@ -126,7 +121,6 @@ impl Output {
         }
     }
 
-    /// Leaves nothing behind.
     pub fn discard(self) {
         if let Output::File { part, .. } = self {
             let _ = fs::remove_file(part);

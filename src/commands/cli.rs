@@ -8,7 +8,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
 use crate::event::Pid;
 use crate::export::View;
-use crate::export::kind::Kind;
+use crate::export::kind::{OutputKind, output_help};
 use crate::filter::args::{FilterArgs, number};
 use crate::report::Blame;
 use crate::sampler::Stopping;
@@ -59,15 +59,12 @@ pub struct RecordArgs {
     /// Which process to record, and how.
     #[command(flatten)]
     pub collect: CollectArgs,
-    /// Where to write; `-` is standard output. Its suffix picks the format: .html report with everything, .svg flame
-    /// graph, .collapsed or .txt folded stacks, .speedscope.json, .json Chrome trace, .pftrace Perfetto, .firefox.json
-    /// Firefox Profiler, .pb.gz pprof, .report.json report; .gscope is the recording itself, for gilscope report and
-    /// export [default: gilscope-NAME-PID.gscope].
-    #[arg(short, long, value_name = "FILE")]
+    /// The file to write; its suffix picks the format.
+    #[arg(short, long, value_name = "FILE", help = output_help())]
     pub output: Option<PathBuf>,
     /// The format, if the suffix does not say.
-    #[arg(short, long, value_parser = Kind::parser())]
-    pub format: Option<Kind>,
+    #[arg(short, long, value_parser = OutputKind::parser())]
+    pub format: Option<OutputKind>,
     /// Stop recording after so many seconds; a launched program goes on [default: until it ends, or Ctrl-C].
     #[arg(short, long, value_name = "SECS", value_parser = seconds)]
     pub duration: Option<f64>,
@@ -254,8 +251,8 @@ pub struct ExportArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
     /// The format, if the suffix does not say.
-    #[arg(short, long, value_parser = Kind::parser())]
-    pub format: Option<Kind>,
+    #[arg(short, long, value_parser = OutputKind::parser())]
+    pub format: Option<OutputKind>,
     /// What to show of it.
     #[command(flatten)]
     pub view: ViewArgs,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::commands::cli::{DiffArgs, ViewArgs};
-use crate::export::diff::{self, Folded};
+use crate::export::diff::{self, FoldedStacks};
 use crate::export::{self, Format};
 use crate::filter::Filter;
 use crate::output::Output;
@@ -24,17 +24,17 @@ pub fn run(args: &DiffArgs) -> Result<(PathBuf, String)> {
 }
 
 /// The stacks to compare in a file: those of a view of a recording, or folded ones.
-fn read(path: &Path, view: &ViewArgs) -> Result<Folded> {
+fn read(path: &Path, view: &ViewArgs) -> Result<FoldedStacks> {
     let bytes = match is_recording(path) {
         true => {
             let profile = load(path, false, &Filter::default())?;
             let mut lines = Vec::new();
-            export::write(&profile, Format::Collapsed, &view.options(), &mut lines)?;
+            export::write(&profile, Format::COLLAPSED, &view.options(), &mut lines)?;
             lines
         }
         false => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
     };
-    Folded::new(&name(path), String::from_utf8_lossy(&bytes).into_owned())
+    FoldedStacks::new(&name(path), String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn name(path: &Path) -> String {

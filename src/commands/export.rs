@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::commands::cli::{ExportArgs, ViewArgs};
-use crate::export::kind::Kind;
-use crate::export::{self, Format, Summary, Unit, View};
+use crate::export::kind::OutputKind;
+use crate::export::{self, ExportSummary, Format, Unit, View};
 use crate::filter::Filter;
 use crate::output::{Output, say};
 use crate::profile::Profile;
@@ -20,21 +20,21 @@ use crate::report::text::units::wrap;
 /// # Errors
 /// There is no recording, or nothing can be written.
 pub fn run(args: &ExportArgs) -> Result<u8> {
-    let kind = Kind::of(&args.output, args.format)?;
+    let kind = OutputKind::of(&args.output, args.format)?;
     let filter = Filter::new(&args.filter)?;
     let same = |path: &Path| path.canonicalize().ok();
     if same(&args.file).is_some_and(|file| same(&args.output) == Some(file)) {
         bail!("{} would be written over while it is read: choose another place with -o", args.file.display());
     }
     let (path, session, amount) = match kind {
-        Kind::Recording if filter.selects() => {
+        OutputKind::Recording if filter.selects() => {
             bail!("a recording has all threads and waits: only --from and --to make a smaller one")
         }
-        Kind::Recording => {
+        OutputKind::Recording => {
             let (path, session) = recording::copy(&args.file, Output::create(&args.output)?, &filter)?;
             (path, session, Vec::new())
         }
-        Kind::Export(format) => {
+        OutputKind::Export(format) => {
             let output = Output::create(&args.output)?;
             let profile = match recording::load(&args.file, format.needs_timeline(), &filter) {
                 Ok(profile) => profile,
@@ -67,9 +67,9 @@ pub fn write(
     output: Output,
     profile: &Profile,
     format: Format,
-    view: &export::Options,
-) -> Result<(PathBuf, Summary)> {
-    let mut summary = Summary::default();
+    view: &export::ExportOptions,
+) -> Result<(PathBuf, ExportSummary)> {
+    let mut summary = ExportSummary::default();
     let path = output.write(|out| {
         summary = export::write(profile, format, view, out)?;
         Ok(())
@@ -78,7 +78,7 @@ pub fn write(
 }
 
 /// Says how much of a profile was written.
-pub fn amount(profile: &Profile, format: Format, args: &ViewArgs, summary: &Summary) -> Vec<String> {
+pub fn amount(profile: &Profile, format: Format, args: &ViewArgs, summary: &ExportSummary) -> Vec<String> {
     let mut lines = Vec::new();
     let view = view_name(args);
     if !format.has_all() {
@@ -110,8 +110,8 @@ fn view_name(args: &ViewArgs) -> String {
 
 impl ViewArgs {
     /// The same, for the formats.
-    pub fn options(&self) -> export::Options {
-        export::Options {
+    pub fn options(&self) -> export::ExportOptions {
+        export::ExportOptions {
             view: self.view,
             threads: self.threads,
             idle: self.idle,

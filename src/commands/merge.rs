@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::commands::cli::MergeArgs;
-use crate::export::kind::Kind;
+use crate::export::kind::OutputKind;
 use crate::output::{Output, say};
 use crate::recording::merge;
 use crate::report::text::WIDTH;
@@ -14,7 +14,7 @@ use crate::report::text::units::wrap;
 /// # Errors
 /// As with [`merge`].
 pub fn run(args: &MergeArgs) -> Result<u8> {
-    if Kind::of(&args.output, None).is_ok_and(|kind| kind != Kind::Recording) {
+    if OutputKind::of(&args.output, None).is_ok_and(|kind| kind != OutputKind::Recording) {
         bail!("{} is no name for a recording: merge to NAME.gscope, then use gilscope export", args.output.display());
     }
     let (path, session) = merge(&args.files, Output::create(&args.output)?)?;

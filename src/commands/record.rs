@@ -10,11 +10,11 @@ use anyhow::{Context, Result, bail};
 use crate::commands::cli::RecordArgs;
 use crate::commands::progress::ProgressLine;
 use crate::commands::report::bold;
-use crate::export::kind::Kind;
-use crate::export::{self, Format, Summary};
+use crate::export::kind::OutputKind;
+use crate::export::{self, ExportSummary, Format};
 use crate::output::{Output, say};
 use crate::profile::{Mode, Profile};
-use crate::recording::{Origin, Recorder};
+use crate::recording::{Recorder, RecordingOrigin};
 use crate::report::Report;
 use crate::report::text::text;
 use crate::session::launch::Child;
@@ -25,7 +25,7 @@ use crate::session::{self, RecordingEnd};
 pub fn run(args: &RecordArgs) -> Result<u8> {
     let unnamed = PathBuf::from(format!("gilscope-{}.gscope", std::process::id()));
     let path = args.output.as_ref().unwrap_or(&unnamed);
-    let kind = Kind::of(path, args.format)?;
+    let kind = OutputKind::of(path, args.format)?;
     // Before the recording rather than after it: a path that cannot be written to costs nothing then.
     let output = Output::create(path)?;
     let options = options(args, kind);
@@ -52,8 +52,8 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         (None, None) => bail!("neither a process nor a command was given"),
     };
     let mut sink = match kind {
-        Kind::Recording => Sink::Stream(Recorder::new(output, args.output.is_some(), &origin(args))?),
-        Kind::Export(format) => Sink::AtTheEnd(output, format),
+        OutputKind::Recording => Sink::Stream(Recorder::new(output, args.output.is_some(), &origin(args))?),
+        OutputKind::Export(format) => Sink::AtTheEnd(output, format),
     };
     let recorder = match &mut sink {
         Sink::Stream(recorder) => Some(recorder),
@@ -101,17 +101,17 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     Ok(written.unwrap_or(code))
 }
 
-fn options(args: &RecordArgs, kind: Kind) -> session::RecordingOptions {
+fn options(args: &RecordArgs, kind: OutputKind) -> session::RecordingOptions {
     session::RecordingOptions {
         duration: args.duration.map(Duration::from_secs_f64),
         // A recording has everything; the profile beside it is only for the report.
-        timeline: matches!(kind, Kind::Export(format) if format.needs_timeline()),
+        timeline: matches!(kind, OutputKind::Export(format) if format.needs_timeline()),
         ..args.collect.options()
     }
 }
 
-fn origin(args: &RecordArgs) -> Origin {
-    Origin {
+fn origin(args: &RecordArgs) -> RecordingOrigin {
+    RecordingOrigin {
         gilscope: env!("CARGO_PKG_VERSION").to_owned(),
         boot: fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         clock_offset_ns: session::clock_offset_ns(),
@@ -131,11 +131,11 @@ enum Sink {
 struct Written {
     path: PathBuf,
     /// What an export has in it.
-    exported: Option<(Format, Summary)>,
+    exported: Option<(Format, ExportSummary)>,
 }
 
 impl Sink {
-    fn finish(self, profile: &Profile, view: &export::Options) -> Result<Written> {
+    fn finish(self, profile: &Profile, view: &export::ExportOptions) -> Result<Written> {
         match self {
             Sink::Stream(recorder) => Ok(Written { path: recorder.finish(&profile.session)?, exported: None }),
             Sink::AtTheEnd(output, format) => {

@@ -33,7 +33,6 @@ pub(crate) const ACTIVITY_COUNT: usize = ACTIVITIES.len();
 /// Whether an activity brings a thread on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ActivityDirection {
-    /// On a CPU.
     Progress,
     /// Kept from its work by other threads of the program.
     Contention,

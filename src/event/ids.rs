@@ -16,27 +16,22 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// The next process's.
     pub fn process(&mut self) -> ProcessId {
         ProcessId(next(&mut self.processes))
     }
 
-    /// The next thread's.
     pub fn thread(&mut self) -> ThreadId {
         ThreadId(next(&mut self.threads))
     }
 
-    /// The next GIL's.
     pub fn gil(&mut self) -> GilId {
         GilId(next(&mut self.gils))
     }
 
-    /// The next lock's.
     pub fn lock(&mut self) -> LockId {
         LockId(next(&mut self.locks))
     }
 
-    /// The next object's.
     pub fn object(&mut self) -> ObjectId {
         ObjectId(next(&mut self.objects))
     }
@@ -49,15 +44,10 @@ fn next(count: &mut u32) -> u32 {
 
 /// What ids of one recording are in another.
 pub trait Renumber {
-    /// Of a process.
     fn process(&mut self, id: ProcessId) -> ProcessId;
-    /// Of a thread.
     fn thread(&mut self, id: ThreadId) -> ThreadId;
-    /// Of a GIL.
     fn gil(&mut self, id: GilId) -> GilId;
-    /// Of a lock.
     fn lock(&mut self, id: LockId) -> LockId;
-    /// Of an object.
     fn object(&mut self, id: ObjectId) -> ObjectId;
 
     /// Of the lock of a state.

@@ -10,6 +10,7 @@
 
 mod activity;
 mod ids;
+mod lock;
 mod objects;
 mod state;
 pub mod version;
@@ -21,7 +22,9 @@ use crate::stack::StackId;
 
 pub(crate) use self::activity::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityColor, ActivityRow};
 pub use self::ids::{Ids, Renumber};
-pub use self::objects::{Accessed, CountOp, Counting, MODULE, ObjectInfo, Place, object_label};
+pub(crate) use self::lock::LOCK_KINDS;
+pub use self::lock::{LockInfo, LockKind};
+pub use self::objects::{Accessed, CountOp, Counting, MODULE, MemoryPlace, ObjectInfo, object_label};
 pub use self::state::ThreadState;
 
 /// An operating system process id, in gilscope's own pid namespace.
@@ -83,10 +86,8 @@ pub enum Event {
     Process {
         /// The process's handle, given out in ascending order.
         process: ProcessId,
-        /// Who it is.
         info: Arc<ProcessInfo>,
     },
-    /// A thread appeared.
     ThreadStarted {
         /// When it was first seen.
         at: Nanos,
@@ -98,24 +99,17 @@ pub enum Event {
         tid: Tid,
     },
     /// A thread's name is known or has changed (`threading.Thread.name`).
-    ThreadNamed {
-        /// The thread.
-        thread: ThreadId,
-        /// Its name.
-        name: Arc<str>,
-    },
+    ThreadNamed { thread: ThreadId, name: Arc<str> },
     /// A thread is gone.
     ThreadExited {
         /// When that was noticed.
         at: Nanos,
-        /// The thread.
         thread: ThreadId,
         /// CPU time it used while observed, in nanoseconds.
         cpu_ns: u64,
     },
     /// A GIL was found, or what is known of it has changed.
     Gil {
-        /// When.
         at: Nanos,
         /// Its handle, given out in ascending order.
         gil: GilId,
@@ -133,16 +127,7 @@ pub enum Event {
     },
     /// A thread held a lock while others waited for it: in memory mode at a tick, before their samples; in kernel mode when a
     /// wait was over that nobody had ended, or was still going on.
-    LockHeld {
-        /// When.
-        at: Nanos,
-        /// Which.
-        lock: LockId,
-        /// Who.
-        thread: ThreadId,
-        /// Where.
-        stack: StackId,
-    },
+    LockHeld { at: Nanos, lock: LockId, thread: ThreadId, stack: StackId },
     /// A thread was off the CPU. Comes when it is back, so these come in the order of `end` (more or less: up to a
     /// millisecond of disorder is possible).
     OffCpu(OffCpu),
@@ -150,7 +135,6 @@ pub enum Event {
     RecordsLost {
         /// When that was noticed.
         at: Nanos,
-        /// How many.
         count: u64,
     },
     /// An object was met whose reference count several threads access, or more is known of it (free-threaded builds).
@@ -163,23 +147,11 @@ pub enum Event {
     /// What memory a thread was held up by that was found on a CPU (free-threaded builds). There is one for each sample
     /// that was looked at in this way: together they are the CPU time. It may come late: that a count is shared shows
     /// when a second thread is found at it.
-    Access {
-        /// When.
-        at: Nanos,
-        /// Who.
-        thread: ThreadId,
-        /// Where.
-        stack: StackId,
-        /// What it accessed.
-        accessed: Accessed,
-    },
+    Access { at: Nanos, thread: ThreadId, stack: StackId, accessed: Accessed },
     /// A sample found a thread spinning before it sleeps for a lock (free-threaded builds). Comes after that sample.
     Spin {
-        /// When.
         at: Nanos,
-        /// Who.
         thread: ThreadId,
-        /// Where.
         stack: StackId,
         /// For which, if that can be told.
         lock: Option<LockId>,
@@ -193,7 +165,6 @@ pub enum Event {
     },
     /// What the kernel accounts to a thread so far: exact, also where single records were not asked for or lost.
     Account {
-        /// Whose.
         thread: ThreadId,
         /// Its totals since it was first seen.
         account: Account,
@@ -204,7 +175,6 @@ pub enum Event {
         at: Nanos,
         /// For how many periods of the sampling rate it stands: 1, unless ticks were missed before it.
         periods: u32,
-        /// Whose.
         thread: ThreadId,
         /// What it was doing.
         state: ThreadState,
@@ -215,11 +185,9 @@ pub enum Event {
     },
     /// One thread at one tick, whose stack could not be had; its state still counts.
     Lost {
-        /// When.
         at: Nanos,
         /// As for [`Event::Sample`].
         periods: u32,
-        /// Whose.
         thread: ThreadId,
         /// What it was doing.
         state: ThreadState,
@@ -234,9 +202,7 @@ pub enum Event {
 /// time from when it was first seen to `at`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Up to when.
     pub at: Nanos,
-    /// On a CPU.
     pub on_cpu_ns: u64,
     /// Ready, without the GIL, but without a CPU.
     pub runnable_ns: u64,
@@ -307,7 +273,6 @@ impl Account {
 /// A stretch of time in which a thread was off the CPU: one context switch out and the next one in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffCpu {
-    /// Whose.
     pub thread: ThreadId,
     /// When it left the CPU.
     pub start: Nanos,
@@ -341,7 +306,6 @@ impl OffCpu {
 /// How a blocked thread was made ready to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wake {
-    /// When.
     pub at: Nanos,
     /// The observed thread that did it, by a call for that purpose (`FUTEX_WAKE`); none if it was a timer, a
     /// device, or another process.
@@ -355,7 +319,6 @@ pub struct Wake {
 /// A GIL as a thread saw it at the moment it left the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GilGlimpse {
-    /// Which.
     pub gil: GilId,
     /// Who held it (the thread itself, if it did), if that is known. If it was free: the thread itself, if it was the last to
     /// hold it. That is not told of waits for a `PyMutex` or a native mutex, in which a thread may take it and let it go.
@@ -391,123 +354,10 @@ pub struct GilInfo {
     pub switch_interval_ns: u64,
 }
 
-/// What a thread can wait for, other than the GIL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum LockKind {
-    /// The lock in an object, taken by a critical section (free-threaded builds).
-    CriticalSection,
-    /// `threading.Lock`.
-    Lock,
-    /// `threading.RLock`.
-    RLock,
-    /// A `PyMutex` of the interpreter.
-    Mutex,
-    /// The one that guards all types (`interp->types.mutex`).
-    TypeLock,
-    /// The global import lock.
-    ImportLock,
-    /// A read-write lock, an event or a once flag of the interpreter.
-    Event,
-    /// None: a thread has asked all others to stop, and waits until they have.
-    StopRequest,
-    /// A lock of the interpreter that is a semaphore (`PyThread_type_lock`): of a file's buffer, of a database
-    /// connection.
-    Semaphore,
-    /// Of the C library: a mutex or condition of an extension module.
-    Native,
-    /// None: the interpreter has stopped its threads.
-    Pause,
-    /// None: a `queue.SimpleQueue` that is empty. Up to 3.12 it is taken for a lock until a variable leads to it.
-    Queue,
-    /// One that the import system has made for a module, for the time that it is being imported.
-    ModuleLock,
-}
-
-impl LockKind {
-    /// Threads that wait for it wait for a lock, and not for something else.
-    pub fn is_lock(self) -> bool {
-        !matches!(self, Self::StopRequest | Self::Pause | Self::Queue)
-    }
-
-    /// It may be a `threading.Lock`, which does not tell who holds it.
-    pub fn has_no_owner(self) -> bool {
-        matches!(self, Self::Lock | Self::Semaphore)
-    }
-
-    /// A short constant name, as in the report's JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::CriticalSection => "critical_section",
-            Self::Lock => "threading.Lock",
-            Self::RLock => "threading.RLock",
-            Self::Mutex => "pymutex",
-            Self::TypeLock => "type_lock",
-            Self::ImportLock | Self::ModuleLock => "import_lock",
-            Self::Event => "event",
-            Self::StopRequest => "stop_request",
-            Self::Semaphore => "semaphore",
-            Self::Native => "native",
-            Self::Pause => "pause",
-            Self::Queue => "queue",
-        }
-    }
-
-    /// What to call a lock of this kind, for people: `list (app.inventory)`, `threading.Lock at 0x7f10`.
-    pub fn label(self, type_name: Option<&str>, name: Option<&str>, address: u64) -> String {
-        let object = |type_name: &str| object_label(type_name, name, address);
-        let kind = match (self, type_name) {
-            (Self::CriticalSection, type_name) => return object(type_name.unwrap_or("object")),
-            // Of a file's buffer.
-            (Self::Semaphore | Self::Mutex, Some(type_name)) => return format!("lock of {}", object(type_name)),
-            (Self::TypeLock, _) => "type lock",
-            (Self::ImportLock | Self::ModuleLock, _) => "import lock",
-            (Self::Mutex, _) => "mutex of the interpreter",
-            (Self::Event, _) => "event of the interpreter",
-            (Self::StopRequest, _) => "stop of all threads",
-            (Self::Native, _) => "native lock",
-            (Self::Pause, _) => "stop of all threads",
-            (kind, _) => kind.name(),
-        };
-        match name {
-            Some(name) => format!("{kind} ({name})"),
-            // Each thread stands still at an address of its own.
-            None if self == Self::Pause => kind.to_owned(),
-            None => format!("{kind} at {address:#x}"),
-        }
-    }
-}
-
-/// Facts about a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LockInfo {
-    /// The process it is in.
-    pub process: ProcessId,
-    /// Its address; of the object that it is part of, if it is part of one.
-    pub address: u64,
-    /// What it is.
-    pub kind: LockKind,
-    /// The type of the object, if it is part of one.
-    pub type_name: Option<Arc<str>>,
-    /// A variable or attribute that holds the object, or the interpreter's own name for the lock.
-    pub name: Option<Arc<str>>,
-}
-
-impl LockInfo {
-    /// The name of a pause that is made to collect garbage.
-    pub const COLLECTION: &str = "garbage collection";
-
-    /// What to call it: `list (app.inventory)`.
-    pub fn label(&self) -> String {
-        self.kind.label(self.type_name.as_deref(), self.name.as_deref(), self.address)
-    }
-}
-
 /// Facts about a process that do not change while it is observed.
 #[derive(Clone, Debug)]
 pub struct ProcessInfo {
-    /// Its pid.
     pub pid: Pid,
-    /// Its command line.
     pub command: Vec<String>,
     /// The interpreter's version, `3.13.15`.
     pub python: String,

@@ -7,13 +7,11 @@ use super::{ObjectId, ProcessId, ThreadId};
 /// What an access to a reference count is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CountOp {
-    /// A new reference.
     Incref,
     /// The end of one.
     Decref,
     /// A new reference, unless the object is going away: of what was found in a container without taking its lock.
     TryIncref,
-    /// Cannot be told.
     Unknown,
 }
 
@@ -34,20 +32,15 @@ impl CountOp {
 pub enum Accessed {
     /// An object's reference count: its owner, its local or its shared half.
     Count {
-        /// Of this object.
         object: ObjectId,
-        /// What for.
         op: CountOp,
         /// By an atomic operation.
         atomic: bool,
     },
     /// Something else in an object's header, in the cache line of its count.
-    Header {
-        /// Of this object.
-        object: ObjectId,
-    },
+    Header { object: ObjectId },
     /// By an atomic operation, something else.
-    Elsewhere(Place),
+    Elsewhere(MemoryPlace),
     /// It cannot be told which: the instruction overwrote its own address.
     Unknown,
     /// None that tells something: it was computing, in the kernel, or at memory without atomic operations.
@@ -56,7 +49,7 @@ pub enum Accessed {
 
 /// Memory that is no reference count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum MemoryPlace {
     /// The lock of an object that critical sections take.
     ObjectMutex,
     /// The data of the runtime, an interpreter or a thread: the cache of methods, queues, states.
@@ -65,7 +58,6 @@ pub enum Place {
     DictKeys,
     /// An object, behind its header.
     Content,
-    /// Any other.
     Memory,
 }
 
@@ -78,7 +70,6 @@ pub enum Counting {
     Merged,
     /// Not those of the interpreter's own stack.
     Deferred,
-    /// Not at all.
     Immortal,
 }
 
@@ -99,9 +90,7 @@ impl Counting {
 pub struct ObjectInfo {
     /// The process it is in.
     pub process: ProcessId,
-    /// Its address.
     pub address: u64,
-    /// Its type.
     pub type_name: Arc<str>,
     /// Its own name or value, or a variable or attribute that holds it.
     pub name: Option<Arc<str>>,

@@ -9,7 +9,6 @@ pub struct Version {
     pub major: u8,
     /// 8 to 15.
     pub minor: u8,
-    /// The patch release.
     pub patch: u8,
 }
 

@@ -12,10 +12,9 @@ use crate::report::text::units::duration;
 
 /// What was merged in an output, to be told with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Merged {
+pub struct MergedSlices {
     /// Slices shorter than this, in nanoseconds, were merged with their neighbours. 0: none were.
     pub shorter_than_ns: u64,
-    /// How many.
     pub slices: u64,
     /// How many there are in their place.
     pub into: u64,
@@ -23,10 +22,10 @@ pub struct Merged {
     pub arrows: u64,
 }
 
-impl fmt::Display for Merged {
+impl fmt::Display for MergedSlices {
     /// What is to be said of it; nothing if nothing was merged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Merged { shorter_than_ns, slices, into, arrows } = *self;
+        let MergedSlices { shorter_than_ns, slices, into, arrows } = *self;
         if slices == 0 {
             return Ok(());
         }
@@ -37,19 +36,19 @@ impl fmt::Display for Merged {
 }
 
 /// Numbers and total lengths of slices, by the power of two that their length begins with.
-pub(super) struct Lengths {
+pub(super) struct SliceLengths {
     counts: [u64; 64],
     sums: [u64; 64],
     gaps: u64,
 }
 
-impl Default for Lengths {
+impl Default for SliceLengths {
     fn default() -> Self {
-        Lengths { counts: [0; 64], sums: [0; 64], gaps: 0 }
+        SliceLengths { counts: [0; 64], sums: [0; 64], gaps: 0 }
     }
 }
 
-impl Lengths {
+impl SliceLengths {
     /// Adds a slice, and the time since the one before it.
     pub fn add(&mut self, gap_ns: u64, ns: u64) {
         let class = ns.max(1).ilog2() as usize;
@@ -115,8 +114,8 @@ mod tests {
 
     #[test]
     fn what_was_merged_is_said_in_numbers() {
-        assert_eq!(Merged::default().to_string(), "");
-        let merged = Merged { shorter_than_ns: 32_768, slices: 1000, into: 10, arrows: 3 };
+        assert_eq!(MergedSlices::default().to_string(), "");
+        let merged = MergedSlices { shorter_than_ns: 32_768, slices: 1000, into: 10, arrows: 3 };
         assert_eq!(
             merged.to_string(),
             "to keep the file small, 1000 slices shorter than 32.8 us were merged into 10, and 3 arrows between them \
@@ -130,7 +129,7 @@ mod tests {
             items in proptest::collection::vec((0..5_u64, 1..3_000_u64), 1..300),
             most in 1..100_u64,
         ) {
-            let (mut at, mut lengths, mut slices) = (0, Lengths::default(), Vec::new());
+            let (mut at, mut lengths, mut slices) = (0, SliceLengths::default(), Vec::new());
             for (gap, length) in items {
                 slices.push((at + gap, at + gap + length));
                 lengths.add(gap, length);

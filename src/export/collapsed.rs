@@ -1,4 +1,4 @@
-//! Folded stacks: `outermost;...;innermost AMOUNT`, one line per distinct stack. Called for `.collapsed` files, and
+//! FoldedView stacks: `outermost;...;innermost AMOUNT`, one line per distinct stack. Called for `.collapsed` files, and
 //! by the flame graph, which is drawn from the same lines.
 
 use std::collections::BTreeMap;
@@ -6,12 +6,12 @@ use std::io::{self, Write};
 
 use crate::profile::Profile;
 
-use super::Options;
+use super::ExportOptions;
 use super::frames::FrameTable;
 use crate::stack::label::one_line;
 
 /// A view by stack.
-pub(super) struct Folded<'a> {
+pub(super) struct FoldedView<'a> {
     /// Amounts by folded stack, in the order they are written.
     pub lines: BTreeMap<String, u64>,
     /// The frames in them.
@@ -19,12 +19,12 @@ pub(super) struct Folded<'a> {
 }
 
 /// Writes the folded stacks of the view.
-pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut impl Write) -> io::Result<()> {
     fold(profile, options).lines.iter().try_for_each(|(stack, count)| writeln!(out, "{stack} {count}"))
 }
 
 /// Adds up the view.
-pub(super) fn fold<'a>(profile: &'a Profile, options: &Options) -> Folded<'a> {
+pub(super) fn fold<'a>(profile: &'a Profile, options: &ExportOptions) -> FoldedView<'a> {
     let mut frames = FrameTable::new(profile, options);
     let mut lines = BTreeMap::new();
     // Parallel to the table: a name is escaped once, not once per stack it is in.
@@ -50,7 +50,7 @@ pub(super) fn fold<'a>(profile: &'a Profile, options: &Options) -> Folded<'a> {
         }
         *lines.entry(line).or_insert(0) += item.amount;
     }
-    Folded { lines, frames }
+    FoldedView { lines, frames }
 }
 
 /// A name that readers of folded lines take for one frame.
@@ -63,10 +63,10 @@ pub(super) fn folded_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Options, View, fixture};
+    use super::super::{ExportOptions, View, fixture};
     use super::*;
 
-    fn text(options: Options) -> String {
+    fn text(options: ExportOptions) -> String {
         let mut out = Vec::new();
         write(&fixture::profile(), &options, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn cpu_is_what_runs() {
         assert_eq!(
-            text(Options::default()),
+            text(ExportOptions::default()),
             "\
 python app.py [100];[stack unreadable] 1
 python app.py [100];main (app.py:10);work (pkg/core.py:20) 2
@@ -100,15 +100,15 @@ python app.py [100];thread 101;main (app.py:1);[waiting for GIL] 2
 python, x [200];#w , 1 (200);<a & \"b\", c> é\u{4f60} (<string>:1) 1
 python, x [200];#w , 1 (200);[no Python frame];[stopped] 1
 ";
-        let options = Options { threads: true, functions: true, ..Options::default() };
-        assert_eq!(text(Options { idle: true, ..options.clone() }), wall);
-        assert_eq!(text(Options { view: View::Wall, ..options }), wall);
+        let options = ExportOptions { threads: true, functions: true, ..ExportOptions::default() };
+        assert_eq!(text(ExportOptions { idle: true, ..options.clone() }), wall);
+        assert_eq!(text(ExportOptions { view: View::Wall, ..options }), wall);
     }
 
     #[test]
     fn gil_hold_is_who_holds_it() {
         assert_eq!(
-            text(Options { view: View::GilHold, ..Options::default() }),
+            text(ExportOptions { view: View::GilHold, ..ExportOptions::default() }),
             "\
 python app.py [100];[stack unreadable] 1
 python app.py [100];main (app.py:10);work (pkg/core.py:20) 2
@@ -131,7 +131,7 @@ python app.py [100];main (app.py:10);work (pkg/core.py:21) 1
             profile.timeline.as_ref().unwrap()[0][0].stack,
         ));
         let mut out = Vec::new();
-        write(&profile, &Options::default(), &mut out).unwrap();
+        write(&profile, &ExportOptions::default(), &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), "main (app.py:10);work (pkg/core.py:20) 1\n");
     }
 }

@@ -19,13 +19,12 @@ const MOST_LOCKS: usize = 20;
 #[derive(Clone)]
 pub(super) struct Contended<'p> {
     pub process: ProcessId,
-    pub what: What<'p>,
+    pub what: ContendedKind<'p>,
     pub timeline: &'p Timeline,
 }
 
-/// Which it is.
 #[derive(Clone)]
-pub(super) enum What<'p> {
+pub(super) enum ContendedKind<'p> {
     Gil(&'p GilInfo),
     Lock(LockId, String),
 }
@@ -33,13 +32,13 @@ pub(super) enum What<'p> {
 /// All GILs and locks of which it was kept what happened when, and that are worth a track.
 pub(super) fn contended(profile: &Profile) -> Vec<Contended<'_>> {
     let gils = profile.gils.iter().filter_map(|gil| {
-        let (process, what) = (gil.info.process, What::Gil(&gil.info));
+        let (process, what) = (gil.info.process, ContendedKind::Gil(&gil.info));
         Some(Contended { process, what, timeline: gil.timeline()? })
     });
     let least = profile.session.end.since(profile.session.start) as f64 * WORTH_A_TRACK;
     let locks = profile.locks.timelines(least as u64).into_iter().take(MOST_LOCKS).map(|(lock, timeline)| {
         let info = profile.locks.info(lock);
-        Contended { process: info.process, what: What::Lock(lock, one_line(&info.label())), timeline }
+        Contended { process: info.process, what: ContendedKind::Lock(lock, one_line(&info.label())), timeline }
     });
     gils.chain(locks).collect()
 }
@@ -47,11 +46,11 @@ pub(super) fn contended(profile: &Profile) -> Vec<Contended<'_>> {
 impl Contended<'_> {
     /// What to call its track, among all that are shown.
     pub fn name(&self, all: &[Contended<'_>]) -> String {
-        let is_gil = |one: &&Contended<'_>| one.process == self.process && matches!(one.what, What::Gil(_));
+        let is_gil = |one: &&Contended<'_>| one.process == self.process && matches!(one.what, ContendedKind::Gil(_));
         match &self.what {
-            What::Gil(_) if all.iter().filter(is_gil).count() == 1 => "GIL".to_owned(),
-            What::Gil(info) => format!("GIL (interpreter {})", info.interpreter),
-            What::Lock(_, label) => label.clone(),
+            ContendedKind::Gil(_) if all.iter().filter(is_gil).count() == 1 => "GIL".to_owned(),
+            ContendedKind::Gil(info) => format!("GIL (interpreter {})", info.interpreter),
+            ContendedKind::Lock(_, label) => label.clone(),
         }
     }
 
@@ -82,8 +81,8 @@ impl Contended<'_> {
 /// What a thread of a process waits for in a state. None if there are several GILs: a wait does not say for which it is.
 pub(super) fn waited_for<'p>(all: &[Contended<'p>], process: ProcessId, state: ThreadState) -> Option<&'p Timeline> {
     let is_it = |one: &&Contended<'_>| match (&one.what, state) {
-        (What::Gil(_), ThreadState::GilWait) => one.process == process,
-        (What::Lock(lock, _), _) => state.lock() == Some(*lock),
+        (ContendedKind::Gil(_), ThreadState::GilWait) => one.process == process,
+        (ContendedKind::Lock(lock, _), _) => state.lock() == Some(*lock),
         _ => false,
     };
     let mut found = all.iter().filter(is_it);

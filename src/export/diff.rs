@@ -14,23 +14,22 @@ use rustc_hash::FxHashMap;
 use super::flamegraph::drawing;
 use crate::stack::label::one_line;
 
-/// Folded stacks, and where they are from.
+/// FoldedStacks stacks, and where they are from.
 #[derive(Clone, Debug)]
-pub struct Folded {
+pub struct FoldedStacks {
     /// What to call them in the title.
     pub name: String,
     /// `outermost;...;innermost AMOUNT`, a line each.
     pub lines: String,
-    /// All amounts together.
     pub total: u64,
 }
 
-impl Folded {
+impl FoldedStacks {
     /// Checks that `lines` are folded stacks.
     ///
     /// # Errors
     /// They are not, or there are none.
-    pub fn new(name: &str, lines: String) -> Result<Folded> {
+    pub fn new(name: &str, lines: String) -> Result<FoldedStacks> {
         let mut total: u64 = 0;
         for (number, line) in (1..).zip(lines.lines()).filter(|(_, line)| !line.trim().is_empty()) {
             let amount = line.rsplit_once(' ').filter(|(stack, _)| !stack.trim().is_empty());
@@ -45,7 +44,7 @@ impl Folded {
         if total == 0 {
             bail!("{name} has no samples: there is nothing to compare");
         }
-        Ok(Folded { name: name.to_owned(), lines, total })
+        Ok(FoldedStacks { name: name.to_owned(), lines, total })
     }
 }
 
@@ -54,7 +53,7 @@ impl Folded {
 ///
 /// # Errors
 /// `out` cannot be written to.
-pub fn write(before: &Folded, after: &Folded, absolute: bool, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(before: &FoldedStacks, after: &FoldedStacks, absolute: bool, out: &mut dyn Write) -> io::Result<()> {
     let options = differential::Options { normalize: !absolute, strip_hex: false };
     let mut lines = Vec::new();
     differential::from_readers(options, before.lines.as_bytes(), after.lines.as_bytes(), &mut lines)?;
@@ -76,7 +75,7 @@ const MOST_PLACES: usize = 12;
 const LEAST_CHANGE: f64 = 0.1;
 
 /// The places where what is spent has changed most, without what they call.
-pub fn table(before: &Folded, after: &Folded, absolute: bool) -> String {
+pub fn table(before: &FoldedStacks, after: &FoldedStacks, absolute: bool) -> String {
     let mut places: FxHashMap<String, [u64; 2]> = FxHashMap::default();
     for (side, folded) in [before, after].into_iter().enumerate() {
         for (stack, amount) in folded.lines.lines().filter_map(|line| line.trim_end().rsplit_once(' ')) {
@@ -121,7 +120,7 @@ mod tests {
     use super::*;
 
     fn draw(before: &str, after: &str, absolute: bool) -> String {
-        let side = |name, lines: &str| Folded::new(name, lines.to_owned()).unwrap();
+        let side = |name, lines: &str| FoldedStacks::new(name, lines.to_owned()).unwrap();
         let mut out = Vec::new();
         write(&side("a", before), &side("b", after), absolute, &mut out).unwrap();
         let svg = String::from_utf8(out).unwrap();
@@ -158,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_table_has_what_is_gone_and_the_greatest_change_first() {
-        let side = |name, lines: &str| Folded::new(name, lines.to_owned()).unwrap();
+        let side = |name, lines: &str| FoldedStacks::new(name, lines.to_owned()).unwrap();
         let before = side("a", "main;work;[GIL held] 60\nmain;wait 30\nmain;gone 10\n");
         let after = side("b", "main;work;[GIL held] 40\nmain;wait 160\n");
         let text = table(&before, &after, false);
@@ -178,11 +177,11 @@ mod tests {
 
     #[test]
     fn what_is_no_folded_stack_is_said() {
-        let error = |text: &str| Folded::new("x.svg", text.to_owned()).unwrap_err().to_string();
+        let error = |text: &str| FoldedStacks::new("x.svg", text.to_owned()).unwrap_err().to_string();
         assert!(error("a;b 10\n<svg>\n").contains("line 2"));
         assert!(error("10\n").contains("line 1"));
         assert!(error("a;b 1.5e\n").contains("no folded stacks"));
         assert!(error("\n").contains("nothing to compare"));
-        assert_eq!(Folded::new("x", "a;b c 3\n\nd 4\n".to_owned()).unwrap().total, 7);
+        assert_eq!(FoldedStacks::new("x", "a;b c 3\n\nd 4\n".to_owned()).unwrap().total, 7);
     }
 }

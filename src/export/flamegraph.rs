@@ -9,9 +9,9 @@ use inferno::flamegraph::{self, TextTruncateDirection};
 use crate::event::ProcessInfo;
 use crate::profile::{Profile, short_command};
 
-use super::collapsed::{Folded, fold, folded_name};
+use super::collapsed::{FoldedView, fold, folded_name};
 use super::frames::Entry;
-use super::{Options, Summary, Unit, View};
+use super::{ExportOptions, ExportSummary, Unit, View};
 use crate::stack::label::{Origin, one_line};
 
 /// Narrower frames are left out, in percent. Invisible until zoomed in far, they would make most of the file.
@@ -21,11 +21,16 @@ const MIN_WIDTH: f64 = 0.02;
 const TITLE_CHARS: usize = 70;
 
 /// Writes the view as a flame graph; one that only says so when there are no samples in it.
-pub(super) fn write(profile: &Profile, options: &Options, summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(
+    profile: &Profile,
+    options: &ExportOptions,
+    summary: &ExportSummary,
+    out: &mut impl Write,
+) -> io::Result<()> {
     if summary.amount == 0 {
         return write_empty(profile, options, out);
     }
-    let Folded { lines, frames } = fold(profile, options);
+    let FoldedView { lines, frames } = fold(profile, options);
     let mut palette = PaletteMap::default();
     for entry in frames.entries() {
         let name = folded_name(&entry.name);
@@ -60,7 +65,7 @@ pub(super) fn drawing<'a>(title: String, subtitle: String, count_name: &str) -> 
 }
 
 /// What a view shows of which program, on one line.
-pub(super) fn title(profile: &Profile, options: &Options) -> String {
+pub(super) fn title(profile: &Profile, options: &ExportOptions) -> String {
     let mut title = view_title(options).to_owned();
     if let [_, others @ ..] = profile.processes.as_slice() {
         let ProcessInfo { command, pid, .. } = profile.processes[0].as_ref();
@@ -74,7 +79,7 @@ pub(super) fn title(profile: &Profile, options: &Options) -> String {
 }
 
 /// What a view shows, in a few words.
-pub(super) fn view_title(options: &Options) -> &'static str {
+pub(super) fn view_title(options: &ExportOptions) -> &'static str {
     match options.view {
         View::Cpu if options.idle => "On CPU and idle",
         View::Cpu => "On CPU",
@@ -87,7 +92,7 @@ pub(super) fn view_title(options: &Options) -> &'static str {
     }
 }
 
-fn subtitle(profile: &Profile, options: &Options, summary: &Summary) -> String {
+fn subtitle(profile: &Profile, options: &ExportOptions, summary: &ExportSummary) -> String {
     let session = &profile.session;
     let seconds = session.end.since(session.start) as f64 / 1e9;
     let mut text = match options.unit(profile) {
@@ -107,7 +112,7 @@ fn subtitle(profile: &Profile, options: &Options, summary: &Summary) -> String {
 }
 
 /// Inferno draws an error for no input. Only numbers and constants go in, so nothing needs escaping.
-fn write_empty(profile: &Profile, options: &Options, out: &mut impl Write) -> io::Result<()> {
+fn write_empty(profile: &Profile, options: &ExportOptions, out: &mut impl Write) -> io::Result<()> {
     let (view, all) = (view_title(options), profile.samples());
     let why = crate::report::unavailable(profile).filter(|_| options.view == View::Refcount);
     let why = why.unwrap_or_else(|| format!("The recording has {all} samples in all."));
@@ -154,9 +159,9 @@ mod tests {
     use super::super::fixture;
     use super::*;
 
-    fn svg(profile: &Profile, options: &Options) -> String {
+    fn svg(profile: &Profile, options: &ExportOptions) -> String {
         let mut out = Vec::new();
-        write(profile, options, &Summary::of(profile, options), &mut out).unwrap();
+        write(profile, options, &ExportSummary::of(profile, options), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         fixture::assert_well_formed(&text);
         text
@@ -168,7 +173,7 @@ mod tests {
 
     #[test]
     fn every_frame_is_drawn_with_its_share() {
-        let options = Options { view: View::Wall, threads: true, ..Options::default() };
+        let options = ExportOptions { view: View::Wall, threads: true, ..ExportOptions::default() };
         let svg = svg(&fixture::profile(), &options);
         let titles = titles(&svg);
         for title in [
@@ -191,13 +196,13 @@ mod tests {
     fn measured_time_is_called_so() {
         let mut profile = fixture::profile();
         profile.session.mode = crate::profile::Mode::Kernel;
-        let svg = svg(&profile, &Options { view: View::Wall, ..Options::default() });
+        let svg = svg(&profile, &ExportOptions { view: View::Wall, ..ExportOptions::default() });
         assert!(titles(&svg).contains(&"all (140,000 us, 100%)"), "{:?}", titles(&svg));
     }
 
     #[test]
     fn the_same_profile_gives_the_same_picture() {
-        let options = Options::default();
+        let options = ExportOptions::default();
         assert_eq!(svg(&fixture::profile(), &options), svg(&fixture::profile(), &options));
     }
 
@@ -220,7 +225,7 @@ mod tests {
     fn an_empty_view_says_so() {
         let mut profile = fixture::profile();
         profile.tree = Default::default();
-        let svg = svg(&profile, &Options { view: View::GilHold, ..Options::default() });
+        let svg = svg(&profile, &ExportOptions { view: View::GilHold, ..ExportOptions::default() });
         assert!(svg.contains("Holding the GIL: no samples in this view"));
         assert!(svg.contains("14 samples in all"));
     }
@@ -230,7 +235,7 @@ mod tests {
         let mut profile = fixture::profile();
         let long = std::sync::Arc::make_mut(&mut profile.processes[0]);
         long.command = vec!["python".to_owned(), "-c".to_owned(), "x\n".repeat(500)];
-        let title = title(&profile, &Options { idle: true, ..Options::default() });
+        let title = title(&profile, &ExportOptions { idle: true, ..ExportOptions::default() });
         assert!(title.starts_with("On CPU and idle: python -c x x "), "{title}");
         assert!(title.len() < 160 && !title.contains('\n'), "{title}");
     }

@@ -8,7 +8,7 @@ use crate::event::ThreadState;
 use crate::profile::Profile;
 use crate::stack::{FrameId, StackId};
 
-use super::Options;
+use super::ExportOptions;
 use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
 use crate::stack::label::{FrameDescription, Origin, describe};
 
@@ -36,7 +36,7 @@ pub(super) struct FrameTable<'a> {
 }
 
 impl<'a> FrameTable<'a> {
-    pub fn new(profile: &'a Profile, options: &Options) -> Self {
+    pub fn new(profile: &'a Profile, options: &ExportOptions) -> Self {
         FrameTable {
             profile,
             functions: options.functions,

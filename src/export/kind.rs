@@ -4,56 +4,62 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use super::Format;
+use super::{FORMATS, Format};
 
 /// What a file can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum OutputKind {
     /// Everything that was seen: `.gscope`.
     Recording,
     /// Something made of it, for another program.
     Export(Format),
 }
 
-impl Kind {
+impl OutputKind {
     /// The kind that was asked for, or that the name of a file says.
     ///
     /// # Errors
     /// The name does not say.
-    pub fn of(path: &Path, asked: Option<Kind>) -> Result<Kind> {
+    pub fn of(path: &Path, asked: Option<OutputKind>) -> Result<OutputKind> {
         let is_recording = path.extension().is_some_and(|suffix| suffix.eq_ignore_ascii_case("gscope"));
         let by_name = || match is_recording {
-            true => Some(Kind::Recording),
-            false => Format::from_path(path).map(Kind::Export),
+            true => Some(OutputKind::Recording),
+            false => Format::from_path(path).map(OutputKind::Export),
         };
         match asked.or_else(by_name) {
             Some(kind) => Ok(kind),
             None if path == Path::new("-") && io::stdout().is_terminal() => {
-                bail!(
-                    "say which --format to print (collapsed, speedscope, chrome, perfetto, firefox, pprof, svg, html, report)"
-                )
+                bail!("say which --format to print ({})", FORMATS.map(|format| format.name).join(", "))
             }
-            None if path == Path::new("-") => Ok(Kind::Export(Format::Collapsed)),
+            None if path == Path::new("-") => Ok(OutputKind::Export(Format::COLLAPSED)),
             None => bail!(
-                "the name {} does not say which format to write: end it in .gscope, .html, .svg, .collapsed, \
-                 .txt, .speedscope.json, .json, .pftrace, .firefox.json, .pb.gz or .report.json, or give --format",
-                path.display()
+                "the name {} does not say which format to write: end it in .gscope, {}, or give --format",
+                path.display(),
+                FORMATS.map(|format| format.usual_suffix()).join(", ")
             ),
         }
     }
 
     /// What `--format` can say: `gscope`, or a format of exports.
-    pub fn parser() -> impl TypedValueParser<Value = Kind> {
+    pub fn parser() -> impl TypedValueParser<Value = OutputKind> {
         let recording = PossibleValue::new(RECORDING).help("Everything, for report, export and merge");
-        let exports = Format::value_variants().iter().filter_map(Format::to_possible_value);
+        let exports = FORMATS.map(|format| PossibleValue::new(format.name).help(format.help));
         PossibleValuesParser::new([recording].into_iter().chain(exports)).try_map(|name: String| match &*name {
-            RECORDING => Ok(Kind::Recording),
-            name => Format::from_str(name, false).map(Kind::Export),
+            RECORDING => Ok(OutputKind::Recording),
+            name => Format::named(name).map(OutputKind::Export).ok_or_else(|| format!("there is no format {name}")),
         })
     }
+}
+
+/// The help of `--output` of a command that writes recordings, too.
+pub(crate) fn output_help() -> String {
+    let suffixes = FORMATS.map(Format::suffix_help).join(", ");
+    format!(
+        "Where to write; `-` is standard output. The suffix picks the format: .gscope (the recording itself, for \
+         gilscope report and export), {suffixes} [default: gilscope-NAME-PID.gscope]"
+    )
 }
 
 /// The name of the format of recordings.

@@ -4,13 +4,11 @@
 //! words the frames, and each format only lays them out. An empty profile gives a valid, empty file.
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use anyhow::Result;
-use clap::ValueEnum;
 
 use crate::profile::Profile;
-use crate::report::{Blame, Report};
+use crate::report::Blame;
 
 mod chrome;
 mod coarse;
@@ -21,6 +19,7 @@ mod firefox;
 #[cfg(test)]
 mod fixture;
 mod flamegraph;
+mod format;
 mod frames;
 mod gapless;
 mod html;
@@ -32,71 +31,15 @@ mod speedscope;
 mod tracks;
 mod view;
 
-pub use coarse::Merged;
+pub use coarse::MergedSlices;
+pub(crate) use format::FORMATS;
+pub use format::Format;
 pub(crate) use view::{NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
 pub use view::{Unit, View};
 
-/// A file format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Interactive flame graph (SVG)
-    Svg,
-    /// Folded stacks, one line each with its count
-    Collapsed,
-    /// JSON for speedscope.app, one profile per thread
-    Speedscope,
-    /// JSON trace events for Perfetto and chrome://tracing
-    Chrome,
-    /// Perfetto's own format, with stacks of waits
-    Perfetto,
-    /// pprof, gzipped, of one view
-    Pprof,
-    /// Firefox Profiler
-    Firefox,
-    /// The report as JSON, for programs and for gilscope report
-    Report,
-    /// The report with flame graphs and a timeline, one file for a browser
-    Html,
-}
-
-impl Format {
-    /// The format a file name asks for by its suffix; `None` when it asks for none that is written here.
-    pub fn from_path(path: &Path) -> Option<Format> {
-        // The longer suffix first.
-        const SUFFIXES: [(&str, Format); 14] = [
-            (".html", Format::Html),
-            (".htm", Format::Html),
-            (".svg", Format::Svg),
-            (".collapsed", Format::Collapsed),
-            (".folded", Format::Collapsed),
-            (".txt", Format::Collapsed),
-            (".speedscope.json", Format::Speedscope),
-            (".report.json", Format::Report),
-            (".pftrace", Format::Perfetto),
-            (".perfetto-trace", Format::Perfetto),
-            (".pb.gz", Format::Pprof),
-            (".pprof", Format::Pprof),
-            (".firefox.json", Format::Firefox),
-            (".json", Format::Chrome),
-        ];
-        let name = path.file_name()?.to_str()?.to_ascii_lowercase();
-        SUFFIXES.iter().find(|(suffix, _)| name.ends_with(suffix)).map(|&(_, format)| format)
-    }
-
-    /// Shows everything, whatever the view.
-    pub fn has_all(self) -> bool {
-        matches!(self, Format::Chrome | Format::Perfetto | Format::Firefox | Format::Report | Format::Html)
-    }
-
-    /// Shows when things happened, so the profile must keep its timeline ([`Profile::keep_timeline`]).
-    pub fn needs_timeline(self) -> bool {
-        matches!(self, Format::Speedscope | Format::Chrome | Format::Perfetto | Format::Firefox | Format::Html)
-    }
-}
-
 /// What to show of a profile.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
+pub struct ExportOptions {
     /// Which samples. Traces always have them all ([`Format::has_all`]).
     pub view: View,
     /// A root frame for each thread. The trace formats keep threads apart anyway.
@@ -111,20 +54,20 @@ pub struct Options {
 
 /// What was written, in the view's [`Unit`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct ExportSummary {
     /// How much is in the view; 0 when it is empty, which is no error.
     pub amount: u64,
     /// The part of it whose stack could not be read.
     pub lost: u64,
     /// What was merged to keep the file small enough to be opened.
-    pub merged: Merged,
+    pub merged: MergedSlices,
     /// What was merged or left out to keep the file small, each a sentence.
     pub notes: Vec<String>,
 }
 
-impl Summary {
-    fn of(profile: &Profile, options: &Options) -> Summary {
-        let mut summary = Summary::default();
+impl ExportSummary {
+    fn of(profile: &Profile, options: &ExportOptions) -> ExportSummary {
+        let mut summary = ExportSummary::default();
         for item in options.items(profile) {
             summary.amount += item.amount;
             summary.lost += if item.lost { item.amount } else { 0 };
@@ -136,78 +79,37 @@ impl Summary {
 /// Writes `profile` to `out`.
 ///
 /// Fails when `out` does, or when the format needs a timeline and threads were recorded without one.
-pub fn write(profile: &Profile, format: Format, options: &Options, out: &mut dyn Write) -> Result<Summary> {
-    let mut options = options.clone();
-    // The page begins with the view asked for, but it has them all.
-    let first = options.view;
-    if format.has_all() {
-        options.view = View::Wall;
-    }
-    let mut summary = Summary::of(profile, &options);
+pub fn write(
+    profile: &Profile,
+    format: Format,
+    options: &ExportOptions,
+    out: &mut dyn Write,
+) -> Result<ExportSummary> {
+    let mut summary = match format.has_all() {
+        true => ExportSummary::of(profile, &ExportOptions { view: View::Wall, ..options.clone() }),
+        false => ExportSummary::of(profile, options),
+    };
     let mut out = io::BufWriter::new(out);
-    match format {
-        Format::Svg => flamegraph::write(profile, &options, &summary, &mut out)?,
-        Format::Collapsed => collapsed::write(profile, &options, &mut out)?,
-        Format::Speedscope => speedscope::write(profile, &options, &mut out)?,
-        Format::Chrome => summary.merged = chrome::write(profile, &options, &mut out)?,
-        Format::Perfetto => summary.merged = perfetto::write(profile, &options, &mut out)?,
-        Format::Pprof => pprof::write(profile, &options, &mut out)?,
-        Format::Firefox => summary.merged = firefox::write(profile, &options, &mut out)?,
-        Format::Report => report(profile, &options, &mut out)?,
-        Format::Html => {
-            summary.notes = html::write(profile, &Options { view: first, ..options }, &mut out)?;
-        }
-    }
+    (format.writer)(profile, options, &mut summary, &mut out)?;
     out.flush()?;
     Ok(summary)
 }
 
-fn report(profile: &Profile, options: &Options, out: &mut impl Write) -> Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &Report::of(profile, options.blame))?;
-    Ok(out.write_all(b"\n")?)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::ValueEnum;
 
-    #[test]
-    fn suffixes_pick_formats() {
-        let pick = |name: &str| Format::from_path(Path::new(name));
-        assert_eq!(pick("a/b.svg"), Some(Format::Svg));
-        assert_eq!(pick("b.SVG"), Some(Format::Svg));
-        for name in ["b.collapsed", "b.txt", "b.folded"] {
-            assert_eq!(pick(name), Some(Format::Collapsed), "{name}");
-        }
-        assert_eq!(pick("b.speedscope.json"), Some(Format::Speedscope));
-        assert_eq!(pick("b.json"), Some(Format::Chrome));
-        assert_eq!(pick("b.report.json"), Some(Format::Report));
-        assert_eq!(pick("b.firefox.json"), Some(Format::Firefox));
-        assert_eq!(pick("b.pftrace"), Some(Format::Perfetto));
-        assert_eq!(pick("b.pb.gz"), Some(Format::Pprof));
-        for name in ["b.html", "B.HTM"] {
-            assert_eq!(pick(name), Some(Format::Html), "{name}");
-        }
-        for name in ["b.gscope", "b", "json", "x.svg/b"] {
-            assert_eq!(pick(name), None, "{name}");
-        }
+    use super::*;
+    use crate::report::Report;
+
+    fn format(name: &str) -> Format {
+        Format::named(name).unwrap()
     }
 
     #[test]
     fn names_on_the_command_line() {
-        for (name, format) in [
-            ("svg", Format::Svg),
-            ("collapsed", Format::Collapsed),
-            ("speedscope", Format::Speedscope),
-            ("chrome", Format::Chrome),
-            ("perfetto", Format::Perfetto),
-            ("pprof", Format::Pprof),
-            ("firefox", Format::Firefox),
-            ("report", Format::Report),
-            ("html", Format::Html),
-        ] {
-            assert_eq!(Format::from_str(name, false), Ok(format));
-        }
+        let names = ["svg", "collapsed", "speedscope", "chrome", "perfetto", "pprof", "firefox", "report", "html"];
+        assert_eq!(FORMATS.map(|format| format.name), names);
         for (name, view) in [("cpu", View::Cpu), ("wall", View::Wall), ("gil-hold", View::GilHold)] {
             assert_eq!(View::from_str(name, false), Ok(view));
         }
@@ -217,8 +119,8 @@ mod tests {
     fn a_summary_counts_the_view() {
         let profile = fixture::profile();
         let count = |view, idle| {
-            let options = Options { view, idle, ..Options::default() };
-            let summary = write(&profile, Format::Collapsed, &options, &mut io::sink()).unwrap();
+            let options = ExportOptions { view, idle, ..ExportOptions::default() };
+            let summary = write(&profile, Format::COLLAPSED, &options, &mut io::sink()).unwrap();
             (summary.amount, summary.lost)
         };
         assert_eq!(count(View::Cpu, false), (6, 1));
@@ -227,22 +129,22 @@ mod tests {
         assert_eq!(count(View::GilHold, false), (5, 1));
         assert_eq!(profile.samples(), 14);
         // The trace has them all, whatever the view.
-        let options = Options { view: View::GilHold, ..Options::default() };
-        assert_eq!(write(&profile, Format::Chrome, &options, &mut io::sink()).unwrap().amount, 14);
+        let options = ExportOptions { view: View::GilHold, ..ExportOptions::default() };
+        assert_eq!(write(&profile, format("chrome"), &options, &mut io::sink()).unwrap().amount, 14);
     }
 
     #[test]
     fn an_empty_profile_is_no_error_in_any_format() {
-        for format in Format::value_variants() {
+        for format in FORMATS {
             let mut out = Vec::new();
-            let summary = write(&Profile::default(), *format, &Options::default(), &mut out).unwrap();
-            assert_eq!(summary, Summary::default());
-            match format {
-                Format::Svg => fixture::assert_well_formed(std::str::from_utf8(&out).unwrap()),
-                Format::Collapsed => assert!(out.is_empty()),
-                Format::Html => assert!(out.starts_with(b"<!doctype html>")),
-                Format::Perfetto | Format::Pprof => assert!(!out.is_empty()),
-                Format::Speedscope | Format::Chrome | Format::Firefox | Format::Report => {
+            let summary = write(&Profile::default(), format, &ExportOptions::default(), &mut out).unwrap();
+            assert_eq!(summary, ExportSummary::default());
+            match format.name {
+                "svg" => fixture::assert_well_formed(std::str::from_utf8(&out).unwrap()),
+                "collapsed" => assert!(out.is_empty()),
+                "html" => assert!(out.starts_with(b"<!doctype html>")),
+                "perfetto" | "pprof" => assert!(!out.is_empty()),
+                _ => {
                     serde_json::from_slice::<serde_json::Value>(&out).unwrap();
                 }
             }
@@ -252,8 +154,8 @@ mod tests {
     #[test]
     fn a_report_can_be_read_back() {
         let mut out = Vec::new();
-        let options = Options { blame: Blame::Releaser, view: View::GilHold, ..Options::default() };
-        assert_eq!(write(&fixture::profile(), Format::Report, &options, &mut out).unwrap().amount, 14);
+        let options = ExportOptions { blame: Blame::Releaser, view: View::GilHold, ..ExportOptions::default() };
+        assert_eq!(write(&fixture::profile(), Format::REPORT, &options, &mut out).unwrap().amount, 14);
         let report: Report = serde_json::from_slice(&out).unwrap();
         assert_eq!((report.threads.len(), report.session.samples, report.blame), (3, 14, Blame::Releaser));
         assert!(out.ends_with(b"}\n"));
@@ -263,8 +165,8 @@ mod tests {
     fn a_missing_timeline_is_an_error_not_an_empty_trace() {
         let mut profile = fixture::profile();
         profile.timeline = None;
-        for format in [Format::Speedscope, Format::Chrome, Format::Perfetto, Format::Firefox, Format::Html] {
-            let error = write(&profile, format, &Options::default(), &mut io::sink()).unwrap_err();
+        for format in ["speedscope", "chrome", "perfetto", "firefox", "html"].map(format) {
+            let error = write(&profile, format, &ExportOptions::default(), &mut io::sink()).unwrap_err();
             assert!(error.to_string().contains("timeline"), "{error}");
         }
     }
@@ -280,8 +182,8 @@ mod tests {
                 Ok(())
             }
         }
-        for format in Format::value_variants() {
-            write(&fixture::profile(), *format, &Options::default(), &mut Full).unwrap_err();
+        for format in FORMATS {
+            write(&fixture::profile(), format, &ExportOptions::default(), &mut Full).unwrap_err();
         }
     }
 }

@@ -69,7 +69,6 @@ pub(super) fn lengths(spans: &[Span]) -> impl Iterator<Item = Span> {
 
 /// What an output makes of a timeline.
 pub(super) trait Visitor {
-    /// Why writing stops.
     type Error;
     /// Appends the frames to show for a span, outermost first.
     fn fill(&mut self, span: &Span, into: &mut Vec<u32>);

@@ -1,6 +1,6 @@
 //! JSON for <https://www.speedscope.app>: one evented profile per thread. Called for `.speedscope.json` files.
 //!
-//! Evented, not sampled, profiles: they can have gaps where a thread is not part of the view. speedscope counts
+//! EventedProfile, not sampled, profiles: they can have gaps where a thread is not part of the view. speedscope counts
 //! each profile from its own `startValue`, so all have the bounds of the recording and their time axes agree.
 //! Threads that the view shows nothing of are left out. All of it is built in memory before it is written: what
 //! speedscope can open at all is smaller than the timeline it comes from.
@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::event::{Nanos, ThreadId};
 use crate::profile::{Profile, Span};
 
-use super::Options;
+use super::ExportOptions;
 use super::flamegraph::title;
 use super::frames::{Entry, FrameTable};
 use super::slices::{Edge, Visitor, bounds, shown, timeline, walk};
@@ -22,14 +22,14 @@ use crate::stack::label::one_line;
 /// A file, after `file-format-spec.ts` of speedscope.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct File<'a> {
+struct SpeedscopeFile<'a> {
     #[serde(rename = "$schema")]
     schema: &'static str,
     exporter: &'static str,
     name: String,
     active_profile_index: usize,
     shared: Shared<'a>,
-    profiles: Vec<Evented>,
+    profiles: Vec<EventedProfile>,
 }
 
 #[derive(Serialize)]
@@ -39,24 +39,24 @@ struct Shared<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Evented {
+struct EventedProfile {
     r#type: &'static str,
     name: String,
     unit: &'static str,
     start_value: u64,
     end_value: u64,
-    events: Vec<Event>,
+    events: Vec<SpeedscopeEvent>,
 }
 
 #[derive(Serialize)]
-struct Event {
+struct SpeedscopeEvent {
     r#type: char,
     frame: u32,
     at: u64,
 }
 
 /// Writes the view as a speedscope file.
-pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> anyhow::Result<()> {
+pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut impl Write) -> anyhow::Result<()> {
     let timeline = timeline(profile)?;
     let bounds = bounds(profile, timeline);
     let mut frames = FrameTable::new(profile, options);
@@ -81,7 +81,7 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) 
         // speedscope refuses a file without profiles.
         profiles.push(evented("no samples in this view".to_owned(), bounds, Vec::new()));
     }
-    let file = File {
+    let file = SpeedscopeFile {
         schema: "https://www.speedscope.app/file-format-schema.json",
         exporter: concat!("gilscope ", env!("CARGO_PKG_VERSION")),
         name: title(profile, options),
@@ -92,8 +92,8 @@ pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) 
     Ok(serde_json::to_writer(out, &file)?)
 }
 
-fn evented(name: String, (start, end): (Nanos, Nanos), events: Vec<Event>) -> Evented {
-    Evented { r#type: "evented", name, unit: "nanoseconds", start_value: start.0, end_value: end.0, events }
+fn evented(name: String, (start, end): (Nanos, Nanos), events: Vec<SpeedscopeEvent>) -> EventedProfile {
+    EventedProfile { r#type: "evented", name, unit: "nanoseconds", start_value: start.0, end_value: end.0, events }
 }
 
 fn name(profile: &Profile, thread: ThreadId) -> String {
@@ -107,9 +107,9 @@ fn name(profile: &Profile, thread: ThreadId) -> String {
 
 /// Collects the events of one thread.
 struct Events<'t, 'a> {
-    options: &'t Options,
+    options: &'t ExportOptions,
     frames: &'t mut FrameTable<'a>,
-    events: Vec<Event>,
+    events: Vec<SpeedscopeEvent>,
 }
 
 impl Visitor for Events<'_, '_> {
@@ -126,7 +126,7 @@ impl Visitor for Events<'_, '_> {
             Edge::Open(frame) => ('O', frame),
             Edge::Close(frame) => ('C', frame),
         };
-        self.events.push(Event { r#type, frame, at: at.0 });
+        self.events.push(SpeedscopeEvent { r#type, frame, at: at.0 });
         Ok(())
     }
 }
@@ -138,7 +138,7 @@ mod tests {
     use super::super::{View, fixture};
     use super::*;
 
-    fn file(profile: &Profile, options: Options) -> Value {
+    fn file(profile: &Profile, options: ExportOptions) -> Value {
         let mut out = Vec::new();
         write(profile, &options, &mut out).unwrap();
         serde_json::from_slice(&out).unwrap()
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_wall_view_is_whole_and_aligned() {
-        let file = file(&fixture::profile(), Options { view: View::Wall, ..Options::default() });
+        let file = file(&fixture::profile(), ExportOptions { view: View::Wall, ..ExportOptions::default() });
         assert_eq!(file["profiles"].as_array().unwrap().len(), 3);
         for profile in file["profiles"].as_array().unwrap() {
             assert_eq!(profile["startValue"], 1_000_000_000_u64);
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_the_view_leaves_out_is_a_gap() {
-        let options = Options { view: View::GilHold, functions: true, ..Options::default() };
+        let options = ExportOptions { view: View::GilHold, functions: true, ..ExportOptions::default() };
         let file = file(&fixture::profile(), options);
         assert_eq!(file["profiles"].as_array().unwrap().len(), 1, "only one thread held the GIL");
         let main = calls(&file, &file["profiles"][0]);
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn frames_say_where_they_are_and_the_busiest_thread_comes_first() {
-        let file = file(&fixture::profile(), Options { view: View::Wall, ..Options::default() });
+        let file = file(&fixture::profile(), ExportOptions { view: View::Wall, ..ExportOptions::default() });
         let frames = file["shared"]["frames"].as_array().unwrap();
         let frame = |name: &str| frames.iter().find(|frame| frame["name"] == name).unwrap();
         let work = frame("work (pkg/core.py:21)");
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_view_without_samples_is_still_a_file() {
-        let file = file(&Profile::default(), Options::default());
+        let file = file(&Profile::default(), ExportOptions::default());
         assert!(calls(&file, &file["profiles"][0]).is_empty());
         assert_eq!(file["profiles"][0]["name"], "no samples in this view");
     }

@@ -10,7 +10,7 @@ use crate::profile::tree::Weight;
 use crate::profile::{Mode, Profile};
 use crate::stack::StackId;
 
-use super::Options;
+use super::ExportOptions;
 
 /// Which samples to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -36,9 +36,7 @@ pub enum View {
 /// Something that a view shows.
 #[derive(Clone, Debug)]
 pub(super) struct Item {
-    /// Whose.
     pub thread: ThreadId,
-    /// Where.
     pub stack: StackId,
     /// The stack could not be read.
     pub lost: bool,
@@ -71,7 +69,7 @@ impl Unit {
     }
 }
 
-impl Options {
+impl ExportOptions {
     /// Whether samples in `state` are part of the view.
     pub(crate) fn shows(&self, state: ThreadState) -> bool {
         match self.view {

@@ -10,7 +10,7 @@ use super::registry::Sink;
 use super::view::InterpreterView;
 use crate::arch::{DecodedFunction, Operand, Registers};
 use crate::cpython::object_header::header;
-use crate::event::{Accessed, Event, Nanos, Pid, Place, ProcessId, ThreadId};
+use crate::event::{Accessed, Event, MemoryPlace, Nanos, Pid, ProcessId, ThreadId};
 use crate::process::functions::Functions;
 use crate::process::memory::Memory;
 use crate::stack::StackId;
@@ -96,7 +96,7 @@ impl Accesses {
                     }
                     HeaderField::Mutex | HeaderField::Other => match self.objects.at(view, base, sample.at, sink) {
                         Some(_) if field == HeaderField::Mutex => {
-                            return Some(Accessed::Elsewhere(Place::ObjectMutex));
+                            return Some(Accessed::Elsewhere(MemoryPlace::ObjectMutex));
                         }
                         Some(Some(object)) => return Some(Accessed::Header { object }),
                         Some(None) => return Some(Accessed::Nothing),
@@ -129,13 +129,13 @@ impl Accesses {
             if states.any(|start| within(start, MAX_STATE))
                 || view.slots().map(|slot| slot.reader.tstate()).any(|start| within(start, MAX_THREAD_STATE))
             {
-                Place::Interpreter
+                MemoryPlace::Interpreter
             } else if keys.is_multiple_of(ALIGNMENT) && objects.is_dict_keys(keys) {
-                Place::DictKeys
+                MemoryPlace::DictKeys
             } else if operand.base(registers).is_some_and(is_object) {
-                Place::Content
+                MemoryPlace::Content
             } else {
-                Place::Memory
+                MemoryPlace::Memory
             },
         )
     }

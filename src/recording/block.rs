@@ -44,32 +44,29 @@ pub fn pack(records: &[u8]) -> Vec<u8> {
 
 /// What comes next in a file.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextBlock {
     /// The records of a block.
     Records(Vec<u8>),
     /// The file ends here, after a block.
     End,
     /// The file ends within a block, or goes on with something that is none.
-    Broken {
-        /// It ends there.
-        at_end: bool,
-    },
+    Broken { at_end: bool },
 }
 
 /// Reads the next block.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn next(file: &mut impl Read) -> io::Result<Next> {
+pub fn next(file: &mut impl Read) -> io::Result<NextBlock> {
     let mut frame = Vec::with_capacity(FRAME);
     file.take(FRAME as u64).read_to_end(&mut frame)?;
     if frame.is_empty() {
-        return Ok(Next::End);
+        return Ok(NextBlock::End);
     }
-    let Ok(frame) = <[u8; FRAME]>::try_from(frame) else { return Ok(Next::Broken { at_end: true }) };
+    let Ok(frame) = <[u8; FRAME]>::try_from(frame) else { return Ok(NextBlock::Broken { at_end: true }) };
     let word = |at: usize| u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
     let (packed, unpacked) = (word(0) as usize, word(4) as usize);
-    let broken = Next::Broken { at_end: false };
+    let broken = NextBlock::Broken { at_end: false };
     if packed == 0 || packed > MOST || unpacked > MOST {
         return Ok(broken);
     }
@@ -77,14 +74,14 @@ pub fn next(file: &mut impl Read) -> io::Result<Next> {
     let mut block = Vec::new();
     file.take(packed as u64).read_to_end(&mut block)?;
     if block.len() < packed {
-        return Ok(Next::Broken { at_end: true });
+        return Ok(NextBlock::Broken { at_end: true });
     }
     if checksum(&block) != word(8) {
         return Ok(broken);
     }
     let mut records = Vec::new();
     let read = DeflateDecoder::new(&*block).take(unpacked as u64 + 1).read_to_end(&mut records);
-    Ok(if read.is_ok_and(|length| length == unpacked) { Next::Records(records) } else { broken })
+    Ok(if read.is_ok_and(|length| length == unpacked) { NextBlock::Records(records) } else { broken })
 }
 
 /// CRC-32 as in gzip.
@@ -108,14 +105,14 @@ mod tests {
             let mut whole = 0;
             let last = loop {
                 match next(&mut rest).unwrap() {
-                    Next::Records(records) => assert_eq!(records, blocks[whole]),
+                    NextBlock::Records(records) => assert_eq!(records, blocks[whole]),
                     other => break other,
                 }
                 whole += 1;
             };
             assert_eq!(whole >= 1, length >= first);
             let at_an_end = [0, first, first + pack(blocks[1]).len(), file.len()].contains(&length);
-            assert_eq!(last, if at_an_end { Next::End } else { Next::Broken { at_end: true } }, "{length}");
+            assert_eq!(last, if at_an_end { NextBlock::End } else { NextBlock::Broken { at_end: true } }, "{length}");
         }
     }
 
@@ -125,7 +122,7 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(next(&mut &*bad).unwrap(), Next::Broken { .. }), "bit {bit}");
+            assert!(matches!(next(&mut &*bad).unwrap(), NextBlock::Broken { .. }), "bit {bit}");
         }
     }
 
@@ -133,6 +130,6 @@ mod tests {
     fn a_block_does_not_unpack_to_more_than_it_says() {
         let mut block = pack(&[0; 1 << 20]);
         block[4..8].copy_from_slice(&100u32.to_le_bytes());
-        assert_eq!(next(&mut &*block).unwrap(), Next::Broken { at_end: false });
+        assert_eq!(next(&mut &*block).unwrap(), NextBlock::Broken { at_end: false });
     }
 }

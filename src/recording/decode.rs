@@ -8,16 +8,16 @@
 
 use std::sync::Arc;
 
-use super::Origin;
+use super::RecordingOrigin;
 use super::block::LAST_WITHOUT_FRAME_KINDS;
 use super::records::{
-    AccessContext, COUNT_OPS, COUNTINGS, Context, GilContext, LOCK_KINDS, Last, MOST_CONTEXTS, OTHER_FRAME_KINDS,
-    PLACES, SampleContext, SpinContext, WaitContext, WakeContext, state, tag,
+    AccessContext, COUNT_OPS, COUNTINGS, GilContext, LastValues, MOST_CONTEXTS, OTHER_FRAME_KINDS, PLACES,
+    RecordContext, SampleContext, SpinContext, WaitContext, WakeContext, state, tag,
 };
 use super::wire::{Bytes, Malformed};
 use crate::event::{
-    Accessed, Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, Loss, Nanos, ObjectId, ObjectInfo,
-    OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
+    Accessed, Account, Event, GilGlimpse, GilId, GilInfo, LOCK_KINDS, LockId, LockInfo, Loss, Nanos, ObjectId,
+    ObjectInfo, OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
 };
 use crate::profile::{Mode, SessionInfo};
 use crate::stack::{Frame, FrameId, FrameKind, Interner, StackId, Sym};
@@ -32,7 +32,7 @@ const MOST_TIME: u64 = 1 << 61;
 pub struct Decoder {
     version: u32,
     /// Where the recording comes from, if that has been read.
-    pub origin: Option<Origin>,
+    pub origin: Option<RecordingOrigin>,
     /// How the recording went, up to here. Without what is counted from events.
     pub session: Option<SessionInfo>,
     /// The recording is complete.
@@ -47,8 +47,8 @@ pub struct Decoder {
     gils: u32,
     locks: u32,
     objects: u32,
-    contexts: Vec<Context>,
-    last: Last,
+    contexts: Vec<RecordContext>,
+    last: LastValues,
     /// The sum of all times.
     time: u64,
 }
@@ -71,7 +71,7 @@ impl Decoder {
             locks: 0,
             objects: 0,
             contexts: Vec::new(),
-            last: Last::default(),
+            last: LastValues::default(),
             time: 0,
         }
     }
@@ -143,7 +143,7 @@ impl Decoder {
             tag::ORIGIN => {
                 let (gilscope, boot) = (bytes.text()?.to_owned(), bytes.text()?.to_owned());
                 let (clock_offset_ns, min_wait_ns) = (bytes.signed()?, bytes.number()?);
-                self.origin = Some(Origin { gilscope, boot, clock_offset_ns, min_wait_ns });
+                self.origin = Some(RecordingOrigin { gilscope, boot, clock_offset_ns, min_wait_ns });
             }
             tag::STRING => self.strings.push(table.string(bytes.text()?)),
             tag::FRAME => {
@@ -172,30 +172,30 @@ impl Decoder {
             tag::END => self.ended = true,
             tag::SAMPLE_CONTEXT => {
                 let context = self.sample_context(bytes)?;
-                self.add(Context::Sample(context))?;
+                self.add(RecordContext::Sample(context))?;
             }
             tag::WAIT_CONTEXT => {
                 let context = self.wait_context(bytes)?;
-                self.add(Context::Wait(context))?;
+                self.add(RecordContext::Wait(context))?;
             }
             tag::ACCESS_CONTEXT => {
                 let context = self.access_context(bytes)?;
-                self.add(Context::Access(context))?;
+                self.add(RecordContext::Access(context))?;
             }
             tag::SPIN_CONTEXT => {
                 let (thread, stack) = (self.thread(bytes)?, known(&self.stacks, bytes.number()?)?);
                 let lock = optional(self.locks, bytes)?.map(LockId);
-                self.add(Context::Spin(SpinContext { thread, stack, lock }))?;
+                self.add(RecordContext::Spin(SpinContext { thread, stack, lock }))?;
             }
             tag::FORGET_CONTEXTS => self.contexts.clear(),
             number @ tag::FIRST_CONTEXT.. => {
                 return Ok(Some(match known(&self.contexts, number - tag::FIRST_CONTEXT)? {
-                    Context::Sample(context) => self.sample(bytes, &context)?,
-                    Context::Wait(context) => Event::OffCpu(self.off_cpu(bytes, &context)?),
-                    Context::Access(AccessContext { thread, stack, accessed }) => {
+                    RecordContext::Sample(context) => self.sample(bytes, &context)?,
+                    RecordContext::Wait(context) => Event::OffCpu(self.off_cpu(bytes, &context)?),
+                    RecordContext::Access(AccessContext { thread, stack, accessed }) => {
                         Event::Access { at: self.at(bytes)?, thread, stack, accessed }
                     }
-                    Context::Spin(SpinContext { thread, stack, lock }) => {
+                    RecordContext::Spin(SpinContext { thread, stack, lock }) => {
                         Event::Spin { at: self.at(bytes)?, thread, stack, lock }
                     }
                 }));
@@ -237,7 +237,7 @@ impl Decoder {
         })
     }
 
-    fn add(&mut self, context: Context) -> Result<(), Malformed> {
+    fn add(&mut self, context: RecordContext) -> Result<(), Malformed> {
         if self.contexts.len() == MOST_CONTEXTS {
             return Err(Malformed);
         }
@@ -341,16 +341,16 @@ impl Decoder {
 
     fn off_cpu(&mut self, bytes: &mut Bytes<'_>, context: &WaitContext) -> Result<OffCpu, Malformed> {
         let &WaitContext { thread, state, stack, lost, open, .. } = context;
-        let back = Last::of(&mut self.last.back, thread.0).0;
+        let back = LastValues::of(&mut self.last.back, thread.0).0;
         let start = self.moment(back.wrapping_add_signed(bytes.signed()?))?;
         let length = bytes.number()?;
         self.spend(length)?;
         let end = self.moment(start.0.checked_add(length).ok_or(Malformed)?)?;
-        *Last::of(&mut self.last.back, thread.0) = end;
+        *LastValues::of(&mut self.last.back, thread.0) = end;
         let mut base = 0;
         let gil = match context.gil {
             Some(GilContext { gil, holder, locked }) => {
-                let switches = Last::of(&mut self.last.switches, gil.0);
+                let switches = LastValues::of(&mut self.last.switches, gil.0);
                 *switches = switches.wrapping_add_signed(difference(bytes)?);
                 base = *switches;
                 Some(GilGlimpse { gil, holder, locked, switches: base })
@@ -414,7 +414,7 @@ impl Decoder {
                 let info = LockInfo {
                     process: ProcessId(id(self.processes, bytes.number()?)?),
                     address: bytes.number()?,
-                    kind: known(&LOCK_KINDS, bytes.byte()?.into())?,
+                    kind: known(&LOCK_KINDS, bytes.byte()?.into())?.kind,
                     type_name: bytes.optional()?.map(Arc::from),
                     name: bytes.optional()?.map(Arc::from),
                 };

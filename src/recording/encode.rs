@@ -2,9 +2,9 @@
 
 use rustc_hash::FxHashMap;
 
-use super::Origin;
+use super::RecordingOrigin;
 use super::records::{
-    AccessContext, COUNTINGS, Context, LOCK_KINDS, Last, MOST_CONTEXTS, OTHER_FRAME_KINDS, SampleContext,
+    AccessContext, COUNTINGS, LastValues, MOST_CONTEXTS, OTHER_FRAME_KINDS, RecordContext, SampleContext,
     SpinContext, WaitContext, number, put_id, tag,
 };
 use super::wire::{put, put_optional, put_signed, put_text};
@@ -20,14 +20,14 @@ pub struct Encoder {
     strings: usize,
     frames: usize,
     stacks: usize,
-    contexts: FxHashMap<Context, u64>,
-    last: Last,
+    contexts: FxHashMap<RecordContext, u64>,
+    last: LastValues,
     notes: Vec<String>,
 }
 
 impl Encoder {
     /// Where the recording comes from: the first record.
-    pub fn origin(&mut self, origin: &Origin) {
+    pub fn origin(&mut self, origin: &RecordingOrigin) {
         let out = &mut self.records;
         put(out, tag::ORIGIN);
         put_text(out, &origin.gilscope);
@@ -49,11 +49,11 @@ impl Encoder {
             }
             Event::OffCpu(off) => self.off_cpu(off),
             &Event::Access { at, thread, stack, accessed } => {
-                self.context(Context::Access(AccessContext { thread, stack, accessed }));
+                self.context(RecordContext::Access(AccessContext { thread, stack, accessed }));
                 self.at(at);
             }
             &Event::Spin { at, thread, stack, lock } => {
-                self.context(Context::Spin(SpinContext { thread, stack, lock }));
+                self.context(RecordContext::Spin(SpinContext { thread, stack, lock }));
                 self.at(at);
             }
             rare => self.rare(rare),
@@ -127,7 +127,7 @@ impl Encoder {
         self.stacks = table.stacks().len();
     }
 
-    fn context(&mut self, context: Context) {
+    fn context(&mut self, context: RecordContext) {
         if !self.contexts.contains_key(&context) {
             if self.contexts.len() == MOST_CONTEXTS {
                 self.contexts.clear();
@@ -145,20 +145,20 @@ impl Encoder {
     }
 
     fn sample(&mut self, at: Nanos, context: SampleContext) {
-        self.context(Context::Sample(context));
+        self.context(RecordContext::Sample(context));
         self.at(at);
     }
 
     fn off_cpu(&mut self, off: &OffCpu) {
-        self.context(Context::Wait(WaitContext::of(off)));
+        self.context(RecordContext::Wait(WaitContext::of(off)));
         let Encoder { records: out, last, .. } = self;
-        let back = Last::of(&mut last.back, off.thread.0);
+        let back = LastValues::of(&mut last.back, off.thread.0);
         put_signed(out, off.start.0.wrapping_sub(back.0) as i64);
         put(out, off.end.since(off.start));
         *back = off.end;
         let mut base = 0;
         if let Some(glimpse) = &off.gil {
-            let switches = Last::of(&mut last.switches, glimpse.gil.0);
+            let switches = LastValues::of(&mut last.switches, glimpse.gil.0);
             put_signed(out, i64::from(glimpse.switches.wrapping_sub(*switches) as i32));
             *switches = glimpse.switches;
             base = glimpse.switches;
@@ -221,7 +221,7 @@ impl Encoder {
                 put(out, lock.0.into());
                 put(out, info.process.0.into());
                 put(out, info.address);
-                out.push(number(&LOCK_KINDS, &info.kind));
+                out.push(info.kind as u8);
                 put_optional(out, info.type_name.as_deref());
                 put_optional(out, info.name.as_deref());
             }

@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::{Origin, Reader, Recorder};
+use super::{Reader, Recorder, RecordingOrigin};
 use crate::event::{Event, GilId, Ids, LockId, Nanos, ObjectId, ProcessId, Renumber, ThreadId};
 use crate::output::Output;
 use crate::profile::SessionInfo;
 use crate::stack::Interner;
 
 /// A recording to be joined with others.
-struct Part<'a> {
+struct MergedRecording<'a> {
     path: &'a Path,
     reader: Reader<BufReader<File>>,
-    numbers: Numbers,
+    numbers: RenumberedIds,
     next: Option<Event>,
     /// When the next event happened, or the one before if that has no time.
     at: Nanos,
@@ -24,7 +24,7 @@ struct Part<'a> {
 
 /// The ids of a recording in the whole, in the order of its own.
 #[derive(Default)]
-struct Numbers {
+struct RenumberedIds {
     ids: Ids,
     processes: Vec<ProcessId>,
     threads: Vec<ThreadId>,
@@ -33,7 +33,7 @@ struct Numbers {
     objects: Vec<ObjectId>,
 }
 
-impl Numbers {
+impl RenumberedIds {
     /// The id of something; one that is new gets the next of the whole.
     fn of<T: Copy>(known: &mut Vec<T>, number: u32, new: impl FnOnce() -> T) -> T {
         // They come in their order.
@@ -44,7 +44,7 @@ impl Numbers {
     }
 }
 
-impl Renumber for Numbers {
+impl Renumber for RenumberedIds {
     fn process(&mut self, id: ProcessId) -> ProcessId {
         Self::of(&mut self.processes, id.0, || self.ids.process())
     }
@@ -66,10 +66,10 @@ impl Renumber for Numbers {
     }
 }
 
-impl<'a> Part<'a> {
-    fn open(path: &'a Path, table: &mut Interner) -> Result<Part<'a>> {
+impl<'a> MergedRecording<'a> {
+    fn open(path: &'a Path, table: &mut Interner) -> Result<MergedRecording<'a>> {
         let reader = Reader::open(path)?;
-        let mut part = Part { path, reader, numbers: Numbers::default(), next: None, at: Nanos(0) };
+        let mut part = MergedRecording { path, reader, numbers: RenumberedIds::default(), next: None, at: Nanos(0) };
         part.advance(table)?;
         Ok(part)
     }
@@ -90,7 +90,7 @@ impl<'a> Part<'a> {
 /// One cannot be read, they have no common clock or were recorded in different ways, or the whole cannot be written.
 pub fn merge(paths: &[PathBuf], output: Output) -> Result<(PathBuf, SessionInfo)> {
     let mut table = Interner::default();
-    let parts: Result<Vec<_>> = paths.iter().map(|path| Part::open(path, &mut table)).collect();
+    let parts: Result<Vec<_>> = paths.iter().map(|path| MergedRecording::open(path, &mut table)).collect();
     let checked = parts.and_then(|parts| check(&parts).map(|()| parts));
     let mut parts = match checked {
         Ok(parts) => parts,
@@ -100,7 +100,7 @@ pub fn merge(paths: &[PathBuf], output: Output) -> Result<(PathBuf, SessionInfo)
         }
     };
     let origins = || parts.iter().map(|part| part.reader.origin());
-    let origin = Origin {
+    let origin = RecordingOrigin {
         gilscope: env!("CARGO_PKG_VERSION").to_owned(),
         min_wait_ns: origins().map(|origin| origin.min_wait_ns).max().unwrap_or(0),
         ..origins().next().unwrap_or_default()
@@ -136,7 +136,7 @@ pub fn merge(paths: &[PathBuf], output: Output) -> Result<(PathBuf, SessionInfo)
 }
 
 /// Whether they can be joined.
-fn check(parts: &[Part<'_>]) -> Result<()> {
+fn check(parts: &[MergedRecording<'_>]) -> Result<()> {
     let Some((first, others)) = parts.split_first() else { return Ok(()) };
     let (name, session) = (first.path.display(), first.reader.session());
     for other in others {
@@ -165,7 +165,7 @@ fn check(parts: &[Part<'_>]) -> Result<()> {
 }
 
 /// How the recordings went, together.
-fn whole(parts: &[Part<'_>]) -> SessionInfo {
+fn whole(parts: &[MergedRecording<'_>]) -> SessionInfo {
     let mut whole: Option<SessionInfo> = None;
     for part in parts {
         let mut session = part.reader.session();

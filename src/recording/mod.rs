@@ -99,7 +99,7 @@ pub use self::writer::Recorder;
 
 /// Where a recording comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
+pub struct RecordingOrigin {
     /// The version of gilscope that wrote it.
     pub gilscope: String,
     /// The boot of the machine: recordings of one boot are on one clock. Empty if not known.

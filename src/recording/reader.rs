@@ -7,8 +7,8 @@ use std::vec;
 
 use anyhow::{Context, Result, bail};
 
-use super::Origin;
-use super::block::{self, HEADER, MAGIC, Next, VERSION};
+use super::RecordingOrigin;
+use super::block::{self, HEADER, MAGIC, NextBlock, VERSION};
 use super::decode::Decoder;
 use crate::event::Event;
 use crate::profile::SessionInfo;
@@ -23,15 +23,13 @@ pub struct Reader<R> {
     /// Blocks that were read.
     blocks: u64,
     /// Why nothing more comes.
-    over: Option<Over>,
+    over: Option<RecordingEnd>,
 }
 
 /// How a file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Over {
-    /// With its end.
+enum RecordingEnd {
     Complete,
-    /// Before that.
     Cut,
     /// With something that is no part of a recording.
     Damaged,
@@ -91,19 +89,19 @@ impl<R: Read> Reader<R> {
                 return Ok(None);
             }
             match block::next(&mut self.file)? {
-                Next::Records(records) => {
+                NextBlock::Records(records) => {
                     self.blocks += 1;
                     let mut events = Vec::new();
                     if self.decoder.block(&records, table, &mut events).is_err() {
-                        self.over = Some(Over::Damaged);
+                        self.over = Some(RecordingEnd::Damaged);
                     } else if self.decoder.ended {
-                        self.over = Some(Over::Complete);
+                        self.over = Some(RecordingEnd::Complete);
                     }
                     self.events = events.into_iter();
                 }
-                Next::End => self.over = Some(Over::Cut),
-                Next::Broken { at_end: true } => self.over = Some(Over::Cut),
-                Next::Broken { at_end: false } => self.over = Some(Over::Damaged),
+                NextBlock::End => self.over = Some(RecordingEnd::Cut),
+                NextBlock::Broken { at_end: true } => self.over = Some(RecordingEnd::Cut),
+                NextBlock::Broken { at_end: false } => self.over = Some(RecordingEnd::Damaged),
             }
         }
     }
@@ -113,12 +111,12 @@ impl<R: Read> Reader<R> {
         let mut session = self.decoder.session.clone().unwrap_or_default();
         let seconds = session.end.since(session.start) as f64 / 1e9;
         match self.over {
-            Some(Over::Complete) | None => {}
-            Some(Over::Cut) => session.degraded.push(format!(
+            Some(RecordingEnd::Complete) | None => {}
+            Some(RecordingEnd::Cut) => session.degraded.push(format!(
                 "the recording is cut off after {seconds:.1} s: gilscope or the machine was stopped, or the disk was \
                  full; what was written until then is here"
             )),
-            Some(Over::Damaged) => session.degraded.push(format!(
+            Some(RecordingEnd::Damaged) => session.degraded.push(format!(
                 "the recording is damaged after {seconds:.1} s (block {}): what was written until then is here",
                 self.blocks + 1
             )),
@@ -127,7 +125,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Where the recording comes from.
-    pub fn origin(&self) -> Origin {
+    pub fn origin(&self) -> RecordingOrigin {
         self.decoder.origin.clone().unwrap_or_default()
     }
 }

@@ -1,7 +1,7 @@
 //! What records consist of: their numbers, and contexts. Used by the encoder and the decoder.
 
 use crate::event::{
-    Accessed, CountOp, Counting, GilGlimpse, GilId, LockId, LockKind, Loss, Nanos, OffCpu, Place, Syscall, ThreadId,
+    Accessed, CountOp, Counting, GilGlimpse, GilId, LockId, Loss, MemoryPlace, Nanos, OffCpu, Syscall, ThreadId,
     ThreadState, Wake,
 };
 use crate::stack::{FrameKind, StackId};
@@ -40,23 +40,6 @@ pub mod tag {
 /// So many contexts are kept; then they are forgotten, and it starts anew.
 pub const MOST_CONTEXTS: usize = 1 << 15;
 
-/// Kinds of locks by their numbers in records.
-pub const LOCK_KINDS: [LockKind; 13] = [
-    LockKind::CriticalSection,
-    LockKind::Lock,
-    LockKind::RLock,
-    LockKind::Mutex,
-    LockKind::TypeLock,
-    LockKind::ImportLock,
-    LockKind::Event,
-    LockKind::StopRequest,
-    LockKind::Semaphore,
-    LockKind::Native,
-    LockKind::Pause,
-    LockKind::Queue,
-    LockKind::ModuleLock,
-];
-
 /// Kinds of frames that have no lines, by their numbers in records.
 pub const OTHER_FRAME_KINDS: [FrameKind; 2] = [FrameKind::Native, FrameKind::Marker];
 
@@ -65,8 +48,13 @@ pub const COUNTINGS: [Counting; 4] = [Counting::Biased, Counting::Merged, Counti
 /// What accesses to counts are part of.
 pub const COUNT_OPS: [CountOp; 4] = [CountOp::Incref, CountOp::Decref, CountOp::TryIncref, CountOp::Unknown];
 /// Memory that is no reference count.
-pub const PLACES: [Place; 5] =
-    [Place::ObjectMutex, Place::Interpreter, Place::DictKeys, Place::Content, Place::Memory];
+pub const PLACES: [MemoryPlace; 5] = [
+    MemoryPlace::ObjectMutex,
+    MemoryPlace::Interpreter,
+    MemoryPlace::DictKeys,
+    MemoryPlace::Content,
+    MemoryPlace::Memory,
+];
 
 /// The number of something in one of these tables.
 pub fn number<T: PartialEq>(table: &[T], value: &T) -> u8 {
@@ -91,7 +79,6 @@ fn put_accessed(out: &mut Vec<u8>, accessed: Accessed) {
     }
 }
 
-/// Appends a state.
 pub fn put_state(out: &mut Vec<u8>, state: ThreadState) {
     let (number, detail) = match state {
         ThreadState::GilHeld => (0, None),
@@ -210,20 +197,19 @@ pub struct SpinContext {
     pub lock: Option<LockId>,
 }
 
-/// One of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Context {
+pub enum RecordContext {
     Sample(SampleContext),
     Wait(WaitContext),
     Access(AccessContext),
     Spin(SpinContext),
 }
 
-impl Context {
+impl RecordContext {
     /// Appends the record that makes it known.
     pub fn put(&self, out: &mut Vec<u8>) {
         match self {
-            Context::Sample(sample) => {
+            RecordContext::Sample(sample) => {
                 put(out, tag::SAMPLE_CONTEXT);
                 put(out, sample.thread.0.into());
                 put_state(out, sample.state);
@@ -236,19 +222,19 @@ impl Context {
                     Some(Loss::Unreadable) => 2,
                 });
             }
-            Context::Access(access) => {
+            RecordContext::Access(access) => {
                 put(out, tag::ACCESS_CONTEXT);
                 put(out, access.thread.0.into());
                 put(out, access.stack.index().into());
                 put_accessed(out, access.accessed);
             }
-            Context::Spin(spin) => {
+            RecordContext::Spin(spin) => {
                 put(out, tag::SPIN_CONTEXT);
                 put(out, spin.thread.0.into());
                 put(out, spin.stack.index().into());
                 put_id(out, spin.lock.map(|lock| lock.0));
             }
-            Context::Wait(wait) => {
+            RecordContext::Wait(wait) => {
                 put(out, tag::WAIT_CONTEXT);
                 put(out, wait.thread.0.into());
                 put_state(out, wait.state);
@@ -283,7 +269,7 @@ pub fn put_id(out: &mut Vec<u8>, id: Option<u32>) {
 
 /// The last times and numbers, from which the next are told.
 #[derive(Debug, Default)]
-pub struct Last {
+pub struct LastValues {
     /// The time of the last record that has one and is no time off the CPU.
     pub at: Nanos,
     /// By thread, when it was last back on a CPU.
@@ -292,7 +278,7 @@ pub struct Last {
     pub switches: Vec<u32>,
 }
 
-impl Last {
+impl LastValues {
     /// The value for an id, which is 0 at first.
     pub fn of<T: Default + Clone>(values: &mut Vec<T>, id: u32) -> &mut T {
         let index = id as usize;

@@ -1,10 +1,9 @@
-//! Numbers and texts as bytes, and back. Used by the encoder and the decoder of recordings.
+//! RenumberedIds and texts as bytes, and back. Used by the encoder and the decoder of recordings.
 //!
 //! A number is a varint (LEB128: seven bits a byte, the lowest first, the eighth bit set in all but the last). One that
 //! can be negative is zigzag-coded first. A text is its length in bytes and UTF-8. What may be missing has a byte 0 or
 //! 1 before it.
 
-/// Appends a number.
 pub fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -18,7 +17,6 @@ pub fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, (value.wrapping_shl(1) ^ (value >> 63)) as u64);
 }
 
-/// Appends a text.
 pub fn put_text(out: &mut Vec<u8>, text: &str) {
     put(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
@@ -48,7 +46,6 @@ impl<'a> Bytes<'a> {
         Ok(first)
     }
 
-    /// A number.
     pub fn number(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -76,7 +73,6 @@ impl<'a> Bytes<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    /// Yes or no.
     pub fn flag(&mut self) -> Result<bool, Malformed> {
         match self.byte()? {
             0 => Ok(false),
@@ -85,7 +81,6 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    /// A text.
     pub fn text(&mut self) -> Result<&'a str, Malformed> {
         let length = self.small::<usize>()?;
         let (text, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::{SigSet, Signal};
 
 use super::encode::Encoder;
-use super::{Origin, block};
+use super::{RecordingOrigin, block};
 use crate::event::{Event, Nanos, ProcessInfo};
 use crate::output::Output;
 use crate::profile::SessionInfo;
@@ -30,7 +30,7 @@ const SYNC_EVERY: Duration = Duration::from_secs(5);
 
 /// What the writing thread is told.
 #[derive(Debug)]
-enum Message {
+enum WriterMessage {
     /// There is something to record: the file appears, under a name that is known only now if there is one.
     Appear(Option<PathBuf>),
     /// The records of a block.
@@ -42,7 +42,7 @@ enum Message {
 pub struct Recorder {
     encoder: Encoder,
     /// None after a failure.
-    messages: Option<SyncSender<Message>>,
+    messages: Option<SyncSender<WriterMessage>>,
     worker: JoinHandle<Result<PathBuf>>,
     named: bool,
     appeared: bool,
@@ -55,7 +55,7 @@ impl Recorder {
     ///
     /// # Errors
     /// There can be no more threads.
-    pub fn new(output: Output, named: bool, origin: &Origin) -> Result<Recorder> {
+    pub fn new(output: Output, named: bool, origin: &RecordingOrigin) -> Result<Recorder> {
         let (messages, inbox) = sync_channel(MOST_WAITING);
         let worker = std::thread::Builder::new()
             .name("writer".to_owned())
@@ -72,7 +72,7 @@ impl Recorder {
             && !self.appeared
         {
             self.appeared = true;
-            self.send(Message::Appear((!self.named).then(|| default_name(info))));
+            self.send(WriterMessage::Appear((!self.named).then(|| default_name(info))));
             // What follows is understood only with the rate.
             self.encoder.session(session);
         }
@@ -115,10 +115,10 @@ impl Recorder {
 
     fn block(&mut self) {
         let records = std::mem::take(&mut self.encoder.records);
-        self.send(Message::Records(records));
+        self.send(WriterMessage::Records(records));
     }
 
-    fn send(&mut self, message: Message) {
+    fn send(&mut self, message: WriterMessage) {
         self.messages.take_if(|messages| messages.send(message).is_err());
     }
 
@@ -133,8 +133,7 @@ fn default_name(info: &ProcessInfo) -> PathBuf {
     format!("gilscope-{}-{}.gscope", info.short_name(), info.pid).into()
 }
 
-/// The writing thread.
-fn work(mut output: Output, inbox: &Receiver<Message>) -> Result<PathBuf> {
+fn work(mut output: Output, inbox: &Receiver<WriterMessage>) -> Result<PathBuf> {
     // Beyond a limit of the size of files, writing is to fail rather than to kill.
     let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
     let mut appeared = false;
@@ -142,12 +141,12 @@ fn work(mut output: Output, inbox: &Receiver<Message>) -> Result<PathBuf> {
     let mut synced = Instant::now();
     for message in inbox {
         let result = match &message {
-            Message::Appear(name) => {
+            WriterMessage::Appear(name) => {
                 appeared = true;
                 output.appear(name.as_deref()).and_then(|()| append(&mut output, &block::header(), &mut written))
             }
-            Message::Records(_) if !appeared => continue,
-            Message::Records(records) => append(&mut output, &block::pack(records), &mut written),
+            WriterMessage::Records(_) if !appeared => continue,
+            WriterMessage::Records(records) => append(&mut output, &block::pack(records), &mut written),
         };
         if let Err(error) = result {
             let path = output.path();

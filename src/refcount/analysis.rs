@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Accessed, CountOp, Counting, ObjectId, ObjectInfo, Place, ThreadId};
+use crate::event::{Accessed, CountOp, Counting, MemoryPlace, ObjectId, ObjectInfo, ThreadId};
 use crate::stack::StackId;
 
 /// Of the thread that is found most often at a count, at most so many times the samples of all others are believed to be
@@ -23,7 +23,7 @@ const MOST_OF_ONE: u64 = 3;
 pub struct Refcounts {
     objects: Vec<Object>,
     samples: u64,
-    elsewhere: BTreeMap<Place, u64>,
+    elsewhere: BTreeMap<MemoryPlace, u64>,
     unknown: u64,
 }
 
@@ -54,7 +54,7 @@ pub struct Summary {
     /// By something else in the header of an object whose count is fought for.
     pub header: u64,
     /// By an atomic operation on something else.
-    pub elsewhere: BTreeMap<Place, u64>,
+    pub elsewhere: BTreeMap<MemoryPlace, u64>,
     /// By an access of which it cannot be told which memory it was to.
     pub unknown: u64,
     /// Objects whose counts are fought for, the most costly first.

@@ -17,7 +17,6 @@ const START: Nanos = Nanos(5_000 * MS);
 pub const END: Nanos = Nanos(7_000 * MS);
 /// Reads from a socket for a moment at a time.
 pub const CLIENT: ThreadId = ThreadId(1);
-/// Computes.
 pub const CRUNCHER: ThreadId = ThreadId(2);
 /// Sleeps with the GIL.
 pub const LEGACY: ThreadId = ThreadId(3);

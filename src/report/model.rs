@@ -15,7 +15,6 @@ use crate::profile::Mode;
 
 /// The name of the schema without its version.
 pub const SCHEMA: &str = "gilscope-report";
-/// Its version.
 pub const VERSION: u32 = 1;
 
 /// Everything a recording tells, as numbers.
@@ -37,7 +36,6 @@ pub struct Report {
     /// Stops of all threads by the interpreter (free-threaded builds), as far as somebody was held up by them.
     #[serde(default)]
     pub pauses: Pauses,
-    /// Garbage collections.
     #[serde(default)]
     pub collections: Collections,
     /// Threads that wait for each other in a circle: each for what the next one has, the last for what the first one has.
@@ -73,14 +71,10 @@ pub enum Blame {
     Holder,
 }
 
-/// The observed program.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Target {
-    /// Its pid.
     pub pid: Pid,
-    /// Its command line.
     pub command: Vec<String>,
-    /// The interpreter's version.
     pub python: String,
     /// Built without a GIL.
     pub free_threaded: bool,
@@ -88,7 +82,6 @@ pub struct Target {
     pub gil_enabled: bool,
 }
 
-/// The small print.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Session {
     /// Which collector ran. In memory mode all times are estimates, made from samples.
@@ -97,7 +90,6 @@ pub struct Session {
     pub duration_s: f64,
     /// Samples a second that were asked for.
     pub rate_hz: f64,
-    /// Samples in all.
     pub samples: u64,
     /// Samples without a stack; part of `samples`.
     pub torn_samples: u64,
@@ -112,7 +104,6 @@ pub struct Session {
     pub filter: Option<String>,
 }
 
-/// One thread's ledger.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Thread {
     /// The process it runs in.
@@ -214,7 +205,6 @@ pub struct Gil {
     pub mean_waiters: f64,
     /// For how long it was held, by what the holder was doing.
     pub held: Held,
-    /// All waits.
     pub wait: Wait,
     /// How many waits were how long.
     #[serde(default)]
@@ -234,7 +224,6 @@ pub struct Gil {
     pub holders: Vec<Blamed>,
     /// Who ended the waits.
     pub releasers: Vec<Blamed>,
-    /// Who waited.
     pub waiters: Vec<Blamed>,
     /// Who held it while blocked in a system call.
     pub held_off_cpu: Vec<BlockedHolder>,
@@ -265,7 +254,6 @@ pub struct Held {
 }
 
 impl Held {
-    /// All of it.
     pub fn total_s(&self) -> f64 {
         self.python_s + self.native_s + self.off_cpu_s + self.runnable_s
     }
@@ -274,17 +262,12 @@ impl Held {
 /// How many waits, and how long they took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Wait {
-    /// How many.
     pub count: u64,
-    /// Together.
     pub total_s: f64,
-    /// On average.
     pub mean_s: f64,
-    /// The median.
     pub p50_s: f64,
     /// 99 % were not longer.
     pub p99_s: f64,
-    /// The longest.
     pub max_s: f64,
 }
 
@@ -293,18 +276,14 @@ pub struct Wait {
 pub struct Bar {
     /// Not longer than that, but longer than the bar before.
     pub upto_s: f64,
-    /// How many waits.
     pub count: u64,
 }
 
 /// Time put down to a thread's stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Blamed {
-    /// Whose.
     pub tid: Tid,
-    /// That thread's name.
     pub thread: String,
-    /// How long.
     pub seconds: f64,
     /// Where, `func (file.py:LINE)`, innermost first.
     pub stack: Vec<String>,
@@ -313,9 +292,7 @@ pub struct Blamed {
 /// Time a GIL was held by a thread blocked in a system call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BlockedHolder {
-    /// In which.
     pub syscall: String,
-    /// By whom, where.
     #[serde(flatten)]
     pub by: Blamed,
 }
@@ -323,15 +300,12 @@ pub struct BlockedHolder {
 /// One thread's part in what happened at a GIL.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GilThread {
-    /// Who.
     pub tid: Tid,
-    /// Its name.
     pub thread: String,
     /// As in its ledger.
     pub wall_s: f64,
     /// As in its ledger.
     pub cpu_s: f64,
-    /// Its waits.
     pub wait: Wait,
     /// How long it held the GIL.
     pub held: Held,
@@ -366,7 +340,6 @@ pub struct Lock {
     pub contended_fraction: f64,
     /// Let go of by another thread than the time before, while others waited.
     pub owner_changes: u64,
-    /// All waits.
     pub wait: Wait,
     /// CPU time for which threads spun for it before they slept (free-threaded builds, kernel mode): an estimate.
     #[serde(default)]
@@ -385,7 +358,6 @@ pub struct Lock {
     pub holders: Vec<Blamed>,
     /// Who ended the waits.
     pub releasers: Vec<Blamed>,
-    /// Who waited.
     pub waiters: Vec<Blamed>,
     /// The part of `holders` in which the holder did not run, and why.
     pub holder_off_cpu: Vec<OffCpuHolder>,
@@ -417,7 +389,6 @@ pub struct OffCpuHolder {
     pub state: String,
     /// The system call, if it was in one.
     pub syscall: Option<String>,
-    /// Who, where.
     #[serde(flatten)]
     pub by: Blamed,
 }
@@ -425,11 +396,8 @@ pub struct OffCpuHolder {
 /// One thread's part in what happened at a lock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LockThread {
-    /// Who.
     pub tid: Tid,
-    /// Its name.
     pub thread: String,
-    /// Its waits.
     pub wait: Wait,
     /// How much waiting of others it caused by holding it.
     pub caused_s: f64,
@@ -463,7 +431,6 @@ pub struct Pauses {
 pub struct PausedInterval {
     /// From when, since the start of the recording.
     pub from_s: f64,
-    /// Until when.
     pub to_s: f64,
     /// How often threads were stopped.
     pub count: u64,
@@ -514,9 +481,7 @@ pub struct Refcounts {
 pub struct CountedObject {
     /// The process it is in.
     pub pid: Pid,
-    /// Where it is.
     pub address: u64,
-    /// Its type.
     #[serde(rename = "type")]
     pub type_name: String,
     /// Its own name or value, or a variable that holds it.
@@ -543,7 +508,6 @@ pub struct CountedObject {
     pub immortal: bool,
     /// It is counted only in part.
     pub deferred: bool,
-    /// What would help.
     pub advice: Option<String>,
     /// Who was where, the most first; at most [`super::MOST_BLAMED`].
     pub stacks: Vec<Sampled>,
@@ -562,11 +526,8 @@ impl CountedObject {
 /// Samples put down to a thread's stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampled {
-    /// Whose.
     pub tid: Tid,
-    /// That thread's name.
     pub thread: String,
-    /// How many.
     pub samples: u64,
     /// Where, `func (file.py:LINE)`, innermost first.
     pub stack: Vec<String>,
@@ -575,14 +536,12 @@ pub struct Sampled {
 /// Objects of one type, as [`CountedObject`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CountedType {
-    /// Which.
     #[serde(rename = "type")]
     pub type_name: String,
     /// The part of the CPU time that their counts take.
     pub cpu_fraction: f64,
     /// The samples that this is.
     pub samples: u64,
-    /// How many objects.
     pub objects: usize,
 }
 
@@ -635,9 +594,7 @@ impl Elsewhere {
 /// A thread that waits for ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stuck {
-    /// Who.
     pub tid: Tid,
-    /// Its name.
     pub thread: String,
     /// For what, in words.
     pub waits_for: String,
@@ -648,7 +605,6 @@ pub struct Stuck {
 pub struct Idle {
     /// What it waited for: `queue`, `event`, `join` ...
     pub kind: String,
-    /// Who, where.
     #[serde(flatten)]
     pub by: Blamed,
 }
@@ -658,13 +614,11 @@ pub struct Idle {
 pub struct Finding {
     /// What kind; stays the same between versions.
     pub id: String,
-    /// How bad.
     pub severity: Severity,
     /// What it costs, in seconds of threads' time; 0 if that cannot be told. What several findings cost may be the same
     /// time.
     #[serde(default)]
     pub cost_s: f64,
-    /// For people.
     pub message: String,
     /// The numbers behind it, with the thresholds that they passed.
     pub evidence: BTreeMap<String, Value>,
@@ -678,6 +632,5 @@ pub enum Severity {
     High,
     /// Costs time that is worth having.
     Medium,
-    /// Good to know.
     Low,
 }

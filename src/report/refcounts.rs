@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::event::{Counting, Place};
+use crate::event::{Counting, MemoryPlace};
 use crate::profile::{Mode, Profile};
 use crate::refcount::analysis::{ObjectSummary, Summary};
 use crate::stack::StackId;
@@ -36,12 +36,12 @@ pub(super) fn refcounts(profile: &Profile) -> Refcounts {
         types: types(&summary),
         lines: lines(profile, &summary),
         elsewhere: Elsewhere {
-            object_mutex: elsewhere(Place::ObjectMutex),
+            object_mutex: elsewhere(MemoryPlace::ObjectMutex),
             header: fraction(summary.header),
-            interpreter: elsewhere(Place::Interpreter),
-            dict_keys: elsewhere(Place::DictKeys),
-            content: elsewhere(Place::Content),
-            memory: elsewhere(Place::Memory),
+            interpreter: elsewhere(MemoryPlace::Interpreter),
+            dict_keys: elsewhere(MemoryPlace::DictKeys),
+            content: elsewhere(MemoryPlace::Content),
+            memory: elsewhere(MemoryPlace::Memory),
             unknown: fraction(summary.unknown),
         },
     }

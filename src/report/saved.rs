@@ -10,7 +10,7 @@ use super::model::{Report, SCHEMA, VERSION};
 
 /// What is looked at before all else.
 #[derive(Deserialize)]
-struct Header {
+struct SavedReportHeader {
     schema: Option<String>,
 }
 
@@ -24,7 +24,7 @@ pub fn read(path: &Path) -> Result<Report> {
 }
 
 fn parse(bytes: &[u8]) -> Result<Report> {
-    let header: Header = match serde_json::from_slice(bytes) {
+    let header: SavedReportHeader = match serde_json::from_slice(bytes) {
         Ok(header) => header,
         Err(error) if error.is_eof() && !bytes.trim_ascii().is_empty() => {
             bail!("the file is cut off: it ends in the middle of line {}", error.line())

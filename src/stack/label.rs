@@ -5,11 +5,8 @@ use crate::stack::{FrameId, FrameKind, Interner, StackId};
 /// Whose code a frame runs, as far as its path tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
-    /// The program itself.
     Program,
-    /// An installed package.
     Package,
-    /// Python's own library.
     StandardLibrary,
     /// A shared library or an executable.
     Native,
@@ -24,7 +21,6 @@ pub(crate) struct FrameDescription<'a> {
     pub function: String,
     /// What it is called: `func (file.py:LINE)`, `symbol (library.so)`, `[marker]`.
     pub label: String,
-    /// The whole path.
     pub file: Option<&'a str>,
     pub line: Option<u32>,
     pub first_line: Option<u32>,

@@ -115,7 +115,7 @@ impl<'a> Labels<'a> {
 impl Calls {
     /// The tree of what was chosen.
     pub fn of(profile: &Profile, choice: &Choice) -> Calls {
-        let options = export::Options { view: choice.view, ..export::Options::default() };
+        let options = export::ExportOptions { view: choice.view, ..export::ExportOptions::default() };
         // Threads that do the same are added up before anything is put into words.
         let mut stacks: FxHashMap<(ThreadState, StackId, bool), u64> = FxHashMap::default();
         for (key, weight) in profile.tree.iter() {
@@ -218,7 +218,7 @@ pub struct Function {
 
 /// All functions, and the time of the view.
 pub fn functions(profile: &Profile, choice: &Choice) -> (Vec<Function>, u64) {
-    let options = export::Options { view: choice.view, ..export::Options::default() };
+    let options = export::ExportOptions { view: choice.view, ..export::ExportOptions::default() };
     let mut labels = Labels::new(profile, choice.functions);
     let mut functions: Vec<Function> = Vec::new();
     let mut stacks: FxHashMap<(ThreadState, StackId, bool), u64> = FxHashMap::default();

@@ -21,14 +21,18 @@ const MOST_NAMES: u32 = 10_000;
 /// # Errors
 /// It cannot be written there.
 pub fn save(app: &App, shown: &Shown, format: Format) -> Result<PathBuf> {
-    let (path, mut file) = create(shown, if format == Format::Report { "report.json" } else { "svg" })?;
+    let (path, mut file) = create(shown, if format == Format::REPORT { "report.json" } else { "svg" })?;
     match format {
-        Format::Report => {
+        format if format == Format::REPORT => {
             serde_json::to_writer_pretty(&mut file, &shown.report)?;
             file.write_all(b"\n")?;
         }
         format => {
-            let view = export::Options { view: view(app), functions: app.functions, ..export::Options::default() };
+            let view = export::ExportOptions {
+                view: view(app),
+                functions: app.functions,
+                ..export::ExportOptions::default()
+            };
             // A copy, of which what is not on the screen can be left out.
             let mut part = shown.part.since(&Snapshot::default());
             if let Some(thread) = app.thread.filter(|_| matches!(app.tab, Tab::Functions | Tab::Flame)) {

@@ -1,4 +1,4 @@
-//! Trace events as JSON, for <https://ui.perfetto.dev> and `chrome://tracing`. Called for `.json` files.
+//! ChromeTrace events as JSON, for <https://ui.perfetto.dev> and `chrome://tracing`. Called for `.json` files.
 //!
 //! Every thread has two tracks: its frames as nested slices, and below them its states. They cannot share one,
 //! because slices of one track must nest and states change in the middle of calls. All states are there whatever
@@ -18,11 +18,11 @@ use serde::ser::{SerializeMap, Serializer};
 use crate::event::{Nanos, Pid, ThreadId};
 use crate::profile::{Profile, Span};
 
-use super::Options;
-use super::coarse::Merged;
+use super::ExportOptions;
+use super::coarse::MergedSlices;
 use super::frames::FrameTable;
 use super::slices::{Edge, Visitor, walk};
-use super::tracks::{Detail, End, Tracks};
+use super::tracks::{ArrowEnd, Detail, Tracks};
 use crate::stack::label::one_line;
 
 /// So many slices at most: each is some hundred bytes, and a browser has to hold them all.
@@ -37,17 +37,17 @@ const CONTENDED_TRACKS: u32 = 1 << 25;
 
 #[derive(Serialize)]
 #[serde(tag = "ph")]
-enum Event<'a> {
+enum ChromeEvent<'a> {
     #[serde(rename = "M")]
     Metadata {
         name: &'static str,
         pid: Pid,
         #[serde(skip_serializing_if = "Option::is_none")]
         tid: Option<u32>,
-        args: Metadata<'a>,
+        args: ChromeMetadata<'a>,
     },
     #[serde(rename = "B")]
-    Begin { name: &'a str, pid: Pid, tid: u32, ts: f64, args: Place<'a> },
+    Begin { name: &'a str, pid: Pid, tid: u32, ts: f64, args: SourcePlace<'a> },
     #[serde(rename = "E")]
     End { pid: Pid, tid: u32, ts: f64 },
     #[serde(rename = "X")]
@@ -61,7 +61,7 @@ enum Event<'a> {
         args: Vec<(&'static str, Detail)>,
     },
     #[serde(rename = "C")]
-    Counter { name: &'a str, pid: Pid, ts: f64, args: Waiters },
+    Counter { name: &'a str, pid: Pid, ts: f64, args: WaiterCount },
     #[serde(rename = "s")]
     FlowBegin { name: &'static str, cat: &'static str, id: u64, pid: Pid, tid: u32, ts: f64 },
     #[serde(rename = "f")]
@@ -70,13 +70,13 @@ enum Event<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Metadata<'a> {
+enum ChromeMetadata<'a> {
     Name(&'a str),
     SortIndex(i64),
 }
 
 #[derive(Serialize)]
-struct Place<'a> {
+struct SourcePlace<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,7 @@ struct Place<'a> {
 }
 
 #[derive(Serialize)]
-struct Waiters {
+struct WaiterCount {
     waiters: u32,
 }
 
@@ -100,14 +100,23 @@ fn as_map<S: Serializer>(details: &[(&'static str, Detail)], serializer: S) -> R
 }
 
 /// Writes all of the timeline.
-pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> anyhow::Result<Merged> {
+pub(super) fn write(
+    profile: &Profile,
+    options: &ExportOptions,
+    out: &mut impl Write,
+) -> anyhow::Result<MergedSlices> {
     let tracks = Tracks::new(profile, MOST_SLICES)?;
     write_tracks(profile, &tracks, options, out)?;
     Ok(tracks.merged)
 }
 
-fn write_tracks(profile: &Profile, tracks: &Tracks<'_>, options: &Options, out: &mut impl Write) -> io::Result<()> {
-    let mut trace = Trace { out, origin: tracks.origin, empty: true };
+fn write_tracks(
+    profile: &Profile,
+    tracks: &Tracks<'_>,
+    options: &ExportOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut trace = ChromeTrace { out, origin: tracks.origin, empty: true };
     for process in tracks.processes() {
         let label = one_line(&profile.process_label(process));
         trace.describe(profile.processes[process.0 as usize].pid, None, &label, process.0.into())?;
@@ -122,7 +131,7 @@ fn write_tracks(profile: &Profile, tracks: &Tracks<'_>, options: &Options, out: 
         let label = one_line(&profile.thread_label(thread));
         trace.describe(pid, Some(track), &label, 2 * i64::from(index))?;
         trace.describe(pid, Some(state_track(thread)), &format!("{label} state"), 2 * i64::from(index) + 1)?;
-        let mut visitor = FrameTrack { trace: &mut trace, frames: &mut frames, pid, tid: track };
+        let mut visitor = ChromeFrameTrack { trace: &mut trace, frames: &mut frames, pid, tid: track };
         walk(&tracks.stacks(thread), &mut visitor)?;
         let process = profile.threads[index as usize].process;
         for slice in &tracks.states[index as usize] {
@@ -139,14 +148,14 @@ fn state_track(thread: ThreadId) -> u32 {
 }
 
 /// The array being written.
-struct Trace<W> {
+struct ChromeTrace<W> {
     out: W,
     origin: Nanos,
     empty: bool,
 }
 
-impl<W: Write> Trace<W> {
-    fn event(&mut self, event: &Event<'_>) -> io::Result<()> {
+impl<W: Write> ChromeTrace<W> {
+    fn event(&mut self, event: &ChromeEvent<'_>) -> io::Result<()> {
         self.out.write_all(if self.empty { b"[\n" } else { b",\n" })?;
         self.empty = false;
         Ok(serde_json::to_writer(&mut self.out, event)?)
@@ -166,8 +175,8 @@ impl<W: Write> Trace<W> {
             None => ("process_name", "process_sort_index"),
             Some(_) => ("thread_name", "thread_sort_index"),
         };
-        self.event(&Event::Metadata { name, pid, tid, args: Metadata::Name(label) })?;
-        self.event(&Event::Metadata { name: sort, pid, tid, args: Metadata::SortIndex(index) })
+        self.event(&ChromeEvent::Metadata { name, pid, tid, args: ChromeMetadata::Name(label) })?;
+        self.event(&ChromeEvent::Metadata { name: sort, pid, tid, args: ChromeMetadata::SortIndex(index) })
     }
 
     fn slice(
@@ -179,7 +188,7 @@ impl<W: Write> Trace<W> {
         args: Vec<(&'static str, Detail)>,
     ) -> io::Result<()> {
         let (ts, dur) = (self.micros(start), end.since(start) as f64 / 1e3);
-        self.event(&Event::Slice { name, pid, tid, ts, dur, args })
+        self.event(&ChromeEvent::Slice { name, pid, tid, ts, dur, args })
     }
 
     /// The track and the counter of a GIL or lock, the `index`th of all.
@@ -197,7 +206,7 @@ impl<W: Write> Trace<W> {
         for (at, waiters) in one.waiters() {
             // Viewers add the name of the series: this is "GIL waiters".
             let ts = self.micros(at);
-            self.event(&Event::Counter { name: &name, pid, ts, args: Waiters { waiters } })?;
+            self.event(&ChromeEvent::Counter { name: &name, pid, ts, args: WaiterCount { waiters } })?;
         }
         Ok(())
     }
@@ -206,11 +215,11 @@ impl<W: Write> Trace<W> {
     fn arrows(&mut self, profile: &Profile, tracks: &Tracks<'_>) -> io::Result<()> {
         for (id, arrow) in (1..).zip(&tracks.arrows) {
             let (name, cat) = if arrow.gil { ("GIL handed over", "gil") } else { ("lock handed over", "lock") };
-            let place = |end: End| (profile.process_of(end.thread).pid, state_track(end.thread));
+            let place = |end: ArrowEnd| (profile.process_of(end.thread).pid, state_track(end.thread));
             let (pid, tid) = place(arrow.from);
-            self.event(&Event::FlowBegin { name, cat, id, pid, tid, ts: self.micros(arrow.from.at) })?;
+            self.event(&ChromeEvent::FlowBegin { name, cat, id, pid, tid, ts: self.micros(arrow.from.at) })?;
             let (pid, tid) = place(arrow.to);
-            self.event(&Event::FlowEnd { name, cat, id, bp: "e", pid, tid, ts: self.micros(arrow.to.at) })?;
+            self.event(&ChromeEvent::FlowEnd { name, cat, id, bp: "e", pid, tid, ts: self.micros(arrow.to.at) })?;
         }
         Ok(())
     }
@@ -218,14 +227,14 @@ impl<W: Write> Trace<W> {
 
 /// The frames of one thread. They begin and end in the order of time: viewers would have to sort complete events,
 /// and do not agree on the order of a call and its caller that begin at once.
-struct FrameTrack<'t, 'a, W> {
-    trace: &'t mut Trace<W>,
+struct ChromeFrameTrack<'t, 'a, W> {
+    trace: &'t mut ChromeTrace<W>,
     frames: &'t mut FrameTable<'a>,
     pid: Pid,
     tid: u32,
 }
 
-impl<W: Write> Visitor for FrameTrack<'_, '_, W> {
+impl<W: Write> Visitor for ChromeFrameTrack<'_, '_, W> {
     type Error = io::Error;
 
     fn fill(&mut self, span: &Span, into: &mut Vec<u32>) {
@@ -237,10 +246,10 @@ impl<W: Write> Visitor for FrameTrack<'_, '_, W> {
         match edge {
             Edge::Open(frame) => {
                 let entry = &self.frames.entries()[frame as usize];
-                let args = Place { file: entry.file, line: entry.line };
-                self.trace.event(&Event::Begin { name: &entry.name, pid, tid, ts, args })
+                let args = SourcePlace { file: entry.file, line: entry.line };
+                self.trace.event(&ChromeEvent::Begin { name: &entry.name, pid, tid, ts, args })
             }
-            Edge::Close(_) => self.trace.event(&Event::End { pid, tid, ts }),
+            Edge::Close(_) => self.trace.event(&ChromeEvent::End { pid, tid, ts }),
         }
     }
 }

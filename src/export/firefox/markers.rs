@@ -7,7 +7,7 @@ use fxprof_processed_profile::{
 
 /// A wait, or several short states in a row. What is not known is empty.
 #[derive(Debug, Clone)]
-pub(super) struct Wait {
+pub(super) struct WaitMarker {
     name: StringHandle,
     category: CategoryHandle,
     /// In the order of the schema's fields.
@@ -27,9 +27,9 @@ const fn field(key: &'static str, label: &'static str) -> StaticSchemaMarkerFiel
     StaticSchemaMarkerField { key, label, format: MarkerFieldFormat::String, flags: MarkerFieldFlags::SEARCHABLE }
 }
 
-impl Wait {
-    pub fn new(name: StringHandle, category: CategoryHandle, empty: StringHandle) -> Wait {
-        Wait { name, category, values: [empty; FIELDS.len()] }
+impl WaitMarker {
+    pub fn new(name: StringHandle, category: CategoryHandle, empty: StringHandle) -> WaitMarker {
+        WaitMarker { name, category, values: [empty; FIELDS.len()] }
     }
 
     pub fn set(&mut self, key: &str, value: StringHandle) {
@@ -39,7 +39,7 @@ impl Wait {
     }
 }
 
-impl StaticSchemaMarker for Wait {
+impl StaticSchemaMarker for WaitMarker {
     const UNIQUE_MARKER_TYPE_NAME: &'static str = "gilscope wait";
     const DESCRIPTION: Option<&'static str> = Some("A thread could not go on");
     const LOCATIONS: MarkerLocations =

@@ -15,13 +15,13 @@ use crate::event::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityColor, Nanos, P
 use crate::profile::{Profile, Span};
 use crate::stack::StackId;
 
-use self::markers::Wait;
-use super::Options;
-use super::coarse::Merged;
+use self::markers::WaitMarker;
+use super::coarse::MergedSlices;
 use super::flamegraph::title;
 use super::frames::FrameTable;
 use super::slices::lengths;
-use super::tracks::{Detail, Slice, Tracks};
+use super::tracks::{Detail, StateSlice, Tracks};
+use super::{ExportOptions, View};
 use crate::stack::label::one_line;
 
 mod markers;
@@ -32,20 +32,26 @@ const MOST_MARKERS: u64 = 500_000;
 const MOST_SAMPLES: u64 = 2_000_000;
 
 /// Writes all of the timeline.
-pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> anyhow::Result<Merged> {
+pub(super) fn write(
+    profile: &Profile,
+    options: &ExportOptions,
+    out: &mut impl Write,
+) -> anyhow::Result<MergedSlices> {
     let tracks = Tracks::new(profile, MOST_MARKERS)?;
     serde_json::to_writer(out, &build(profile, &tracks, options, MOST_SAMPLES))?;
     Ok(tracks.merged)
 }
 
-fn build(profile: &Profile, tracks: &Tracks<'_>, options: &Options, most: u64) -> fx::Profile {
+fn build(profile: &Profile, tracks: &Tracks<'_>, options: &ExportOptions, most: u64) -> fx::Profile {
     let session = &profile.session;
     let threads = profile.threads.iter();
     let observed: u64 = threads.map(|thread| thread.end.since(thread.start)).sum();
     let interval = (session.period_ns() as u64).max(observed / most).max(1);
     let started =
         fx::ReferenceTimestamp::from_duration_since_unix_epoch(Duration::from_nanos(session.started_unix_ns));
-    let mut file = fx::Profile::new(&title(profile, options), started, fx::SamplingInterval::from_nanos(interval));
+    // It has all threads all the time, whatever the view.
+    let title = title(profile, &ExportOptions { view: View::Wall, ..options.clone() });
+    let mut file = fx::Profile::new(&title, started, fx::SamplingInterval::from_nanos(interval));
     file.set_os_name("Linux");
     // Frames have their names; there is nothing to be looked up.
     file.set_symbolicated(true);
@@ -88,7 +94,7 @@ fn build(profile: &Profile, tracks: &Tracks<'_>, options: &Options, most: u64) -
 }
 
 /// Whether a slice is worth a marker: others are in the samples.
-fn is_told(slice: &Slice) -> bool {
+fn is_told(slice: &StateSlice) -> bool {
     use ThreadState::{GilHeldOffCpu, GilWait, LockWait, Paused};
     slice.many.is_some() || matches!(slice.span.state, GilWait | LockWait(_) | Paused(_) | GilHeldOffCpu(_))
 }
@@ -165,9 +171,10 @@ impl ThreadWriter<'_, '_> {
         }
     }
 
-    fn marker(&mut self, slice: &Slice, details: Vec<(&'static str, Detail)>) {
+    fn marker(&mut self, slice: &StateSlice, details: Vec<(&'static str, Detail)>) {
         let name = self.file.intern_string(slice.name());
-        let mut wait = Wait::new(name, self.categories.of(slice.span.state.activity()), self.file.intern_string(""));
+        let mut wait =
+            WaitMarker::new(name, self.categories.of(slice.span.state.activity()), self.file.intern_string(""));
         for (key, detail) in details {
             let text = match detail {
                 Detail::Name(text) | Detail::Text(text) => text,

@@ -6,49 +6,46 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::event::{ACTIVITIES, ACTIVITY_COUNT, Pid, ProcessId, ThreadState, Tid};
-use crate::export::contended::{Contended, What, contended};
+use crate::export::contended::{Contended, ContendedKind, contended};
 use crate::export::flamegraph::view_title;
-use crate::export::{Options, Unit, View};
+use crate::export::{ExportOptions, Unit, View};
 use crate::profile::{Profile, ThreadInfo};
 use crate::report::text::headlines;
 use crate::report::{Report, verdict};
 use crate::stack::label::one_line;
 
 use super::lanes::{Lanes, lanes};
-use super::stacks::{Stacks, Tables};
+use super::stacks::{PageStacks, PageTables};
 use super::whom::{Pair, whom};
 
-/// All of it.
 #[derive(Debug, Serialize)]
-pub(super) struct Page<'p> {
-    /// Who wrote it.
+pub(super) struct HtmlPage<'p> {
     generator: &'static str,
     /// The report as a sentence or two.
     verdicts: Vec<String>,
     report: Report,
     /// All threads by their ids; the report may have some of them only.
-    threads: Vec<Thread<'p>>,
+    threads: Vec<PageThread<'p>>,
     /// What to call each process.
     processes: Vec<String>,
     activities: [ActivityWords; ACTIVITY_COUNT],
-    states: Vec<State>,
-    stacks: Tables,
-    views: Vec<Flames>,
+    states: Vec<PageState>,
+    stacks: PageTables,
+    views: Vec<PageView>,
     /// The first to be shown; threads as roots, and functions instead of lines.
     view: usize,
     by_thread: bool,
     by_function: bool,
     /// What a sample stands for, in microseconds.
     period: f64,
-    whom: Vec<Whom>,
+    whom: Vec<PageWaits>,
     timeline: Lanes,
     /// What was left out, each a sentence.
     pub notes: Vec<String>,
 }
 
-/// A thread.
 #[derive(Debug, Serialize)]
-struct Thread<'p> {
+struct PageThread<'p> {
     pid: Pid,
     tid: Tid,
     name: Option<&'p str>,
@@ -66,7 +63,7 @@ struct ActivityWords {
 
 /// A state that threads were in.
 #[derive(Debug, Serialize)]
-struct State {
+struct PageState {
     /// The field of the report's `States` that it is part of.
     class: &'static str,
     /// For people: `waits for list (app.inventory)`.
@@ -78,7 +75,7 @@ struct State {
 
 /// A view of the flame graph, and what it shows, as columns.
 #[derive(Debug, Serialize)]
-struct Flames {
+struct PageView {
     /// As after `--view`.
     name: String,
     title: &'static str,
@@ -89,9 +86,9 @@ struct Flames {
     amounts: Vec<u64>,
 }
 
-/// Which GIL or lock something is about.
+/// PageContended GIL or lock something is about.
 #[derive(Debug, Serialize)]
-pub(super) struct Which {
+pub(super) struct PageContended {
     pid: Pid,
     /// The interpreter that owns the GIL; none for a lock.
     interpreter: Option<i64>,
@@ -99,35 +96,35 @@ pub(super) struct Which {
     label: Option<String>,
 }
 
-impl Which {
-    pub fn of(profile: &Profile, one: &Contended<'_>) -> Which {
+impl PageContended {
+    pub fn of(profile: &Profile, one: &Contended<'_>) -> PageContended {
         let (interpreter, label) = match &one.what {
-            What::Gil(info) => (Some(info.interpreter), None),
-            What::Lock(_, label) => (None, Some(label.clone())),
+            ContendedKind::Gil(info) => (Some(info.interpreter), None),
+            ContendedKind::Lock(_, label) => (None, Some(label.clone())),
         };
-        Which { pid: profile.processes[one.process.0 as usize].pid, interpreter, label }
+        PageContended { pid: profile.processes[one.process.0 as usize].pid, interpreter, label }
     }
 }
 
 /// Who waited for whom at one GIL or lock.
 #[derive(Debug, Serialize)]
-struct Whom {
+struct PageWaits {
     #[serde(flatten)]
-    which: Which,
+    which: PageContended,
     pairs: Vec<Pair>,
 }
 
 /// Gathers it. Fails when the recording kept no timeline.
-pub(super) fn page<'p>(profile: &'p Profile, report: Report, options: &Options) -> Result<Page<'p>> {
-    let mut states = StateTable::default();
-    let mut stacks = Stacks::new(profile);
+pub(super) fn page<'p>(profile: &'p Profile, report: Report, options: &ExportOptions) -> Result<HtmlPage<'p>> {
+    let mut states = PageStates::default();
+    let mut stacks = PageStacks::new(profile);
     let contended = contended(profile);
     let whom = contended.iter().zip(whom(profile, &contended));
-    let whom = whom.map(|(one, pairs)| Whom { which: Which::of(profile, one), pairs }).collect();
+    let whom = whom.map(|(one, pairs)| PageWaits { which: PageContended::of(profile, one), pairs }).collect();
     let (timeline, notes) = lanes(profile, &contended, &mut states, &mut stacks)?;
     let views = View::value_variants();
     let flames = views.iter().map(|&view| flames(profile, view, &mut stacks)).collect();
-    Ok(Page {
+    Ok(HtmlPage {
         generator: concat!("gilscope ", env!("CARGO_PKG_VERSION")),
         verdicts: verdicts(&report),
         report,
@@ -149,15 +146,15 @@ pub(super) fn page<'p>(profile: &'p Profile, report: Report, options: &Options) 
     })
 }
 
-fn thread<'p>(profile: &Profile, info: &'p ThreadInfo) -> Thread<'p> {
+fn thread<'p>(profile: &Profile, info: &'p ThreadInfo) -> PageThread<'p> {
     let pid = profile.processes[info.process.0 as usize].pid;
-    Thread { pid, tid: info.tid, name: info.name.as_deref(), process: info.process.0 }
+    PageThread { pid, tid: info.tid, name: info.name.as_deref(), process: info.process.0 }
 }
 
-fn flames(profile: &Profile, view: View, stacks: &mut Stacks<'_>) -> Flames {
-    let options = Options { view, ..Options::default() };
+fn flames(profile: &Profile, view: View, stacks: &mut PageStacks<'_>) -> PageView {
+    let options = ExportOptions { view, ..ExportOptions::default() };
     let items = options.items(profile);
-    Flames {
+    PageView {
         name: view.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()),
         title: view_title(&options),
         timed: options.unit(profile) == Unit::Micros,
@@ -169,12 +166,12 @@ fn flames(profile: &Profile, view: View, stacks: &mut Stacks<'_>) -> Flames {
 
 /// The states mentioned so far.
 #[derive(Debug, Default)]
-pub(super) struct StateTable {
-    states: Vec<State>,
+pub(super) struct PageStates {
+    states: Vec<PageState>,
     by_state: FxHashMap<ThreadState, u32>,
 }
 
-impl StateTable {
+impl PageStates {
     pub fn index(&mut self, profile: &Profile, state: ThreadState) -> u32 {
         if let Some(&index) = self.by_state.get(&state) {
             return index;
@@ -184,7 +181,7 @@ impl StateTable {
             (ThreadState::LockWait(_), Some(lock)) => format!("waits for {lock}"),
             _ => state.to_string(),
         };
-        self.states.push(State { class: state.activity().row().key, words, lock });
+        self.states.push(PageState { class: state.activity().row().key, words, lock });
         let index = self.states.len() as u32 - 1;
         self.by_state.insert(state, index);
         index

@@ -10,9 +10,9 @@ use crate::export::slices::{bounds, lengths, shown, timeline};
 use crate::profile::Profile;
 use crate::report::text::units::duration;
 
-use super::data::{StateTable, Which};
+use super::data::{PageContended, PageStates};
 use super::reduce::{Reduction, Stretch, reduce};
-use super::stacks::Stacks;
+use super::stacks::PageStacks;
 
 /// So many stretches are shown of all threads, of all GILs and locks, and so many changes of the number of waiters. A
 /// page with that many opens in a second and is some megabytes long.
@@ -47,7 +47,7 @@ struct Lane {
 #[derive(Debug, Serialize)]
 struct ContendedLane {
     #[serde(flatten)]
-    which: Which,
+    which: PageContended,
     holds: Lane,
     /// Time since the change before, and how many.
     waiters: Vec<(u64, u32)>,
@@ -57,8 +57,8 @@ struct ContendedLane {
 pub(super) fn lanes(
     profile: &Profile,
     contended: &[Contended<'_>],
-    states: &mut StateTable,
-    stacks: &mut Stacks<'_>,
+    states: &mut PageStates,
+    stacks: &mut PageStacks<'_>,
 ) -> Result<(Lanes, Vec<String>)> {
     lanes_of(profile, contended, states, stacks, [MOST_SLICES, MOST_HOLDS, MOST_COUNTS])
 }
@@ -66,8 +66,8 @@ pub(super) fn lanes(
 pub(super) fn lanes_of(
     profile: &Profile,
     contended: &[Contended<'_>],
-    states: &mut StateTable,
-    stacks: &mut Stacks<'_>,
+    states: &mut PageStates,
+    stacks: &mut PageStacks<'_>,
     [most_slices, most_holds, most_counts]: [usize; 3],
 ) -> Result<(Lanes, Vec<String>)> {
     let spans = timeline(profile)?;
@@ -92,7 +92,7 @@ pub(super) fn lanes_of(
         .zip(holds)
         .map(|(one, holds)| {
             let waiters = waiters(&one.timeline.waiters, origin, end, share);
-            ContendedLane { which: Which::of(profile, one), holds, waiters }
+            ContendedLane { which: PageContended::of(profile, one), holds, waiters }
         })
         .collect();
     let note = |reduction: Reduction, what: &str| {
@@ -140,7 +140,7 @@ impl Lane {
         let mut last = 0;
         for stretch in row {
             // Both ends are rounded, so that what meets still does.
-            // What a damaged recording says need not be in order.
+            // ContendedKind a damaged recording says need not be in order.
             let start = micros(stretch.start).max(last);
             let end = micros(stretch.end).max(start);
             if start == end {

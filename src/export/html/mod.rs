@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::profile::Profile;
 use crate::report::{Report, text};
 
-use super::Options;
+use super::ExportOptions;
 use crate::stack::label::one_line;
 
 mod data;
@@ -58,7 +58,7 @@ const SCRIPT: &str = concat!(
 /// Writes the page. Returns what had to be left out, each a sentence.
 ///
 /// Fails when `out` does, or when the recording kept no timeline.
-pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> Result<Vec<String>> {
+pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut impl Write) -> Result<Vec<String>> {
     let report = Report::of(profile, options.blame);
     let plain = format!("{}\n{}", text::subject(&report), text::text(&report, options.blame, false));
     let data = data::page(profile, report, options)?;
@@ -100,7 +100,6 @@ fn hash(text: &str) -> String {
     format!("sha256-{}", BASE64.encode(Sha256::digest(text)))
 }
 
-/// Text as markup.
 fn escaped(text: &str) -> String {
     let mut markup = String::with_capacity(text.len());
     for char in text.chars() {

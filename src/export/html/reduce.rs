@@ -1,42 +1,41 @@
 //! Makes a row of the timeline shorter than can be told apart by looking at it. Called by [`super::lanes`].
 //!
-//! What is long stays as it is. What is short is put together with its short neighbours, with how much of what is in
+//! ContendedKind is long stays as it is. ContendedKind is short is put together with its short neighbours, with how much of what is in
 //! it. So the picture of a whole recording stays the same, and only who zooms in far sees that something was merged.
 
 use rustc_hash::FxHashMap;
 
 use crate::event::Nanos;
-use crate::export::coarse::{Lengths, groups};
+use crate::export::coarse::{SliceLengths, groups};
 
 /// A stretch of time, in nanoseconds since the recording began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stretch {
     pub start: u64,
     pub end: u64,
-    /// What it shows: two stretches that differ in it look different.
+    /// ContendedKind it shows: two stretches that differ in it look different.
     pub what: u32,
-    /// More about it.
     pub stack: u32,
     /// If it is several, put together: how many, and for how long what.
-    pub merged: Option<Merged>,
+    pub merged: Option<MergedStretches>,
 }
 
 impl Stretch {
-    /// How long it is. What a damaged recording says need not be in order.
+    /// How long it is. ContendedKind a damaged recording says need not be in order.
     fn ns(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 }
 
-/// Several stretches as one. What the one says is what most of them say.
+/// Several stretches as one. ContendedKind the one says is what most of them say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Merged {
+pub(super) struct MergedStretches {
     pub count: u64,
     /// By `what`; the sum is less than the stretch if there were gaps in it.
     pub ns: Vec<(u32, u64)>,
 }
 
-/// What was done to a row.
+/// ContendedKind was done to a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reduction {
     /// Stretches that were put together; those shorter than this, in nanoseconds.
@@ -46,7 +45,7 @@ pub(super) struct Reduction {
 
 /// A row of at most `most` stretches, and perhaps one. They are in the order of time and do not overlap.
 pub(super) fn reduce(row: Vec<Stretch>, most: usize) -> (Vec<Stretch>, Reduction) {
-    let (mut lengths, mut last) = (Lengths::default(), row.first().map_or(0, |first| first.start));
+    let (mut lengths, mut last) = (SliceLengths::default(), row.first().map_or(0, |first| first.start));
     for stretch in &row {
         lengths.add(stretch.start.saturating_sub(last), stretch.ns());
         last = stretch.end;
@@ -61,7 +60,6 @@ pub(super) fn reduce(row: Vec<Stretch>, most: usize) -> (Vec<Stretch>, Reduction
     (reduced, Reduction { merged, shorter_than })
 }
 
-/// Neighbours as one.
 fn one(short: &[Stretch]) -> Stretch {
     let [first, .., last] = short else { return short[0].clone() };
     let mut by_what: FxHashMap<u32, u64> = FxHashMap::default();
@@ -73,7 +71,7 @@ fn one(short: &[Stretch]) -> Stretch {
     let most = ns[0].0;
     let longest = short.iter().filter(|stretch| stretch.what == most).max_by_key(|stretch| stretch.ns());
     let stack = longest.map_or(0, |stretch| stretch.stack);
-    let merged = Some(Merged { count: short.len() as u64, ns });
+    let merged = Some(MergedStretches { count: short.len() as u64, ns });
     Stretch { start: first.start, end: last.end, what: most, stack, merged }
 }
 
@@ -104,7 +102,7 @@ mod tests {
         assert_eq!(reduce(row.clone(), 4), (row.clone(), Reduction::default()));
         let (reduced, reduction) = reduce(row, 3);
         assert_eq!(reduced[..2], [stretch(0, 10, 1), stretch(10, 1000, 2)]);
-        let merged = Some(Merged { count: 2, ns: vec![(3, 2), (1, 1)] });
+        let merged = Some(MergedStretches { count: 2, ns: vec![(3, 2), (1, 1)] });
         assert_eq!(reduced[2], Stretch { start: 1000, end: 1003, what: 3, stack: 30, merged });
         assert_eq!(reduction.merged, 2);
     }

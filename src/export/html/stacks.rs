@@ -11,7 +11,7 @@ use crate::stack::{FrameId, StackId};
 
 /// What the page gets. Columns, because these compress better than rows.
 #[derive(Debug, Serialize)]
-pub(super) struct Tables {
+pub(super) struct PageTables {
     strings: Vec<String>,
     /// Of each frame: its label with the line, and that with the function's first line; both are indices of strings.
     lines: Vec<u32>,
@@ -27,9 +27,9 @@ pub(super) struct Tables {
 
 /// Builds the tables. A stack in them is what a thread did: its frames, or what stands in for them, and the leaf that
 /// tells its state.
-pub(super) struct Stacks<'p> {
+pub(super) struct PageStacks<'p> {
     profile: &'p Profile,
-    tables: Tables,
+    tables: PageTables,
     by_string: FxHashMap<String, u32>,
     by_frame: FxHashMap<FrameId, u32>,
     by_name: FxHashMap<String, u32>,
@@ -39,9 +39,9 @@ pub(super) struct Stacks<'p> {
     of_states: FxHashMap<(ThreadState, StackId, bool), u32>,
 }
 
-impl<'p> Stacks<'p> {
+impl<'p> PageStacks<'p> {
     pub fn new(profile: &'p Profile) -> Self {
-        let tables = Tables {
+        let tables = PageTables {
             strings: vec![String::new()],
             lines: Vec::new(),
             functions: Vec::new(),
@@ -50,7 +50,7 @@ impl<'p> Stacks<'p> {
             callers: vec![0],
             frames: vec![0],
         };
-        Stacks {
+        PageStacks {
             profile,
             tables,
             by_string: FxHashMap::default(),
@@ -62,7 +62,7 @@ impl<'p> Stacks<'p> {
         }
     }
 
-    pub fn finish(self) -> Tables {
+    pub fn finish(self) -> PageTables {
         self.tables
     }
 
@@ -177,7 +177,7 @@ mod tests {
     use crate::event::Syscall;
     use crate::export::fixture;
 
-    fn labels(tables: &Tables, mut stack: u32) -> Vec<&str> {
+    fn labels(tables: &PageTables, mut stack: u32) -> Vec<&str> {
         let mut labels = Vec::new();
         while stack != 0 {
             let frame = tables.frames[stack as usize] as usize;
@@ -191,7 +191,7 @@ mod tests {
     fn stacks_share_their_callers_and_end_in_what_the_thread_did() {
         let mut profile = fixture::profile();
         let deep = fixture::deep(&mut profile);
-        let mut stacks = Stacks::new(&profile);
+        let mut stacks = PageStacks::new(&profile);
         let call = Syscall(syscalls::Sysno::read as i16);
         let running = stacks.of_state(ThreadState::GilHeld, deep, false);
         let blocked = stacks.of_state(ThreadState::Blocked(call), deep, false);

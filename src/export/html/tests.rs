@@ -8,7 +8,7 @@ use crate::event::{Event, ThreadId, ThreadState};
 use crate::export::{View, fixture};
 use crate::stack::StackId;
 
-fn page(profile: &Profile, options: &Options) -> String {
+fn page(profile: &Profile, options: &ExportOptions) -> String {
     let mut out = Vec::new();
     write(profile, options, &mut out).unwrap();
     String::from_utf8(out).unwrap()
@@ -27,7 +27,7 @@ fn numbers(value: &Value) -> Vec<u64> {
 
 #[test]
 fn a_page_has_the_profile_in_it() {
-    let options = Options { view: View::GilWait, threads: true, ..Options::default() };
+    let options = ExportOptions { view: View::GilWait, threads: true, ..ExportOptions::default() };
     let data = data(&page(&fixture::profile(), &options));
     assert_eq!(data["report"]["schema"], "gilscope-report/1");
     let processes: Vec<&Value> =
@@ -54,7 +54,7 @@ fn a_page_has_the_profile_in_it() {
 
 #[test]
 fn rows_of_the_timeline_are_as_long_as_the_threads_lived() {
-    let data = data(&page(&fixture::profile(), &Options::default()));
+    let data = data(&page(&fixture::profile(), &ExportOptions::default()));
     let lanes = data["timeline"]["threads"].as_array().unwrap();
     let length = |lane: &Value| numbers(&lane["lengths"]).iter().sum::<u64>();
     assert_eq!(lanes.iter().map(length).collect::<Vec<_>>(), [6000, 6000, 9000]);
@@ -69,7 +69,7 @@ fn hostile_names_stay_text() {
     profile.push(&Event::ThreadNamed { thread: ThreadId(0), name: hostile.into() });
     let info = std::sync::Arc::make_mut(&mut profile.processes[0]);
     info.command = vec![hostile.to_owned(), "{{data}}{{script}}".to_owned()];
-    let page = page(&profile, &Options::default());
+    let page = page(&profile, &ExportOptions::default());
     assert!(!page.contains("<img") && !page.contains("</script><"), "names are escaped or encoded");
     assert_eq!(page.matches("</script>").count(), 2);
     assert_eq!(page.matches("<script").count(), 2);
@@ -81,7 +81,7 @@ fn hostile_names_stay_text() {
 
 #[test]
 fn the_policy_names_what_is_in_the_page_and_forbids_the_rest() {
-    let page = page(&Profile::default(), &Options::default());
+    let page = page(&Profile::default(), &ExportOptions::default());
     let within = |start: &str, end: &str| page.split(start).nth(1).unwrap().split(end).next().unwrap().to_owned();
     let policy = within("Content-Security-Policy\" content=\"", "\"");
     assert!(policy.starts_with("default-src 'none'; "), "{policy}");
@@ -93,7 +93,7 @@ fn the_policy_names_what_is_in_the_page_and_forbids_the_rest() {
 
 #[test]
 fn an_empty_profile_is_a_page_that_can_be_read() {
-    let page = page(&Profile::default(), &Options::default());
+    let page = page(&Profile::default(), &ExportOptions::default());
     assert!(page.starts_with("<!doctype html>") && page.contains("<title>gilscope</title>"));
     let data = data(&page);
     assert_eq!((&data["report"]["threads"], &data["timeline"]["length"]), (&serde_json::json!([]), &0.into()));
@@ -107,8 +107,8 @@ fn long_timelines_are_cut_and_it_is_said() {
     for tick in 0..5000u64 {
         profile.push(&fixture::sample(0, 2_000_000_000 + tick * 1000, states[tick as usize % 2], StackId::EMPTY));
     }
-    let mut table = data::StateTable::default();
-    let mut stacks = stacks::Stacks::new(&profile);
+    let mut table = data::PageStates::default();
+    let mut stacks = stacks::PageStacks::new(&profile);
     let (lanes, notes) = lanes::lanes_of(&profile, &[], &mut table, &mut stacks, [200, 10, 10]).unwrap();
     let lanes = serde_json::to_value(lanes).unwrap();
     let rows = lanes["threads"].as_array().unwrap();
@@ -136,7 +136,7 @@ fn a_state_is_of_the_class_that_the_report_has_its_time_in() {
         for at in [1_000_000_000, 1_010_000_000, 2_000_000_000] {
             profile.push(&fixture::sample(0, at, state, StackId::EMPTY));
         }
-        let data = data(&page(&profile, &Options::default()));
+        let data = data(&page(&profile, &ExportOptions::default()));
         let states = data["report"]["threads"][0]["states"].as_object().unwrap();
         let used: Vec<&String> =
             states.iter().filter(|(_, time)| time.as_f64() > Some(0.0)).map(|(key, _)| key).collect();
@@ -151,7 +151,7 @@ fn numbers_are_samples_in_memory_mode_and_time_in_kernel_mode() {
     let timed = |mode| {
         let mut profile = fixture::profile();
         profile.session.mode = mode;
-        let data = data(&page(&profile, &Options::default()));
+        let data = data(&page(&profile, &ExportOptions::default()));
         assert_eq!(data["period"], 10_000.0, "microseconds");
         let views = data["views"].as_array().unwrap().iter().filter(|view| view["timed"] == true);
         views.map(|view| view["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -164,7 +164,7 @@ fn numbers_are_samples_in_memory_mode_and_time_in_kernel_mode() {
 fn who_held_it_and_who_waited_are_not_mixed_up() {
     use crate::contention::{Hold, Timeline};
     use crate::event::{GilInfo, Nanos, OffCpu, ProcessId};
-    use crate::export::contended::{Contended, What};
+    use crate::export::contended::{Contended, ContendedKind};
     let mut profile = Profile::default();
     profile.keep_timeline();
     profile.session.mode = crate::profile::Mode::Kernel;
@@ -180,10 +180,10 @@ fn who_held_it_and_who_waited_are_not_mixed_up() {
     let holds = vec![hold(2, 5_000, 30_000), hold(0, 30_000, 40_000), hold(1, 40_000, 50_000)];
     let waiters = vec![(Nanos(10_000), 1), (Nanos(40_000), 0)];
     let timeline = Timeline { holds, waiters, ..Timeline::default() };
-    let gil = [Contended { process: ProcessId(0), what: What::Gil(&info), timeline: &timeline }];
+    let gil = [Contended { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline }];
     assert_eq!(whom::whom(&profile, &gil), [vec![(1, 2, 20_000), (1, 0, 10_000)]], "waiter, holder, time");
-    let mut table = data::StateTable::default();
-    let mut stacks = stacks::Stacks::new(&profile);
+    let mut table = data::PageStates::default();
+    let mut stacks = stacks::PageStacks::new(&profile);
     let (lanes, _) = lanes::lanes(&profile, &gil, &mut table, &mut stacks).unwrap();
     let lane = &serde_json::to_value(lanes).unwrap()["contended"][0];
     assert_eq!(
@@ -197,7 +197,7 @@ fn who_held_it_and_who_waited_are_not_mixed_up() {
 fn the_page_is_told_of_the_filter() {
     let mut profile = fixture::profile();
     profile.session.filter = Some("thread <worker>".to_owned());
-    let page = page(&profile, &Options::default());
+    let page = page(&profile, &ExportOptions::default());
     assert_eq!(data(&page)["report"]["session"]["filter"], "thread <worker>");
     assert!(page.contains("only a part of it: thread &lt;worker&gt;"), "where scripts are switched off");
 }

@@ -13,29 +13,29 @@ use super::proto::{Callstack, Frame, InternedBytes, InternedData, InternedName, 
 /// Stands for the interpreter: readers drop frames that belong to no file.
 const MAPPING: u64 = 1;
 
-/// Numbers by what they stand for, and what of it is still to be written.
+/// InternedIds by what they stand for, and what of it is still to be written.
 #[derive(Default)]
 pub(super) struct Interned {
-    names: Numbers<String>,
-    keys: Numbers<&'static str>,
-    texts: Numbers<String>,
-    files: Numbers<String>,
+    names: InternedIds<String>,
+    keys: InternedIds<&'static str>,
+    texts: InternedIds<String>,
+    files: InternedIds<String>,
     /// By index into the table of frames.
-    frames: Numbers<u32>,
-    stacks: Numbers<StackId>,
+    frames: InternedIds<u32>,
+    stacks: InternedIds<StackId>,
     pending: InternedData,
 }
 
 /// Gives out numbers from 1 on.
-struct Numbers<K>(FxHashMap<K, u64>);
+struct InternedIds<K>(FxHashMap<K, u64>);
 
-impl<K> Default for Numbers<K> {
+impl<K> Default for InternedIds<K> {
     fn default() -> Self {
-        Numbers(FxHashMap::default())
+        InternedIds(FxHashMap::default())
     }
 }
 
-impl<K: Hash + Eq> Numbers<K> {
+impl<K: Hash + Eq> InternedIds<K> {
     /// The number, and whether it is new.
     fn of(&mut self, key: K) -> (u64, bool) {
         let next = self.0.len() as u64 + 1;

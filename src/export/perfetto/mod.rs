@@ -19,11 +19,11 @@ use self::proto::{
     ChildOrdering, Clock, ClockSnapshot, CounterDescriptor, Data, DebugAnnotation, EventType, ProcessDescriptor,
     SiblingMerge, ThreadDescriptor, TracePacket, TracePacketDefaults, TrackDescriptor, TrackEvent, Value,
 };
-use super::Options;
-use super::coarse::Merged;
+use super::ExportOptions;
+use super::coarse::MergedSlices;
 use super::frames::FrameTable;
 use super::slices::{Edge, Visitor, walk};
-use super::tracks::{Detail, End, Slice, Tracks};
+use super::tracks::{ArrowEnd, Detail, StateSlice, Tracks};
 use crate::stack::label::one_line;
 
 mod interned;
@@ -37,7 +37,7 @@ const SEQUENCE: u32 = 1;
 
 /// Kinds of tracks: the upper half of their ids, which are one space for the whole trace.
 #[derive(Clone, Copy)]
-enum Kind {
+enum TrackKind {
     Process = 1,
     Thread,
     Frames,
@@ -45,19 +45,28 @@ enum Kind {
     Waiters,
 }
 
-fn uuid(kind: Kind, index: usize) -> u64 {
+fn uuid(kind: TrackKind, index: usize) -> u64 {
     ((kind as u64) << 32) + index as u64
 }
 
 /// Writes all of the timeline.
-pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> anyhow::Result<Merged> {
+pub(super) fn write(
+    profile: &Profile,
+    options: &ExportOptions,
+    out: &mut impl Write,
+) -> anyhow::Result<MergedSlices> {
     let tracks = Tracks::new(profile, MOST_SLICES)?;
     write_tracks(profile, &tracks, options, out)?;
     Ok(tracks.merged)
 }
 
-fn write_tracks(profile: &Profile, tracks: &Tracks<'_>, options: &Options, out: &mut impl Write) -> io::Result<()> {
-    let mut trace = Trace { out, buffer: Vec::new(), interned: Interned::default() };
+fn write_tracks(
+    profile: &Profile,
+    tracks: &Tracks<'_>,
+    options: &ExportOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut trace = PerfettoTrace { out, buffer: Vec::new(), interned: Interned::default() };
     trace.begin(profile)?;
     for process in tracks.processes() {
         trace.process(profile, process.0 as usize)?;
@@ -74,8 +83,8 @@ fn write_tracks(profile: &Profile, tracks: &Tracks<'_>, options: &Options, out: 
             let details = tracks.details(process, slice);
             trace.state(thread, slice, details, flows.of(thread, index), &mut frames)?;
         }
-        let track = uuid(Kind::Frames, thread.0 as usize);
-        walk(&tracks.stacks(thread), &mut FrameTrack { trace: &mut trace, frames: &mut frames, track })?;
+        let track = uuid(TrackKind::Frames, thread.0 as usize);
+        walk(&tracks.stacks(thread), &mut PerfettoFrameTrack { trace: &mut trace, frames: &mut frames, track })?;
     }
     Ok(())
 }
@@ -87,7 +96,7 @@ impl Flows {
     fn new(tracks: &Tracks<'_>) -> Flows {
         let mut flows: FxHashMap<_, (Vec<u64>, Vec<u64>)> = FxHashMap::default();
         // Viewers take a flow in the order in which its slices begin.
-        let begins = |end: &End| tracks.states[end.thread.0 as usize][end.slice].span.start;
+        let begins = |end: &ArrowEnd| tracks.states[end.thread.0 as usize][end.slice].span.start;
         let drawn = tracks.arrows.iter().filter(|arrow| begins(&arrow.from) < begins(&arrow.to));
         for (id, arrow) in (1..).zip(drawn) {
             flows.entry((arrow.from.thread, arrow.from.slice)).or_default().0.push(id);
@@ -102,13 +111,13 @@ impl Flows {
 }
 
 /// The file being written.
-struct Trace<W> {
+struct PerfettoTrace<W> {
     out: W,
     buffer: Vec<u8>,
     interned: Interned,
 }
 
-impl<W: Write> Trace<W> {
+impl<W: Write> PerfettoTrace<W> {
     fn packet(&mut self, packet: &TracePacket) -> io::Result<()> {
         // The field `packet` of the message `Trace`.
         prost::encoding::message::encode(1, packet, &mut self.buffer);
@@ -169,7 +178,7 @@ impl<W: Write> Trace<W> {
         let info = &profile.processes[index];
         let process_name = one_line(&info.command.join(" "));
         self.track(TrackDescriptor {
-            uuid: uuid(Kind::Process, index),
+            uuid: uuid(TrackKind::Process, index),
             process: Some(ProcessDescriptor {
                 pid: info.pid,
                 cmdline: info.command.clone(),
@@ -185,14 +194,14 @@ impl<W: Write> Trace<W> {
     fn contended(&mut self, profile: &Profile, tracks: &Tracks<'_>, index: usize) -> io::Result<()> {
         let one = &tracks.contended[index];
         let name = one.name(&tracks.contended);
-        let track = uuid(Kind::Contended, index);
-        let waiters = uuid(Kind::Waiters, index);
+        let track = uuid(TrackKind::Contended, index);
+        let waiters = uuid(TrackKind::Waiters, index);
         // Before the threads.
         let rank = 2 * (index as i32 - tracks.contended.len() as i32);
         self.track(TrackDescriptor {
             uuid: track,
             name: Some(name.clone()),
-            parent_uuid: Some(uuid(Kind::Process, one.process.0 as usize)),
+            parent_uuid: Some(uuid(TrackKind::Process, one.process.0 as usize)),
             // Two locks can have one name.
             sibling_merge_behavior: Some(SiblingMerge::Never as i32),
             sibling_order_rank: Some(rank),
@@ -202,7 +211,7 @@ impl<W: Write> Trace<W> {
         self.track(TrackDescriptor {
             uuid: waiters,
             name: Some(format!("{name} waiters")),
-            parent_uuid: Some(uuid(Kind::Process, one.process.0 as usize)),
+            parent_uuid: Some(uuid(TrackKind::Process, one.process.0 as usize)),
             sibling_merge_behavior: Some(SiblingMerge::Never as i32),
             sibling_order_rank: Some(rank + 1),
             counter: Some(CounterDescriptor { unit_name: "threads".to_owned() }),
@@ -236,11 +245,11 @@ impl<W: Write> Trace<W> {
     fn describe_thread(&mut self, profile: &Profile, thread: ThreadId, tid: i32, reused: bool) -> io::Result<()> {
         let info = &profile.threads[thread.0 as usize];
         let ProcessId(process) = info.process;
-        let track = uuid(Kind::Thread, thread.0 as usize);
+        let track = uuid(TrackKind::Thread, thread.0 as usize);
         let label = one_line(&profile.thread_label(thread));
         let own = TrackDescriptor { uuid: track, ..TrackDescriptor::default() };
         self.track(if reused {
-            let parent_uuid = Some(uuid(Kind::Process, process as usize));
+            let parent_uuid = Some(uuid(TrackKind::Process, process as usize));
             TrackDescriptor { name: Some(label), parent_uuid, ..own }
         } else {
             let thread_name = info.name.as_deref().map(one_line);
@@ -249,7 +258,7 @@ impl<W: Write> Trace<W> {
             TrackDescriptor { thread: Some(thread), ..own }
         })?;
         self.track(TrackDescriptor {
-            uuid: uuid(Kind::Frames, thread.0 as usize),
+            uuid: uuid(TrackKind::Frames, thread.0 as usize),
             name: Some("stack".to_owned()),
             parent_uuid: Some(track),
             description: Some("Where it was: seen now and then on the CPU, known off it".to_owned()),
@@ -261,12 +270,12 @@ impl<W: Write> Trace<W> {
     fn state(
         &mut self,
         thread: ThreadId,
-        slice: &Slice,
+        slice: &StateSlice,
         details: Vec<(&'static str, Detail)>,
         (begin, end): (&[u64], &[u64]),
         frames: &mut FrameTable<'_>,
     ) -> io::Result<()> {
-        let track_uuid = uuid(Kind::Thread, thread.0 as usize);
+        let track_uuid = uuid(TrackKind::Thread, thread.0 as usize);
         let event = TrackEvent {
             r#type: EventType::SliceBegin as i32,
             track_uuid,
@@ -283,13 +292,13 @@ impl<W: Write> Trace<W> {
 }
 
 /// The frames of one thread.
-struct FrameTrack<'t, 'a, W> {
-    trace: &'t mut Trace<W>,
+struct PerfettoFrameTrack<'t, 'a, W> {
+    trace: &'t mut PerfettoTrace<W>,
     frames: &'t mut FrameTable<'a>,
     track: u64,
 }
 
-impl<W: Write> Visitor for FrameTrack<'_, '_, W> {
+impl<W: Write> Visitor for PerfettoFrameTrack<'_, '_, W> {
     type Error = io::Error;
 
     fn fill(&mut self, span: &Span, into: &mut Vec<u32>) {

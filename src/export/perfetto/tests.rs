@@ -7,7 +7,7 @@ use prost::Message;
 use super::*;
 use crate::contention::{Handoff, Hold, Timeline};
 use crate::event::{Event, GilInfo, OffCpu, ThreadState};
-use crate::export::contended::{Contended, What};
+use crate::export::contended::{Contended, ContendedKind};
 use crate::export::fixture;
 use crate::profile::Mode;
 
@@ -19,7 +19,7 @@ struct File {
 
 fn read(profile: &Profile, tracks: &Tracks<'_>) -> Vec<TracePacket> {
     let mut out = Vec::new();
-    write_tracks(profile, tracks, &Options::default(), &mut out).unwrap();
+    write_tracks(profile, tracks, &ExportOptions::default(), &mut out).unwrap();
     File::decode(&*out).unwrap().packet
 }
 
@@ -56,11 +56,11 @@ fn a_thread_has_states_and_frames_below_them() {
     let packets = read(&profile, &tracks);
     let slices = slices(&packets, 1_000_000_000);
     assert_eq!(
-        slices[&uuid(Kind::Thread, 0)],
+        slices[&uuid(TrackKind::Thread, 0)],
         ["GIL held 0-3", "native 3-4", "GIL held off CPU 4-5", "GIL held 5-6"]
     );
     assert_eq!(
-        slices[&uuid(Kind::Frames, 0)],
+        slices[&uuid(TrackKind::Frames, 0)],
         [
             "work (pkg/core.py:20) 0-2",
             "work (pkg/core.py:21) 2-4",
@@ -73,10 +73,10 @@ fn a_thread_has_states_and_frames_below_them() {
         _ => None,
     });
     let described: BTreeMap<u64, &TrackDescriptor> = described.map(|track| (track.uuid, track)).collect();
-    let thread = described[&uuid(Kind::Thread, 0)].thread.as_ref().unwrap();
+    let thread = described[&uuid(TrackKind::Thread, 0)].thread.as_ref().unwrap();
     assert_eq!((thread.pid, thread.tid, thread.thread_name.as_deref()), (100, 100, Some("MainThread")));
-    assert_eq!(described[&uuid(Kind::Frames, 0)].parent_uuid, Some(uuid(Kind::Thread, 0)));
-    assert_eq!(described[&uuid(Kind::Process, 1)].process.as_ref().unwrap().cmdline, ["python;", "x"]);
+    assert_eq!(described[&uuid(TrackKind::Frames, 0)].parent_uuid, Some(uuid(TrackKind::Thread, 0)));
+    assert_eq!(described[&uuid(TrackKind::Process, 1)].process.as_ref().unwrap().cmdline, ["python;", "x"]);
     assert_eq!(packets[0].sequence_flags, proto::INCREMENTAL_STATE_CLEARED);
     // CLOCK_MONOTONIC is 3 to Perfetto: in the snapshot, and for all times.
     let Some(Data::ClockSnapshot(clock)) = &packets[0].data else { panic!("{:?}", packets[0]) };
@@ -127,11 +127,11 @@ fn a_gil_has_holders_waiters_and_flows() {
             .to_vec(),
     };
     let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 5 * MS };
-    let gil = Contended { process: ProcessId(0), what: What::Gil(&info), timeline: &timeline };
+    let gil = Contended { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline };
     let tracks = Tracks::with(&profile, vec![gil], u64::MAX).unwrap();
     let packets = read(&profile, &tracks);
     let slices = slices(&packets, 0);
-    assert_eq!(slices[&uuid(Kind::Contended, 0)], ["thread 70 0-10", "thread 71 10-20"]);
+    assert_eq!(slices[&uuid(TrackKind::Contended, 0)], ["thread 70 0-10", "thread 71 10-20"]);
     let events: Vec<(u64, &TrackEvent)> = packets
         .iter()
         .filter_map(|packet| match &packet.data {
@@ -144,8 +144,8 @@ fn a_gil_has_holders_waiters_and_flows() {
     let (begin, from) = events.iter().find(|(_, event)| !event.flow_ids.is_empty()).unwrap();
     let (end, to) = events.iter().find(|(_, event)| !event.terminating_flow_ids.is_empty()).unwrap();
     assert_eq!(from.flow_ids, to.terminating_flow_ids);
-    assert_eq!((*begin, from.track_uuid), (0, uuid(Kind::Thread, 0)), "from the slice in which it was held");
-    assert_eq!((*end, to.track_uuid), (10 * MS, uuid(Kind::Thread, 1)));
+    assert_eq!((*begin, from.track_uuid), (0, uuid(TrackKind::Thread, 0)), "from the slice in which it was held");
+    assert_eq!((*end, to.track_uuid), (10 * MS, uuid(TrackKind::Thread, 1)));
     let waits = events.iter().filter(|(_, event)| event.callstack_iid.is_some());
     assert_eq!(waits.count(), 2, "both waits have their stack");
     // Every track has an id of its own, and those of GILs come before the threads, which have no rank: that is 0.
@@ -163,7 +163,7 @@ fn a_gil_has_holders_waiters_and_flows() {
     assert_ne!(flows[0], flows[1], "each arrow has an id of its own");
     // A thread with the tid of another is none to viewers.
     let reused = packets.iter().find_map(|packet| match &packet.data {
-        Some(Data::TrackDescriptor(track)) if track.uuid == uuid(Kind::Thread, 2) => Some(track),
+        Some(Data::TrackDescriptor(track)) if track.uuid == uuid(TrackKind::Thread, 2) => Some(track),
         _ => None,
     });
     assert_eq!(reused.unwrap().thread, None);

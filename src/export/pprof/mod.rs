@@ -17,7 +17,7 @@ use crate::stack::{FrameId, StackId};
 
 use self::proto::{Function, Label, Line, Location, Mapping, Sample, ValueType};
 use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE};
-use super::{Options, View};
+use super::{ExportOptions, View};
 use crate::stack::label::{describe, one_line};
 
 pub(super) mod proto;
@@ -25,16 +25,15 @@ pub(super) mod proto;
 /// All code is in one mapping, which says that there is nothing to look up in it.
 const MAPPING: u64 = 1;
 
-/// Writes the view.
-pub(super) fn write(profile: &Profile, options: &Options, out: &mut impl Write) -> std::io::Result<()> {
+pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut impl Write) -> std::io::Result<()> {
     let mut out = GzEncoder::new(out, Compression::default());
     out.write_all(&of(profile, options).encode_to_vec())?;
     out.finish()?;
     Ok(())
 }
 
-fn of(profile: &Profile, options: &Options) -> proto::Profile {
-    let mut builder = Builder::new(profile, options);
+fn of(profile: &Profile, options: &ExportOptions) -> proto::Profile {
+    let mut builder = PprofBuilder::new(profile, options);
     for item in options.items(profile) {
         builder.sample(&item);
     }
@@ -42,7 +41,7 @@ fn of(profile: &Profile, options: &Options) -> proto::Profile {
 }
 
 /// What is counted in a view, and what the time in it is.
-fn words(profile: &Profile, options: &Options) -> (&'static str, Option<&'static str>) {
+fn words(profile: &Profile, options: &ExportOptions) -> (&'static str, Option<&'static str>) {
     let (count, time) = match options.view {
         View::Cpu if !options.idle => ("samples", "cpu"),
         View::Cpu | View::Wall => ("samples", "wall"),
@@ -56,9 +55,9 @@ fn words(profile: &Profile, options: &Options) -> (&'static str, Option<&'static
     (if profile.session.mode == Mode::Memory { "samples" } else { count }, Some(time))
 }
 
-struct Builder<'a> {
+struct PprofBuilder<'a> {
     profile: &'a Profile,
-    options: &'a Options,
+    options: &'a ExportOptions,
     strings: FxHashMap<String, i64>,
     functions: FxHashMap<(String, String), u64>,
     /// By frame: saves wording it again for every stack it is in.
@@ -68,9 +67,9 @@ struct Builder<'a> {
     out: proto::Profile,
 }
 
-impl<'a> Builder<'a> {
-    fn new(profile: &'a Profile, options: &'a Options) -> Self {
-        let mut builder = Builder {
+impl<'a> PprofBuilder<'a> {
+    fn new(profile: &'a Profile, options: &'a ExportOptions) -> Self {
+        let mut builder = PprofBuilder {
             profile,
             options,
             strings: FxHashMap::default(),

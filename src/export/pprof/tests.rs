@@ -9,7 +9,7 @@ use super::*;
 use crate::event::{Event, Nanos, OffCpu, ThreadId};
 use crate::export::fixture;
 
-fn read(profile: &Profile, options: &Options) -> proto::Profile {
+fn read(profile: &Profile, options: &ExportOptions) -> proto::Profile {
     let (mut zipped, mut bytes) = (Vec::new(), Vec::new());
     write(profile, options, &mut zipped).unwrap();
     GzDecoder::new(&*zipped).read_to_end(&mut bytes).unwrap();
@@ -43,7 +43,7 @@ fn types(profile: &proto::Profile) -> Vec<(&str, &str)> {
 
 #[test]
 fn samples_count_and_last_a_period_each() {
-    let profile = read(&fixture::profile(), &Options { view: View::Wall, ..Options::default() });
+    let profile = read(&fixture::profile(), &ExportOptions { view: View::Wall, ..ExportOptions::default() });
     assert_eq!(types(&profile), [("samples", "count"), ("wall", "nanoseconds")]);
     assert_eq!(text(&profile, profile.default_sample_type), "wall");
     assert_eq!((profile.period, profile.duration_nanos), (10_000_000, 10_000_000));
@@ -80,7 +80,7 @@ fn measured_waits_are_contentions_with_their_delay() {
             stack,
         )));
     }
-    let profile = read(&measured, &Options { view: View::GilWait, threads: true, ..Options::default() });
+    let profile = read(&measured, &ExportOptions { view: View::GilWait, threads: true, ..ExportOptions::default() });
     assert_eq!(types(&profile), [("contentions", "count"), ("delay", "nanoseconds")]);
     let [sample] = &*profile.sample else { panic!("{:?}", profile.sample) };
     assert_eq!(sample.value, [2, 12_000]);
@@ -90,7 +90,7 @@ fn measured_waits_are_contentions_with_their_delay() {
 
 #[test]
 fn lines_of_a_function_are_one_if_asked_for() {
-    let options = Options { functions: true, ..Options::default() };
+    let options = ExportOptions { functions: true, ..ExportOptions::default() };
     let profile = read(&fixture::profile(), &options);
     let work = profile.function.iter().find(|function| text(&profile, function.name) == "work").unwrap();
     assert_eq!(work.start_line, 20);
@@ -128,7 +128,7 @@ fn waits_say_what_for_and_notes_are_comments() {
 }
 
 fn read_all(profile: &Profile) -> proto::Profile {
-    read(profile, &Options { view: View::Wall, ..Options::default() })
+    read(profile, &ExportOptions { view: View::Wall, ..ExportOptions::default() })
 }
 
 #[test]

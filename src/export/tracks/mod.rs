@@ -13,8 +13,8 @@ use crate::profile::{Profile, Span};
 use crate::report::text::units::duration;
 use crate::stack::{Interner, StackId};
 
-use super::coarse::{Lengths, Merged, groups};
-use super::contended::{Contended, What, contended, holders, waited_for};
+use super::coarse::{MergedSlices, SliceLengths, groups};
+use super::contended::{Contended, ContendedKind, contended, holders, waited_for};
 use super::slices::{bounds, lengths, shown, timeline};
 use crate::stack::label::one_line;
 
@@ -27,17 +27,17 @@ pub(super) struct Tracks<'p> {
     /// Who held each of them.
     pub holds: Vec<Vec<HeldBy>>,
     /// What each thread did.
-    pub states: Vec<Vec<Slice>>,
+    pub states: Vec<Vec<StateSlice>>,
     /// Hand-overs that can be drawn.
     pub arrows: Vec<Arrow>,
     /// What was merged to make it fit.
-    pub merged: Merged,
+    pub merged: MergedSlices,
     /// The first moment of all.
     pub origin: Nanos,
 }
 
 /// What a thread did for some time.
-pub(super) struct Slice {
+pub(super) struct StateSlice {
     /// When, what, and where it was at the beginning of it.
     pub span: Span,
     /// What it stands for, if it is made of several.
@@ -46,7 +46,6 @@ pub(super) struct Slice {
 
 /// What was merged into a slice.
 pub(super) struct Many {
-    /// So many slices.
     pub count: usize,
     /// Time in each state, the longest first.
     pub parts: Vec<(&'static str, u64)>,
@@ -77,13 +76,13 @@ impl HeldBy {
 pub(super) struct Arrow {
     /// A GIL, not a lock.
     pub gil: bool,
-    pub from: End,
-    pub to: End,
+    pub from: ArrowEnd,
+    pub to: ArrowEnd,
 }
 
 /// Where an arrow begins or ends.
 #[derive(Clone, Copy)]
-pub(super) struct End {
+pub(super) struct ArrowEnd {
     pub thread: ThreadId,
     /// An index into the thread's states.
     pub slice: usize,
@@ -100,7 +99,7 @@ pub(super) enum Detail {
     Number(u64),
 }
 
-impl Slice {
+impl StateSlice {
     pub fn name(&self) -> &'static str {
         if self.many.is_some() { "many short states" } else { self.span.state.name() }
     }
@@ -124,7 +123,7 @@ impl<'p> Tracks<'p> {
     /// As [`Self::new`], with these GILs and locks.
     pub fn with(profile: &'p Profile, contended: Vec<Contended<'p>>, most: u64) -> anyhow::Result<Self> {
         let timeline = timeline(profile)?;
-        let mut all = Lengths::default();
+        let mut all = SliceLengths::default();
         for one in &contended {
             one.holds().fold(None, |last, hold| {
                 all.add(last.map_or(0, |end| hold.start.since(end)), hold.end.since(hold.start));
@@ -141,12 +140,13 @@ impl<'p> Tracks<'p> {
             states.push(in_states(&spans));
         }
         let grain = all.grain(most);
-        let mut merged = Merged { shorter_than_ns: grain, ..Merged::default() };
-        let states: Vec<Vec<Slice>> = states.into_iter().map(|spans| coarse(&spans, grain, &mut merged)).collect();
+        let mut merged = MergedSlices { shorter_than_ns: grain, ..MergedSlices::default() };
+        let states: Vec<Vec<StateSlice>> =
+            states.into_iter().map(|spans| coarse(&spans, grain, &mut merged)).collect();
         let holds = contended.iter().map(|one| holds(one, grain, &mut merged)).collect();
         let mut arrows = Vec::new();
         for one in &contended {
-            let gil = matches!(one.what, What::Gil(_));
+            let gil = matches!(one.what, ContendedKind::Gil(_));
             for (from, to) in one.timeline.handoffs.iter().filter_map(|handoff| ends(handoff, &states)) {
                 if [from, to].iter().any(|end| states[end.thread.0 as usize][end.slice].many.is_some()) {
                     merged.arrows += 1;
@@ -213,7 +213,7 @@ impl<'p> Tracks<'p> {
     }
 
     /// What is to be told of a slice of a process's thread.
-    pub fn details(&self, process: ProcessId, slice: &Slice) -> Vec<(&'static str, Detail)> {
+    pub fn details(&self, process: ProcessId, slice: &StateSlice) -> Vec<(&'static str, Detail)> {
         let mut details = Vec::new();
         if let Some(many) = &slice.many {
             let part = |&(name, ns): &(&str, u64)| format!("{name} {}", duration(ns as f64 / 1e9));
@@ -249,12 +249,12 @@ fn in_states(spans: &[Span]) -> Vec<Span> {
     states
 }
 
-fn coarse(states: &[Span], grain: u64, merged: &mut Merged) -> Vec<Slice> {
+fn coarse(states: &[Span], grain: u64, merged: &mut MergedSlices) -> Vec<StateSlice> {
     let show = |group: Range<usize>| {
         let group = &states[group];
         let span = Span { end: group[group.len() - 1].end, ..group[0] };
         if group.len() == 1 {
-            return Slice { span, many: None };
+            return StateSlice { span, many: None };
         }
         merged.slices += group.len() as u64;
         merged.into += 1;
@@ -267,12 +267,12 @@ fn coarse(states: &[Span], grain: u64, merged: &mut Merged) -> Vec<Slice> {
             }
         }
         parts.sort_by_key(|part| std::cmp::Reverse(part.1));
-        Slice { span, many: Some(Box::new(Many { count: group.len(), parts })) }
+        StateSlice { span, many: Some(Box::new(Many { count: group.len(), parts })) }
     };
     groups(states.iter().map(|span| (span.start, span.end)), grain).into_iter().map(show).collect()
 }
 
-fn holds(one: &Contended<'_>, grain: u64, merged: &mut Merged) -> Vec<HeldBy> {
+fn holds(one: &Contended<'_>, grain: u64, merged: &mut MergedSlices) -> Vec<HeldBy> {
     let holds: Vec<Hold> = one.holds().collect();
     let show = |group: Range<usize>| {
         let group = &holds[group];
@@ -302,18 +302,18 @@ fn in_common(stacks: &Interner, a: StackId, b: StackId) -> StackId {
 
 /// Where an arrow can begin and end: viewers lose one that does not do so inside a slice. It begins just before the
 /// release, because the slice of the thread that held the GIL can end there.
-fn ends(handoff: &Handoff, states: &[Vec<Slice>]) -> Option<(End, End)> {
+fn ends(handoff: &Handoff, states: &[Vec<StateSlice>]) -> Option<(ArrowEnd, ArrowEnd)> {
     let (released, acquired) = (handoff.released, handoff.acquired);
     let slice = |thread: ThreadId, at: Nanos| {
         let slices = states.get(thread.0 as usize)?;
         let slice = slices.partition_point(|slice| slice.span.end <= at);
-        (slices.get(slice)?.span.start <= at).then_some(End { thread, slice, at })
+        (slices.get(slice)?.span.start <= at).then_some(ArrowEnd { thread, slice, at })
     };
     let before = Nanos(released.0.saturating_sub(1));
     let from = slice(handoff.from, before).or_else(|| slice(handoff.from, released))?;
     let to = slice(handoff.to, acquired)?;
     let last = states[to.thread.0 as usize][to.slice].span.end.0 - 1;
-    let to = End { at: Nanos((acquired.0 + 1).min(last)), ..to };
+    let to = ArrowEnd { at: Nanos((acquired.0 + 1).min(last)), ..to };
     (from.at <= to.at).then_some((from, to))
 }
 

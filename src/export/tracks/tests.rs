@@ -31,7 +31,7 @@ fn restless(ns: u64, times: u64) -> Profile {
     profile
 }
 
-fn length(slice: &Slice) -> u64 {
+fn length(slice: &StateSlice) -> u64 {
     slice.span.end.since(slice.span.start)
 }
 
@@ -39,7 +39,7 @@ fn length(slice: &Slice) -> u64 {
 fn all_is_shown_where_there_is_room() {
     let profile = restless(1_000, 100);
     let tracks = Tracks::with(&profile, Vec::new(), 1_000).unwrap();
-    assert_eq!((tracks.states[0].len(), tracks.merged), (101, Merged::default()));
+    assert_eq!((tracks.states[0].len(), tracks.merged), (101, MergedSlices::default()));
     assert_eq!(tracks.stacks(ThreadId(0)).len(), 101);
 }
 
@@ -49,7 +49,7 @@ fn short_states_become_one_and_their_times_are_kept() {
     let tracks = Tracks::with(&profile, Vec::new(), 20).unwrap();
     let states = &tracks.states[0];
     assert!((5..=20).contains(&states.len()), "{}", states.len());
-    let Merged { shorter_than_ns, slices, into, arrows } = tracks.merged;
+    let MergedSlices { shorter_than_ns, slices, into, arrows } = tracks.merged;
     // One can be left over before a long one.
     assert!((99..=100).contains(&slices) && into < states.len() as u64 && arrows == 0, "{:?}", tracks.merged);
     assert!(shorter_than_ns > 1_000);
@@ -95,7 +95,7 @@ fn short_holds_become_one_and_their_arrows_are_counted() {
         // The last goes back in time, and is none.
         handoffs: [(5_500, 9_500), (200_000, 300_000), (300_000, 200_000)].map(handoff).to_vec(),
     };
-    let gil = || Contended { process: ProcessId(0), what: What::Gil(&info), timeline: &timeline };
+    let gil = || Contended { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline };
     let whole = Tracks::with(&profile, vec![gil()], 1_000).unwrap();
     assert_eq!((whole.holds[0].len(), whole.arrows.len()), (100, 2));
     let tracks = Tracks::with(&profile, vec![gil()], 30).unwrap();
@@ -161,7 +161,9 @@ fn locks_that_were_waited_for_much_have_a_track() {
     }
     profile.finish();
     let shown = contended(&profile);
-    let shown: Vec<LockId> =
-        shown.iter().filter_map(|one| if let What::Lock(id, _) = one.what { Some(id) } else { None }).collect();
+    let shown: Vec<LockId> = shown
+        .iter()
+        .filter_map(|one| if let ContendedKind::Lock(id, _) = one.what { Some(id) } else { None })
+        .collect();
     assert_eq!(shown, [LockId(0)], "5 % of the time is much, 0.5 % is not");
 }

@@ -7,9 +7,9 @@ use std::fs;
 use super::encode::Encoder;
 use super::records::tag;
 use super::wire::{put, put_text};
-use super::{Origin, Reader, block, load};
+use super::{Reader, RecordingOrigin, block, load};
 use crate::event::{Event, GilGlimpse, GilId, Nanos, OffCpu, ThreadId, ThreadState, Wake};
-use crate::export::{self, Format, View};
+use crate::export::{self, FORMATS, Format, View};
 use crate::filter::Filter;
 use crate::profile::{Mode, Profile, SessionInfo};
 use crate::report::{Blame, Report};
@@ -26,9 +26,9 @@ fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn origin() -> Origin {
+fn origin() -> RecordingOrigin {
     let (gilscope, boot) = ("0.1.0".to_owned(), "a boot".to_owned());
-    Origin { gilscope, boot, clock_offset_ns: -77, min_wait_ns: 7_000 }
+    RecordingOrigin { gilscope, boot, clock_offset_ns: -77, min_wait_ns: 7_000 }
 }
 
 /// The records of a session, without what ends them.
@@ -73,14 +73,15 @@ fn direct(table: Interner, events: &[Event], info: SessionInfo) -> Profile {
 
 /// Everything that can be written of a profile.
 fn everything(profile: &Profile) -> Vec<Vec<u8>> {
-    written(profile, Format::value_variants())
+    written(profile, &FORMATS)
 }
 
 fn written(profile: &Profile, formats: &[Format]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for &format in formats {
         for &view in View::value_variants() {
-            let options = export::Options { view, threads: true, idle: true, ..export::Options::default() };
+            let options =
+                export::ExportOptions { view, threads: true, idle: true, ..export::ExportOptions::default() };
             let mut out = Vec::new();
             export::write(profile, format, &options, &mut out).unwrap();
             all.push(out);
@@ -188,7 +189,7 @@ proptest! {
         crate::report::text::text(&report, Blame::Waiter, false);
         // Firefox has a sample for every tick of a recording that may seem to have taken years: millions, and no more.
         let quick: Vec<_> =
-            Format::value_variants().iter().copied().filter(|format| *format != Format::Firefox).collect();
+            FORMATS.into_iter().filter(|format| format.name != "firefox").collect();
         prop_assert!(written(&profile, &quick).iter().map(Vec::len).sum::<usize>() < 64 << 20);
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::event::{
-    Accessed, Account, CountOp, Counting, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Loss, Nanos,
-    ObjectId, ObjectInfo, OffCpu, Place, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Wake,
+    Accessed, Account, CountOp, Counting, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Loss,
+    MemoryPlace, Nanos, ObjectId, ObjectInfo, OffCpu, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Wake,
 };
 use crate::profile::{Mode, SessionInfo};
 use crate::stack::{Frame, FrameKind, Interner, StackId};
@@ -115,7 +115,7 @@ pub(crate) fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Ev
                 let accessed = match what {
                     0 => Accessed::Count { object, op: CountOp::TryIncref, atomic: true },
                     1 => Accessed::Header { object },
-                    2 => Accessed::Elsewhere(Place::DictKeys),
+                    2 => Accessed::Elsewhere(MemoryPlace::DictKeys),
                     3 => Accessed::Unknown,
                     _ => Accessed::Nothing,
                 };

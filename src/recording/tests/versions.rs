@@ -18,8 +18,8 @@ const OF_VERSION_1: &str = include_str!("version-1.txt");
 
 fn collapsed(profile: &Profile, view: View) -> String {
     let mut out = Vec::new();
-    let options = export::Options { view, ..export::Options::default() };
-    export::write(profile, Format::Collapsed, &options, &mut out).unwrap();
+    let options = export::ExportOptions { view, ..export::ExportOptions::default() };
+    export::write(profile, Format::COLLAPSED, &options, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -88,9 +88,9 @@ fn frames_of_every_kind_come_back_and_are_in_every_export() {
     );
     let direct = direct(table, &events, info);
     assert!(everything(&direct) == everything(&replayed), "an export differs");
-    for format in [Format::Svg, Format::Speedscope, Format::Chrome, Format::Perfetto, Format::Firefox] {
+    for format in ["svg", "speedscope", "chrome", "perfetto", "firefox"].map(|name| Format::named(name).unwrap()) {
         let mut out = Vec::new();
-        export::write(&replayed, format, &export::Options::default(), &mut out).unwrap();
+        export::write(&replayed, format, &export::ExportOptions::default(), &mut out).unwrap();
         assert!(String::from_utf8_lossy(&out).contains("inflate (libz.so.1)"), "{format:?}");
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::model::{Blamed, BlockedHolder, Finding, Gil, GilThread, Lock, LockThread, Report, Severity, Stuck};
 use super::text::units::{duration, label, percent, plural};
 use super::text::{own_frame, reasons};
-use crate::event::Tid;
+use crate::event::{LockKind, Tid};
 
 /// All findings, the worst first.
 pub(super) fn findings(report: &Report) -> Vec<Finding> {
@@ -314,7 +314,7 @@ fn per_call<'a>(report: &Report, lock: &'a Lock) -> Option<&'a str> {
     };
     let causes = |thread: &&LockThread| part(thread.caused_s, lock.caused_s) > (1.0 - PER_CALL) / 2.0;
     let is_one = !lock.estimated
-        && ["critical_section", "pymutex", "type_lock"].contains(&lock.kind.as_str())
+        && LockKind::row_named(&lock.kind).is_some_and(|row| row.is_internal)
         && at_line(&lock.waiters) >= PER_CALL * lock.wait.total_s
         && at_line(&lock.holders) >= PER_CALL * lock.caused_s
         && lock.caused_s > 0.0
@@ -368,7 +368,10 @@ fn hot_lock(report: &Report, lock: &Lock) -> Option<Finding> {
         }
         None => {
             let label = &lock.label;
-            let message = format!("{waiters:.1} threads wait for {label} on average: {waits}{place}.{holder}");
+            let advice = LockKind::row_named(&lock.kind).and_then(|row| row.advice);
+            let advice = advice.map_or_else(String::new, |advice| format!(" {advice}"));
+            let message =
+                format!("{waiters:.1} threads wait for {label} on average: {waits}{place}.{holder}{advice}");
             ("lock-hot", message)
         }
     };

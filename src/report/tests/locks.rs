@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, OffCpu, ProcessId, Syscall, ThreadState, Wake};
-use crate::export::{Format, Options, View, write};
+use crate::export::{ExportOptions, Format, View, write};
 use crate::profile::Mode;
 use crate::report::fixture::{self, MS};
 use crate::report::model::{Blamed, Finding, Lock};
@@ -107,8 +107,8 @@ fn the_text_and_the_flame_graph_name_it() {
     }
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     let mut folded = Vec::new();
-    let options = Options { view: View::LockWait, ..Options::default() };
-    write(&profile, Format::Collapsed, &options, &mut folded).unwrap();
+    let options = ExportOptions { view: View::LockWait, ..ExportOptions::default() };
+    write(&profile, Format::COLLAPSED, &options, &mut folded).unwrap();
     let expected = "<module> (app.py:1);add (app.py:20);[waiting for list (app.inventory)] 1620000\n";
     assert_eq!(String::from_utf8(folded).unwrap(), expected);
 }

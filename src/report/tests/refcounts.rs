@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::event::{Accessed, CountOp, Counting, Event, Nanos, ObjectId, ObjectInfo, Place, ProcessId};
-use crate::export::{Format, Options, View, write};
+use crate::event::{Accessed, CountOp, Counting, Event, MemoryPlace, Nanos, ObjectId, ObjectInfo, ProcessId};
+use crate::export::{ExportOptions, Format, View, write};
 use crate::profile::Mode;
 use crate::report::{fixture, *};
 
@@ -34,7 +34,7 @@ fn shared() -> Profile {
     profile.push(&object(SETTINGS, "dict", Some("app.settings"), Counting::Biased));
     let at = Nanos(5_000 * fixture::MS);
     let count = |object, op, atomic| Accessed::Count { object, op, atomic };
-    let mutex = Accessed::Elsewhere(Place::ObjectMutex);
+    let mutex = Accessed::Elsewhere(MemoryPlace::ObjectMutex);
     for (thread, accessed, times) in [
         (1, count(SETTINGS, CountOp::Incref, true), 100),
         (2, count(SETTINGS, CountOp::Decref, true), 120),
@@ -100,8 +100,8 @@ fn the_text_says_whose_count_it_is() {
 #[test]
 fn the_flame_graph_has_the_object_on_top() {
     let mut out = Vec::new();
-    let options = Options { view: View::Refcount, ..Options::default() };
-    let summary = write(&shared(), Format::Collapsed, &options, &mut out).unwrap();
+    let options = ExportOptions { view: View::Refcount, ..ExportOptions::default() };
+    let summary = write(&shared(), Format::COLLAPSED, &options, &mut out).unwrap();
     assert_eq!(summary.amount, 300);
     let lines = String::from_utf8(out).unwrap();
     assert_eq!(lines, "<module> (app.py:1);ask (app.py:10);[reference count of dict (app.settings)] 300\n");

@@ -2,7 +2,7 @@
 
 use super::table::{Column, Table};
 use super::units::{duration, percent, plural, short_label, wrap};
-use super::{Text, WIDTH};
+use super::{ReportText, WIDTH};
 use crate::report::model::{Blame, Blamed, Gil, Report, Wait};
 
 /// So many threads and so many stacks are shown.
@@ -22,7 +22,7 @@ pub(super) fn name(report: &Report, gil: &Gil) -> String {
 }
 
 /// Everything there is to say about it.
-pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Text) {
+pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut ReportText) {
     if gil.wait.count == 0 && report.gils.len() > 1 {
         // The verdict has said so.
         return;
@@ -74,7 +74,7 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Text)
     blamed("Waiters: who waited, and where", &gil.waiters, gil, text);
 }
 
-fn waits(gil: &Gil, text: &mut Text) {
+fn waits(gil: &Gil, text: &mut ReportText) {
     let headings = ["waits", "total", "mean", "p50", "p99", "max"];
     let mut columns = vec![Column::label(["thread", ""])];
     columns.extend(headings.map(|heading| Column::number([heading, ""], 9)));
@@ -96,7 +96,7 @@ fn waits(gil: &Gil, text: &mut Text) {
 }
 
 /// Shows that the parts are all there is, in nanoseconds: what cannot be checked cannot be trusted.
-fn check(gil: &Gil, text: &mut Text) {
+fn check(gil: &Gil, text: &mut ReportText) {
     let nanos = |seconds: f64| (seconds * 1e9).round() as u64;
     let parts = [gil.caused_s, gil.gap_s, gil.unknown_s];
     let sum: u64 = parts.into_iter().map(nanos).sum();
@@ -106,7 +106,7 @@ fn check(gil: &Gil, text: &mut Text) {
     text.line(format!("  {caused:.9} + {gap:.9} + {unknown:.9} {equal} {:.9}", gil.wait.total_s));
 }
 
-fn blamed(heading: &str, all: &[Blamed], gil: &Gil, text: &mut Text) {
+fn blamed(heading: &str, all: &[Blamed], gil: &Gil, text: &mut ReportText) {
     if all.is_empty() {
         return;
     }

@@ -6,7 +6,7 @@ use crate::stack::label::one_line;
 
 use super::table::{Column, Table};
 use super::units::{cut, duration, percent, plural, short_label, wrap};
-use super::{Text, WIDTH, by_stack};
+use super::{ReportText, WIDTH, by_stack};
 use crate::report::model::{Blame, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
 
 /// So many locks are in the table, and so many are told of in full.
@@ -23,7 +23,7 @@ const TREND_WIDTH: usize = 56;
 const MOST_IDLE: usize = 8;
 
 /// All sections about locks.
-pub(super) fn sections(report: &Report, blame: Blame, text: &mut Text) {
+pub(super) fn sections(report: &Report, blame: Blame, text: &mut ReportText) {
     if !report.locks.is_empty() {
         table(report, text);
         let least = WORTH_DETAILS * report.session.duration_s;
@@ -37,7 +37,7 @@ pub(super) fn sections(report: &Report, blame: Blame, text: &mut Text) {
     idle(report, text);
 }
 
-fn table(report: &Report, text: &mut Text) {
+fn table(report: &Report, text: &mut ReportText) {
     let estimated = if report.locks.iter().any(|lock| lock.estimated) { ", estimated from samples" } else { "" };
     text.heading(&format!("Locks: which were waited for{estimated}"));
     // Threads spin only where there is no GIL, and that is known only in kernel mode.
@@ -67,7 +67,7 @@ fn table(report: &Report, text: &mut Text) {
     }
 }
 
-fn details(lock: &Lock, blame: Blame, text: &mut Text) {
+fn details(lock: &Lock, blame: Blame, text: &mut ReportText) {
     text.heading(&cut(&one_line(&lock.label), WIDTH));
     let waited = lock.wait.total_s;
     let of = |part: f64| percent(if waited > 0.0 { part / waited } else { 0.0 });
@@ -91,7 +91,7 @@ fn details(lock: &Lock, blame: Blame, text: &mut Text) {
     blamed("  waited for by", &lock.waiters, waited, text);
 }
 
-fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut Text) {
+fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut ReportText) {
     if all.is_empty() {
         return;
     }
@@ -113,7 +113,7 @@ fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut Text) {
     }
 }
 
-fn pauses(report: &Report, text: &mut Text) {
+fn pauses(report: &Report, text: &mut ReportText) {
     let pauses = &report.pauses;
     if pauses.count == 0 {
         return;
@@ -155,7 +155,7 @@ pub fn reasons(pauses: &Pauses) -> String {
 }
 
 /// How stops changed: neighbours among the intervals are put together until there are few.
-fn trend(pauses: &Pauses, text: &mut Text) {
+fn trend(pauses: &Pauses, text: &mut ReportText) {
     let together = pauses.trend.len().div_ceil(MOST_INTERVALS);
     if pauses.trend.len() < 2 {
         return;
@@ -174,7 +174,7 @@ fn trend(pauses: &Pauses, text: &mut Text) {
     text.line(table.to_string());
 }
 
-fn collections(report: &Report, text: &mut Text) {
+fn collections(report: &Report, text: &mut ReportText) {
     let collections = &report.collections;
     if collections.total_s < WORTH_DETAILS * report.session.duration_s {
         return;
@@ -194,13 +194,13 @@ fn collections(report: &Report, text: &mut Text) {
 }
 
 /// Nobody is to blame for that, but people want to know where threads are all day.
-fn idle(report: &Report, text: &mut Text) {
+fn idle(report: &Report, text: &mut ReportText) {
     if !report.locks.is_empty() || !report.gils.is_empty() {
         waiting("Waiting for work: nothing is wrong with that", &report.waiting_for_work, text);
     }
 }
 
-fn waiting(heading: &str, all: &[Idle], text: &mut Text) {
+fn waiting(heading: &str, all: &[Idle], text: &mut ReportText) {
     if all.is_empty() {
         return;
     }

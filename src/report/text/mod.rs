@@ -34,12 +34,12 @@ const MOST_FRAMES: usize = 3;
 const MOST_THREADS: usize = 20;
 
 /// The text being written. Writing to a string cannot fail.
-struct Text {
+struct ReportText {
     out: String,
     bold: bool,
 }
 
-impl Text {
+impl ReportText {
     fn line(&mut self, text: impl AsRef<str>) {
         self.out.push_str(text.as_ref().trim_end());
         self.out.push('\n');
@@ -89,7 +89,7 @@ fn by_stack<'a, T>(
 
 /// The verdict, the findings and the tables. `bold` headings need a terminal.
 pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
-    let mut text = Text { out: String::new(), bold };
+    let mut text = ReportText { out: String::new(), bold };
     if report.threads.is_empty() {
         return text.out;
     }
@@ -112,14 +112,14 @@ pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
 
 /// What was recorded, the verdict and the findings: what fits on a screen.
 pub fn summary(report: &Report, bold: bool) -> String {
-    let mut text = Text { out: subject(report), bold };
+    let mut text = ReportText { out: subject(report), bold };
     text.heading(&wrap(&verdict(report), "", WIDTH));
     headlines(report).iter().for_each(|line| text.heading(&wrap(line, "  ", WIDTH)));
     findings(report, &mut text);
     text.out
 }
 
-fn findings(report: &Report, text: &mut Text) {
+fn findings(report: &Report, text: &mut ReportText) {
     if !report.findings.is_empty() {
         text.heading("Findings");
     }
@@ -207,7 +207,7 @@ fn headline(report: &Report, gil: &Gil) -> String {
     )
 }
 
-fn ledger(report: &Report, text: &mut Text) {
+fn ledger(report: &Report, text: &mut ReportText) {
     if report.threads.is_empty() {
         return;
     }

@@ -4,7 +4,7 @@ use crate::stack::label::one_line;
 
 use super::table::{Column, Table};
 use super::units::{cut, percent, short_label, wrap};
-use super::{Text, WIDTH, by_stack};
+use super::{ReportText, WIDTH, by_stack};
 use crate::report::model::{CountedObject, Refcounts, Report};
 
 /// So many objects are in the table, and so many are told of in full.
@@ -18,7 +18,7 @@ const WORTH_A_TABLE: f64 = 0.002;
 const MOST_STACKS: usize = 3;
 
 /// The section, if there is something to say.
-pub(super) fn section(report: &Report, text: &mut Text) {
+pub(super) fn section(report: &Report, text: &mut ReportText) {
     let refcounts = &report.refcounts;
     if refcounts.cpu_fraction >= WORTH_A_TABLE {
         table(refcounts, text);
@@ -31,7 +31,7 @@ pub(super) fn section(report: &Report, text: &mut Text) {
     elsewhere(refcounts, text);
 }
 
-fn table(refcounts: &Refcounts, text: &mut Text) {
+fn table(refcounts: &Refcounts, text: &mut ReportText) {
     let (part, margin) = (percent(refcounts.cpu_fraction), percent(refcounts.margin));
     text.heading(&format!("Reference counts: {part} of the CPU time (+/- {margin}, estimated from samples)"));
     let mut columns = vec![Column::label(["object", ""])];
@@ -66,7 +66,7 @@ fn table(refcounts: &Refcounts, text: &mut Text) {
     }
 }
 
-fn details(object: &CountedObject, text: &mut Text) {
+fn details(object: &CountedObject, text: &mut ReportText) {
     text.heading(&cut(&one_line(&object.label), WIDTH));
     let owner = match &object.owner {
         Some(owner) => format!("owned by {}", one_line(owner)),
@@ -95,7 +95,7 @@ fn details(object: &CountedObject, text: &mut Text) {
 }
 
 /// What else takes time in the same way.
-fn elsewhere(refcounts: &Refcounts, text: &mut Text) {
+fn elsewhere(refcounts: &Refcounts, text: &mut ReportText) {
     let parts = refcounts.elsewhere.parts().into_iter().filter(|(_, part)| *part >= WORTH_A_TABLE);
     let parts: Vec<String> = parts.map(|(name, part)| format!("{name} {}", percent(part))).collect();
     if !parts.is_empty() {

@@ -7,7 +7,6 @@ use super::units::cut;
 /// The label gets at least this much.
 const LEAST_LABEL: usize = 10;
 
-/// One column.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     heading: [&'static str; 2],
@@ -54,7 +53,6 @@ impl Table {
         self.columns[0].width
     }
 
-    /// Adds a row.
     pub fn row(&mut self, label: &str, numbers: &[String]) {
         let width = self.columns[0].width;
         let mut line = format!("{:width$}", cut(label, width));

@@ -192,7 +192,7 @@ fn what_is_left_out_of_lists_is_summed_up() {
 #[test]
 fn where_the_library_waits_the_threads_own_code_is_shown() {
     let lines = |labels: &[&str]| {
-        let mut text = Text { out: String::new(), bold: false };
+        let mut text = ReportText { out: String::new(), bold: false };
         text.frames(&labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>(), 0);
         text.out.lines().map(str::to_owned).collect::<Vec<_>>()
     };

@@ -319,11 +319,11 @@ impl App {
             }
             (Prompt::Save, KeyCode::Char('s' | 'd')) => {
                 self.prompt = None;
-                return Effect::Save(Format::Svg);
+                return Effect::Save(Format::SVG);
             }
             (Prompt::Save, KeyCode::Char('j' | 'r')) => {
                 self.prompt = None;
-                return Effect::Save(Format::Report);
+                return Effect::Save(Format::REPORT);
             }
             (Prompt::Reset | Prompt::Save, _) => self.prompt = None,
         }

@@ -171,8 +171,8 @@ fn what_has_to_be_done_comes_back() {
     assert_eq!((screen.keys(" "), screen.app.paused), (Effect::Show, true));
     assert_eq!((screen.keys("+"), screen.app.interval_ms), (Effect::Interval, 250));
     assert_eq!((screen.keys("--"), screen.app.interval_ms), (Effect::Interval, 1000));
-    assert_eq!(screen.keys("ds"), Effect::Save(Format::Svg));
-    assert_eq!(screen.keys("dj"), Effect::Save(Format::Report));
+    assert_eq!(screen.keys("ds"), Effect::Save(Format::SVG));
+    assert_eq!(screen.keys("dj"), Effect::Save(Format::REPORT));
     assert!(matches!(screen.keys("y"), Effect::Copy(text) if text.contains("cruncher (101)")));
     let control = |char| Event::Key(KeyEvent::new(KeyCode::Char(char), KeyModifiers::CONTROL));
     assert_eq!(screen.event(control('z')), Effect::Suspend);

@@ -13,7 +13,7 @@ mod contended;
 
 fn events(profile: &Profile) -> Vec<Value> {
     let mut out = Vec::new();
-    write(profile, &Options::default(), &mut out).unwrap();
+    write(profile, &ExportOptions::default(), &mut out).unwrap();
     serde_json::from_slice(&out).unwrap()
 }
 

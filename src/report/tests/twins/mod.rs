@@ -9,7 +9,7 @@ use crate::event::{
     Accessed, CountOp, Counting, Event, LockId, LockInfo, LockKind, Nanos, ObjectId, ObjectInfo, ProcessId, Syscall,
     ThreadId, ThreadState,
 };
-use crate::export::{Format, Options, View, write};
+use crate::export::{ExportOptions, Format, View, write};
 use crate::profile::{Mode, Profile};
 use crate::report::fixture::{self, MS};
 use crate::report::model::{Blamed, Report, Thread};
@@ -35,8 +35,8 @@ fn thread<'r>(report: &'r Report, name: &str) -> &'r Thread {
 /// The share of a view that stacks with `function` and this leaf have among those with one of `all`.
 fn share(profile: &Profile, view: View, all: &[&str], function: &str, leaf: &str) -> f64 {
     let mut folded = Vec::new();
-    let options = Options { view, ..Options::default() };
-    write(profile, Format::Collapsed, &options, &mut folded).expect("it is written to memory");
+    let options = ExportOptions { view, ..ExportOptions::default() };
+    write(profile, Format::COLLAPSED, &options, &mut folded).expect("it is written to memory");
     let lines = String::from_utf8(folded).expect("it is text");
     let lines = lines.lines().filter_map(|line| line.rsplit_once(' '));
     let lines: Vec<(&str, f64)> = lines.map(|(stack, count)| (stack, count.parse().expect("a number"))).collect();
@@ -198,8 +198,8 @@ fn the_busy_share_is_right_whether_stacks_are_read_or_lost() {
         let states = thread(&report(&profile), "worker").states;
         close(states.gil_held_s / 2.0, 0.6, 0.02);
         let mut folded = Vec::new();
-        let options = Options { view: View::Wall, ..Options::default() };
-        write(&profile, Format::Collapsed, &options, &mut folded).expect("it is written to memory");
+        let options = ExportOptions { view: View::Wall, ..ExportOptions::default() };
+        write(&profile, Format::COLLAPSED, &options, &mut folded).expect("it is written to memory");
         let text = String::from_utf8(folded).expect("it is text");
         assert_eq!(text.contains("[stack unreadable]"), lost > 0, "{text}");
     }
@@ -215,8 +215,8 @@ fn what_happens_first_and_what_never_ends_is_all_there() {
     program.act(1, 0, 2000, ThreadState::LockWait(LOCK), waits);
     let profile = program.record();
     let mut folded = Vec::new();
-    let options = Options { view: View::Wall, ..Options::default() };
-    write(&profile, Format::Collapsed, &options, &mut folded).expect("it is written to memory");
+    let options = ExportOptions { view: View::Wall, ..ExportOptions::default() };
+    write(&profile, Format::COLLAPSED, &options, &mut folded).expect("it is written to memory");
     let text = String::from_utf8(folded).expect("it is text");
     let lines = [
         "<module> (app.py:1);first (app.py:10);[blocked: clock_nanosleep] 50000\n",
