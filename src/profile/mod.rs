@@ -1,20 +1,21 @@
 //! Everything learned so far about the observed processes. Fed with [`Event`]s by the session, read by the
 //! exports. Pure: no clock, no system calls.
 
+mod queue_waits;
 pub mod tree;
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::contention::in_order::{OffCpuOrder, OrderedOffCpu};
 use crate::contention::selection::{PastWait, Retention, Selection};
 use crate::event::{
-    Account, Event, LockKind, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Tid,
+    Account, Event, LockKind, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid,
 };
 use crate::gil::analysis::GilAnalysis;
 use crate::lockstats::Locks;
+use crate::profile::queue_waits::QueueWaits;
 use crate::profile::tree::{Key, Tree, Weight};
 use crate::refcount::Refcounts;
 use crate::stack::idle_wait::{Work, work};
@@ -118,9 +119,6 @@ impl SessionInfo {
     }
 }
 
-/// What a thread does that waits at a `queue.SimpleQueue`.
-const AT_QUEUE: ThreadState = ThreadState::Blocked(Syscall::FUTEX);
-
 /// All that was learned. Threads and processes are indexed by [`ThreadId`] and [`ProcessId`].
 #[derive(Debug, Default)]
 pub struct Profile {
@@ -142,8 +140,8 @@ pub struct Profile {
     pub locks: Locks,
     /// What happened at reference counts.
     pub refcounts: Refcounts,
-    /// Stacks with which threads have waited at a `queue.SimpleQueue`: for work, which these stacks do not tell.
-    pub(crate) at_queues: FxHashSet<StackId>,
+    /// Waits that seem to be for locks but are for work.
+    pub(crate) queue_waits: QueueWaits,
     /// Threads that wait for each other, with what each waits for.
     pub deadlocks: Vec<Vec<(ThreadId, Arc<str>)>>,
     /// Per thread, what it did when, whatever is selected; filled only after [`Profile::keep_timeline`].
@@ -229,7 +227,7 @@ impl Profile {
                 }
             }
             Event::Sample { at, periods, thread, state, stack, gil } => {
-                let state = self.settled(state, stack);
+                let state = self.queue_waits.classify(state, stack);
                 if let Some(gil) = gil {
                     self.gils[gil.0 as usize].sample(at, periods, thread, state, stack);
                 }
@@ -243,7 +241,7 @@ impl Profile {
                 self.sample(at, periods, Key { thread, state, stack: StackId::EMPTY, lost: true });
             }
             Event::OffCpu(ref off) => {
-                let off = &OffCpu { state: self.settled(off.state, off.stack), ..*off };
+                let off = &OffCpu { state: self.queue_waits.classify(off.state, off.stack), ..*off };
                 self.off_cpu(off);
                 self.analyse_off_cpu(off);
             }
@@ -260,12 +258,7 @@ impl Profile {
             Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
             Event::Lock { lock, ref info } => {
                 if info.kind == LockKind::Queue {
-                    let waits = |key: &Key| key.state == ThreadState::LockWait(lock);
-                    let stacks = self.tree.iter().map(|(key, _)| key).filter(waits).map(|key| key.stack);
-                    self.at_queues.extend(stacks);
-                    for tree in [&mut self.tree, &mut self.whole] {
-                        tree.restate(ThreadState::LockWait(lock), AT_QUEUE);
-                    }
+                    self.queue_waits.reclassify_queue_wait(lock, [&mut self.tree, &mut self.whole]);
                 }
                 self.locks.found(lock, info);
             }
@@ -281,19 +274,9 @@ impl Profile {
         }
     }
 
-    /// What a thread does that seems to wait for a lock: the lock may be known to be a `queue.SimpleQueue` by now.
-    pub fn settled(&mut self, state: ThreadState, stack: StackId) -> ThreadState {
-        let lock = state.lock().and_then(|lock| self.locks.infos().get(lock.0 as usize));
-        if lock.is_none_or(|lock| lock.kind != LockKind::Queue) {
-            return state;
-        }
-        self.at_queues.insert(stack);
-        AT_QUEUE
-    }
-
     /// What a thread waits for that sleeps at a lock with this stack; none if it is the lock.
     pub fn work(&self, stack: StackId) -> Option<Work> {
-        work(&self.stacks, stack).or_else(|| self.at_queues.contains(&stack).then_some(Work::Queue))
+        work(&self.stacks, stack).or_else(|| self.queue_waits.is_at_queue(stack).then_some(Work::Queue))
     }
 
     /// No more events come; `session` is complete.
