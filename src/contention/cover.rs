@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Part;
+use super::TimeRange;
 use crate::event::Nanos;
 
 /// So many separate stretches are remembered; a wait that began before all of them counts from the oldest on.
@@ -49,7 +49,7 @@ impl Cover {
     }
 
     /// How much of a part is in the union.
-    pub fn within(&self, part: Part) -> u64 {
+    pub fn within(&self, part: TimeRange) -> u64 {
         let first = self.stretches.partition_point(|&(_, end)| end <= part.start);
         let inside = self.stretches.range(first..).take_while(|(start, _)| *start < part.end);
         inside.map(|&(start, end)| end.min(part.end).since(start.max(part.start))).sum()
@@ -81,7 +81,7 @@ mod tests {
             }
             let count = |covered: &[bool]| covered.iter().filter(|&&covered| covered).count() as u64;
             prop_assert_eq!(cover.total(), count(&covered));
-            let part = Part { start: Nanos(from), end: Nanos(from + length) };
+            let part = TimeRange { start: Nanos(from), end: Nanos(from + length) };
             prop_assert_eq!(cover.within(part), count(&covered[from as usize..(from + length) as usize]));
         }
     }

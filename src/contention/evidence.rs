@@ -2,30 +2,30 @@
 
 use std::collections::VecDeque;
 
-use super::Part;
+use super::TimeRange;
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::stack::StackId;
 
-/// So many samples, and as many times off the CPU, are remembered.
-const REMEMBERED: usize = 1 << 14;
+/// How many samples, and how many times off the CPU, are remembered.
+const MAX_REMEMBERED: usize = 1 << 14;
 
 /// Stacks of holders, in the order of time.
 #[derive(Debug, Default)]
 pub struct Evidence {
-    samples: VecDeque<Sample>,
+    samples: VecDeque<SampleEvidence>,
     /// In the order of `end`.
-    off_cpu: VecDeque<OffCpu>,
+    off_cpu: VecDeque<OffCpuEvidence>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Sample {
+struct SampleEvidence {
     at: Nanos,
     thread: ThreadId,
     stack: StackId,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct OffCpu {
+struct OffCpuEvidence {
     start: Nanos,
     end: Nanos,
     thread: ThreadId,
@@ -33,23 +33,19 @@ struct OffCpu {
     state: ThreadState,
 }
 
-/// A hold, some of which is to be put down to the holder's stacks.
+/// A hold, some of which is to be attributed to the holder's stacks.
 #[derive(Clone, Copy, Debug)]
-pub struct Held {
-    /// By whom.
+pub struct AttributedHold {
     pub by: ThreadId,
-    /// From when.
     pub start: Nanos,
-    /// Until when.
     pub end: Nanos,
-    /// Where it was on the CPU, if no sample says so.
+    /// Where the holder was on the CPU if no sample shows that.
     pub otherwise: StackId,
 }
 
 /// Where a holder was for some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its stack.
+pub struct HolderPlace {
     pub stack: StackId,
     /// Why it was off the CPU; none if it was on it.
     pub off_cpu: Option<ThreadState>,
@@ -58,53 +54,53 @@ pub struct Place {
 impl Evidence {
     /// A holder was sampled on the CPU. Samples come more or less in the order of time.
     pub fn sample(&mut self, at: Nanos, thread: ThreadId, stack: StackId) {
-        insert(&mut self.samples, Sample { at, thread, stack }, |sample| sample.at);
+        insert(&mut self.samples, SampleEvidence { at, thread, stack }, |sample| sample.at);
     }
 
     /// A holder was off the CPU. These come more or less in the order of their ends.
-    pub fn off_cpu(&mut self, span: Part, thread: ThreadId, stack: StackId, state: ThreadState) {
-        let Part { start, end } = span;
-        insert(&mut self.off_cpu, OffCpu { start, end, thread, stack, state }, |off| off.end);
+    pub fn off_cpu(&mut self, span: TimeRange, thread: ThreadId, stack: StackId, state: ThreadState) {
+        let TimeRange { start, end } = span;
+        insert(&mut self.off_cpu, OffCpuEvidence { start, end, thread, stack, state }, |off| off.end);
     }
 
-    /// Puts down a part of a hold to the holder's stacks:
+    /// Attributes a part of a hold to the holder's stacks:
     ///
     /// - while it was off the CPU, the stack it had then;
     /// - else that of the sample taken of it in this hold that is nearest in time;
-    /// - without such samples, where it is said to have been otherwise.
-    pub fn split(&self, held: &Held, part: Part, mut put: impl FnMut(Place, u64)) {
+    /// - without such samples, [`AttributedHold::otherwise`].
+    pub fn attribute(&self, hold: &AttributedHold, part: TimeRange, mut put: impl FnMut(HolderPlace, u64)) {
         let mut from = part.start;
         let first = self.off_cpu.partition_point(|off| off.end <= part.start);
         for off in self.off_cpu.range(first..) {
-            if off.start >= held.end || (off.thread == held.by && off.start >= part.end) {
+            if off.start >= hold.end || (off.thread == hold.by && off.start >= part.end) {
                 break;
             }
-            if off.thread == held.by && off.end > from {
+            if off.thread == hold.by && off.end > from {
                 let start = off.start.max(from);
-                self.split_on_cpu(held, Part { start: from, end: start }, &mut put);
+                self.attribute_on_cpu(hold, TimeRange { start: from, end: start }, &mut put);
                 from = off.end.min(part.end);
-                put(Place { stack: off.stack, off_cpu: Some(off.state) }, from.since(start));
+                put(HolderPlace { stack: off.stack, off_cpu: Some(off.state) }, from.since(start));
             }
         }
-        self.split_on_cpu(held, Part { start: from, end: part.end }, &mut put);
+        self.attribute_on_cpu(hold, TimeRange { start: from, end: part.end }, &mut put);
     }
 
-    fn split_on_cpu(&self, held: &Held, part: Part, put: &mut impl FnMut(Place, u64)) {
+    fn attribute_on_cpu(&self, hold: &AttributedHold, part: TimeRange, put: &mut impl FnMut(HolderPlace, u64)) {
         if part.start >= part.end {
             return;
         }
-        let mut put = |stack, time| put(Place { stack, off_cpu: None }, time);
+        let mut put = |stack, time| put(HolderPlace { stack, off_cpu: None }, time);
         let right_of = self.samples.partition_point(|sample| sample.at <= part.start);
         let left = self
             .samples
             .range(..right_of)
             .rev()
-            .take_while(|sample| sample.at >= held.start)
-            .find(|sample| sample.thread == held.by);
+            .take_while(|sample| sample.at >= hold.start)
+            .find(|sample| sample.thread == hold.by);
         let mut from = part.start;
         let mut nearest = left;
-        let inside = self.samples.range(right_of..).take_while(|sample| sample.at < held.end);
-        for sample in inside.filter(|sample| sample.thread == held.by) {
+        let inside = self.samples.range(right_of..).take_while(|sample| sample.at < hold.end);
+        for sample in inside.filter(|sample| sample.thread == hold.by) {
             if let Some(left) = nearest {
                 let middle = Nanos(left.at.0 + sample.at.since(left.at) / 2).clamp(from, part.end);
                 put(left.stack, middle.since(from));
@@ -115,7 +111,7 @@ impl Evidence {
                 break;
             }
         }
-        put(nearest.map_or(held.otherwise, |sample| sample.stack), part.end.since(from));
+        put(nearest.map_or(hold.otherwise, |sample| sample.stack), part.end.since(from));
     }
 }
 
@@ -123,7 +119,7 @@ impl Evidence {
 fn insert<T>(things: &mut VecDeque<T>, thing: T, at: impl Fn(&T) -> Nanos) {
     let later = things.iter().rev().take_while(|other| at(other) > at(&thing)).count();
     things.insert(things.len() - later, thing);
-    if things.len() > REMEMBERED {
+    if things.len() > MAX_REMEMBERED {
         things.pop_front();
     }
 }
@@ -138,29 +134,29 @@ mod tests {
     /// Where A was, if nothing else says so.
     const OTHERWISE: u32 = 8;
 
-    enum Fact {
-        Sample(u64, ThreadId, u32),
+    enum Told {
+        Sampled(u64, ThreadId, u32),
         Off(u64, u64, ThreadId, u32),
     }
-    use Fact::{Off, Sample};
+    use Told::{Off, Sampled};
 
-    /// What `[from, to)` of a hold of A over `[100, 200)` is put down to: numbers of stacks and times.
-    fn split(facts: &[Fact], from: u64, to: u64) -> Vec<(u32, u64)> {
+    /// What `[from, to)` of a hold of A over `[100, 200)` is attributed to: numbers of stacks and times.
+    fn split(facts: &[Told], from: u64, to: u64) -> Vec<(u32, u64)> {
         let mut evidence = Evidence::default();
         for fact in facts {
             match *fact {
-                Sample(at, thread, number) => evidence.sample(Nanos(at), thread, stack(number)),
+                Sampled(at, thread, number) => evidence.sample(Nanos(at), thread, stack(number)),
                 Off(start, end, thread, number) => {
-                    let span = Part { start: Nanos(start), end: Nanos(end) };
+                    let span = TimeRange { start: Nanos(start), end: Nanos(end) };
                     evidence.off_cpu(span, thread, stack(number), ThreadState::Runnable);
                 }
             }
         }
         let mut parts = Vec::new();
         let number = |id| (0..9).find(|&number| stack(number) == id).unwrap();
-        let part = Part { start: Nanos(from), end: Nanos(to) };
-        let held = Held { by: A, start: Nanos(100), end: Nanos(200), otherwise: stack(OTHERWISE) };
-        evidence.split(&held, part, |place, time| parts.push((number(place.stack), time)));
+        let part = TimeRange { start: Nanos(from), end: Nanos(to) };
+        let hold = AttributedHold { by: A, start: Nanos(100), end: Nanos(200), otherwise: stack(OTHERWISE) };
+        evidence.attribute(&hold, part, |place, time| parts.push((number(place.stack), time)));
         parts.retain(|part| part.1 > 0);
         assert_eq!(parts.iter().map(|part| part.1).sum::<u64>(), to - from);
         parts
@@ -169,13 +165,13 @@ mod tests {
     #[test]
     fn without_evidence_it_is_where_it_is_said_to_have_been() {
         assert_eq!(split(&[], 110, 190), [(8, 80)]);
-        let others = [Sample(50, A, 1), Sample(120, B, 1), Off(130, 150, B, 1), Sample(200, A, 1)];
+        let others = [Sampled(50, A, 1), Sampled(120, B, 1), Off(130, 150, B, 1), Sampled(200, A, 1)];
         assert_eq!(split(&others, 110, 190), [(8, 80)], "another thread's, or of another hold");
     }
 
     #[test]
     fn samples_share_the_time_by_nearness() {
-        let samples = [Sample(120, A, 1), Sample(130, B, 5), Sample(140, A, 2), Sample(180, A, 3)];
+        let samples = [Sampled(120, A, 1), Sampled(130, B, 5), Sampled(140, A, 2), Sampled(180, A, 3)];
         assert_eq!(split(&samples, 100, 200), [(1, 30), (2, 30), (3, 40)]);
         assert_eq!(split(&samples, 125, 128), [(1, 3)]);
         assert_eq!(split(&samples, 135, 150), [(2, 15)]);
@@ -185,7 +181,7 @@ mod tests {
 
     #[test]
     fn off_the_cpu_its_stack_is_known_exactly() {
-        let facts = [Off(110, 120, A, 1), Sample(125, A, 4), Off(150, 160, A, 2)];
+        let facts = [Off(110, 120, A, 1), Sampled(125, A, 4), Off(150, 160, A, 2)];
         assert_eq!(split(&facts, 100, 200), [(4, 10), (1, 10), (4, 30), (2, 10), (4, 40)]);
         assert_eq!(split(&facts, 115, 155), [(1, 5), (4, 30), (2, 5)]);
         assert_eq!(split(&facts, 152, 158), [(2, 6)]);
@@ -195,10 +191,10 @@ mod tests {
     #[test]
     fn what_is_remembered_is_bounded() {
         let mut evidence = Evidence::default();
-        for at in (0..2 * REMEMBERED as u64).map(Nanos) {
+        for at in (0..2 * MAX_REMEMBERED as u64).map(Nanos) {
             evidence.sample(at, A, StackId::EMPTY);
-            evidence.off_cpu(Part { start: at, end: at }, A, StackId::EMPTY, ThreadState::Runnable);
+            evidence.off_cpu(TimeRange { start: at, end: at }, A, StackId::EMPTY, ThreadState::Runnable);
         }
-        assert_eq!((evidence.samples.len(), evidence.off_cpu.len()), (REMEMBERED, REMEMBERED));
+        assert_eq!((evidence.samples.len(), evidence.off_cpu.len()), (MAX_REMEMBERED, MAX_REMEMBERED));
     }
 }

@@ -1,13 +1,13 @@
-//! Puts what comes roughly in the order of time into that order. Used for what the kernel reports, and for
-//! what follows from it.
+//! Puts what comes roughly in the order of time into that order: times off the CPU, once for all analyses
+//! ([`OffCpuOrder`]), and the facts about a GIL that follow from them.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::event::Nanos;
+use crate::event::{Nanos, OffCpu};
 
-/// What the kernel reports is not more out of order than this, in nanoseconds.
-pub const DISORDER_NS: u64 = 2_000_000;
+/// What the kernel reports is never more out of order than this, in nanoseconds.
+const MAX_DISORDER_NS: u64 = 2_000_000;
 
 /// Something that has a place in time.
 pub trait Timed {
@@ -45,6 +45,56 @@ impl<T: Timed> InOrder<T> {
     #[cfg(test)]
     pub fn waiting(&self) -> usize {
         self.heap.len()
+    }
+}
+
+/// A time off the CPU that is held back.
+#[derive(Clone, Copy, Debug)]
+pub struct OrderedOffCpu {
+    /// The time off the CPU.
+    pub off: OffCpu,
+    /// Some lock was known when it came. Before, nobody waited for one, so it is of no use to them.
+    pub has_locks: bool,
+}
+
+impl Timed for OrderedOffCpu {
+    fn place(&self) -> (Nanos, u8) {
+        (self.off.end, 0)
+    }
+}
+
+/// Times off the CPU, put in the order of their ends. Each is handed out when none that ended before it can come any more.
+#[derive(Debug, Default)]
+pub struct OffCpuOrder {
+    waiting: InOrder<OrderedOffCpu>,
+    complete: Nanos,
+}
+
+/// Up to when all times off the CPU have come if one has come that ended at `newest`.
+pub fn complete_with(newest: Nanos) -> Nanos {
+    Nanos(newest.0.saturating_sub(MAX_DISORDER_NS))
+}
+
+impl OffCpuOrder {
+    /// Takes in one that has come.
+    pub fn push(&mut self, off: OffCpu, has_locks: bool) {
+        self.complete = self.complete.max(complete_with(off.end));
+        self.waiting.push(OrderedOffCpu { off, has_locks });
+    }
+
+    /// The next one, if all before it have come.
+    pub fn pop(&mut self) -> Option<OrderedOffCpu> {
+        self.waiting.pop_until(self.complete)
+    }
+
+    /// No more come.
+    pub fn finish(&mut self) {
+        self.complete = Nanos(u64::MAX);
+    }
+
+    /// All that ended up to then have come.
+    pub fn complete(&self) -> Nanos {
+        self.complete
     }
 }
 
@@ -91,5 +141,22 @@ mod tests {
         let out: Vec<_> = std::iter::from_fn(|| order.pop_until(Nanos(5))).collect();
         assert_eq!(out, [(2, 0), (2, 1), (5, 0)]);
         assert_eq!(order.waiting(), 1);
+    }
+
+    #[test]
+    fn what_comes_late_is_waited_for() {
+        use crate::event::{ThreadId, ThreadState};
+        use crate::stack::StackId;
+        let mut order = OffCpuOrder::default();
+        let mut ends_after = |end| {
+            let (start, end) = (Nanos(0), Nanos(end));
+            order.push(OffCpu::new(ThreadId(0), start, end, ThreadState::Runnable, StackId::EMPTY), true);
+            std::iter::from_fn(|| order.pop()).map(|ordered| ordered.off.end.0).collect::<Vec<_>>()
+        };
+        assert!(ends_after(20_000_000).is_empty());
+        assert!(ends_after(19_000_000).is_empty());
+        assert_eq!(ends_after(21_500_000), [19_000_000]);
+        order.finish();
+        assert_eq!(std::iter::from_fn(|| order.pop()).count(), 2);
     }
 }

@@ -1,23 +1,20 @@
 //! What waiting for a GIL and waiting for a lock have in common: waits are counted, put in order, and put down to
 //! those who caused them. Pure; used by [`crate::gil`] and [`crate::lockstats`].
 
-pub mod by_thread;
-pub mod cover;
-pub mod evidence;
+pub(crate) mod by_thread;
+pub(crate) mod cover;
+pub(crate) mod engine;
+pub(crate) mod evidence;
 #[cfg(test)]
 pub mod fixture;
-pub mod in_order;
-pub mod ledger;
+pub(crate) mod in_order;
+pub(crate) mod ledger;
 pub mod lengths;
 pub mod selection;
 
 use self::lengths::Lengths;
 use crate::event::{Nanos, ThreadId};
 use crate::stack::StackId;
-
-/// A thread that was on the CPU for less, in nanoseconds, cannot have done more than look at what it waits for and sleep
-/// again.
-pub const A_LOOK_NS: u64 = 20_000;
 
 /// How many waits there were and how long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,14 +82,14 @@ pub struct Contention {
 
 /// A stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct TimeRange {
     /// From.
     pub start: Nanos,
     /// Until.
     pub end: Nanos,
 }
 
-impl Part {
+impl TimeRange {
     /// How long.
     pub fn ns(&self) -> u64 {
         self.end.since(self.start)

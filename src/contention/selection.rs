@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::Part;
+use super::TimeRange;
 use crate::event::{LockId, Nanos, ThreadId, ThreadState};
 use crate::stack::StackId;
 
@@ -18,7 +18,7 @@ pub struct Selection {
     /// By [`LockId`]: only waiting for these.
     pub locks: Option<Vec<bool>>,
     /// By [`ThreadId`], in the order of time: only waiting in these.
-    pub waits: Option<Vec<Vec<Part>>>,
+    pub waits: Option<Vec<Vec<TimeRange>>>,
 }
 
 fn has(selected: Option<&Vec<bool>>, index: u32) -> bool {
@@ -61,7 +61,7 @@ impl Selection {
 
 /// What analyses are to keep, other than their books.
 #[derive(Clone, Debug, Default)]
-pub struct Keep {
+pub struct Retention {
     /// What happened when.
     pub timeline: bool,
     /// Every wait, in the books or not.
@@ -70,7 +70,7 @@ pub struct Keep {
     pub selection: Option<Arc<Selection>>,
 }
 
-impl Keep {
+impl Retention {
     /// Whether a wait comes into the books, of which that moment is a part.
     pub fn counts(&self, thread: ThreadId, stack: StackId, lock: Option<LockId>, at: Nanos) -> bool {
         self.selection.as_ref().is_none_or(|selection| selection.has_wait(thread, stack, lock, at))
@@ -83,7 +83,7 @@ pub struct PastWait {
     /// Who waited.
     pub thread: ThreadId,
     /// From when to when, as far as it was seen.
-    pub part: Part,
+    pub part: TimeRange,
     /// How long, in nanoseconds; where waits were sampled, in periods of the sampling rate.
     pub length: u64,
     /// It was sampled.
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn what_is_selected_is_what_all_parts_let_through() {
-        let part = |start, end| Part { start: Nanos(start), end: Nanos(end) };
+        let part = |start, end| TimeRange { start: Nanos(start), end: Nanos(end) };
         let all = Selection::default();
         let one = Selection {
             threads: Some(vec![false, true]),

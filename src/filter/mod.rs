@@ -29,7 +29,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 
 use self::args::FilterArgs;
-use crate::contention::Part;
+use crate::contention::TimeRange;
 use crate::contention::selection::Selection;
 use crate::event::{Nanos, ThreadId};
 use crate::profile::{Profile, SessionInfo};
@@ -155,7 +155,7 @@ impl Filter {
         Ok(Some(selected))
     }
 
-    fn waits(&self, profile: &Profile) -> Option<Vec<Vec<Part>>> {
+    fn waits(&self, profile: &Profile) -> Option<Vec<Vec<TimeRange>>> {
         let least = self.args.min_wait? * 1e6;
         let mut selected = vec![Vec::new(); profile.threads.len()];
         for wait in profile.past_waits() {
@@ -164,7 +164,7 @@ impl Filter {
                 selected[wait.thread.0 as usize].push(wait.part);
             }
         }
-        selected.iter_mut().for_each(|parts: &mut Vec<Part>| parts.sort_by_key(|part| part.start));
+        selected.iter_mut().for_each(|parts: &mut Vec<TimeRange>| parts.sort_by_key(|part| part.start));
         Some(selected)
     }
 

@@ -9,7 +9,7 @@ use super::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::contention::Timeline;
 use crate::contention::by_thread::ByThread;
 use crate::contention::ledger::Ledger;
-use crate::contention::selection::{Keep, PastWait};
+use crate::contention::selection::{PastWait, Retention};
 use crate::event::{GilInfo, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::stack::StackId;
 
@@ -21,7 +21,7 @@ pub struct GilAnalysis {
     found: Nanos,
     latest: Nanos,
     switched_on: Option<(Nanos, Option<Arc<str>>)>,
-    keep: Keep,
+    retention: Retention,
     on_cpu: ByThread<OnCpu>,
     source: Source,
 }
@@ -43,15 +43,15 @@ enum Source {
 
 impl GilAnalysis {
     /// An analysis of a GIL found at `at`.
-    pub fn new(at: Nanos, info: Arc<GilInfo>, keep: Keep) -> GilAnalysis {
+    pub fn new(at: Nanos, info: Arc<GilInfo>, retention: Retention) -> GilAnalysis {
         GilAnalysis {
             info,
             found: at,
             latest: at,
             switched_on: None,
             on_cpu: ByThread::default(),
-            source: Source::Sampled(Box::new(Sampled::new(keep.clone()))),
-            keep,
+            source: Source::Sampled(Box::new(Sampled::new(retention.clone()))),
+            retention,
         }
     }
 
@@ -67,14 +67,28 @@ impl GilAnalysis {
         self.info = info.clone();
     }
 
-    /// A thread of one of its interpreters was off the CPU.
-    pub fn off_cpu(&mut self, off: &OffCpu) {
-        self.latest = self.latest.max(off.end);
+    /// A time off the CPU has come that ended then. It will be handed over in its turn ([`GilAnalysis::off_cpu`]).
+    pub fn announce_off_cpu(&mut self, end: Nanos) {
+        self.latest = self.latest.max(end);
         if let Source::Sampled(_) = self.source {
-            self.source = Source::Exact(Box::new(Exact::new(self.keep.clone())));
+            self.source = Source::Exact(Box::new(Exact::new(self.retention.clone())));
         }
         if let Source::Exact(exact) = &mut self.source {
-            exact.off_cpu(off, self.info.switch_interval_ns);
+            exact.announce(end);
+        }
+    }
+
+    /// A thread of one of its interpreters was off the CPU. These come in the order of their ends.
+    pub fn off_cpu(&mut self, off: &OffCpu) {
+        if let Source::Exact(exact) = &mut self.source {
+            exact.off_cpu(off);
+        }
+    }
+
+    /// Decides who caused waiting, as far as that is known by now.
+    pub fn decide(&mut self) {
+        if let Source::Exact(exact) = &mut self.source {
+            exact.decide(self.info.switch_interval_ns);
         }
     }
 
@@ -106,7 +120,7 @@ impl GilAnalysis {
         let period = period_ns.round() as u64;
         let (ledger, contended, unit, estimated) = match &self.source {
             Source::Sampled(sampled) => (&sampled.ledger, sampled.contended, period, true),
-            Source::Exact(exact) => (&exact.ledger, exact.contended.total(), 1, false),
+            Source::Exact(exact) => (exact.ledger(), exact.contended_ns(), 1, false),
         };
         let threads = self.threads(ledger, unit, period);
         let mut held = HoldClasses::default();
@@ -134,7 +148,7 @@ impl GilAnalysis {
     pub fn timeline(&self) -> Option<&Timeline> {
         match &self.source {
             Source::Sampled(sampled) => sampled.timeline.as_ref(),
-            Source::Exact(exact) => exact.timeline.as_ref(),
+            Source::Exact(exact) => exact.timeline(),
         }
     }
 
@@ -142,7 +156,7 @@ impl GilAnalysis {
     pub fn past_waits(&self) -> &[PastWait] {
         match &self.source {
             Source::Sampled(sampled) => &sampled.past,
-            Source::Exact(exact) => &exact.past,
+            Source::Exact(exact) => exact.past_waits(),
         }
     }
 

@@ -1,20 +1,19 @@
 //! A GIL in kernel mode: exact waits, and who caused them, from times off the CPU. Used by [`super::analysis`].
 //!
-//! What comes is put in order first. It says which waits there were ([`super::waits`]), and facts about who held the
-//! GIL ([`super::holders`]). A fact is known only when the thread that tells it is back on the CPU: so facts wait a
+//! A time off the CPU says which waits there were ([`super::waits`]), and facts about who held the GIL
+//! ([`super::holders`]). A fact is known only when the thread that tells it is back on the CPU: so facts wait a
 //! little until all of the same time are there. Only then is decided who caused the waiting of that time.
 
 use std::collections::VecDeque;
 
 use super::facts::{Fact, Holder, What};
-use super::holders::Holders;
-use super::waits::{Slice, Wait, WaitsByThread, woken_by_taker};
-use crate::contention::cover::Cover;
-use crate::contention::evidence::{Evidence, Held};
-use crate::contention::in_order::{DISORDER_NS, InOrder, Timed};
+use super::resource::GilResource;
+use super::waits::woken_by_taker;
+use crate::contention::engine::{Contended, Engine};
+use crate::contention::in_order::{InOrder, complete_with};
 use crate::contention::ledger::Ledger;
-use crate::contention::selection::{Keep, PastWait};
-use crate::contention::{Handoff, Part, Timeline, count};
+use crate::contention::selection::{PastWait, Retention};
+use crate::contention::{TimeRange, Timeline};
 use crate::event::{GilGlimpse, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::stack::StackId;
 
@@ -24,79 +23,48 @@ fn settling_ns(switch_interval_ns: u64) -> u64 {
     switch_interval_ns.saturating_mul(2).clamp(4_000_000, 40_000_000)
 }
 
-/// A part of a wait, up to the end of one of its slices, for which it is to be decided who held the GIL.
-#[derive(Clone, Copy, Debug)]
-struct Segment {
-    waiter: ThreadId,
-    start: Nanos,
-    end: Nanos,
-}
+/// The only resource of an engine is the GIL.
+const GIL: usize = 0;
 
 /// What is known from times off the CPU.
 #[derive(Debug)]
 pub struct Exact {
-    /// The books.
-    pub ledger: Ledger,
-    /// For how long at least one thread waited.
-    pub contended: Cover,
-    /// What happened when, if that is kept; its holds and waiters only in the end.
-    pub timeline: Option<Timeline>,
-    newest: Nanos,
-    events: InOrder<OffCpu>,
-    waits: WaitsByThread,
+    engine: Engine<GilResource>,
     facts: InOrder<Fact>,
-    holders: Holders,
-    evidence: Evidence,
-    /// In the order of their ends.
-    segments: VecDeque<Segment>,
-    /// Segments that end in the holders' last span, at most one per waiter and gap between its waits: they are
-    /// decided when that is over and all evidence of it is there.
-    parked: Vec<Segment>,
-    parked_for: Nanos,
-    /// Beginnings (+1) and ends (-1) of waits, if a timeline is kept.
-    changes: Vec<(Nanos, i32)>,
-    keep: Keep,
-    /// All waits that are over, if these are kept.
-    pub past: Vec<PastWait>,
-}
-
-impl Timed for OffCpu {
-    fn place(&self) -> (Nanos, u8) {
-        (self.end, 0)
-    }
+    /// In order, but not understood yet. For a GIL time goes on with the times off the CPU of its own threads only: if the
+    /// threads of another process get the CPUs, these have not told yet what they know.
+    ordered: VecDeque<OffCpu>,
+    /// All that ended up to then have come.
+    complete: Nanos,
 }
 
 impl Exact {
     /// Nothing is known yet.
-    pub fn new(keep: Keep) -> Exact {
-        Exact {
-            ledger: Ledger::default(),
-            contended: Cover::default(),
-            timeline: keep.timeline.then(Timeline::default),
-            newest: Nanos(0),
-            events: InOrder::default(),
-            waits: WaitsByThread::default(),
-            facts: InOrder::default(),
-            holders: Holders::new(keep.timeline),
-            evidence: Evidence::default(),
-            segments: VecDeque::new(),
-            parked: Vec::new(),
-            parked_for: Nanos(0),
-            changes: Vec::new(),
-            past: Vec::new(),
-            keep,
-        }
+    pub fn new(retention: Retention) -> Exact {
+        let gil = GilResource::new(retention.timeline);
+        let mut engine = Engine::new(retention);
+        engine.add(gil, None);
+        Exact { engine, facts: InOrder::default(), ordered: VecDeque::new(), complete: Nanos(0) }
     }
 
-    /// A thread was off the CPU.
-    pub fn off_cpu(&mut self, off: &OffCpu, switch_interval_ns: u64) {
-        self.newest = self.newest.max(off.end);
-        self.events.push(*off);
-        let complete = Nanos(self.newest.0.saturating_sub(DISORDER_NS));
-        while let Some(off) = self.events.pop_until(complete) {
-            self.take_in(&off);
-        }
-        self.decide(Nanos(complete.0.saturating_sub(settling_ns(switch_interval_ns))));
+    /// All that is counted.
+    pub fn ledger(&self) -> &Ledger {
+        &self.engine.get(GIL).ledger
+    }
+
+    /// For how long at least one thread waited, in nanoseconds.
+    pub fn contended_ns(&self) -> u64 {
+        self.engine.get(GIL).contended.total()
+    }
+
+    /// What happened when, if that is kept; its holds and waiters only in the end.
+    pub fn timeline(&self) -> Option<&Timeline> {
+        self.engine.get(GIL).timeline.as_ref()
+    }
+
+    /// All waits that are over, if these are kept.
+    pub fn past_waits(&self) -> &[PastWait] {
+        self.engine.past_waits()
     }
 
     /// A thread on the CPU was sampled.
@@ -107,209 +75,143 @@ impl Exact {
         }
     }
 
-    /// Nothing more comes: what is going on ends at `end`.
-    pub fn finish(&mut self, end: Nanos) {
-        while let Some(off) = self.events.pop_until(Nanos(u64::MAX)) {
-            self.take_in(&off);
-        }
-        self.decide(Nanos(u64::MAX));
-        let over: Vec<(ThreadId, Wait)> = self.waits.all_over().collect();
-        over.into_iter().for_each(|(thread, wait)| self.over(thread, &wait));
-        std::mem::take(&mut self.parked).iter().for_each(|segment| self.blame(segment));
-        if let Some(timeline) = &mut self.timeline {
-            timeline.holds = self.holders.take_holds(end.max(self.holders.current_start()));
-            timeline.waiters = count(std::mem::take(&mut self.changes));
-            timeline.handoffs.sort_unstable_by_key(|handoff| (handoff.released, handoff.acquired));
-        }
-    }
-
     fn fact(&mut self, at: Nanos, what: What) {
         self.facts.push(Fact { at, what });
     }
 
-    /// An event in its turn.
-    fn take_in(&mut self, off: &OffCpu) {
+    fn gil(&mut self) -> &mut Contended<GilResource> {
+        self.engine.get_mut(GIL)
+    }
+
+    /// A thread was off the CPU up to `end`: that will come in its turn.
+    pub fn announce(&mut self, end: Nanos) {
+        self.complete = self.complete.max(complete_with(end));
+    }
+
+    /// A thread was off the CPU. These come in the order of their ends.
+    pub fn off_cpu(&mut self, off: &OffCpu) {
+        self.ordered.push_back(*off);
+    }
+
+    fn understand(&mut self, off: &OffCpu) {
         let Some(glimpse) = &off.gil else { return };
-        let &OffCpu { thread, start, end, stack, state, .. } = off;
-        match state {
-            ThreadState::GilWait => self.slice(off, glimpse),
-            ThreadState::GilHeldOffCpu(_) | ThreadState::GilHeldRunnable => {
-                self.no_longer_waits(thread, start);
-                match state {
-                    ThreadState::GilHeldOffCpu(call) => {
-                        self.ledger.held_off_cpu(call, thread, stack, end.since(start));
-                    }
-                    _ => self.ledger.shares.of(thread).runnable += end.since(start),
-                }
-                let switches = Some(glimpse.switches);
-                let holder = Holder::Held(thread);
-                self.fact(start, What::Seen { holder, switches });
-                self.fact(end, What::HeldOffCpu { thread, since: start, stack, state });
-            }
-            _ => {
-                match state {
-                    ThreadState::Runnable | ThreadState::Stopped => self.waits.suspended(off),
-                    _ => self.no_longer_waits(thread, start),
-                }
-                match (state, What::seen(thread, glimpse)) {
-                    (ThreadState::Blocked(_), Some(What::Seen { holder: Holder::Free, .. })) => {
-                        self.fact(start, What::LeftFree { thread, stack, switches: glimpse.switches });
-                    }
-                    (_, Some(seen)) => self.fact(start, seen),
-                    (_, None) => (),
-                }
-                self.fact(end, What::Back { thread });
-            }
+        match off.state {
+            ThreadState::GilWait => self.slept(off, glimpse),
+            ThreadState::GilHeldOffCpu(_) | ThreadState::GilHeldRunnable => self.held_off_cpu(off, glimpse),
+            _ => self.did_something_else(off, glimpse),
         }
     }
 
-    fn slice(&mut self, off: &OffCpu, glimpse: &GilGlimpse) {
-        let &OffCpu { thread, start, end, stack, .. } = off;
-        let from = match self.waits.slice(off, glimpse) {
-            Slice::First { before } => {
-                if let Some(wait) = before {
-                    self.over(thread, &wait);
-                }
-                if self.keep.counts(thread, stack, None, start) {
-                    self.ledger.wait_begins(thread);
-                }
-                start
+    fn held_off_cpu(&mut self, off: &OffCpu, glimpse: &GilGlimpse) {
+        let &OffCpu { thread, start, end, stack, state, .. } = off;
+        self.engine.wait_is_over(GIL, thread, start);
+        let ledger = &mut self.gil().ledger;
+        match state {
+            ThreadState::GilHeldOffCpu(call) => ledger.held_off_cpu(call, thread, stack, end.since(start)),
+            _ => ledger.shares.of(thread).runnable += end.since(start),
+        }
+        self.fact(start, What::Seen { holder: Holder::Held(thread), switches: Some(glimpse.switches) });
+        self.fact(end, What::HeldOffCpu { thread, since: start, stack, state });
+    }
+
+    fn did_something_else(&mut self, off: &OffCpu, glimpse: &GilGlimpse) {
+        let &OffCpu { thread, start, end, stack, state, .. } = off;
+        match state {
+            // That can be in the middle of a wait, between two looks at the GIL.
+            ThreadState::Runnable | ThreadState::Stopped => {
+                self.engine.thread(thread).suspended_ns += end.since(start);
             }
-            Slice::More { since } => {
-                self.fact(start, What::NotYet { thread, since });
-                since
+            _ => self.engine.wait_is_over(GIL, thread, start),
+        }
+        match (state, What::seen(thread, glimpse)) {
+            (ThreadState::Blocked(_), Some(What::Seen { holder: Holder::Free, .. })) => {
+                self.fact(start, What::LeftFree { thread, stack, switches: glimpse.switches });
             }
-        };
-        let stack_of_wait = self.waits.stack(thread).unwrap_or(stack);
-        if self.keep.counts(thread, stack_of_wait, None, start) {
-            self.ledger.waited(thread, stack_of_wait, end.since(from));
-            self.contended.add(from, end);
-            self.segments.push_back(Segment { waiter: thread, start: from, end });
+            (_, Some(seen)) => self.fact(start, seen),
+            (_, None) => (),
+        }
+        self.fact(end, What::Back { thread });
+    }
+
+    fn slept(&mut self, off: &OffCpu, glimpse: &GilGlimpse) {
+        let &OffCpu { thread, start, end, .. } = off;
+        let waker = off.wake.and_then(|wake| Some((wake, wake.by?)));
+        if let Some((wake, by)) = waker {
+            let by = self.engine.thread(by);
+            by.woke_another = by.woke_another.max(wake.at);
+        }
+        let sleep = self.engine.sleep(GIL, off);
+        let stack = sleep.stack;
+        if !sleep.is_first {
+            self.fact(start, What::NotYet { thread, since: sleep.from });
         }
         if let Some(seen) = What::seen(thread, glimpse) {
             self.fact(start, seen);
         }
-        let waker = off.wake.and_then(|wake| Some((wake, wake.by?)));
         match waker {
-            Some((wake, by)) if woken_by_taker(off, glimpse) => {
+            Some((wake, by)) if woken_by_taker(off) => {
                 self.fact(wake.at, What::Took { by });
                 self.fact(end, What::Back { thread });
             }
             Some((wake, by)) => {
                 self.fact(wake.at, What::Released { by, stack: wake.stack, switches: wake.switches });
-                self.fact(end, What::Woken { thread, stack: stack_of_wait });
+                self.fact(end, What::Woken { thread, stack });
             }
             None if off.open => (),
             None => {
                 let over = glimpse.held_by();
-                self.fact(end, What::TimedOut { thread, stack: stack_of_wait, over, since: start });
+                self.fact(end, What::TimedOut { thread, stack, over, since: start });
             }
         }
     }
 
-    fn no_longer_waits(&mut self, thread: ThreadId, at: Nanos) {
-        if let Some(wait) = self.waits.over(thread, at) {
-            self.over(thread, &wait);
-        }
+    /// Decides what can be decided by now.
+    pub fn decide(&mut self, switch_interval_ns: u64) {
+        self.understand_until(self.complete);
+        self.decide_until(Nanos(self.complete.0.saturating_sub(settling_ns(switch_interval_ns))));
     }
 
-    fn over(&mut self, thread: ThreadId, wait: &Wait) {
-        let length = wait.end.since(wait.start);
-        if self.keep.waits {
-            let part = Part { start: wait.start, end: wait.end };
-            self.past.push(PastWait { thread, part, length, sampled: false });
-        }
-        if !self.keep.counts(thread, wait.stack, None, wait.start) {
-            return;
-        }
-        self.ledger.wait_ends(thread, length);
-        if let Some(release) = wait.release {
-            self.ledger.by_releaser.add(release.by, release.stack, length);
-        }
-        let Some(timeline) = &mut self.timeline else { return };
-        self.changes.extend([(wait.start, 1), (wait.end, -1)]);
-        if let Some(release) = wait.release {
-            let (from, released) = (release.by, release.at);
-            timeline.handoffs.push(Handoff { from, released, to: thread, acquired: wait.end });
+    fn understand_until(&mut self, complete: Nanos) {
+        while let Some(off) = self.ordered.pop_front_if(|off| off.end <= complete) {
+            self.understand(&off);
         }
     }
 
     /// All facts up to `until` are there.
-    fn decide(&mut self, until: Nanos) {
+    fn decide_until(&mut self, until: Nanos) {
         while let Some(fact) = self.facts.pop_until(until) {
-            match fact.what {
-                What::Sampled { thread, stack, holds: true } => self.evidence.sample(fact.at, thread, stack),
-                What::HeldOffCpu { thread, since, stack, state } => {
-                    self.evidence.off_cpu(Part { start: since, end: fact.at }, thread, stack, state);
-                }
-                _ => (),
-            }
-            self.holders.learn(&fact);
-            if let What::Sampled { thread, holds: true, .. } = fact.what {
-                self.no_longer_waits(thread, fact.at);
-            }
+            self.learn(&fact);
         }
-        while let Some(&segment) = self.segments.front().filter(|segment| segment.end <= until) {
-            self.segments.pop_front();
-            if segment.end <= self.holders.current_start() {
-                self.blame(&segment);
-            } else {
-                self.park(segment);
-            }
-        }
-        self.unpark();
-        (self.ledger.forced, self.ledger.voluntary) = (self.holders.forced, self.holders.voluntary);
+        self.engine.decide(until);
+        self.engine.decide_parked(GIL);
+        let gil = self.gil();
+        (gil.ledger.forced, gil.ledger.voluntary) = (gil.resource.holders.forced, gil.resource.holders.voluntary);
     }
 
-    fn park(&mut self, segment: Segment) {
-        let more = |parked: &&mut Segment| parked.waiter == segment.waiter && parked.end == segment.start;
-        match self.parked.iter_mut().find(more) {
-            Some(parked) => parked.end = segment.end,
-            None => self.parked.push(segment),
+    fn learn(&mut self, fact: &Fact) {
+        match fact.what {
+            What::Sampled { thread, stack, holds: true } => self.engine.evidence.sample(fact.at, thread, stack),
+            What::HeldOffCpu { thread, since, stack, state } => {
+                self.engine.evidence.off_cpu(TimeRange { start: since, end: fact.at }, thread, stack, state);
+            }
+            _ => (),
+        }
+        self.gil().resource.holders.learn(fact);
+        if let What::Sampled { thread, holds: true, .. } = fact.what {
+            self.engine.wait_is_over(GIL, thread, fact.at);
         }
     }
 
-    fn unpark(&mut self) {
-        let now = self.holders.current_start();
-        if self.parked_for == now {
-            return;
-        }
-        self.parked_for = now;
-        let mut index = 0;
-        while let Some(&segment) = self.parked.get(index) {
-            if segment.end <= now {
-                self.parked.swap_remove(index);
-                self.blame(&segment);
-            } else {
-                index += 1;
-            }
-        }
+    /// Nothing more comes: what is going on ends at `end`.
+    pub fn finish(&mut self, end: Nanos) {
+        self.understand_until(Nanos(u64::MAX));
+        self.decide_until(Nanos(u64::MAX));
+        self.engine.finish(end);
     }
 
-    /// Splits a segment over who held the GIL in it.
-    fn blame(&mut self, segment: &Segment) {
-        let &Segment { waiter, start, end } = segment;
-        let mut known = 0;
-        for (span, span_end, part) in self.holders.between(start, end) {
-            known += part.ns();
-            match span.holder {
-                Holder::Free => self.ledger.was_free(part.ns()),
-                // It cannot have held what it waited for.
-                Holder::Held(thread) if thread == waiter => self.ledger.is_unknown(part.ns()),
-                Holder::Held(by) => {
-                    let otherwise = span.released.or(span.acquired).unwrap_or(StackId::EMPTY);
-                    let held = Held { by, start: span.start, end: span_end, otherwise };
-                    self.evidence.split(&held, part, |place, time| self.ledger.caused_by(by, place.stack, time));
-                }
-                Holder::Unknown => self.ledger.is_unknown(part.ns()),
-            }
-        }
-        self.ledger.is_unknown(end.since(start) - known);
-    }
-
-    /// How much is remembered for undecided time: events, facts, segments. What else grows is bounded by number.
+    /// How much is remembered for undecided time: times off the CPU, facts and segments. What else grows is bounded by number.
     #[cfg(test)]
     pub fn remembered(&self) -> usize {
-        self.events.waiting() + self.facts.waiting() + self.segments.len() + self.parked.len()
+        self.ordered.len() + self.facts.waiting() + self.engine.waiting()
     }
 }

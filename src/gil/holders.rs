@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::facts::{Fact, Holder, What};
 use crate::contention::by_thread::ByThread;
-use crate::contention::{Hold, Part};
+use crate::contention::{Hold, TimeRange};
 use crate::event::{Nanos, ThreadId};
 use crate::stack::StackId;
 
@@ -82,7 +82,7 @@ impl Holders {
 
     /// The spans that overlap `[start, end)`, with the part of it that they cover; the last comes first. What they do
     /// not cover is forgotten.
-    pub fn between(&self, start: Nanos, end: Nanos) -> impl Iterator<Item = (&Span, Nanos, Part)> {
+    pub fn between(&self, start: Nanos, end: Nanos) -> impl Iterator<Item = (&Span, Nanos, TimeRange)> {
         let mut span_end = Nanos(u64::MAX);
         self.spans
             .iter()
@@ -90,7 +90,7 @@ impl Holders {
             .map(move |span| (span, std::mem::replace(&mut span_end, span.start)))
             .skip_while(move |(span, _)| span.start >= end)
             .take_while(move |&(_, span_end)| span_end > start)
-            .map(move |(span, to)| (span, to, Part { start: span.start.max(start), end: to.min(end) }))
+            .map(move |(span, to)| (span, to, TimeRange { start: span.start.max(start), end: to.min(end) }))
     }
 
     /// All holds up to `end`. Empty unless they were to be kept.

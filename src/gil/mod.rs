@@ -5,6 +5,7 @@ pub mod analysis;
 mod exact;
 mod facts;
 mod holders;
+mod resource;
 mod sampled;
 pub mod summary;
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use crate::contention::by_thread::ByThread;
 use crate::contention::ledger::Ledger;
-use crate::contention::selection::{Keep, PastWait};
-use crate::contention::{Hold, Part, Timeline};
+use crate::contention::selection::{PastWait, Retention};
+use crate::contention::{Hold, TimeRange, Timeline};
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::stack::StackId;
 
@@ -13,7 +13,7 @@ use crate::stack::StackId;
 struct Run {
     stack: StackId,
     /// When the first of them was, and the last.
-    part: Part,
+    part: TimeRange,
     /// The number of the last of them.
     last: u64,
     /// Periods.
@@ -39,15 +39,15 @@ pub struct Sampled {
     waiters: u32,
     waited: u64,
     longest: u64,
-    keep: Keep,
+    retention: Retention,
     /// All waits that are over, if these are kept.
     pub past: Vec<PastWait>,
 }
 
 impl Sampled {
     /// Nothing is known yet.
-    pub fn new(keep: Keep) -> Sampled {
-        Sampled { timeline: keep.timeline.then(Timeline::default), keep, ..Sampled::default() }
+    pub fn new(retention: Retention) -> Sampled {
+        Sampled { timeline: retention.timeline.then(Timeline::default), retention, ..Sampled::default() }
     }
 
     /// A thread at one tick. All threads of a tick come with the same `at`.
@@ -74,16 +74,16 @@ impl Sampled {
 
     fn over(&mut self, thread: ThreadId, run: &Run) {
         let &Run { part, length, .. } = run;
-        if self.keep.waits {
+        if self.retention.waits {
             self.past.push(PastWait { thread, part, length, sampled: true });
         }
-        if self.keep.counts(thread, run.stack, None, part.start) {
+        if self.retention.counts(thread, run.stack, None, part.start) {
             self.ledger.wait_ends(thread, length);
         }
     }
 
     fn waits(&mut self, thread: ThreadId, periods: u64, stack: StackId) {
-        let counts = self.keep.counts(thread, stack, None, self.at);
+        let counts = self.retention.counts(thread, stack, None, self.at);
         if counts {
             self.waiters += 1;
             self.waited += periods;
@@ -97,7 +97,7 @@ impl Sampled {
             run.part.end = self.at;
             return;
         }
-        let part = Part { start: self.at, end: self.at };
+        let part = TimeRange { start: self.at, end: self.at };
         if let Some(before) = run.replace(Run { stack, part, last: self.number, length: periods }) {
             self.over(thread, &before);
         }

@@ -1,40 +1,39 @@
-//! Who held a lock while others waited for it, as told by those who let go of it. Used by [`super::analysis`].
+//! Who held a lock while others waited for it, as those who released it tell. Used by [`super::resource`].
 //!
-//! As long as a thread waits, everyone who lets go of the lock wakes somebody. So between two releases there was one
+//! As long as a thread waits, everyone who releases the lock wakes somebody. So between two releases there was one
 //! holder, the one of the second release; and nobody, until that thread had come back from its own wait.
 
 use std::collections::VecDeque;
 
-use crate::contention::Part;
-use crate::contention::evidence::Held;
+use crate::contention::TimeRange;
+use crate::contention::engine::Owner;
+use crate::contention::evidence::AttributedHold;
 use crate::event::{Nanos, ThreadId};
 use crate::stack::StackId;
 
-/// So many releases of one lock are remembered.
-const REMEMBERED: usize = 1 << 12;
+/// How many releases of one lock are remembered.
+const MAX_REMEMBERED: usize = 1 << 12;
 
-/// Threads woken by one thread within so long of each other were woken together.
+/// Threads woken by one thread within this time of each other, in nanoseconds, were woken together.
 const TOGETHER_NS: u64 = 500_000;
 
-/// A thread let go of the lock and woke one that waited; or was seen to hold it.
+/// A thread released the lock and woke one that waited; or was seen to hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Release {
-    /// When.
+pub struct LockRelease {
     pub at: Nanos,
-    /// Who.
     pub by: ThreadId,
-    /// Where.
     pub stack: StackId,
-    /// Who was woken, and when that thread was on a CPU again. None: the lock was not let go of.
+    /// Who was woken, and when that thread was on a CPU again. None: the lock was not released.
     pub to: Option<(ThreadId, Nanos)>,
-    /// Whoever lets go wakes all that wait, one after the other (who stopped all threads does): since when this one slept.
+    /// If whoever releases it wakes all that wait, one after the other (who stopped all threads does): since when this one
+    /// slept.
     pub of_all: Option<Nanos>,
 }
 
-impl Release {
-    /// Whether two threads were woken when the lock was let go of once. None of several that are all woken then goes to sleep
+impl LockRelease {
+    /// Whether two threads were woken by one release of the lock. None of several that are all woken then goes to sleep
     /// after the first of them was; otherwise they were woken at nearly the same time.
-    fn is_with(&self, other: &Release) -> bool {
+    fn is_with(&self, other: &LockRelease) -> bool {
         let (first, second) = if self.at < other.at { (self, other) } else { (other, self) };
         let together = second.of_all.map_or(second.at.since(first.at) < TOGETHER_NS, |since| since < first.at);
         first.by == second.by && first.to.is_some() && second.to.is_some() && together
@@ -45,53 +44,41 @@ impl Release {
     }
 }
 
-/// Who had the lock for a part of a wait.
-#[derive(Clone, Copy, Debug)]
-pub enum Owner {
-    /// This thread.
-    Held(Held),
-    /// Nobody: it was on its way to the next.
-    Nobody,
-    /// Not known.
-    Unknown,
-    /// Whoever lets go of it next, if it is known that nobody has in between.
-    Next,
-}
-
 /// The releases of one lock.
 #[derive(Debug, Default)]
 pub struct Releases {
     /// In the order of time.
-    all: VecDeque<Release>,
+    all: VecDeque<LockRelease>,
     /// How often it was another thread than the time before.
     pub changes: u64,
-    /// How often it was let go of, threads woken together counted once.
+    /// How often it was released, threads woken together counted once.
     pub times: u64,
 }
 
 impl Releases {
     /// Takes in a release. They come nearly in the order of time.
-    pub fn add(&mut self, release: Release) {
+    pub fn add(&mut self, release: LockRelease) {
         let later = self.all.iter().rev().take_while(|other| other.at > release.at).count();
         let index = self.all.len() - later;
         let before = index.checked_sub(1).map(|before| self.all[before]);
         self.changes += u64::from(before.is_some_and(|before| before.by != release.by));
-        let with = |other: &Release| release.is_with(other);
+        let with = |other: &LockRelease| release.is_with(other);
         let together = before.as_ref().is_some_and(with) || self.all.get(index).is_some_and(with);
         self.times += u64::from(release.to.is_some() && !together);
         self.all.insert(index, release);
-        if self.all.len() > REMEMBERED {
+        if self.all.len() > MAX_REMEMBERED {
             self.all.pop_front();
         }
     }
 
-    /// When it was next let go of, from `at` on.
+    /// When it was next released, from `at` on.
     pub fn next(&self, at: Nanos) -> Option<Nanos> {
         self.all.get(self.all.partition_point(|release| release.at < at)).map(|release| release.at)
     }
 
-    /// Shares out a part of a wait, without overlaps and in full. All releases up to its end must be there.
-    pub fn split(&self, waiter: ThreadId, wait: Part, mut put: impl FnMut(Owner, u64)) {
+    /// Says who had the lock during a part of a wait, without overlaps and in full. All releases up to its end must be
+    /// there. What belongs to whoever releases it next, if nobody does unnoticed in between, is undecided.
+    pub fn owners(&self, waiter: ThreadId, wait: TimeRange, owners: &mut Vec<(Owner, TimeRange)>) {
         let mut from = wait.start;
         let next = self.all.partition_point(|release| release.at <= from);
         for index in next..self.all.len() {
@@ -100,31 +87,32 @@ impl Releases {
                 return;
             }
             let until = release.at.min(wait.end);
-            self.held(index, waiter, Part { start: from, end: until }, &mut put);
+            self.owner_before(index, waiter, TimeRange { start: from, end: until }, owners);
             from = until;
             if release.woke(waiter).is_some_and(|back| back >= wait.end) {
-                put(Owner::Nobody, wait.end.since(from));
+                // It was on its way to the waiter.
+                owners.push((Owner::Nobody, TimeRange { start: from, end: wait.end }));
                 return;
             }
         }
-        put(Owner::Next, wait.end.since(from));
+        owners.push((Owner::Undecided, TimeRange { start: from, end: wait.end }));
     }
 
-    /// A part of the time between two releases, the second of which has the number `index`.
-    fn held(&self, index: usize, waiter: ThreadId, part: Part, put: &mut impl FnMut(Owner, u64)) {
+    /// Who had it in a part of the time between two releases, the second of which has this index.
+    fn owner_before(&self, index: usize, waiter: ThreadId, part: TimeRange, owners: &mut Vec<(Owner, TimeRange)>) {
         let release = &self.all[index];
         if release.by == waiter {
             // It cannot have held what it waited for.
-            return put(Owner::Unknown, part.ns());
+            return owners.push((Owner::Unknown, part));
         }
         let before = index.checked_sub(1).map(|before| self.all[before]);
         // It waited itself before it had the lock, if it was woken by the release before.
         let acquired = before.and_then(|before| before.woke(release.by)).map(|back| back.min(release.at));
         let start = acquired.or(before.map(|before| before.at)).unwrap_or(Nanos(0));
         let middle = start.clamp(part.start, part.end);
-        put(Owner::Nobody, middle.since(part.start));
-        let held = Held { by: release.by, start, end: release.at, otherwise: release.stack };
-        put(Owner::Held(held), part.end.since(middle));
+        owners.push((Owner::Nobody, TimeRange { start: part.start, end: middle }));
+        let hold = AttributedHold { by: release.by, start, end: release.at, otherwise: release.stack };
+        owners.push((Owner::Held(hold), TimeRange { start: middle, end: part.end }));
     }
 }
 
@@ -140,7 +128,7 @@ mod tests {
     fn releases(all: &[(u64, ThreadId, ThreadId, u64)]) -> Releases {
         let mut releases = Releases::default();
         for &(at, by, to, back) in all {
-            releases.add(Release {
+            releases.add(LockRelease {
                 at: Nanos(at),
                 by,
                 stack: StackId::EMPTY,
@@ -151,18 +139,17 @@ mod tests {
         releases
     }
 
-    /// Who had it while `waiter` waited: 0 is nobody, 9 is unknown, 8 is who lets go of it next.
+    /// Who had it while `waiter` waited: 0 is nobody, 9 is unknown, 8 is who releases it next.
     fn split(releases: &Releases, waiter: ThreadId, start: u64, end: u64) -> Vec<(u32, u64)> {
-        let mut parts = Vec::new();
-        releases.split(waiter, Part { start: Nanos(start), end: Nanos(end) }, |owner, time| {
-            let who = match owner {
-                Owner::Held(held) => held.by.0,
-                Owner::Nobody => 0,
-                Owner::Unknown => 9,
-                Owner::Next => 8,
-            };
-            parts.push((who, time));
-        });
+        let mut owners = Vec::new();
+        releases.owners(waiter, TimeRange { start: Nanos(start), end: Nanos(end) }, &mut owners);
+        let who = |owner: &Owner| match owner {
+            Owner::Held(hold) => hold.by.0,
+            Owner::Nobody => 0,
+            Owner::Unknown => 9,
+            Owner::Undecided => 8,
+        };
+        let mut parts: Vec<_> = owners.iter().map(|(owner, part)| (who(owner), part.ns())).collect();
         parts.retain(|part| part.1 > 0);
         assert_eq!(parts.iter().map(|part| part.1).sum::<u64>(), end - start);
         parts
@@ -196,18 +183,30 @@ mod tests {
         assert_eq!(split(&hands, C, 0, 50), [(1, 10), (8, 40)], "it timed out");
         assert_eq!(split(&hands, A, 0, 50), [(9, 10), (8, 40)], "its own release");
         assert_eq!((hands.next(Nanos(10)), hands.next(Nanos(11))), (Some(Nanos(10)), None));
-        hands.add(Release { at: Nanos(70), by: B, stack: StackId::EMPTY, to: Some((A, Nanos(71))), of_all: None });
-        assert_eq!(split(&hands, C, 0, 50), [(1, 10), (0, 2), (2, 38)], "let go of after it has timed out");
+        hands.add(LockRelease {
+            at: Nanos(70),
+            by: B,
+            stack: StackId::EMPTY,
+            to: Some((A, Nanos(71))),
+            of_all: None,
+        });
+        assert_eq!(split(&hands, C, 0, 50), [(1, 10), (0, 2), (2, 38)], "released after it has timed out");
     }
 
     #[test]
     fn who_is_seen_to_hold_it_has_since_it_was_let_go_of_last() {
         let mut hands = releases(&[(10, A, B, 12)]);
-        hands.add(Release { at: Nanos(50), by: B, stack: StackId::EMPTY, to: None, of_all: None });
+        hands.add(LockRelease { at: Nanos(50), by: B, stack: StackId::EMPTY, to: None, of_all: None });
         assert_eq!((hands.times, hands.changes), (1, 1));
         assert_eq!(split(&hands, C, 0, 50), [(1, 10), (0, 2), (2, 38)]);
-        assert_eq!(split(&hands, C, 20, 60), [(2, 30), (8, 10)], "it may have let go of it since");
-        hands.add(Release { at: Nanos(70), by: B, stack: StackId::EMPTY, to: Some((C, Nanos(71))), of_all: None });
+        assert_eq!(split(&hands, C, 20, 60), [(2, 30), (8, 10)], "it may have released it since");
+        hands.add(LockRelease {
+            at: Nanos(70),
+            by: B,
+            stack: StackId::EMPTY,
+            to: Some((C, Nanos(71))),
+            of_all: None,
+        });
         assert_eq!(split(&hands, C, 20, 71), [(2, 30), (2, 20), (0, 1)]);
         assert_eq!((hands.times, hands.changes), (2, 1));
     }
@@ -219,7 +218,7 @@ mod tests {
             let mut releases = Releases::default();
             for &(at, by, since) in all {
                 let (at, since, stack) = (Nanos(at), Some(Nanos(since)), StackId::EMPTY);
-                releases.add(Release { at, by, stack, to: Some((C, at)), of_all: since });
+                releases.add(LockRelease { at, by, stack, to: Some((C, at)), of_all: since });
             }
             releases.times
         };
@@ -234,10 +233,10 @@ mod tests {
     fn releases_are_put_in_order_and_their_number_is_bounded() {
         let mut hands = releases(&[(30, A, B, 31), (10, B, A, 12), (20, A, B, 22)]);
         assert!(hands.all.iter().is_sorted_by_key(|release| release.at));
-        for at in 0..2 * REMEMBERED as u64 {
+        for at in 0..2 * MAX_REMEMBERED as u64 {
             let to = Some((B, Nanos(100 + at)));
-            hands.add(Release { at: Nanos(100 + at), by: A, stack: StackId::EMPTY, to, of_all: None });
+            hands.add(LockRelease { at: Nanos(100 + at), by: A, stack: StackId::EMPTY, to, of_all: None });
         }
-        assert_eq!(hands.all.len(), REMEMBERED);
+        assert_eq!(hands.all.len(), MAX_REMEMBERED);
     }
 }

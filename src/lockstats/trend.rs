@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::contention::Part;
+use crate::contention::TimeRange;
 use crate::event::Nanos;
 
 /// Intervals are so long at first, in nanoseconds, and twice as long as often as there would be more than so many.
@@ -59,10 +59,10 @@ impl Trend {
     }
 
     /// All intervals from the first stop to the last, in order.
-    pub fn intervals(&self) -> Vec<(Part, Interval)> {
+    pub fn intervals(&self) -> Vec<(TimeRange, Interval)> {
         let first = self.intervals.first_key_value().map_or(1, |(&first, _)| first);
         let last = self.intervals.last_key_value().map_or(0, |(&last, _)| last);
-        let part = |number| Part { start: Nanos(number * self.length), end: Nanos((number + 1) * self.length) };
+        let part = |number| TimeRange { start: Nanos(number * self.length), end: Nanos((number + 1) * self.length) };
         let what = |number| self.intervals.get(&number).copied().unwrap_or_default();
         (first..=last).map(|number| (part(number), what(number))).collect()
     }

@@ -1,19 +1,21 @@
 //! Everything learned so far about the observed processes. Fed with [`Event`]s by the session, read by the
 //! exports. Pure: no clock, no system calls.
 
+mod queue_waits;
 pub mod tree;
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
-use crate::contention::selection::{Keep, PastWait, Selection};
+use crate::contention::in_order::{OffCpuOrder, OrderedOffCpu};
+use crate::contention::selection::{PastWait, Retention, Selection};
 use crate::event::{
-    Account, Event, LockKind, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Tid,
+    Account, Event, LockKind, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid,
 };
 use crate::gil::analysis::GilAnalysis;
 use crate::lockstats::Locks;
+use crate::profile::queue_waits::QueueWaits;
 use crate::profile::tree::{Key, Tree, Weight};
 use crate::refcount::Refcounts;
 use crate::stack::idle_wait::{Work, work};
@@ -117,9 +119,6 @@ impl SessionInfo {
     }
 }
 
-/// What a thread does that waits at a `queue.SimpleQueue`.
-const AT_QUEUE: ThreadState = ThreadState::Blocked(Syscall::FUTEX);
-
 /// All that was learned. Threads and processes are indexed by [`ThreadId`] and [`ProcessId`].
 #[derive(Debug, Default)]
 pub struct Profile {
@@ -133,15 +132,16 @@ pub struct Profile {
     pub tree: Tree,
     /// All samples, by thread and state alone, if there is a selection: a thread's ledger is of all that it did.
     pub(crate) whole: Tree,
-    pub(crate) keep: Keep,
+    pub(crate) retention: Retention,
+    pub(crate) off_cpu_order: OffCpuOrder,
     /// What happened at each GIL.
     pub gils: Vec<GilAnalysis>,
     /// What happened at locks.
     pub locks: Locks,
     /// What happened at reference counts.
     pub refcounts: Refcounts,
-    /// Stacks with which threads have waited at a `queue.SimpleQueue`: for work, which these stacks do not tell.
-    pub(crate) at_queues: FxHashSet<StackId>,
+    /// Waits that seem to be for locks but are for work.
+    pub(crate) queue_waits: QueueWaits,
     /// Threads that wait for each other, with what each waits for.
     pub deadlocks: Vec<Vec<(ThreadId, Arc<str>)>>,
     /// Per thread, what it did when, whatever is selected; filled only after [`Profile::keep_timeline`].
@@ -153,26 +153,26 @@ pub struct Profile {
 impl Profile {
     /// Keeps a timeline from now on (trace formats need it; it costs memory with every change of stack).
     pub fn keep_timeline(&mut self) {
-        self.keep.timeline = true;
-        self.locks.keep(self.keep.clone());
+        self.retention.timeline = true;
+        self.locks.retain(self.retention.clone());
         self.timeline.get_or_insert_default().resize_with(self.threads.len(), Vec::new);
     }
 
     /// Keeps all waits from now on ([`Profile::past_waits`]).
     pub fn keep_waits(&mut self) {
-        self.keep.waits = true;
-        self.locks.keep(self.keep.clone());
+        self.retention.waits = true;
+        self.locks.retain(self.retention.clone());
     }
 
     /// Counts only what is selected from now on. The rest is still evidence of who held what.
     pub fn select(&mut self, selection: Selection) {
-        self.keep.selection = Some(Arc::new(selection));
-        self.locks.keep(self.keep.clone());
+        self.retention.selection = Some(Arc::new(selection));
+        self.locks.retain(self.retention.clone());
     }
 
     /// What is looked at, if that is not all.
     pub fn selection(&self) -> Option<&Selection> {
-        self.keep.selection.as_deref()
+        self.retention.selection.as_deref()
     }
 
     /// All waits for GILs and locks that are over, if they were kept.
@@ -227,7 +227,7 @@ impl Profile {
                 }
             }
             Event::Sample { at, periods, thread, state, stack, gil } => {
-                let state = self.settled(state, stack);
+                let state = self.queue_waits.classify(state, stack);
                 if let Some(gil) = gil {
                     self.gils[gil.0 as usize].sample(at, periods, thread, state, stack);
                 }
@@ -241,18 +241,15 @@ impl Profile {
                 self.sample(at, periods, Key { thread, state, stack: StackId::EMPTY, lost: true });
             }
             Event::OffCpu(ref off) => {
-                let off = &OffCpu { state: self.settled(off.state, off.stack), ..*off };
-                if let Some(gil) = off.gil {
-                    self.gils[gil.gil.0 as usize].off_cpu(off);
-                }
-                self.locks.off_cpu(off);
+                let off = &OffCpu { state: self.queue_waits.classify(off.state, off.stack), ..*off };
                 self.off_cpu(off);
+                self.analyse_off_cpu(off);
             }
             Event::Object { object, ref info } => self.refcounts.found(object, info),
             Event::Access { at, thread, stack, accessed } => {
                 // Only a thread that runs is held up in this way.
                 let runs = |selection: &Arc<Selection>| selection.has(thread, stack, ThreadState::Running, at);
-                if self.keep.selection.as_ref().is_none_or(runs) {
+                if self.retention.selection.as_ref().is_none_or(runs) {
                     self.refcounts.access(thread, stack, accessed);
                 }
             }
@@ -261,12 +258,7 @@ impl Profile {
             Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
             Event::Lock { lock, ref info } => {
                 if info.kind == LockKind::Queue {
-                    let waits = |key: &Key| key.state == ThreadState::LockWait(lock);
-                    let stacks = self.tree.iter().map(|(key, _)| key).filter(waits).map(|key| key.stack);
-                    self.at_queues.extend(stacks);
-                    for tree in [&mut self.tree, &mut self.whole] {
-                        tree.restate(ThreadState::LockWait(lock), AT_QUEUE);
-                    }
+                    self.queue_waits.reclassify_queue_wait(lock, [&mut self.tree, &mut self.whole]);
                 }
                 self.locks.found(lock, info);
             }
@@ -276,32 +268,24 @@ impl Profile {
                 Some(analysis) => analysis.changed(at, info, switched_on_by.as_ref()),
                 None => {
                     debug_assert_eq!(gil.0 as usize, self.gils.len());
-                    self.gils.push(GilAnalysis::new(at, info.clone(), self.keep.clone()));
+                    self.gils.push(GilAnalysis::new(at, info.clone(), self.retention.clone()));
                 }
             },
         }
     }
 
-    /// What a thread does that seems to wait for a lock: the lock may be known to be a `queue.SimpleQueue` by now.
-    pub fn settled(&mut self, state: ThreadState, stack: StackId) -> ThreadState {
-        let lock = state.lock().and_then(|lock| self.locks.infos().get(lock.0 as usize));
-        if lock.is_none_or(|lock| lock.kind != LockKind::Queue) {
-            return state;
-        }
-        self.at_queues.insert(stack);
-        AT_QUEUE
-    }
-
     /// What a thread waits for that sleeps at a lock with this stack; none if it is the lock.
     pub fn work(&self, stack: StackId) -> Option<Work> {
-        work(&self.stacks, stack).or_else(|| self.at_queues.contains(&stack).then_some(Work::Queue))
+        work(&self.stacks, stack).or_else(|| self.queue_waits.is_at_queue(stack).then_some(Work::Queue))
     }
 
     /// No more events come; `session` is complete.
     pub fn finish(&mut self) {
         let end = self.session.end;
+        self.off_cpu_order.finish();
+        self.analyse_complete();
         self.gils.iter_mut().for_each(|gil| gil.finish(end));
-        self.locks.finish();
+        self.locks.finish(end);
     }
 
     fn sample(&mut self, at: Nanos, periods: u32, key: Key) {
@@ -327,7 +311,7 @@ impl Profile {
     }
 
     fn count(&mut self, at: Nanos, key: Key, weight: Weight) {
-        if let Some(selection) = &self.keep.selection {
+        if let Some(selection) = &self.retention.selection {
             self.whole.add(Key { stack: StackId::EMPTY, ..key }, weight);
             if !selection.has(key.thread, key.stack, key.state, at) {
                 return;
@@ -346,6 +330,31 @@ impl Profile {
         self.count(start, Key { thread, state, stack, lost }, weight);
         if let Some(timeline) = &mut self.timeline {
             timeline[index].push(Span { start, end, state, stack, lost, exact: true });
+        }
+    }
+
+    /// GILs and locks get times off the CPU in the order of their ends, which is put right here, once for all of them.
+    fn analyse_off_cpu(&mut self, off: &OffCpu) {
+        let gil = off.gil.map(|glimpse| glimpse.gil.0 as usize);
+        if let Some(gil) = gil {
+            self.gils[gil].announce_off_cpu(off.end);
+        }
+        self.off_cpu_order.push(*off, !self.locks.infos().is_empty());
+        self.analyse_complete();
+        if let Some(gil) = gil {
+            self.gils[gil].decide();
+        }
+        self.locks.decide(self.off_cpu_order.complete());
+    }
+
+    fn analyse_complete(&mut self) {
+        while let Some(OrderedOffCpu { off, has_locks }) = self.off_cpu_order.pop() {
+            if let Some(glimpse) = off.gil {
+                self.gils[glimpse.gil.0 as usize].off_cpu(&off);
+            }
+            if has_locks {
+                self.locks.off_cpu(&off);
+            }
         }
     }
 

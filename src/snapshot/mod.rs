@@ -58,7 +58,7 @@ impl Snapshot {
                 tree: profile.tree.clone(),
                 locks: profile.locks.infos_only(),
                 refcounts: profile.refcounts.clone(),
-                at_queues: profile.at_queues.clone(),
+                queue_waits: profile.queue_waits.clone(),
                 deadlocks: profile.deadlocks.clone(),
                 session: SessionInfo { end: at, ..profile.session.clone() },
                 ..Profile::default()
@@ -79,8 +79,9 @@ impl Snapshot {
             let alive = snapshot.profile.threads.iter_mut().filter(|info| !info.exited);
             alive.for_each(|info| info.end = info.end.max(at));
         }
-        let settled = |off: &OffCpu| OffCpu { state: snapshot.profile.settled(off.state, off.stack), ..*off };
-        let under_way: Vec<OffCpu> = under_way.iter().map(settled).collect();
+        let queue_waits = &mut snapshot.profile.queue_waits;
+        let classified = |off: &OffCpu| OffCpu { state: queue_waits.classify(off.state, off.stack), ..*off };
+        let under_way: Vec<OffCpu> = under_way.iter().map(classified).collect();
         under_way.iter().for_each(|off| snapshot.goes_on(off));
         // Waits for the GIL are cut into pieces of the switch interval, and told of one by one. Those for locks can be long.
         for off in &under_way {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::contention::fixture::stack;
-use crate::contention::selection::Keep;
+use crate::contention::selection::Retention;
 use crate::contention::{Blame, Handoff, Hold};
 use crate::event::{GilGlimpse, GilId, GilInfo, Nanos, OffCpu, ProcessId, Syscall, ThreadId, ThreadState, Wake};
 use crate::gil::analysis::GilAnalysis;
@@ -20,7 +20,14 @@ fn info(enabled: bool) -> Arc<GilInfo> {
 }
 
 fn analysis() -> GilAnalysis {
-    GilAnalysis::new(Nanos(0), info(true), Keep { timeline: true, ..Keep::default() })
+    GilAnalysis::new(Nanos(0), info(true), Retention { timeline: true, ..Retention::default() })
+}
+
+/// What a profile does with a time off the CPU that comes in order.
+fn feed(analysis: &mut GilAnalysis, off: &OffCpu) {
+    analysis.announce_off_cpu(off.end);
+    analysis.off_cpu(off);
+    analysis.decide();
 }
 
 fn blame(thread: ThreadId, number: u32, ns: u64) -> Blame {
@@ -54,7 +61,7 @@ fn kernel_mode() -> GilAnalysis {
     let c = OffCpu { open: true, ..off(C, 16 * MS, 30 * MS, wait, 4, held_by(A, 4)) };
     analysis.sample(Nanos(11 * MS), 2, A, ThreadState::GilHeld, stack(5));
     for event in [sleep, b1, b2, c] {
-        analysis.off_cpu(&event);
+        feed(&mut analysis, &event);
     }
     analysis.sample(Nanos(20 * MS), 3, B, ThreadState::GilHeldNative, stack(6));
     analysis.finish(Nanos(30 * MS));
@@ -106,7 +113,7 @@ fn kernel_mode_has_a_timeline() {
 #[test]
 fn a_thread_does_not_cause_its_own_waiting() {
     let mut analysis = analysis();
-    analysis.off_cpu(&off(B, 10 * MS, 15 * MS, ThreadState::GilWait, 1, held_by(A, 4)));
+    feed(&mut analysis, &off(B, 10 * MS, 15 * MS, ThreadState::GilWait, 1, held_by(A, 4)));
     analysis.sample(Nanos(12 * MS), 1, B, ThreadState::GilHeld, stack(1));
     analysis.finish(Nanos(30 * MS));
     let summary = analysis.summary(1e6);
@@ -121,7 +128,8 @@ fn the_parts_add_up_while_it_goes_on() {
     let mut analysis = analysis();
     for i in 0..100 {
         let event = off(B, i * 10 * MS, i * 10 * MS + 3 * MS, ThreadState::GilWait, 1, held_by(A, 2 * i as u32));
-        analysis.off_cpu(&OffCpu { wake: released_by(A, event.end.0 - 50_000, 3, 2 * i as u32), ..event });
+        let wake = released_by(A, event.end.0 - 50_000, 3, 2 * i as u32);
+        feed(&mut analysis, &OffCpu { wake, ..event });
         let summary = analysis.summary(1e6);
         assert_eq!(
             summary.contention.caused_ns + summary.contention.gap_ns + summary.contention.unknown_ns,
@@ -222,7 +230,7 @@ fn the_parts_add_up_with_odd_periods() {
 
 #[test]
 fn being_switched_on_is_remembered() {
-    let mut analysis = GilAnalysis::new(Nanos(5), info(false), Keep::default());
+    let mut analysis = GilAnalysis::new(Nanos(5), info(false), Retention::default());
     let module: Arc<str> = "ext".into();
     analysis.changed(Nanos(20), &info(true), Some(&module));
     analysis.changed(Nanos(30), &info(true), None);

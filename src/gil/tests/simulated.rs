@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::simulator::{Load, Run, Sim, Stretch};
-use crate::contention::selection::Keep;
+use crate::contention::in_order::OffCpuOrder;
+use crate::contention::selection::Retention;
 use crate::contention::{Blame, Hold, Timeline};
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::gil::exact::Exact;
@@ -32,11 +33,17 @@ fn analyse(run: &Run, load: &Load, seed: u64) -> Found {
     inputs.extend(run.events.iter().map(|off| (off.end.0 + late(), Input::Off(off))));
     inputs.extend(run.samples.iter().map(|sample| (sample.at + late(), Input::Sample(sample))));
     inputs.sort_by_key(|input| input.0);
-    let mut exact = Exact::new(Keep { timeline: true, ..Keep::default() });
+    let mut exact = Exact::new(Retention { timeline: true, ..Retention::default() });
+    let mut order = OffCpuOrder::default();
     let mut remembered = 0;
     for (number, (_, input)) in inputs.into_iter().enumerate() {
         match input {
-            Input::Off(off) => exact.off_cpu(off, load.interval * 1000),
+            Input::Off(off) => {
+                exact.announce(off.end);
+                order.push(*off, false);
+                std::iter::from_fn(|| order.pop()).for_each(|next| exact.off_cpu(&next.off));
+                exact.decide(load.interval * 1000);
+            }
             Input::Sample(sample) => {
                 exact.sample(Nanos(sample.at), sample.thread, ThreadState::GilHeld, sample.stack);
             }
@@ -45,10 +52,12 @@ fn analyse(run: &Run, load: &Load, seed: u64) -> Found {
         if number % 64 > 0 {
             continue;
         }
-        let ledger = &exact.ledger;
+        let ledger = exact.ledger();
         let parts = ledger.caused + ledger.gap + ledger.unknown + ledger.undecided;
         assert_eq!(parts, ledger.contention(0, 1).waits.total_ns, "at any time");
     }
+    order.finish();
+    std::iter::from_fn(|| order.pop()).for_each(|next| exact.off_cpu(&next.off));
     exact.finish(Nanos(run.end));
     Found { exact, remembered }
 }
@@ -101,7 +110,7 @@ fn check(name: &str, load: Load, tolerance: Tolerance, seed: u64) {
     let run = Sim::run(load, seed, 2 * SECOND);
     assert!(run.waits.len() > 20, "the load must contend: {}", run.waits.len());
     let Found { exact, remembered } = analyse(&run, &load, seed);
-    let ledger = &exact.ledger;
+    let ledger = exact.ledger();
     let contention = ledger.contention(0, 1);
     let (stats, by_holder) = (contention.waits, contention.by_holder);
     let (caused, waited) = truth(&run);
@@ -111,7 +120,7 @@ fn check(name: &str, load: Load, tolerance: Tolerance, seed: u64) {
     assert_eq!(by_stack(&contention.by_waiter), waited, "{name}");
     assert_eq!(stats.total_ns, waited.values().sum::<u64>(), "{name}");
     assert_eq!(stats.max_ns, run.waits.iter().map(|wait| wait.end - wait.start).max().unwrap(), "{name}");
-    assert_eq!(exact.contended.total(), union(&run.waits), "{name}");
+    assert_eq!(exact.contended_ns(), union(&run.waits), "{name}");
     assert_eq!(ledger.undecided, 0, "{name}");
     assert_eq!(ledger.caused + ledger.gap + ledger.unknown, stats.total_ns, "{name}");
     assert_eq!(sum(&by_holder), ledger.caused, "{name}");
@@ -124,7 +133,7 @@ fn check(name: &str, load: Load, tolerance: Tolerance, seed: u64) {
     let forced = ledger.forced.abs_diff(run.forced);
     assert!(forced <= 1 || forced * 25 <= run.forced, "{name}: {} of {} forced", ledger.forced, run.forced);
     assert!(remembered < 1500, "{name}: {remembered} of {}", run.events.len());
-    check_timeline(exact.timeline.as_ref().unwrap(), run.end);
+    check_timeline(exact.timeline().unwrap(), run.end);
 }
 
 fn union(waits: &[Stretch]) -> u64 {
@@ -190,8 +199,12 @@ fn rate() {
         let run = Sim::run(load, 7, 20 * SECOND);
         let start = std::time::Instant::now();
         for _ in 0..4 {
-            let mut exact = Exact::new(Keep::default());
-            run.events.iter().for_each(|off| exact.off_cpu(off, load.interval * 1000));
+            let mut exact = Exact::new(Retention::default());
+            for off in &run.events {
+                exact.announce(off.end);
+                exact.off_cpu(off);
+                exact.decide(load.interval * 1000);
+            }
         }
         let rate = 4.0 * run.events.len() as f64 / start.elapsed().as_secs_f64();
         println!("{name}: {} events, {:.2} million a second", run.events.len(), rate / 1e6);
