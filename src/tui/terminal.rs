@@ -1,5 +1,5 @@
-//! The terminal: taken over for the screen, and given back as it was, however gilscope ends. While the screen is up, what is
-//! logged waits.
+//! The terminal: taken over for the screen, and restored however gilscope ends. Log output is held back while the screen is
+//! up.
 
 use std::io::{self, Stdout, Write, stderr, stdout};
 use std::panic;
@@ -17,35 +17,34 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ratatui::Frame;
 use ratatui::backend::CrosstermBackend;
 
-/// The screen is up.
+/// The screen is on the terminal.
 static UP: AtomicBool = AtomicBool::new(false);
 /// What was logged meanwhile.
 static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-/// No more than that is kept.
-const MOST_HELD: usize = 1 << 16;
+const MAX_HELD: usize = 1 << 16;
 
-/// The terminal while it shows the screen. Dropping it gives it back.
-pub struct Screen {
+/// The terminal while it shows the screen. Dropping this restores it.
+pub(crate) struct Screen {
     terminal: ratatui::Terminal<CrosstermBackend<Stdout>>,
     mouse: bool,
     stops: SignalFd,
 }
 
-/// `kill -TSTP` is to stop gilscope only when the terminal has been given back: holds it back in this thread, and in those
-/// that it starts from now on.
+/// Blocks SIGTSTP in this thread and those that it starts from now on: it must not stop gilscope before the terminal is
+/// restored.
 ///
 /// # Errors
-/// There is no such signal.
-pub fn hold_stops() -> nix::Result<()> {
+/// The signal mask cannot be changed.
+pub(crate) fn hold_stops() -> nix::Result<()> {
     SigSet::from(Signal::SIGTSTP).thread_block()
 }
 
 impl Screen {
-    /// Takes the terminal over.
+    /// Takes over the terminal.
     ///
     /// # Errors
-    /// It is none, or is gone.
-    pub fn open(mouse: bool) -> io::Result<Screen> {
+    /// Standard output is no terminal, or the terminal is gone.
+    pub(crate) fn open(mouse: bool) -> io::Result<Screen> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let usual = panic::take_hook();
@@ -61,23 +60,21 @@ impl Screen {
         Ok(Screen { terminal, mouse, stops })
     }
 
-    /// Draws.
-    ///
     /// # Errors
     /// The terminal is gone.
-    pub fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        // Another thread has panicked, and the terminal is given back already.
+    pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        // Otherwise another thread has panicked and restored the terminal.
         if UP.load(Ordering::SeqCst) {
             self.terminal.draw(draw)?;
         }
         Ok(())
     }
 
-    /// Leaves the terminal to the shell, until that wants gilscope to go on.
+    /// Leaves the terminal to the shell until it resumes gilscope.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn suspend(&mut self) -> io::Result<()> {
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
         restore();
         // The signal stops the thread that raises it before this returns, and all others with it.
         SigSet::from(Signal::SIGTSTP).thread_unblock()?;
@@ -87,8 +84,8 @@ impl Screen {
         self.clear()
     }
 
-    /// Whether somebody has asked by a signal for what [`Screen::suspend`] does.
-    pub fn is_to_stop(&self) -> bool {
+    /// Whether a signal asked for [`Screen::suspend`].
+    pub(crate) fn is_to_stop(&self) -> bool {
         matches!(self.stops.read_signal(), Ok(Some(_)))
     }
 
@@ -96,17 +93,17 @@ impl Screen {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn clear(&mut self) -> io::Result<()> {
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
         // `Terminal::clear` would ask the terminal where its cursor is, and not all answer.
         self.terminal = ratatui::Terminal::new(CrosstermBackend::new(stdout()))?;
         execute!(stdout(), Clear(ClearType::All))
     }
 
-    /// Puts a text into the clipboard of the terminal, which may not want it.
+    /// Copies a text to the clipboard of the terminal, if the terminal supports that.
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn copy(&mut self, text: &str) -> io::Result<()> {
         execute!(stdout(), CopyToClipboard::to_clipboard_from(text))
     }
 }
@@ -125,12 +122,12 @@ fn enter(mouse: bool) -> io::Result<()> {
     entered.inspect_err(|_| restore())
 }
 
-/// Gives the terminal back, if it was taken, and says what was logged meanwhile.
+/// Restores the terminal, if it was taken over, and prints what was logged meanwhile.
 fn restore() {
     if !UP.swap(false, Ordering::SeqCst) {
         return;
     }
-    // Whatever fails here, the rest has to be tried.
+    // If one of these fails, the others are still needed.
     let _ = execute!(stdout(), DisableMouseCapture);
     let _ = execute!(stdout(), LeaveAlternateScreen, crossterm::cursor::Show);
     let _ = disable_raw_mode();
@@ -138,17 +135,17 @@ fn restore() {
     let _ = stderr().write_all(&held);
 }
 
-/// Where the log goes: to standard error, but not into the screen.
+/// The destination of the log: standard error, but not while the screen is up.
 #[derive(Debug)]
-pub struct Log;
+pub struct ScreenLog;
 
-impl Write for Log {
+impl Write for ScreenLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !UP.load(Ordering::SeqCst) {
             return stderr().write(bytes);
         }
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() < MOST_HELD {
+        if held.len() < MAX_HELD {
             held.extend_from_slice(bytes);
         }
         Ok(bytes.len())
@@ -174,7 +171,7 @@ mod tests {
         hold_stops().unwrap();
         let mut screen = Screen::open(true).unwrap();
         screen.draw(|frame| frame.render_widget("SCREEN", frame.area())).unwrap();
-        let _ = Log.write_all(b"logged meanwhile\n");
+        let _ = ScreenLog.write_all(b"logged meanwhile\n");
         // Whichever thread it is: it is not the one that draws.
         let _ = std::thread::spawn(|| panic!("for the test")).join();
         screen.draw(|_| panic!("drawn on a terminal that was given back")).unwrap();

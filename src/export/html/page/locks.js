@@ -17,43 +17,17 @@ function locks(page) {
     details.scrollIntoView({ block: "start" });
   };
   const holders = (lock) => lock.threads.filter((thread) => thread.caused_s > 0).length;
+  const column = columnsOf(page, "locks");
   const columns = [
-    {
-      title: "lock",
-      text: true,
-      of: (lock) => lock.label,
+    column("lock", (lock) => lock.label, {
       show: (lock) => button(lock.label, () => open(lock), { class: "link" }),
-    },
+    }),
     { title: "", text: true, css: "small", show: (lock) => meter(ratio(lock.wait.total_s, waited)) },
-    ...waitColumns((lock) => lock.wait),
-    ...(all.some((lock) => lock.spin_s > 0)
-      ? [
-          {
-            title: "spin",
-            help: "CPU time that threads spun before they slept, estimated from samples",
-            of: (lock) => lock.spin_s,
-            show: (lock) => duration(lock.spin_s),
-          },
-        ]
-      : []),
-    {
-      title: "sleeps",
-      help: "how often a thread went to sleep for it",
-      of: (lock) => lock.parked,
-      show: (lock) => number(lock.parked),
-    },
-    {
-      title: "holders",
-      help: "threads that held it while others waited",
-      of: holders,
-      show: (lock) => number(holders(lock)),
-    },
-    {
-      title: "owner changes",
-      help: "let go of by another thread than the time before",
-      of: (lock) => lock.owner_changes,
-      show: (lock) => number(lock.owner_changes),
-    },
+    ...waitColumns(column),
+    ...(all.some((lock) => lock.spin_s > 0) ? [column("spin", (lock) => lock.spin_s)] : []),
+    column("sleeps", (lock) => lock.parked),
+    column("holders", holders),
+    column("owner changes", (lock) => lock.owner_changes),
   ];
   const list = el("div", { class: "lock-list" });
   for (const lock of all.slice(0, 10)) {
@@ -67,7 +41,7 @@ function locks(page) {
     "Locks",
     facts(
       fact(number(all.length), all.length === 1 ? "lock was waited for" : "locks were waited for"),
-      fact(duration(waited), "waited in all"),
+      fact(duration(waited), "waited in total"),
       fact(ratio(waited, page.report.session.duration_s).toFixed(2), "threads wait on average"),
     ),
     table("Locks that were waited for", columns, all),
@@ -89,12 +63,12 @@ function lockDetails(page, lock, open) {
       ),
       el("p", {
         class: "note",
-        text: `Of the waiting ${of(lock.caused_s)} is put down to holders, ${of(lock.gap_s)} was hand-over, ${of(lock.unknown_s)} is unknown.${lock.estimated ? " Estimated from samples." : ""}`,
+        text: `Of the waiting, ${of(lock.caused_s)} is attributed to holders, ${of(lock.gap_s)} was hand-off, ${of(lock.unknown_s)} is unknown.${lock.estimated ? " Estimated from samples." : ""}`,
       }),
       blame(lock, wait.total_s, page.report.blame),
       lock.holder_off_cpu.length > 0 &&
         fold(
-          `The holder did not run: ${duration(lock.holder_off_cpu.reduce((sum, one) => sum + one.seconds, 0))}`,
+          `The holder was off the CPU: ${duration(lock.holder_off_cpu.reduce((sum, one) => sum + one.seconds, 0))}`,
           () =>
             blamedList(lock.holder_off_cpu, wait.total_s, SECONDS, (one) =>
               one.syscall ? `${one.state} in ${one.syscall}` : one.state,
@@ -105,7 +79,7 @@ function lockDetails(page, lock, open) {
         page.whom.find((one) => one.pid === lock.pid && one.label === lock.label),
       ),
       lock.lengths?.length > 0 &&
-        fold("How long the waits were", () => histogram(lock.lengths, `Lengths of waits for ${lock.label}`)),
+        fold("Lengths of waits", () => histogram(lock.lengths, `Lengths of waits for ${lock.label}`)),
       selfCheck(lock),
     ]
       .flat(Infinity)

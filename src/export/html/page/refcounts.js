@@ -1,9 +1,10 @@
-// Objects whose reference counts threads fight for (free-threaded builds): an estimate, from samples on the CPU.
+// Objects whose reference counts threads contend for (free-threaded builds): estimated from samples on the CPU.
 
-/** Less than this part of the CPU time is not worth a row. */
-const WORTH_A_WORD = 0.002;
+/** Objects that cost a smaller fraction of the CPU time have no row. */
+const MIN_CPU_FRACTION = 0.002;
 
-function refcounts({ report }) {
+function refcounts(page) {
+  const { report } = page;
   const all = report.refcounts;
   if (!report.target.free_threaded || (all.samples === 0 && !all.unavailable)) return null;
   if (all.unavailable)
@@ -13,47 +14,31 @@ function refcounts({ report }) {
       "Reference counts",
       el("p", { class: "note", text: `Not measured: ${all.unavailable}` }),
     );
-  const fought = all.objects.filter((object) => object.cpu_fraction >= WORTH_A_WORD);
-  const share = (one) => percent(one.cpu_fraction);
+  const contended = all.objects.filter((object) => object.cpu_fraction >= MIN_CPU_FRACTION);
+  const column = columnsOf(page, "refcounts");
   const bar = {
     title: "",
     text: true,
     css: "small",
     show: (one) => meter(ratio(one.cpu_fraction, all.cpu_fraction)),
   };
-  const cpu = { title: "of CPU", of: (one) => one.cpu_fraction, show: share };
-  const samples = { title: "samples", of: (one) => one.samples, show: (one) => number(one.samples) };
+  const cost = [bar, column("of CPU", (one) => one.cpu_fraction), column("samples", (one) => one.samples)];
   const objects = [
-    { title: "object", text: true, of: (one) => one.label, show: (one) => one.label },
-    bar,
-    cpu,
-    samples,
-    { title: "threads", of: (one) => one.threads, show: (one) => number(one.threads) },
-    {
-      title: "atomic",
-      help: "samples at an atomic operation",
-      of: (one) => ratio(one.atomic, one.samples),
-      show: (one) => percent(ratio(one.atomic, one.samples)),
-    },
-    { title: "counted", text: true, of: (one) => one.counting, show: (one) => one.counting },
+    column("object", (one) => one.label),
+    ...cost,
+    column("threads", (one) => one.threads),
+    column("atomic ops", (one) => ratio(one.atomic, one.samples)),
+    column("counted", (one) => one.counting),
   ];
   const lines = [
-    { title: "line", text: true, of: (one) => one.line, show: (one) => one.line },
-    bar,
-    cpu,
-    samples,
-    { title: "objects", text: true, show: (one) => one.objects.slice(0, 3).join(", ") },
+    column("line", (one) => one.line),
+    ...cost,
+    column("objects", undefined, { text: true, show: (one) => one.objects.slice(0, 3).join(", ") }),
   ];
-  const types = [
-    { title: "type", text: true, of: (one) => one.type, show: (one) => one.type },
-    bar,
-    cpu,
-    samples,
-    { title: "objects", of: (one) => one.objects, show: (one) => number(one.objects) },
-  ];
+  const types = [column("type", (one) => one.type), ...cost, column("objects", (one) => one.objects)];
   const nothing = el("p", {
     class: "note",
-    text: "No object's count takes a part of the CPU time that is worth a word.",
+    text: "No object's reference count costs a significant fraction of the CPU time.",
   });
   return section(
     "refcounts",
@@ -61,22 +46,22 @@ function refcounts({ report }) {
     "Reference counts",
     facts(
       fact(percent(all.cpu_fraction), "of the CPU time held up"),
-      fact(`± ${percent(all.margin)}`, "of that, 95 % sure"),
-      fact(number(all.samples), "samples looked at"),
+      fact(`± ${percent(all.margin)}`, "margin of error (95 % confidence)"),
+      fact(number(all.samples), "samples examined"),
     ),
     el("p", {
       class: "note",
-      text: "CPU time in which threads were held up by reference counts of objects that others use. Estimated from samples; no wait, and no part of the waiting above.",
+      text: "CPU time that threads lost to reference counts of objects that other threads use. Estimated from samples; not part of the waiting above.",
     }),
-    fought.length === 0
+    contended.length === 0
       ? nothing
       : [
           tabs("By what", [
             [
               "By object",
               () => [
-                table("Objects whose counts are fought for", objects, fought),
-                fought.slice(0, 20).map((object, index) => objectDetails(object, index < 1)),
+                table("Objects with contended reference counts", objects, contended),
+                contended.slice(0, 20).map((object, index) => objectDetails(object, index < 1)),
               ],
             ],
             ["By line", () => [table("Lines", lines, all.lines)]],
@@ -114,7 +99,7 @@ function objectDetails(object, open) {
   );
 }
 
-/** What else holds threads up in the same way. */
+/** Other atomic operations that cost CPU time in the same way. */
 function elsewhere(parts) {
   const words = {
     object_mutex: "objects' own locks",
@@ -124,10 +109,10 @@ function elsewhere(parts) {
     content: "objects behind their headers",
     memory: "other memory",
   };
-  const told = Object.entries(words).filter(([key]) => parts[key] >= WORTH_A_WORD);
-  if (told.length === 0) return null;
+  const significant = Object.entries(words).filter(([key]) => parts[key] >= MIN_CPU_FRACTION);
+  if (significant.length === 0) return null;
   return el("p", {
     class: "note",
-    text: `Other atomic operations, in % of the CPU time, whether shared or not: ${told.map(([key, name]) => `${name} ${percent(parts[key])}`).join("; ")}.`,
+    text: `Other atomic operations, in % of the CPU time, whether shared or not: ${significant.map(([key, name]) => `${name} ${percent(parts[key])}`).join("; ")}.`,
   });
 }
