@@ -1,7 +1,7 @@
 //! A damaged interpreter, as a race with the running program can show it: whatever comes out, it comes out.
 
 use gilscope::cpython::gil::Gil;
-use gilscope::cpython::layout::Layout;
+use gilscope::cpython::layout::{Layout, LayoutError};
 use gilscope::cpython::locks::{Place, parked_for};
 use gilscope::cpython::names::ThreadNames;
 use gilscope::cpython::variables::{self, Wanted};
@@ -150,6 +150,32 @@ proptest! {
         image.insert(RUNTIME, table);
         let _ = Layout::of(&image, RUNTIME, kind.version(), kind.free_threaded);
     }
+}
+
+/// What the table of a newer version says if an entry was put in at `at`, and those behind it are further on.
+fn with_one_more(kind: Kind, at: usize) -> Result<Layout, LayoutError> {
+    let mut table = kind.table();
+    table.splice(at..at, 7272_u64.to_le_bytes());
+    let mut image = Image::default();
+    image.insert(RUNTIME, table);
+    Layout::of(&image, RUNTIME, kind.version(), kind.free_threaded)
+}
+
+#[test]
+fn a_newer_version_is_read_by_its_own_table_unless_that_makes_no_sense() {
+    let kind = *KINDS.iter().find(|kind| kind.minor == 16).unwrap();
+    let layout = kind.layout();
+    assert!(layout.unknowns().unwrap().contains("newer"), "{:?}", layout.unknowns());
+    assert!(KINDS.iter().all(|known| known.minor == 16 || known.layout().unknowns().is_none()));
+    assert!(layout.locks.interpreter.is_empty() && layout.table.is_none());
+
+    // Up to `gc.collecting`, the last entry that is used.
+    let words = kind.table().len() / 8;
+    let refused: Vec<bool> = (3..words).map(|word| with_one_more(kind, word * 8).is_err()).collect();
+    assert!(refused.iter().take(90).all(|&refused| refused));
+    let mut image = Image::default();
+    image.insert(RUNTIME, vec![0; kind.table().len()]);
+    assert!(Layout::of(&image, RUNTIME, kind.version(), false).is_err(), "nothing but zeros");
 }
 
 fn one_thread(kind: Kind) -> Interpreter {

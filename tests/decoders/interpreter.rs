@@ -32,7 +32,7 @@ const fn kind(minor: u8, free_threaded: bool, table: &'static str) -> Kind {
 }
 
 /// All that differ.
-pub const KINDS: [Kind; 10] = [
+pub const KINDS: [Kind; 11] = [
     kind(8, false, ""),
     kind(9, false, ""),
     kind(10, false, ""),
@@ -41,9 +41,10 @@ pub const KINDS: [Kind; 10] = [
     kind(13, false, include_str!("../data/debug_offsets_3.13.txt")),
     kind(13, true, include_str!("../data/debug_offsets_3.13t.txt")),
     kind(14, false, include_str!("../data/debug_offsets_3.14.txt")),
-    // A stand-in: the offsets of 3.14 and those that only a free-threaded build has.
-    kind(14, true, include_str!("../data/debug_offsets_3.14.txt")),
+    kind(14, true, include_str!("../data/debug_offsets_3.14t.txt")),
     kind(15, false, include_str!("../data/debug_offsets_3.15.txt")),
+    // A newer one than is known, before its release.
+    kind(16, false, include_str!("../data/debug_offsets_3.16.txt")),
 ];
 
 impl Kind {
@@ -57,13 +58,7 @@ impl Kind {
             Some(digits) => u64::from_str_radix(digits, 16).unwrap(),
             None => word.parse().unwrap(),
         };
-        let mut words: Vec<u64> = self.table.split_whitespace().map(word).collect();
-        if self.free_threaded && self.minor == 14 {
-            // frame.tlbc_index, code.co_tlbc
-            words[304 / 8] = 76;
-            words[392 / 8] = words[384 / 8] - 8;
-        }
-        words.into_iter().flat_map(u64::to_le_bytes).collect()
+        self.table.split_whitespace().map(word).flat_map(u64::to_le_bytes).collect()
     }
 
     /// Its layout, as gilscope decodes it.

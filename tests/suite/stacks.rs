@@ -52,7 +52,7 @@ on_every_python! {
         let known = known(&target);
         assert_eq!(known.len(), 22);
         let dump = support::dump(target.pid());
-        assert_eq!(dump["python"], python.version.trim_end_matches('+'));
+        assert_eq!(dump["python"], python.release());
         assert_eq!(dump["free_threaded"], python.is_free_threaded());
         let seen = seen(&dump);
         for (tid, Known { name, stack, .. }) in &known {
@@ -88,6 +88,10 @@ on_every_python! {
 on_pythons! {
     WithGil,
     fn stacks_are_those_that_py_spy_reads(python) {
+        // Nor what is not released yet.
+        if python.minor() > 15 {
+            return;
+        }
         let target = python.start("blocked.py", &[]);
         let known = known(&target);
         let seen = seen(&support::dump(target.pid()));

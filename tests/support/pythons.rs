@@ -79,6 +79,12 @@ impl Python {
         self.label.trim_end_matches('t').split('.').nth(1).and_then(|minor| minor.parse().ok()).unwrap_or(0)
     }
 
+    /// `3.15.0` of `3.15.0rc1+dev`.
+    pub fn release(&self) -> &str {
+        let version = &self.version;
+        &version[..version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len())]
+    }
+
     pub fn is_free_threaded(&self) -> bool {
         self.label.ends_with('t')
     }
