@@ -161,5 +161,5 @@ pub fn fight() -> (Profile, GilSummary) {
 /// The report of the fight.
 pub fn report() -> Report {
     let (profile, gil) = fight();
-    Report::new(&profile, &[gil], &[], super::Blame::Holder)
+    Report::new(&profile, &[gil], &[], super::Attribution::Holder)
 }

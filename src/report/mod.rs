@@ -29,7 +29,7 @@ use crate::stack::label::one_line;
 use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, VERSION};
 
 pub use self::ledger::ledgers;
-pub use self::model::{Blame, Report};
+pub use self::model::{Attribution, Report};
 pub use self::refcounts::unavailable;
 pub use self::saved::read;
 pub use self::verdict::verdict;
@@ -54,14 +54,14 @@ impl Report {
     }
 
     /// The report of a finished recording.
-    pub fn of(profile: &Profile, blame: Blame) -> Report {
+    pub fn of(profile: &Profile, blame: Attribution) -> Report {
         let period = profile.session.period_ns();
         let gils: Vec<GilSummary> = profile.gils.iter().map(|gil| gil.summary(period)).collect();
         Report::new(profile, &gils, &profile.locks.summaries(period), blame)
     }
 
     /// The report of a recording whose GILs and locks have been summed up.
-    pub fn new(profile: &Profile, gils: &[GilSummary], locks: &[LockSummary], blame: Blame) -> Report {
+    pub fn new(profile: &Profile, gils: &[GilSummary], locks: &[LockSummary], blame: Attribution) -> Report {
         let threads = ledger::ledgers(profile, gils);
         let mut report = Report {
             schema: format!("{SCHEMA}/{VERSION}"),

@@ -55,13 +55,13 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// To whom the text puts down the waiting, unless told otherwise.
     #[serde(default)]
-    pub blame: Blame,
+    pub blame: Attribution,
 }
 
 /// To whom waiting is put down. All three share out the same waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Blame {
+pub enum Attribution {
     /// Who waited, and where
     Waiter,
     /// Who ended each wait, and where it let go of the GIL

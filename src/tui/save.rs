@@ -10,7 +10,7 @@ use super::app::App;
 use super::shown::Shown;
 use super::tabs::Tab;
 use crate::export::{self, Format, View};
-use crate::report::Blame;
+use crate::report::Attribution;
 use crate::snapshot::Snapshot;
 
 /// So many names are tried.
@@ -49,7 +49,7 @@ fn view(app: &App) -> View {
     match app.tab {
         Tab::Functions | Tab::Flame => app.view,
         Tab::Refcounts => View::Refcount,
-        Tab::Gil if app.blame == Blame::Waiter => View::GilWait,
+        Tab::Gil if app.blame == Attribution::Waiter => View::GilWait,
         Tab::Gil => View::GilHold,
         Tab::Locks | Tab::Pauses => View::LockWait,
         Tab::Threads | Tab::Findings => View::Wall,

@@ -9,7 +9,7 @@ use crate::gil::summary::GilSummary;
 use crate::lockstats::summary::LockSummary;
 use crate::report::model::{Gil, Lock};
 use crate::report::text::units::duration;
-use crate::report::{Blame, Report};
+use crate::report::{Attribution, Report};
 use crate::snapshot::{Now, Snapshot};
 use crate::stack::StackId;
 use crate::stack::label::{frame_label, one_line, stack_labels};
@@ -102,7 +102,7 @@ pub struct Shown {
 
 impl Shown {
     /// What is to be shown of a snapshot.
-    pub fn new(now: &Arc<Snapshot>, past: &Past, range: Range, blame: Blame) -> Shown {
+    pub fn new(now: &Arc<Snapshot>, past: &Past, range: Range, blame: Attribution) -> Shown {
         let mut shown = Shown::part(now, past, range, blame);
         if range != Range::All {
             shown.all = Some(Box::new(Shown::part(now, past, Range::All, blame)));
@@ -110,7 +110,7 @@ impl Shown {
         shown
     }
 
-    fn part(now: &Arc<Snapshot>, past: &Past, range: Range, blame: Blame) -> Shown {
+    fn part(now: &Arc<Snapshot>, past: &Past, range: Range, blame: Attribution) -> Shown {
         let nothing = Snapshot::default();
         let part = now.since(past.begin(range, now).map_or(&nothing, |begin| begin));
         let report = part.report(blame);

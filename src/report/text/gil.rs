@@ -3,7 +3,7 @@
 use super::table::{Column, Table};
 use super::units::{duration, percent, plural, short_label, wrap};
 use super::{ReportText, WIDTH};
-use crate::report::model::{Blame, Blamed, Gil, Report, Wait};
+use crate::report::model::{Attribution, Blamed, Gil, Report, Wait};
 
 /// So many threads and so many stacks are shown.
 const MOST_WAITERS: usize = 10;
@@ -22,7 +22,7 @@ pub(super) fn name(report: &Report, gil: &Gil) -> String {
 }
 
 /// Everything there is to say about it.
-pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut ReportText) {
+pub(super) fn section(report: &Report, gil: &Gil, blame: Attribution, text: &mut ReportText) {
     if gil.wait.count == 0 && report.gils.len() > 1 {
         // The verdict has said so.
         return;
@@ -59,8 +59,8 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Repor
     text.line(wrap(&format!("waited for {waited} of the time; {drops}"), "  ", WIDTH));
     check(gil, text);
     match blame {
-        Blame::Holder => blamed("Holders: who held it while others waited", &gil.holders, gil, text),
-        Blame::Releaser => {
+        Attribution::Holder => blamed("Holders: who held it while others waited", &gil.holders, gil, text),
+        Attribution::Releaser => {
             blamed("Releasers: who ended the waits, and where", &gil.releasers, gil, text);
             let ended: f64 = gil.releasers.iter().map(|blamed| blamed.seconds).sum();
             let otherwise = (gil.wait.total_s - ended).max(0.0);
@@ -69,7 +69,7 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Repor
                 text.line(format!("{:>9} {part:>6}  ended without a release that was seen", duration(otherwise)));
             }
         }
-        Blame::Waiter => {}
+        Attribution::Waiter => {}
     }
     blamed("Waiters: who waited, and where", &gil.waiters, gil, text);
 }

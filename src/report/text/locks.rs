@@ -7,7 +7,7 @@ use crate::stack::label::one_line;
 use super::table::{Column, Table};
 use super::units::{cut, duration, percent, plural, short_label, wrap};
 use super::{ReportText, WIDTH, by_stack};
-use crate::report::model::{Blame, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
+use crate::report::model::{Attribution, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
 
 /// So many locks are in the table, and so many are told of in full.
 const MOST_LOCKS: usize = 15;
@@ -23,7 +23,7 @@ const TREND_WIDTH: usize = 56;
 const MOST_IDLE: usize = 8;
 
 /// All sections about locks.
-pub(super) fn sections(report: &Report, blame: Blame, text: &mut ReportText) {
+pub(super) fn sections(report: &Report, blame: Attribution, text: &mut ReportText) {
     if !report.locks.is_empty() {
         table(report, text);
         let least = WORTH_DETAILS * report.session.duration_s;
@@ -67,7 +67,7 @@ fn table(report: &Report, text: &mut ReportText) {
     }
 }
 
-fn details(lock: &Lock, blame: Blame, text: &mut ReportText) {
+fn details(lock: &Lock, blame: Attribution, text: &mut ReportText) {
     text.heading(&cut(&one_line(&lock.label), WIDTH));
     let waited = lock.wait.total_s;
     let of = |part: f64| percent(if waited > 0.0 { part / waited } else { 0.0 });
@@ -84,9 +84,9 @@ fn details(lock: &Lock, blame: Blame, text: &mut ReportText) {
         WIDTH,
     ));
     match blame {
-        Blame::Holder => blamed("  held by", &lock.holders, waited, text),
-        Blame::Releaser => blamed("  let go of by", &lock.releasers, waited, text),
-        Blame::Waiter => {}
+        Attribution::Holder => blamed("  held by", &lock.holders, waited, text),
+        Attribution::Releaser => blamed("  let go of by", &lock.releasers, waited, text),
+        Attribution::Waiter => {}
     }
     blamed("  waited for by", &lock.waiters, waited, text);
 }

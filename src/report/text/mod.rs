@@ -17,7 +17,7 @@ use crate::profile::Mode;
 pub use self::locks::reasons;
 use self::table::{Column, Table};
 use self::units::{duration, percent, short_label, wrap};
-use super::model::{Blame, Gil, Report, Severity, Thread};
+use super::model::{Attribution, Gil, Report, Severity, Thread};
 use super::verdict;
 use locks::is_library;
 pub(super) use locks::own_frame;
@@ -88,7 +88,7 @@ fn by_stack<'a, T>(
 }
 
 /// The verdict, the findings and the tables. `bold` headings need a terminal.
-pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
+pub fn text(report: &Report, blame: Attribution, bold: bool) -> String {
     let mut text = ReportText { out: String::new(), bold };
     if report.threads.is_empty() {
         return text.out;

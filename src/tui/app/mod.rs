@@ -14,7 +14,7 @@ use super::table::{Order, RowKey, Table};
 use super::tabs::{Tab, table};
 use crate::event::ThreadId;
 use crate::export::{Format, View};
-use crate::report::Blame;
+use crate::report::Attribution;
 
 /// How long there can be between two refreshes, in milliseconds.
 const INTERVALS_MS: [u64; 7] = [100, 250, 500, 1000, 2000, 3000, 5000];
@@ -73,7 +73,7 @@ pub struct App {
     /// Which part of the recording is shown.
     pub range: Range,
     /// To whom waiting is put down.
-    pub blame: Blame,
+    pub blame: Attribution,
     /// Threads with similar names are one row.
     pub merged: bool,
     /// Lines of a function are counted together.
@@ -130,7 +130,7 @@ pub struct Scene<'a> {
 
 impl App {
     /// At first.
-    pub fn new(blame: Blame, interval_ms: u64) -> App {
+    pub fn new(blame: Attribution, interval_ms: u64) -> App {
         App { blame, interval_ms, range: Range::Last(10), functions: true, view: View::Cpu, ..App::default() }
     }
 
@@ -211,9 +211,9 @@ impl App {
             }
             KeyCode::Char('b') => {
                 self.blame = match self.blame {
-                    Blame::Holder => Blame::Releaser,
-                    Blame::Releaser => Blame::Waiter,
-                    Blame::Waiter => Blame::Holder,
+                    Attribution::Holder => Attribution::Releaser,
+                    Attribution::Releaser => Attribution::Waiter,
+                    Attribution::Waiter => Attribution::Holder,
                 };
                 Effect::Show
             }

@@ -19,7 +19,7 @@ struct Screen {
 
 impl Screen {
     fn new(live: &Live) -> Screen {
-        let app = App::new(Blame::Holder, 500);
+        let app = App::new(Attribution::Holder, 500);
         let (shown, history) = live.shown(app.range, app.blame);
         let mut screen = Screen { app, shown, history, hits: Hits::default() };
         screen.draw();
@@ -248,7 +248,7 @@ fn keys_that_choose_come_to_everything_and_round_again() {
 #[test]
 fn much_is_not_thrown_away_without_a_question() {
     let mut screen = Screen::new(&convoy());
-    screen.shown = Live::shown(&convoy(), Range::All, Blame::Holder).0;
+    screen.shown = Live::shown(&convoy(), Range::All, Attribution::Holder).0;
     let session = &mut screen.shown.part.profile.session;
     session.end = crate::event::Nanos(session.start.0 + 61_000_000_000);
     assert_eq!(screen.keys("r"), Effect::Draw);

@@ -161,9 +161,9 @@ pub fn tabs(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, hits: &mut Hit
     }
     let app = canvas.app;
     let blame = match app.blame {
-        crate::report::Blame::Holder => "holder",
-        crate::report::Blame::Releaser => "releaser",
-        crate::report::Blame::Waiter => "waiter",
+        crate::report::Attribution::Holder => "holder",
+        crate::report::Attribution::Releaser => "releaser",
+        crate::report::Attribution::Waiter => "waiter",
     };
     let filter = if app.list().filter.is_empty() { String::new() } else { format!("  /{}", app.list().filter) };
     let about = match app.tab {

@@ -12,7 +12,7 @@ use crate::tui::table::RowKey;
 const PLAIN: Theme = Theme { color: false, ascii: false };
 
 fn app(tab: Tab) -> App {
-    let mut app = App::new(crate::report::Blame::Holder, 500);
+    let mut app = App::new(crate::report::Attribution::Holder, 500);
     app.tab = tab;
     app
 }
@@ -213,10 +213,12 @@ fn who_let_go_is_told_where_that_was_asked_for() {
         app.blame = blame;
         screen(&hot_lock(), &app, (160, 12), PLAIN) + &screen(&convoy(), &app, (160, 12), PLAIN)
     };
-    use crate::report::Blame;
-    for (blame, wanted) in
-        [(Blame::Holder, "HOLDS IT IN"), (Blame::Releaser, "LETS GO IN"), (Blame::Waiter, "WAITS IN")]
-    {
+    use crate::report::Attribution;
+    for (blame, wanted) in [
+        (Attribution::Holder, "HOLDS IT IN"),
+        (Attribution::Releaser, "LETS GO IN"),
+        (Attribution::Waiter, "WAITS IN"),
+    ] {
         let text = heading(Tab::Gil, blame);
         let others = ["HOLDS IT IN", "LETS GO IN", "WAITS IN"].into_iter().filter(|other| *other != wanted);
         assert!(text.contains(wanted) && !others.clone().any(|other| text.contains(other)), "{text}");

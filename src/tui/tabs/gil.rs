@@ -3,7 +3,7 @@
 use super::{place_of, thread_label};
 use crate::event::GilId;
 use crate::gil::summary::GilSummary;
-use crate::report::Blame;
+use crate::report::Attribution;
 use crate::report::model::Gil;
 use crate::report::text::units::{duration, percent, plural};
 use crate::tui::app::App;
@@ -36,9 +36,9 @@ pub fn table(app: &App, shown: &Shown) -> Table {
     let mut table = Table { columns: COLUMNS.to_vec(), ..Table::default() };
     if let Some(last) = table.columns.last_mut() {
         last.title = match app.blame {
-            Blame::Holder => "HOLDS IT IN",
-            Blame::Releaser => "LETS GO IN",
-            Blame::Waiter => "WAITS IN",
+            Attribution::Holder => "HOLDS IT IN",
+            Attribution::Releaser => "LETS GO IN",
+            Attribution::Waiter => "WAITS IN",
         };
     }
     for (id, summary, gil) in gils {
@@ -93,9 +93,9 @@ fn row(app: &App, shown: &Shown, id: GilId, summary: &GilSummary, gil: &Gil, ind
     }
     let time = |seconds: f64| Cell::number(seconds, if seconds > 0.0 { duration(seconds) } else { "-".to_owned() });
     let blames = match app.blame {
-        Blame::Holder => &summary.contention.by_holder,
-        Blame::Releaser => &summary.contention.by_releaser,
-        Blame::Waiter => &summary.contention.by_waiter,
+        Attribution::Holder => &summary.contention.by_holder,
+        Attribution::Releaser => &summary.contention.by_releaser,
+        Attribution::Waiter => &summary.contention.by_waiter,
     };
     let cells = vec![
         Cell::text(thread_label(shown, share.thread.0 as usize)),

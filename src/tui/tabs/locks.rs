@@ -4,7 +4,7 @@ use crate::contention;
 use crate::event::ThreadState;
 use crate::lockstats::summary::LockSummary;
 use crate::profile::Mode;
-use crate::report::Blame;
+use crate::report::Attribution;
 use crate::report::model::Lock;
 use crate::report::text::units::{duration, percent, plural};
 use crate::stack::label::one_line;
@@ -46,7 +46,7 @@ const SPIN: usize = COLUMNS.len() - 1;
 /// The table.
 pub fn table(app: &App, shown: &Shown) -> Table {
     let mut columns = COLUMNS.to_vec();
-    if app.blame == Blame::Releaser {
+    if app.blame == Attribution::Releaser {
         columns[11].title = "LET GO BY";
     }
     // Threads spin only where there is no GIL.
@@ -98,8 +98,8 @@ fn row(app: &App, shown: &Shown, summary: &LockSummary, lock: &Lock) -> Row {
         format!("{} {}", shown.name(top.thread.0 as usize), shown.place(top.stack))
     };
     let holder = match app.blame {
-        Blame::Releaser => who(&summary.contention.by_releaser),
-        Blame::Holder | Blame::Waiter => who(&summary.contention.by_holder),
+        Attribution::Releaser => who(&summary.contention.by_releaser),
+        Attribution::Holder | Attribution::Waiter => who(&summary.contention.by_holder),
     };
     let cells = vec![
         Cell::text(one_line(&lock.name_first())),
