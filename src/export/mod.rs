@@ -48,7 +48,7 @@ pub struct ExportOptions {
     pub idle: bool,
     /// One frame per function, named by its first line, instead of one per line.
     pub functions: bool,
-    /// To whom the report puts down waiting. It counts everything, whatever the view.
+    /// To whom the report attributes waiting. It counts everything, whatever the view.
     pub blame: Attribution,
 }
 

@@ -34,8 +34,8 @@ pub use self::refcounts::unavailable;
 pub use self::saved::read;
 pub use self::verdict::verdict;
 
-/// The most stacks that waiting is put down to in one list: a program has more of them than anybody reads.
-pub const MOST_BLAMED: usize = 1000;
+/// To how many stacks waiting is attributed in one list: a program has more of them than anybody reads.
+pub const MAX_ATTRIBUTED: usize = 1000;
 
 impl Report {
     /// Locks, without what may be something else.
@@ -86,7 +86,7 @@ impl Report {
         }
         report.findings = findings::findings(&report);
         if profile.selection().is_some_and(|selection| !selection.has_all_waits()) {
-            // How a thread lives with the GIL is told from all of its turns.
+            // A convoy shows in all turns of a thread, not in some.
             report.findings.retain(|finding| finding.id != findings::CONVOY);
         }
         report

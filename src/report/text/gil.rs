@@ -5,9 +5,9 @@ use super::units::{duration, percent, plural, short_label, wrap};
 use super::{ReportText, WIDTH};
 use crate::report::model::{Attribution, Blamed, Gil, Report, Wait};
 
-/// So many threads and so many stacks are shown.
-const MOST_WAITERS: usize = 10;
-const MOST_STACKS: usize = 5;
+/// How many threads and how many stacks are shown.
+const MAX_WAITERS: usize = 10;
+const MAX_STACKS: usize = 5;
 
 /// `GIL`, and which if there are several.
 pub(super) fn name(report: &Report, gil: &Gil) -> String {
@@ -34,7 +34,7 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Attribution, text: &mut
     let of = |seconds: f64| percent(if gil.observed_s > 0.0 { seconds / gil.observed_s } else { 0.0 });
     let (all, blocked) = (percent(gil.held_fraction), of(held.off_cpu_s));
     let how = match gil.estimated {
-        // What a sample cannot tell is not zero.
+        // What samples do not show is not zero.
         true => format!("{} running or ready, {blocked} blocked", of(held.total_s() - held.off_cpu_s)),
         false => format!(
             "{} running Python, {} in native code, {blocked} blocked, {} without a CPU",
@@ -85,11 +85,11 @@ fn waits(gil: &Gil, text: &mut ReportText) {
     };
     let mut threads: Vec<_> = gil.threads.iter().filter(|thread| thread.wait.count > 0).collect();
     threads.sort_by(|a, b| b.wait.total_s.total_cmp(&a.wait.total_s));
-    for thread in threads.iter().take(MOST_WAITERS) {
+    for thread in threads.iter().take(MAX_WAITERS) {
         table.row(&short_label(&thread.thread, thread.tid, table.label_width()), &cells(&thread.wait));
     }
-    if threads.len() > MOST_WAITERS {
-        table.row(&format!("... and {} more", threads.len() - MOST_WAITERS), &[]);
+    if threads.len() > MAX_WAITERS {
+        table.row(&format!("... and {} more", threads.len() - MAX_WAITERS), &[]);
     }
     table.row("all", &cells(&gil.wait));
     text.line(table.to_string());
@@ -111,14 +111,14 @@ fn blamed(heading: &str, all: &[Blamed], gil: &Gil, text: &mut ReportText) {
         return;
     }
     text.heading(heading);
-    for blamed in all.iter().take(MOST_STACKS) {
+    for blamed in all.iter().take(MAX_STACKS) {
         let part = if gil.wait.total_s > 0.0 { blamed.seconds / gil.wait.total_s } else { 0.0 };
         let label = short_label(&blamed.thread, blamed.tid, WIDTH - 18);
         text.line(format!("{:>9} {:>6}  {label}", duration(blamed.seconds), percent(part)));
         text.frames(&blamed.stack, 19);
     }
-    if all.len() > MOST_STACKS {
-        let rest: f64 = all[MOST_STACKS..].iter().map(|blamed| blamed.seconds).sum();
-        text.line(format!("{:>9}         {} more stacks", duration(rest), all.len() - MOST_STACKS));
+    if all.len() > MAX_STACKS {
+        let rest: f64 = all[MAX_STACKS..].iter().map(|blamed| blamed.seconds).sum();
+        text.line(format!("{:>9}         {} more stacks", duration(rest), all.len() - MAX_STACKS));
     }
 }

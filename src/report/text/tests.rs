@@ -115,7 +115,7 @@ fn a_sum_that_is_not_one_shows() {
     assert!(text.contains("1.999876543 + 0.010123457 + 0.000000001 != 2.010000000"), "{text}");
 }
 
-/// A free-threaded program of so many threads that sleep.
+/// A free-threaded program with this many threads that sleep.
 fn sleepers(mode: Mode, count: usize, name: &str) -> Profile {
     let mut profile = fixture::profile(mode, true, &vec![name; count]);
     fixture::finish(&mut profile);
