@@ -10,7 +10,7 @@ use crate::event::Pid;
 use crate::export::View;
 use crate::export::kind::{OutputKind, output_help};
 use crate::filter::args::{FilterArgs, number};
-use crate::report::Blame;
+use crate::report::Attribution;
 use crate::sampler::Stopping;
 use crate::{profile, session};
 
@@ -139,7 +139,7 @@ pub struct ViewArgs {
     pub functions: bool,
     /// To whom the report attributes waiting for the GIL.
     #[arg(long, value_enum, default_value = "holder")]
-    pub blame: Blame,
+    pub blame: Attribution,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -184,7 +184,7 @@ pub struct TopArgs {
     pub count: Option<u64>,
     /// To whom waiting is attributed; b changes it.
     #[arg(long, value_enum, default_value = "holder")]
-    pub blame: Blame,
+    pub blame: Attribution,
     /// Use colours: if the terminal supports them (auto), always, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
     pub color: ColorChoice,
@@ -220,7 +220,7 @@ pub struct ReportArgs {
     pub json: bool,
     /// To whom waiting for the GIL is attributed [default: as when it was recorded].
     #[arg(long, value_enum)]
-    pub blame: Option<Blame>,
+    pub blame: Option<Attribution>,
     /// Print headings in bold: on a terminal (auto), always, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
     pub color: ColorChoice,
@@ -320,8 +320,8 @@ mod tests {
             _ => None,
         };
         assert_eq!(parse("gilscope report x.report.json"), None);
-        assert_eq!(parse("gilscope report --blame waiter x.report.json"), Some(Blame::Waiter));
-        assert_eq!(parse("gilscope record python"), Some(Blame::Holder));
+        assert_eq!(parse("gilscope report --blame waiter x.report.json"), Some(Attribution::Waiter));
+        assert_eq!(parse("gilscope record python"), Some(Attribution::Holder));
         assert!(Cli::try_parse_from(["gilscope", "report"]).is_err());
     }
 

@@ -8,11 +8,11 @@ use crate::commands::cli::CollectArgs;
 use crate::event::Pid;
 use crate::session::launch::Child;
 use crate::session::signals::Signals;
-use crate::session::{self, Collector, Options};
+use crate::session::{self, ReadyCollector, RecordingOptions};
 
 /// What a recording begins with.
 pub(crate) struct PreparedRecording {
-    pub collector: Collector,
+    pub collector: ReadyCollector,
     /// The program, if it was launched for the recording.
     pub child: Option<Child>,
     /// The process to record.
@@ -23,7 +23,7 @@ pub(crate) struct PreparedRecording {
 /// Prepares a recording of a process that runs, or of one that `launch` starts.
 pub(crate) fn prepare(
     args: &CollectArgs,
-    options: &Options,
+    options: &RecordingOptions,
     launch: impl FnOnce(&[OsString]) -> Result<Child>,
 ) -> Result<PreparedRecording> {
     let signals = || Signals::new().context("cannot set up signal handling");

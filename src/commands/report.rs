@@ -39,7 +39,7 @@ mod tests {
     #[test]
     fn a_saved_report_is_printed_as_text_or_as_it_was() {
         use clap::Parser;
-        let report = report::Report::new(&Default::default(), &[], &[], report::Blame::Holder);
+        let report = report::Report::new(&Default::default(), &[], &[], report::Attribution::Holder);
         let file = tempfile::NamedTempFile::new().unwrap();
         let json = serde_json::to_string_pretty(&report).unwrap() + "\n";
         std::fs::write(&file, &json).unwrap();

@@ -16,7 +16,7 @@ use crate::profile::Profile;
 use crate::report::Report;
 use crate::report::text::summary;
 use crate::session::launch::{Child, exit_code};
-use crate::session::{self, End};
+use crate::session::{self, RecordingEnd};
 use crate::snapshot::Snapshot;
 use crate::tui::{self, LiveView, ViewOptions, ViewTarget};
 
@@ -60,12 +60,14 @@ pub fn run(args: &TopArgs) -> Result<u8> {
         }
     };
     let (closed, code) = match end {
-        End::TargetExited => {
+        RecordingEnd::TargetExited => {
             let last = Snapshot::of(profile.session.end, &profile, &[]);
             let code = child.as_mut().and_then(Child::try_wait).map(exit_code);
             (view.stay(last, farewell(&profile, code), &mut signals), code.unwrap_or(0))
         }
-        End::Duration | End::Signal | End::Observer | End::Unwritable => (view.quit(&mut signals), 0),
+        RecordingEnd::Duration | RecordingEnd::Signal | RecordingEnd::Observer | RecordingEnd::Unwritable => {
+            (view.quit(&mut signals), 0)
+        }
     };
     if is_screen && closed.is_ok() {
         let report = Report::of(&profile, args.blame);

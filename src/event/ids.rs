@@ -1,11 +1,11 @@
-//! Ids are given out in ascending order; the same thing may have another one in another recording. Used by the collectors
+//! Ids are assigned in ascending order; the same thing may have another one in another recording. Used by the collectors
 //! and by what reads recordings.
 
 use std::sync::Arc;
 
 use super::{Accessed, Event, GilId, LockId, Nanos, ObjectId, ProcessId, ThreadId, ThreadState};
 
-/// The ids given out so far, each kind in ascending order.
+/// The ids assigned so far, each kind in ascending order.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ids {
     processes: u32,

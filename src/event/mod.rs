@@ -7,6 +7,28 @@
 //! sampling rate. An [`Event::OffCpu`] is exact: a thread was off the CPU from one moment to another, and why. Memory
 //! mode samples all threads at every tick and knows nothing else. Kernel mode samples threads on the CPU only, and
 //! has an `OffCpu` for all the rest of the time.
+//!
+//! # Glossary
+//!
+//! - *acquire*, *release*: to become, and to stop being, the holder of the GIL or a lock.
+//! - *hold*: the time from acquire to release; *holder*: the thread that has it.
+//! - *wait*: the time from when a thread asks for the GIL or a lock until it has acquired it. It can consist of several
+//!   sleeps; *waiter*: the thread that waits.
+//! - *contended*: at least one thread waits. Uncontended locks are invisible to gilscope.
+//! - *hand-off*: a release by one thread that is followed by the acquire of a waiter; *gap*: the time between the two.
+//! - *waker*: the thread that made a sleeping one runnable again (by `FUTEX_WAKE`), usually the releaser.
+//! - *attribute*: to divide the time of waits among the stacks of those who held it meanwhile (`caused`), of those who
+//!   ended the waits, or of those who waited. What no thread explains is a gap or unknown.
+//! - *on-CPU*: runs on a CPU. *Runnable*: could run, but others have the CPUs. *Off-CPU*: everything but on-CPU.
+//! - *blocked*: off-CPU in a system call until something happens; *idle*: blocked without anything to do.
+//! - *pause*: a stop of all threads by the interpreter ("stop the world"), for a collection, a fork and the like.
+//! - *attached*: a thread that can run Python. With a GIL that is its holder, without one any number of threads.
+//! - *tick*: a moment at which the collector samples; *period*: the mean time between two ticks.
+//! - *sample*: what one thread did at one tick. It stands for one period, or for more if ticks were missed.
+//! - *span*: a stretch of time in which a thread was in one state with one stack.
+//! - *marker*: a frame that is no code, but says something about the stack: `[waiting for GIL]`.
+//! - *lost*: a sample or record without its stack; *torn*: a stack that changed under every attempt to read it.
+//! - *ledger*: all of a thread's time, divided by its [`Activity`].
 
 mod activity;
 mod ids;
@@ -56,8 +78,7 @@ pub struct ProcessId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GilId(pub u32);
 
-/// One lock that was waited for: an index into [`crate::lockstats::Locks::infos`]. When its memory comes to hold another,
-/// that is another id.
+/// One contended lock: an index into [`crate::lockstats::Locks::infos`]. Another lock in the same memory has another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockId(pub u32);
 
@@ -66,7 +87,7 @@ pub struct LockId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Syscall(pub i16);
 
-/// An object whose reference count was met.
+/// An object whose reference count threads were sampled at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(pub u32);
 
@@ -108,7 +129,7 @@ pub enum Event {
         /// CPU time it used while observed, in nanoseconds.
         cpu_ns: u64,
     },
-    /// A GIL was found, or what is known of it has changed.
+    /// A GIL was found, or facts about it have changed.
     Gil {
         at: Nanos,
         /// Its handle, given out in ascending order.
@@ -131,29 +152,29 @@ pub enum Event {
     /// A thread was off the CPU. Comes when it is back, so these come in the order of `end` (more or less: up to a
     /// millisecond of disorder is possible).
     OffCpu(OffCpu),
-    /// So many records of a thread, or of any, were lost between the kernel and gilscope.
+    /// Records of threads were lost between the kernel and gilscope.
     RecordsLost {
         /// When that was noticed.
         at: Nanos,
         count: u64,
     },
-    /// An object was met whose reference count several threads access, or more is known of it (free-threaded builds).
+    /// An object was found whose reference count several threads access, or more is known of it (free-threaded builds).
     Object {
         /// Its handle, given out in ascending order.
         object: ObjectId,
         /// What is known of it.
         info: Arc<ObjectInfo>,
     },
-    /// What memory a thread was held up by that was found on a CPU (free-threaded builds). There is one for each sample
-    /// that was looked at in this way: together they are the CPU time. It may come late: that a count is shared shows
-    /// when a second thread is found at it.
+    /// The memory access that delayed a thread which was sampled on a CPU (free-threaded builds). There is one for each
+    /// sample that was examined in this way: together they are the CPU time. It may come late: that a count is shared
+    /// shows when a second thread is sampled at it.
     Access { at: Nanos, thread: ThreadId, stack: StackId, accessed: Accessed },
     /// A sample found a thread spinning before it sleeps for a lock (free-threaded builds). Comes after that sample.
     Spin {
         at: Nanos,
         thread: ThreadId,
         stack: StackId,
-        /// For which, if that can be told.
+        /// For which, if that is known.
         lock: Option<LockId>,
     },
     /// Threads wait for each other in a circle: each for what the next one has, the last for what the first one has.
@@ -183,7 +204,7 @@ pub enum Event {
         /// The GIL of the interpreter it runs in, on builds that have one.
         gil: Option<GilId>,
     },
-    /// One thread at one tick, whose stack could not be had; its state still counts.
+    /// One thread at one tick, whose stack could not be read; its state still counts.
     Lost {
         at: Nanos,
         /// As for [`Event::Sample`].
@@ -204,9 +225,9 @@ pub enum Event {
 pub struct Account {
     pub at: Nanos,
     pub on_cpu_ns: u64,
-    /// Ready, without the GIL, but without a CPU.
+    /// Runnable, without the GIL.
     pub runnable_ns: u64,
-    /// Ready, with the GIL, but without a CPU.
+    /// Runnable, with the GIL.
     pub gil_held_runnable_ns: u64,
     /// Off the CPU in a system call, with the GIL.
     pub gil_held_off_cpu_ns: u64,
@@ -282,9 +303,9 @@ pub struct OffCpu {
     pub state: ThreadState,
     /// Its Python stack; [`StackId::EMPTY`] when it has none.
     pub stack: StackId,
-    /// The stack could not be had.
+    /// The stack could not be read.
     pub lost: bool,
-    /// What made it ready again; none if it was ready all the time, or not seen to be made so.
+    /// What made it runnable again; none if it was runnable all the time, or if that was not seen.
     pub wake: Option<Wake>,
     /// What it saw of its interpreter's GIL as it left the CPU; none on builds without, or if that could not be read.
     pub gil: Option<GilGlimpse>,
@@ -303,7 +324,7 @@ impl OffCpu {
     }
 }
 
-/// How a blocked thread was made ready to run.
+/// How a blocked thread was made runnable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wake {
     pub at: Nanos,
@@ -321,7 +342,7 @@ pub struct Wake {
 pub struct GilGlimpse {
     pub gil: GilId,
     /// Who held it (the thread itself, if it did), if that is known. If it was free: the thread itself, if it was the last to
-    /// hold it. That is not told of waits for a `PyMutex` or a native mutex, in which a thread may take it and let it go.
+    /// hold it. Not known in waits for a `PyMutex` or a native mutex, in which a thread may acquire and release it.
     pub holder: Option<ThreadId>,
     /// It was held, by whomever.
     pub locked: bool,
@@ -350,7 +371,7 @@ pub struct GilInfo {
     pub interpreter: i64,
     /// In use: always, or (free-threaded builds) only after something switched it on.
     pub enabled: bool,
-    /// After how long a waiting thread asks the holder to let go of it, in nanoseconds (`sys.getswitchinterval()`).
+    /// After how long a waiting thread asks the holder to release it, in nanoseconds (`sys.getswitchinterval()`).
     pub switch_interval_ns: u64,
 }
 

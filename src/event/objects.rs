@@ -27,7 +27,7 @@ impl CountOp {
     }
 }
 
-/// Memory that a thread was held up by.
+/// Memory whose access delayed a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Accessed {
     /// An object's reference count: its owner, its local or its shared half.
@@ -41,9 +41,9 @@ pub enum Accessed {
     Header { object: ObjectId },
     /// By an atomic operation, something else.
     Elsewhere(MemoryPlace),
-    /// It cannot be told which: the instruction overwrote its own address.
+    /// Which memory is not known: the instruction overwrote its own address.
     Unknown,
-    /// None that tells something: it was computing, in the kernel, or at memory without atomic operations.
+    /// None that explains a delay: it was computing, in the kernel, or at memory without atomic operations.
     Nothing,
 }
 
@@ -66,7 +66,7 @@ pub enum MemoryPlace {
 pub enum Counting {
     /// Those of the owner without, those of others with atomic operations.
     Biased,
-    /// All with atomic operations: its owner let go of it, or has ended.
+    /// All with atomic operations: its owner has given up ownership, or has ended.
     Merged,
     /// Not those of the interpreter's own stack.
     Deferred,

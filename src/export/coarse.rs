@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::event::Nanos;
 use crate::report::text::units::duration;
 
-/// What was merged in an output, to be told with it.
+/// What was merged in an output, to be reported with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MergedSlices {
     /// Slices shorter than this, in nanoseconds, were merged with their neighbours. 0: none were.
@@ -18,7 +18,7 @@ pub struct MergedSlices {
     pub slices: u64,
     /// How many there are in their place.
     pub into: u64,
-    /// So many hand-overs have no arrow, because it would have led from or to such a slice.
+    /// How many hand-offs have no arrow, because it would have led from or to such a slice.
     pub arrows: u64,
 }
 

@@ -34,10 +34,10 @@ pub(super) fn fold<'a>(profile: &'a Profile, options: &ExportOptions) -> FoldedV
         stack.clear();
         if profile.processes.len() > 1 {
             let process = profile.threads[item.thread.0 as usize].process;
-            stack.push(frames.pseudo(&profile.process_label(process)));
+            stack.push(frames.marker(&profile.process_label(process)));
         }
         if options.threads {
-            stack.push(frames.pseudo(&profile.thread_label(item.thread)));
+            stack.push(frames.marker(&profile.thread_label(item.thread)));
         }
         frames.push_item(&item, &mut stack);
         names.extend(frames.entries()[names.len()..].iter().map(|entry| folded_name(&entry.name)));

@@ -8,12 +8,13 @@ use crate::report::text::units::duration;
 
 use crate::stack::label::one_line;
 
-/// So many holders are named of each wait: those who held it for the longest time.
-const MOST_HOLDERS: usize = 3;
+/// How many holders are named of each wait: those who held it for the longest time.
+const MAX_HOLDERS: usize = 3;
 
-/// Locks have tracks if threads waited for them for this part of the recording, together; so many at most.
+/// Locks have tracks if threads waited for them for this part of the recording, together: the first
+/// of them, in the order of cost.
 const WORTH_A_TRACK: f64 = 0.01;
-const MOST_LOCKS: usize = 20;
+const MAX_LOCKS: usize = 20;
 
 /// A GIL or lock to be shown.
 #[derive(Clone)]
@@ -36,7 +37,7 @@ pub(super) fn contended(profile: &Profile) -> Vec<Contended<'_>> {
         Some(Contended { process, what, timeline: gil.timeline()? })
     });
     let least = profile.session.end.since(profile.session.start) as f64 * WORTH_A_TRACK;
-    let locks = profile.locks.timelines(least as u64).into_iter().take(MOST_LOCKS).map(|(lock, timeline)| {
+    let locks = profile.locks.timelines(least as u64).into_iter().take(MAX_LOCKS).map(|(lock, timeline)| {
         let info = profile.locks.info(lock);
         Contended { process: info.process, what: ContendedKind::Lock(lock, one_line(&info.label())), timeline }
     });
@@ -109,7 +110,7 @@ pub(super) fn holders(profile: &Profile, timeline: &Timeline, start: Nanos, end:
     sums.sort_by_key(|&(_, ns)| std::cmp::Reverse(ns));
     let named = sums
         .iter()
-        .take(MOST_HOLDERS)
+        .take(MAX_HOLDERS)
         .map(|&(thread, ns)| format!("{} {}", one_line(&profile.thread_label(thread)), duration(ns as f64 / 1e9)));
     let named: Vec<String> = named.collect();
     (!named.is_empty()).then(|| named.join(", "))

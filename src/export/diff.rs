@@ -69,10 +69,10 @@ pub fn write(before: &FoldedStacks, after: &FoldedStacks, absolute: bool, out: &
     flamegraph::from_lines(&mut drawing(title, subtitle, "after"), lines, out)
 }
 
-/// So many places are in the table ...
-const MOST_PLACES: usize = 12;
-/// ... that changed by so much of the whole, in per cent: less would be printed as nothing.
-const LEAST_CHANGE: f64 = 0.1;
+/// The table has at most this many places ...
+const MAX_PLACES: usize = 12;
+/// ... that changed by at least this part of the whole, in percent: less would be printed as nothing.
+const MIN_CHANGE: f64 = 0.1;
 
 /// The places where what is spent has changed most, without what they call.
 pub fn table(before: &FoldedStacks, after: &FoldedStacks, absolute: bool) -> String {
@@ -83,7 +83,7 @@ pub fn table(before: &FoldedStacks, after: &FoldedStacks, absolute: bool) -> Str
         }
     }
     let of = |amount: u64, whole: u64| if absolute { amount as f64 } else { 100.0 * amount as f64 / whole as f64 };
-    let least = if absolute { 1.0 } else { LEAST_CHANGE };
+    let least = if absolute { 1.0 } else { MIN_CHANGE };
     let places = places.into_iter().map(|(place, [b, a])| (of(b, before.total), of(a, after.total), place));
     let mut places: Vec<(f64, f64, String)> = places.filter(|(b, a, _)| (a - b).abs() >= least).collect();
     if places.is_empty() {
@@ -97,11 +97,11 @@ pub fn table(before: &FoldedStacks, after: &FoldedStacks, absolute: bool) -> Str
         "before", "after", "change"
     );
     let digits = usize::from(!absolute);
-    for (before, after, place) in places.iter().take(MOST_PLACES) {
+    for (before, after, place) in places.iter().take(MAX_PLACES) {
         let change = after - before;
         let _ = writeln!(text, "{before:9.digits$} {after:9.digits$} {change:+9.digits$}  {place}");
     }
-    if let Some(more @ 1..) = places.len().checked_sub(MOST_PLACES) {
+    if let Some(more @ 1..) = places.len().checked_sub(MAX_PLACES) {
         let _ = writeln!(text, "{:31}and {more} more", "");
     }
     text

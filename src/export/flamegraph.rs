@@ -58,7 +58,7 @@ pub(super) fn drawing<'a>(title: String, subtitle: String, count_name: &str) -> 
     drawing.count_name = count_name.to_owned();
     drawing.name_type = "Frame:".to_owned();
     drawing.min_width = MIN_WIDTH;
-    // The function's name begins a label; the left-most part is what tells frames apart.
+    // The function's name begins a label; its left-most part is what distinguishes frames.
     drawing.text_truncate_direction = TextTruncateDirection::Right;
     drawing.deterministic = true;
     drawing

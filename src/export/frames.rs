@@ -1,5 +1,5 @@
 //! The frames one output mentions, as a table with small indices. Called by all formats: two frames are one here
-//! when the output cannot tell them apart.
+//! when the output cannot distinguish them.
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
@@ -16,7 +16,7 @@ use crate::stack::label::{FrameDescription, Origin, describe};
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub(super) struct Entry<'a> {
     pub name: String,
-    /// The whole path; none for pseudo-frames.
+    /// The whole path; none for markers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,8 +51,8 @@ impl<'a> FrameTable<'a> {
         &self.entries
     }
 
-    /// The index of a pseudo-frame.
-    pub fn pseudo(&mut self, name: &str) -> u32 {
+    /// The index of a marker.
+    pub fn marker(&mut self, name: &str) -> u32 {
         self.insert(Entry { name: name.to_owned(), file: None, line: None, origin: Origin::Marker })
     }
 
@@ -64,9 +64,9 @@ impl<'a> FrameTable<'a> {
         into[base..].reverse();
     }
 
-    /// Appends what a thread did: its frames, or what stands in for them, then the leaf that tells its state.
+    /// Appends what a thread did: its frames, or what stands in for them, then the marker of its state.
     ///
-    /// A lost sample has that leaf too: its state was read, only its stack was not.
+    /// A lost sample has that marker too: its state was read, only its stack was not.
     pub fn push_sample(&mut self, state: ThreadState, stack: StackId, lost: bool, into: &mut Vec<u32>) {
         self.push(stack, lost, leaf(self.profile, state).as_deref(), into);
     }
@@ -78,12 +78,12 @@ impl<'a> FrameTable<'a> {
 
     fn push(&mut self, stack: StackId, lost: bool, leaf: Option<&str>, into: &mut Vec<u32>) {
         if stack == StackId::EMPTY {
-            into.push(self.pseudo(if lost { STACK_UNREADABLE } else { NO_PYTHON_FRAME }));
+            into.push(self.marker(if lost { STACK_UNREADABLE } else { NO_PYTHON_FRAME }));
         } else {
             self.push_stack(stack, into);
         }
         if let Some(leaf) = leaf {
-            into.push(self.pseudo(leaf));
+            into.push(self.marker(leaf));
         }
     }
 

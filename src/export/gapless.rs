@@ -2,7 +2,7 @@
 //! by the formats that show time, for recordings in kernel mode.
 //!
 //! There is a sample for some of the stretches that a thread is on the CPU, several for a long one, none for most
-//! short ones. A trace has to show all of them: what nobody saw is told by what came before it and after.
+//! short ones. A trace has to show all of them: what no sample saw is inferred from what came before it and after.
 
 use crate::event::{Nanos, ThreadState};
 use crate::profile::Span;
@@ -253,7 +253,7 @@ mod tests {
         let samples = [span(10, 10, Running, a, false), span(10, 10, Native, b, false)];
         assert_eq!(shown(&samples, 8, 15), [(8, 10, Running, a), (10, 15, Native, b)]);
         assert_eq!(shown(&samples[..1], 10, 10), []);
-        // A sample at the very end tells what came before it.
+        // A sample at the very end shows what came before it.
         let last = [span(0, 10, Blocked(READ), a, true), span(20, 20, Native, b, false)];
         assert_eq!(shown(&last, 0, 20)[1..], [(10, 20, Native, b)]);
         assert_eq!(shown(&[], 1, 9), []);

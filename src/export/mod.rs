@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use anyhow::Result;
 
 use crate::profile::Profile;
-use crate::report::Blame;
+use crate::report::Attribution;
 
 mod chrome;
 mod coarse;
@@ -48,8 +48,8 @@ pub struct ExportOptions {
     pub idle: bool,
     /// One frame per function, named by its first line, instead of one per line.
     pub functions: bool,
-    /// To whom the report puts down waiting. It counts everything, whatever the view.
-    pub blame: Blame,
+    /// To whom the report attributes waiting. It counts everything, whatever the view.
+    pub blame: Attribution,
 }
 
 /// What was written, in the view's [`Unit`].
@@ -154,10 +154,10 @@ mod tests {
     #[test]
     fn a_report_can_be_read_back() {
         let mut out = Vec::new();
-        let options = ExportOptions { blame: Blame::Releaser, view: View::GilHold, ..ExportOptions::default() };
+        let options = ExportOptions { blame: Attribution::Releaser, view: View::GilHold, ..ExportOptions::default() };
         assert_eq!(write(&fixture::profile(), Format::REPORT, &options, &mut out).unwrap().amount, 14);
         let report: Report = serde_json::from_slice(&out).unwrap();
-        assert_eq!((report.threads.len(), report.session.samples, report.blame), (3, 14, Blame::Releaser));
+        assert_eq!((report.threads.len(), report.session.samples, report.blame), (3, 14, Attribution::Releaser));
         assert!(out.ends_with(b"}\n"));
     }
 

@@ -40,7 +40,7 @@ pub(super) struct Item {
     pub stack: StackId,
     /// The stack could not be read.
     pub lost: bool,
-    /// A pseudo-frame on top of the stack.
+    /// A marker on top of the stack.
     pub leaf: Option<Cow<'static, str>>,
     /// What the thread was doing, if that is what is shown.
     pub state: Option<ThreadState>,

@@ -17,8 +17,8 @@ pub const LAST_WITHOUT_FRAME_KINDS: u32 = 1;
 pub const HEADER: usize = 12;
 /// Before each block: its length in the file, its length unpacked, and the checksum of what is in the file.
 pub const FRAME: usize = 12;
-/// No block is longer than that, packed or not. A command line, the longest text there is, fits in several times.
-pub const MOST: usize = 16 << 20;
+/// No block is longer than this, packed or not, in bytes. A command line, the longest text there is, fits in several times.
+pub const MAX_BLOCK: usize = 16 << 20;
 
 /// The header of a file.
 pub fn header() -> [u8; HEADER] {
@@ -67,7 +67,7 @@ pub fn next(file: &mut impl Read) -> io::Result<NextBlock> {
     let word = |at: usize| u32::from_le_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]]);
     let (packed, unpacked) = (word(0) as usize, word(4) as usize);
     let broken = NextBlock::Broken { at_end: false };
-    if packed == 0 || packed > MOST || unpacked > MOST {
+    if packed == 0 || packed > MAX_BLOCK || unpacked > MAX_BLOCK {
         return Ok(broken);
     }
     // No more is taken from the memory than there is in the file.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::RecordingOrigin;
 use super::block::LAST_WITHOUT_FRAME_KINDS;
 use super::records::{
-    AccessContext, COUNT_OPS, COUNTINGS, GilContext, LastValues, MOST_CONTEXTS, OTHER_FRAME_KINDS, PLACES,
+    AccessContext, COUNT_OPS, COUNTINGS, GilContext, LastValues, MAX_CONTEXTS, OTHER_FRAME_KINDS, PLACES,
     RecordContext, SampleContext, SpinContext, WaitContext, WakeContext, state, tag,
 };
 use super::wire::{Bytes, Malformed};
@@ -22,10 +22,10 @@ use crate::event::{
 use crate::profile::{Mode, SessionInfo};
 use crate::stack::{Frame, FrameId, FrameKind, Interner, StackId, Sym};
 
-/// No clock of a machine is so far; a century.
-const LATEST: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
-/// More time than that cannot be summed up: threads together, in nanoseconds.
-const MOST_TIME: u64 = 1 << 61;
+/// No machine's clock is later than this, in nanoseconds: a century.
+const MAX_MOMENT: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
+/// The sum of all times must stay below this, in nanoseconds, so that no sum of them can overflow.
+const MAX_TIME: u64 = 1 << 61;
 
 /// Makes events of records.
 #[derive(Debug)]
@@ -238,7 +238,7 @@ impl Decoder {
     }
 
     fn add(&mut self, context: RecordContext) -> Result<(), Malformed> {
-        if self.contexts.len() == MOST_CONTEXTS {
+        if self.contexts.len() == MAX_CONTEXTS {
             return Err(Malformed);
         }
         self.contexts.push(context);
@@ -247,7 +247,7 @@ impl Decoder {
 
     /// A moment, or another number that is not greater than those are.
     fn moment(&self, nanos: u64) -> Result<Nanos, Malformed> {
-        (nanos <= LATEST).then_some(Nanos(nanos)).ok_or(Malformed)
+        (nanos <= MAX_MOMENT).then_some(Nanos(nanos)).ok_or(Malformed)
     }
 
     fn at(&mut self, bytes: &mut Bytes<'_>) -> Result<Nanos, Malformed> {
@@ -257,7 +257,7 @@ impl Decoder {
 
     /// Counts time that will be summed up.
     fn spend(&mut self, nanos: u64) -> Result<(), Malformed> {
-        self.time = self.time.checked_add(nanos).filter(|&time| time <= MOST_TIME).ok_or(Malformed)?;
+        self.time = self.time.checked_add(nanos).filter(|&time| time <= MAX_TIME).ok_or(Malformed)?;
         Ok(())
     }
 

@@ -4,8 +4,8 @@ use rustc_hash::FxHashMap;
 
 use super::RecordingOrigin;
 use super::records::{
-    AccessContext, COUNTINGS, LastValues, MOST_CONTEXTS, OTHER_FRAME_KINDS, RecordContext, SampleContext,
-    SpinContext, WaitContext, number, put_id, tag,
+    AccessContext, COUNTINGS, LastValues, MAX_CONTEXTS, OTHER_FRAME_KINDS, RecordContext, SampleContext, SpinContext,
+    WaitContext, number, put_id, tag,
 };
 use super::wire::{put, put_optional, put_signed, put_text};
 use crate::event::{Event, Nanos, OffCpu};
@@ -129,7 +129,7 @@ impl Encoder {
 
     fn context(&mut self, context: RecordContext) {
         if !self.contexts.contains_key(&context) {
-            if self.contexts.len() == MOST_CONTEXTS {
+            if self.contexts.len() == MAX_CONTEXTS {
                 self.contexts.clear();
                 put(&mut self.records, tag::FORGET_CONTEXTS);
             }

@@ -37,8 +37,8 @@ pub mod tag {
     pub const FIRST_CONTEXT: u64 = 32;
 }
 
-/// So many contexts are kept; then they are forgotten, and it starts anew.
-pub const MOST_CONTEXTS: usize = 1 << 15;
+/// With this many contexts, all are forgotten and numbering starts anew.
+pub const MAX_CONTEXTS: usize = 1 << 15;
 
 /// Kinds of frames that have no lines, by their numbers in records.
 pub const OTHER_FRAME_KINDS: [FrameKind; 2] = [FrameKind::Native, FrameKind::Marker];
@@ -101,7 +101,7 @@ pub fn put_state(out: &mut Vec<u8>, state: ThreadState) {
     }
 }
 
-/// Reads a state; `lock` tells which lock a number means.
+/// Reads a state; `lock` resolves the number of a lock.
 pub fn state(
     bytes: &mut Bytes<'_>,
     lock: impl Fn(u64) -> Result<LockId, Malformed>,
@@ -267,7 +267,7 @@ pub fn put_id(out: &mut Vec<u8>, id: Option<u32>) {
     put(out, id.map_or(0, |id| u64::from(id) + 1));
 }
 
-/// The last times and numbers, from which the next are told.
+/// The last times and numbers, to which the next are relative.
 #[derive(Debug, Default)]
 pub struct LastValues {
     /// The time of the last record that has one and is no time off the CPU.

@@ -1,7 +1,7 @@
 //! Writes a recording as it goes on. Called by the session for every event.
 //!
 //! The session only appends records to a block. A thread of its own compresses blocks and writes them, so that a slow
-//! disk holds nobody up, until [`MOST_WAITING`] blocks wait for it: memory is bounded, events are not dropped.
+//! disk delays nothing, until [`MAX_WAITING`] blocks wait for it: memory is bounded, events are not dropped.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,16 +19,16 @@ use crate::output::Output;
 use crate::profile::SessionInfo;
 use crate::stack::Interner;
 
-/// A block of records is complete with so many bytes.
+/// A block of records is complete with this many bytes ...
 const FULL: usize = 64 << 10;
-/// Or when it is so old, in nanoseconds.
+/// ... or at this age, in nanoseconds.
 const OLD: u64 = 1_000_000_000;
-/// So many blocks can wait to be written.
-const MOST_WAITING: usize = 64;
-/// So often the file is made safe from a loss of power.
+/// How many blocks can wait to be written.
+const MAX_WAITING: usize = 64;
+/// How often the file is synced.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 
-/// What the writing thread is told.
+/// What the session sends to the writing thread.
 #[derive(Debug)]
 enum WriterMessage {
     /// There is something to record: the file appears, under a name that is known only now if there is one.
@@ -56,7 +56,7 @@ impl Recorder {
     /// # Errors
     /// There can be no more threads.
     pub fn new(output: Output, named: bool, origin: &RecordingOrigin) -> Result<Recorder> {
-        let (messages, inbox) = sync_channel(MOST_WAITING);
+        let (messages, inbox) = sync_channel(MAX_WAITING);
         let worker = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || work(output, &inbox))
@@ -82,7 +82,7 @@ impl Recorder {
         }
     }
 
-    /// Lets a block go if it is time. `session` is how the recording has gone up to `now`.
+    /// Hands a block to the writer if it is due. `session` is how the recording has gone up to `now`.
     pub fn tick(&mut self, now: Nanos, session: &SessionInfo) {
         let due = self.encoder.records.len() >= FULL || now.since(self.sent) >= OLD;
         if self.appeared && due && !self.encoder.records.is_empty() {
@@ -92,7 +92,7 @@ impl Recorder {
         }
     }
 
-    /// Nothing more can be written. [`Recorder::finish`] tells why.
+    /// Nothing more can be written. [`Recorder::finish`] returns the error.
     pub fn has_failed(&self) -> bool {
         self.messages.is_none()
     }

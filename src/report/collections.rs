@@ -13,7 +13,7 @@ use crate::stack::collections::{FRAME, stacks_of_collections};
 
 use super::gils::blamed;
 use super::model::{Blamed, Collections};
-use super::{MOST_BLAMED, ratio, seconds};
+use super::{MAX_ATTRIBUTED, ratio, seconds};
 
 /// All of them, in all processes together.
 pub(super) fn collections(profile: &Profile, gils: &[GilSummary]) -> Collections {
@@ -36,7 +36,7 @@ pub(super) fn collections(profile: &Profile, gils: &[GilSummary]) -> Collections
         held_s: seconds(held_ns),
         held_fraction: ratio(held_ns, all_held).min(1.0),
         waited_s: seconds(holders.filter(|blame| is_one(blame.stack)).map(|blame| blame.ns).sum()),
-        by: by.iter().take(MOST_BLAMED).map(|blame| started(blamed(profile, blame))).collect(),
+        by: by.iter().take(MAX_ATTRIBUTED).map(|blame| started(blamed(profile, blame))).collect(),
     }
 }
 

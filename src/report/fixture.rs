@@ -39,7 +39,7 @@ pub fn waits(count: u64, each: u64) -> WaitStats {
     WaitStats { count, total_ns: count * each, p50_ns: each, p99_ns: each, max_ns: each }
 }
 
-/// A profile of one process with so many threads, seen for all of the recording. The first has no name.
+/// A profile of one process with this many threads, seen for all of the recording. The first has no name.
 pub fn profile(mode: Mode, free_threaded: bool, names: &[&str]) -> Profile {
     let mut profile = Profile::default();
     profile.session.mode = mode;
@@ -64,7 +64,7 @@ pub fn finish(profile: &mut Profile) {
     }
 }
 
-/// So many samples of a thread.
+/// Some samples of a thread.
 pub fn samples(profile: &mut Profile, thread: ThreadId, count: u32, state: ThreadState) {
     let stack = StackId::EMPTY;
     profile.push(&Event::Sample { at: START, periods: count, thread, state, stack, gil: None });
@@ -161,5 +161,5 @@ pub fn fight() -> (Profile, GilSummary) {
 /// The report of the fight.
 pub fn report() -> Report {
     let (profile, gil) = fight();
-    Report::new(&profile, &[gil], &[], super::Blame::Holder)
+    Report::new(&profile, &[gil], &[], super::Attribution::Holder)
 }

@@ -7,7 +7,7 @@ use crate::profile::Profile;
 use crate::stack::label::stack_labels;
 
 use super::model::{Bar, Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
-use super::{MOST_BLAMED, fraction, ratio, seconds, thread_name};
+use super::{MAX_ATTRIBUTED, fraction, ratio, seconds, thread_name};
 
 /// One GIL. `threads` are the ledgers, indexed by thread.
 pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gil {
@@ -42,13 +42,13 @@ pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gi
 }
 
 fn held_off_cpu(profile: &Profile, gil: &GilSummary) -> Vec<BlockedHolder> {
-    let all = gil.held_off_cpu.iter().take(MOST_BLAMED);
+    let all = gil.held_off_cpu.iter().take(MAX_ATTRIBUTED);
     all.map(|(call, blame)| BlockedHolder { syscall: call.to_string(), by: blamed(profile, blame) }).collect()
 }
 
 /// The costliest of them.
 pub(super) fn all_blamed(profile: &Profile, all: &[contention::Blame]) -> Vec<Blamed> {
-    all.iter().take(MOST_BLAMED).map(|blame| blamed(profile, blame)).collect()
+    all.iter().take(MAX_ATTRIBUTED).map(|blame| blamed(profile, blame)).collect()
 }
 
 pub(super) fn blamed(profile: &Profile, blame: &contention::Blame) -> Blamed {

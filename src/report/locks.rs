@@ -13,15 +13,15 @@ use crate::stack::idle_wait::Work;
 
 use super::gils::{all_blamed, bars, blamed, wait};
 use super::model::{Idle, Lock, LockThread, OffCpuHolder, PausedInterval, Pauses, Wait};
-use super::{MOST_BLAMED, fraction, seconds, thread_name};
+use super::{MAX_ATTRIBUTED, fraction, seconds, thread_name};
 
-/// So many locks are told of: programs can have a new one for every call.
-const MOST_LOCKS: usize = 1000;
+/// How many locks a report has at most: programs can have a new one for every call.
+const MAX_LOCKS: usize = 1000;
 
 /// All locks that were waited for.
 pub(super) fn locks(profile: &Profile, locks: &[LockSummary]) -> Vec<Lock> {
     let real = locks.iter().filter(|lock| lock.info.kind.is_lock());
-    real.take(MOST_LOCKS).map(|lock| self::lock(profile, lock)).collect()
+    real.take(MAX_LOCKS).map(|lock| self::lock(profile, lock)).collect()
 }
 
 fn lock(profile: &Profile, lock: &LockSummary) -> Lock {
@@ -62,7 +62,7 @@ fn lock(profile: &Profile, lock: &LockSummary) -> Lock {
 }
 
 fn off_cpu(profile: &Profile, lock: &LockSummary) -> Vec<OffCpuHolder> {
-    let all = lock.holder_off_cpu.iter().take(MOST_BLAMED);
+    let all = lock.holder_off_cpu.iter().take(MAX_ATTRIBUTED);
     all.map(|(state, blame)| OffCpuHolder {
         state: state.name().to_owned(),
         syscall: state.syscall().map(|call| call.to_string()),
@@ -125,7 +125,7 @@ pub(super) fn waiting_for_work(profile: &Profile, limited: bool) -> Vec<Idle> {
     }
     let mut found: Vec<_> = found.into_iter().collect();
     found.sort_unstable_by_key(|&((thread, stack), (_, ns))| (Reverse(ns), thread, stack));
-    found.truncate(MOST_BLAMED);
+    found.truncate(MAX_ATTRIBUTED);
     found
         .into_iter()
         .map(|((thread, stack), (work, ns))| Idle {

@@ -30,13 +30,13 @@ use crate::stack::label::one_line;
 use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, VERSION};
 
 pub use self::ledger::ledgers;
-pub use self::model::{Blame, Report};
+pub use self::model::{Attribution, Report};
 pub use self::refcounts::unavailable;
 pub use self::saved::read;
 pub use self::verdict::verdict;
 
-/// The most stacks that waiting is put down to in one list: a program has more of them than anybody reads.
-pub const MOST_BLAMED: usize = 1000;
+/// To how many stacks waiting is attributed in one list: a program has more of them than anybody reads.
+pub const MAX_ATTRIBUTED: usize = 1000;
 
 impl Report {
     /// Locks, without what may be something else.
@@ -55,14 +55,14 @@ impl Report {
     }
 
     /// The report of a finished recording.
-    pub fn of(profile: &Profile, blame: Blame) -> Report {
+    pub fn of(profile: &Profile, blame: Attribution) -> Report {
         let period = profile.session.period_ns();
         let gils: Vec<GilSummary> = profile.gils.iter().map(|gil| gil.summary(period)).collect();
         Report::new(profile, &gils, &profile.locks.summaries(period), blame)
     }
 
     /// The report of a recording whose GILs and locks have been summed up.
-    pub fn new(profile: &Profile, gils: &[GilSummary], locks: &[LockSummary], blame: Blame) -> Report {
+    pub fn new(profile: &Profile, gils: &[GilSummary], locks: &[LockSummary], blame: Attribution) -> Report {
         let threads = ledger::ledgers(profile, gils);
         let mut report = Report {
             schema: format!("{SCHEMA}/{VERSION}"),
@@ -87,7 +87,7 @@ impl Report {
         }
         report.findings = findings::findings(&report);
         if profile.selection().is_some_and(|selection| !selection.has_all_waits()) {
-            // How a thread lives with the GIL is told from all of its turns.
+            // A convoy shows in all turns of a thread, not in some.
             report.findings.retain(|finding| finding.id != findings::CONVOY);
         }
         report

@@ -53,18 +53,18 @@ pub struct Report {
     pub waiting_for_limited: Vec<Idle>,
     /// What is wrong, the worst first, and of those that are as bad the most costly.
     pub findings: Vec<Finding>,
-    /// To whom the text puts down the waiting, unless told otherwise.
+    /// To whom the text attributes the waiting, unless asked otherwise.
     #[serde(default)]
-    pub blame: Blame,
+    pub blame: Attribution,
 }
 
-/// To whom waiting is put down. All three share out the same waits.
+/// To whom waiting is attributed. All three divide the same waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Blame {
+pub enum Attribution {
     /// Who waited, and where
     Waiter,
-    /// Who ended each wait, and where it let go of the GIL
+    /// Who ended each wait, and where it released the GIL
     Releaser,
     /// Who held the GIL meanwhile, and what it was doing
     #[default]
@@ -179,7 +179,7 @@ impl States {
     }
 }
 
-/// What happened at one GIL. `waiters`, `releasers` and `holders` share out the same waits in three ways.
+/// What happened at one GIL. `waiters`, `releasers` and `holders` divide the same waits in three ways.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gil {
     /// The process it belongs to.
@@ -220,7 +220,7 @@ pub struct Gil {
     pub forced_drops: u64,
     /// Given up by the holder's own choice while others waited.
     pub voluntary_drops: u64,
-    /// Who held it while others waited. The longest first; at most [`super::MOST_BLAMED`].
+    /// Who held it while others waited. The longest first; at most [`super::MAX_ATTRIBUTED`].
     pub holders: Vec<Blamed>,
     /// Who ended the waits.
     pub releasers: Vec<Blamed>,
@@ -279,7 +279,7 @@ pub struct Bar {
     pub count: u64,
 }
 
-/// Time put down to a thread's stack.
+/// Time attributed to a thread's stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Blamed {
     pub tid: Tid,
@@ -313,7 +313,7 @@ pub struct GilThread {
     pub caused_s: f64,
 }
 
-/// What happened at one lock. `waiters`, `releasers` and `holders` share out the same waits in three ways.
+/// What happened at one lock. `waiters`, `releasers` and `holders` divide the same waits in three ways.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lock {
     /// The process it is in.
@@ -338,7 +338,7 @@ pub struct Lock {
     pub parked: u64,
     /// The part of the time for which at least one thread waited.
     pub contended_fraction: f64,
-    /// Let go of by another thread than the time before, while others waited.
+    /// How often it was released by another thread than the time before, while others waited.
     pub owner_changes: u64,
     pub wait: Wait,
     /// CPU time for which threads spun for it before they slept (free-threaded builds, kernel mode): an estimate.
@@ -354,7 +354,7 @@ pub struct Lock {
     pub gap_s: f64,
     /// The part in which the holder is not known.
     pub unknown_s: f64,
-    /// Who held it while others waited. The longest first; at most [`super::MOST_BLAMED`].
+    /// Who held it while others waited. The longest first; at most [`super::MAX_ATTRIBUTED`].
     pub holders: Vec<Blamed>,
     /// Who ended the waits.
     pub releasers: Vec<Blamed>,
@@ -408,7 +408,7 @@ pub struct LockThread {
 pub struct Pauses {
     /// How often they held somebody up.
     pub count: u64,
-    /// The same by reason: `gc` for a collection, `fork`, `type being changed` ...; `other` if it cannot be told.
+    /// The same by reason: `gc` for a collection, `fork`, `type being changed` ...; `other` if it is not known.
     #[serde(default)]
     pub reasons: BTreeMap<String, u64>,
     /// For how long threads were held up.
@@ -509,7 +509,7 @@ pub struct CountedObject {
     /// It is counted only in part.
     pub deferred: bool,
     pub advice: Option<String>,
-    /// Who was where, the most first; at most [`super::MOST_BLAMED`].
+    /// Who was where, the most first; at most [`super::MAX_ATTRIBUTED`].
     pub stacks: Vec<Sampled>,
 }
 
@@ -523,7 +523,7 @@ impl CountedObject {
     }
 }
 
-/// Samples put down to a thread's stack.
+/// Samples attributed to a thread's stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampled {
     pub tid: Tid,
@@ -573,7 +573,7 @@ pub struct Elsewhere {
     pub content: f64,
     /// By other atomic operations.
     pub memory: f64,
-    /// By an access of which it cannot be told which memory it was to.
+    /// By an access to memory that is not known.
     pub unknown: f64,
 }
 
@@ -615,7 +615,7 @@ pub struct Finding {
     /// What kind; stays the same between versions.
     pub id: String,
     pub severity: Severity,
-    /// What it costs, in seconds of threads' time; 0 if that cannot be told. What several findings cost may be the same
+    /// What it costs, in seconds of threads' time; 0 if that is not known. What several findings cost may be the same
     /// time.
     #[serde(default)]
     pub cost_s: f64,

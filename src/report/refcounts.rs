@@ -10,11 +10,11 @@ use crate::stack::StackId;
 use crate::stack::label::{frame_label, stack_labels};
 
 use super::model::{CountedLine, CountedObject, CountedType, Elsewhere, Refcounts, Sampled};
-use super::{MOST_BLAMED, ratio, thread_name};
+use super::{MAX_ATTRIBUTED, ratio, thread_name};
 
-/// So many objects are told of.
-const MOST_OBJECTS: usize = 200;
-/// So many standard deviations to each side hold 95 of 100 values.
+/// How many objects a report has at most.
+const MAX_OBJECTS: usize = 200;
+/// This many standard deviations to each side hold 95 of 100 values.
 const DEVIATIONS: f64 = 1.96;
 
 /// All that is known of reference counts.
@@ -32,7 +32,7 @@ pub(super) fn refcounts(profile: &Profile) -> Refcounts {
         samples: summary.samples,
         cpu_fraction,
         margin: (spread * 1e6).round() / 1e6,
-        objects: summary.objects.iter().take(MOST_OBJECTS).map(|of| object(profile, of, &summary)).collect(),
+        objects: summary.objects.iter().take(MAX_OBJECTS).map(|of| object(profile, of, &summary)).collect(),
         types: types(&summary),
         lines: lines(profile, &summary),
         elsewhere: Elsewhere {
@@ -87,7 +87,7 @@ fn object(profile: &Profile, of: &ObjectSummary, summary: &Summary) -> CountedOb
         stacks: of
             .stacks
             .iter()
-            .take(MOST_BLAMED)
+            .take(MAX_ATTRIBUTED)
             .map(|&(thread, at, samples)| Sampled {
                 tid: profile.threads[thread.0 as usize].tid,
                 thread: thread_name(profile, thread),
@@ -154,7 +154,7 @@ fn lines(profile: &Profile, summary: &Summary) -> Vec<CountedLine> {
     }
     let mut lines: Vec<_> = lines.into_iter().collect();
     lines.sort_by_key(|(_, (samples, _))| Reverse(*samples));
-    lines.truncate(MOST_BLAMED);
+    lines.truncate(MAX_ATTRIBUTED);
     lines
         .into_iter()
         .map(|(line, (samples, objects))| {

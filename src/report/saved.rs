@@ -48,7 +48,7 @@ fn parse(bytes: &[u8]) -> Result<Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Blame, fixture};
+    use crate::report::{Attribution, fixture};
 
     #[test]
     fn a_report_comes_back_as_it_was() {
@@ -56,7 +56,7 @@ mod tests {
         let json = serde_json::to_vec_pretty(&report).unwrap();
         let back = parse(&json).unwrap();
         assert_eq!(back, report);
-        assert_eq!(back.blame, Blame::Holder);
+        assert_eq!(back.blame, Attribution::Holder);
         assert!(!back.findings.is_empty() && !back.gils.is_empty());
     }
 

@@ -133,7 +133,7 @@ impl Snapshot {
     }
 
     /// What it amounts to.
-    pub fn report(&self, blame: report::Blame) -> Report {
+    pub fn report(&self, blame: report::Attribution) -> Report {
         Report::new(&self.profile, &self.gils, &self.locks, blame)
     }
 

@@ -1,8 +1,8 @@
 //! Waiting for work: a thread that sleeps in `Condition.wait`, `Queue.get` or `Thread.join` sleeps at a lock, too, but
-//! nobody holds it against the thread: there is nothing to do. It is told from a wait for a lock by where in the
-//! standard library the thread is. Some of these waits are for what others have and keep, a connection of a pool for
-//! one: see [`Work::is_limited`]. And a thread can wait in an `import` for another that imports the same module. Called by
-//! the collectors, before they say what a thread does, and by the report.
+//! it is not contended: there is nothing to do. Where in the standard library the thread is distinguishes this from a wait
+//! for a lock. Some of these waits are for what other threads have and keep, such as a connection of a pool: see
+//! [`Work::is_limited`]. And a thread can wait in an `import` for another that imports the same module. Called by the
+//! collectors, before they report a state, and by the report.
 
 use crate::stack::{FrameId, FrameKind, Interner, StackId};
 
@@ -55,14 +55,14 @@ impl Work {
 /// Functions that take a connection from a pool, wherever the pool is. `_get_conn` is urllib3's.
 const GET_CONNECTION: [&str; 5] = ["_get_conn", "get_conn", "getconn", "get_connection", "_get_connection"];
 
-/// Functions of a pool between that which takes a connection and that which waits: psycopg's has three.
-const MOST_OF_POOL: usize = 4;
+/// How many frames of a pool are searched for such a function, from the one that waits outwards: psycopg's needs three.
+const MAX_POOL_FRAMES: usize = 4;
 
 /// Whether a function waits for work, or one that calls it and is next to it in a pool's package, only to return a
 /// connection. `frames` are those that come after it, innermost first.
 fn is_for_connection(stacks: &Interner, frame: FrameId, frames: impl Iterator<Item = FrameId>) -> bool {
     let folder = |frame| stacks.text(stacks.get_frame(frame).file).rsplit_once('/').map(|(folder, _)| folder);
-    let callers = frames.take_while(|&caller| folder(caller) == folder(frame)).take(MOST_OF_POOL - 1);
+    let callers = frames.take_while(|&caller| folder(caller) == folder(frame)).take(MAX_POOL_FRAMES - 1);
     std::iter::once(frame).chain(callers).any(|frame| gets_connection(stacks, frame))
 }
 

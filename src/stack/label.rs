@@ -2,7 +2,7 @@
 
 use crate::stack::{FrameId, FrameKind, Interner, StackId};
 
-/// Whose code a frame runs, as far as its path tells.
+/// Whose code a frame runs, as far as its path shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Origin {
     Program,

@@ -9,7 +9,7 @@ use crate::event::{
     Syscall, ThreadId, ThreadState, Wake,
 };
 use crate::profile::{Mode, Profile};
-use crate::report::Blame;
+use crate::report::Attribution;
 use crate::snapshot::Snapshot;
 use crate::stack::{Frame, FrameKind, StackId};
 
@@ -113,7 +113,7 @@ impl RecordingUnderWay {
     }
 
     /// What a screen that has seen all of it shows.
-    pub fn shown(&self, range: Range, blame: Blame) -> (ShownPart, History) {
+    pub fn shown(&self, range: Range, blame: Attribution) -> (ShownPart, History) {
         let (mut history, mut past) = (History::default(), PastSnapshots::default());
         for pair in self.snapshots.windows(2) {
             past.push(&pair[0]);

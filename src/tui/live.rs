@@ -11,7 +11,7 @@ use super::feed::{Ending, Feed, ScreenThread, SnapshotPublisher};
 use super::state::choices::UserChoices;
 use super::theme::Theme;
 use super::{batch, screen};
-use crate::report::Blame;
+use crate::report::Attribution;
 use crate::session::Observer;
 use crate::session::signals::{Received, Signals};
 use crate::snapshot::Snapshot;
@@ -31,7 +31,7 @@ pub(crate) enum ViewTarget {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ViewOptions {
     pub target: ViewTarget,
-    pub blame: Blame,
+    pub blame: Attribution,
     pub interval_ms: u64,
     pub color: bool,
     /// Only ASCII characters.

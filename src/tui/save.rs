@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::state::choices::{Tab, UserChoices};
 use super::state::shown::ShownPart;
 use crate::export::{self, Format, View};
-use crate::report::Blame;
+use crate::report::Attribution;
 use crate::snapshot::Snapshot;
 
 /// Names that are tried.
@@ -48,7 +48,7 @@ fn view(choices: &UserChoices) -> View {
     match choices.tab {
         Tab::Functions | Tab::Flame => choices.calls.view,
         Tab::Refcounts => View::Refcount,
-        Tab::Gil if choices.blame == Blame::Waiter => View::GilWait,
+        Tab::Gil if choices.blame == Attribution::Waiter => View::GilWait,
         Tab::Gil => View::GilHold,
         Tab::Locks | Tab::Pauses => View::LockWait,
         Tab::Threads | Tab::Findings => View::Wall,

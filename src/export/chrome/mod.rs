@@ -25,8 +25,8 @@ use super::slices::{Edge, Visitor, walk};
 use super::tracks::{ArrowEnd, Detail, Tracks};
 use crate::stack::label::one_line;
 
-/// So many slices at most: each is some hundred bytes, and a browser has to hold them all.
-const MOST_SLICES: u64 = 1_000_000;
+/// More slices are merged: each is some hundred bytes, and a browser has to hold them all.
+const MAX_SLICES: u64 = 1_000_000;
 
 /// Track ids that are no thread's: Linux gives out tids below 2^22. Viewers know tracks by these ids.
 const STATE_TRACKS: u32 = 1 << 23;
@@ -105,7 +105,7 @@ pub(super) fn write(
     options: &ExportOptions,
     out: &mut impl Write,
 ) -> anyhow::Result<MergedSlices> {
-    let tracks = Tracks::new(profile, MOST_SLICES)?;
+    let tracks = Tracks::new(profile, MAX_SLICES)?;
     write_tracks(profile, &tracks, options, out)?;
     Ok(tracks.merged)
 }

@@ -26,10 +26,10 @@ use crate::stack::label::one_line;
 
 mod markers;
 
-/// So many markers at most.
-const MOST_MARKERS: u64 = 500_000;
-/// So many samples at most; of longer recordings they are further apart.
-const MOST_SAMPLES: u64 = 2_000_000;
+/// More markers are merged.
+const MAX_MARKERS: u64 = 500_000;
+/// Longer recordings have this many samples, further apart.
+const MAX_SAMPLES: u64 = 2_000_000;
 
 /// Writes all of the timeline.
 pub(super) fn write(
@@ -37,8 +37,8 @@ pub(super) fn write(
     options: &ExportOptions,
     out: &mut impl Write,
 ) -> anyhow::Result<MergedSlices> {
-    let tracks = Tracks::new(profile, MOST_MARKERS)?;
-    serde_json::to_writer(out, &build(profile, &tracks, options, MOST_SAMPLES))?;
+    let tracks = Tracks::new(profile, MAX_MARKERS)?;
+    serde_json::to_writer(out, &build(profile, &tracks, options, MAX_SAMPLES))?;
     Ok(tracks.merged)
 }
 
@@ -86,7 +86,7 @@ fn build(profile: &Profile, tracks: &Tracks<'_>, options: &ExportOptions, most: 
             origin: tracks.origin,
         };
         writer.samples(&tracks.spans(thread), interval);
-        for slice in tracks.states[thread.0 as usize].iter().filter(|slice| is_told(slice)) {
+        for slice in tracks.states[thread.0 as usize].iter().filter(|slice| has_marker(slice)) {
             writer.marker(slice, tracks.details(info.process, slice));
         }
     }
@@ -94,7 +94,7 @@ fn build(profile: &Profile, tracks: &Tracks<'_>, options: &ExportOptions, most: 
 }
 
 /// Whether a slice is worth a marker: others are in the samples.
-fn is_told(slice: &StateSlice) -> bool {
+fn has_marker(slice: &StateSlice) -> bool {
     use ThreadState::{GilHeldOffCpu, GilWait, LockWait, Paused};
     slice.many.is_some() || matches!(slice.span.state, GilWait | LockWait(_) | Paused(_) | GilHeldOffCpu(_))
 }

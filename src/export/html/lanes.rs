@@ -14,11 +14,12 @@ use super::data::{PageContended, PageStates};
 use super::reduce::{Reduction, Stretch, reduce};
 use super::stacks::PageStacks;
 
-/// So many stretches are shown of all threads, of all GILs and locks, and so many changes of the number of waiters. A
+/// How many stretches are shown of all threads, how many of all GILs and locks, and how many changes of the number of
+/// waiters. A
 /// page with that many opens in a second and is some megabytes long.
-const MOST_SLICES: usize = 200_000;
-const MOST_HOLDS: usize = 100_000;
-const MOST_COUNTS: usize = 100_000;
+const MAX_SLICES: usize = 200_000;
+const MAX_HOLDS: usize = 100_000;
+const MAX_COUNTS: usize = 100_000;
 
 /// All rows. Times are microseconds.
 #[derive(Debug, Serialize)]
@@ -60,7 +61,7 @@ pub(super) fn lanes(
     states: &mut PageStates,
     stacks: &mut PageStacks<'_>,
 ) -> Result<(Lanes, Vec<String>)> {
-    lanes_of(profile, contended, states, stacks, [MOST_SLICES, MOST_HOLDS, MOST_COUNTS])
+    lanes_of(profile, contended, states, stacks, [MAX_SLICES, MAX_HOLDS, MAX_COUNTS])
 }
 
 pub(super) fn lanes_of(

@@ -1,4 +1,4 @@
-//! Makes a row of the timeline shorter than can be told apart by looking at it. Called by [`super::lanes`].
+//! Reduces a row of the timeline to what can be distinguished on a screen. Called by [`super::lanes`].
 //!
 //! ContendedKind is long stays as it is. ContendedKind is short is put together with its short neighbours, with how much of what is in
 //! it. So the picture of a whole recording stays the same, and only who zooms in far sees that something was merged.

@@ -25,8 +25,8 @@ pub(super) struct PageTables {
     frames: Vec<u32>,
 }
 
-/// Builds the tables. A stack in them is what a thread did: its frames, or what stands in for them, and the leaf that
-/// tells its state.
+/// Builds the tables. A stack in them is what a thread did: its frames, or what stands in for them, and the marker
+/// of its state.
 pub(super) struct PageStacks<'p> {
     profile: &'p Profile,
     tables: PageTables,
@@ -76,14 +76,14 @@ impl<'p> PageStacks<'p> {
         index
     }
 
-    /// A stack with a pseudo-frame on top.
+    /// A stack with a marker on top.
     pub fn index(&mut self, stack: StackId, lost: bool, leaf: Option<&str>) -> u32 {
         let index = match (stack, lost) {
-            (StackId::EMPTY, true) => self.pseudo(0, STACK_UNREADABLE),
-            (StackId::EMPTY, false) => self.pseudo(0, NO_PYTHON_FRAME),
+            (StackId::EMPTY, true) => self.marker(0, STACK_UNREADABLE),
+            (StackId::EMPTY, false) => self.marker(0, NO_PYTHON_FRAME),
             _ => self.stack(stack),
         };
-        leaf.map_or(index, |leaf| self.pseudo(index, leaf))
+        leaf.map_or(index, |leaf| self.marker(index, leaf))
     }
 
     fn stack(&mut self, stack: StackId) -> u32 {
@@ -117,7 +117,7 @@ impl<'p> PageStacks<'p> {
         index
     }
 
-    fn pseudo(&mut self, caller: u32, name: &str) -> u32 {
+    fn marker(&mut self, caller: u32, name: &str) -> u32 {
         let frame = match self.by_name.get(name) {
             Some(&frame) => frame,
             None => {

@@ -29,8 +29,8 @@ use crate::stack::label::one_line;
 mod interned;
 pub(super) mod proto;
 
-/// So many slices at most: a browser can hold about ten million events.
-const MOST_SLICES: u64 = 3_000_000;
+/// More slices are merged: a browser can hold about ten million events.
+const MAX_SLICES: u64 = 3_000_000;
 
 /// All packets are of one sequence.
 const SEQUENCE: u32 = 1;
@@ -55,7 +55,7 @@ pub(super) fn write(
     options: &ExportOptions,
     out: &mut impl Write,
 ) -> anyhow::Result<MergedSlices> {
-    let tracks = Tracks::new(profile, MOST_SLICES)?;
+    let tracks = Tracks::new(profile, MAX_SLICES)?;
     write_tracks(profile, &tracks, options, out)?;
     Ok(tracks.merged)
 }

@@ -107,9 +107,9 @@ impl<'a> PprofBuilder<'a> {
         if self.out.sample_type.len() > 1 {
             value.push((samples as f64 * self.profile.session.period_ns()).round() as i64 + off_cpu_ns as i64);
         }
-        let mut location_id: Vec<u64> = item.leaf.iter().map(|leaf| self.pseudo(leaf)).collect();
+        let mut location_id: Vec<u64> = item.leaf.iter().map(|leaf| self.marker(leaf)).collect();
         if item.stack == StackId::EMPTY {
-            location_id.push(self.pseudo(if item.lost { STACK_UNREADABLE } else { NO_PYTHON_FRAME }));
+            location_id.push(self.marker(if item.lost { STACK_UNREADABLE } else { NO_PYTHON_FRAME }));
         }
         let profile = self.profile;
         location_id.extend(profile.stacks.frames(item.stack).map(|frame| self.frame(frame)));
@@ -120,7 +120,7 @@ impl<'a> PprofBuilder<'a> {
         if profile.processes.len() > 1 {
             roots.push(profile.process_label(profile.threads[item.thread.0 as usize].process));
         }
-        location_id.extend(roots.into_iter().map(|root| self.pseudo(&one_line(&root))));
+        location_id.extend(roots.into_iter().map(|root| self.marker(&one_line(&root))));
         let label = self.labels(item);
         self.out.sample.push(Sample { location_id, value, label });
     }
@@ -157,7 +157,7 @@ impl<'a> PprofBuilder<'a> {
         labels
     }
 
-    fn pseudo(&mut self, name: &str) -> u64 {
+    fn marker(&mut self, name: &str) -> u64 {
         let function = self.function(name, "", 0);
         self.location(function, 0)
     }

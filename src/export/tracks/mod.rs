@@ -1,5 +1,5 @@
 //! All that a trace shows, so that the formats only lay it out: the states of each thread as slices, its frames, who held
-//! each GIL and lock, how many waited, and arrows from who let go of it to who got it. Pure; called by the Chrome and
+//! each GIL and lock, how many waited, and arrows from who released it to who acquired it. Pure; called by the Chrome and
 //! the Perfetto trace.
 
 use std::borrow::Cow;
@@ -65,7 +65,7 @@ impl HeldBy {
         if self.many.is_some() { "many short holds".to_owned() } else { one_line(&profile.thread_label(self.thread)) }
     }
 
-    /// What is to be told of it.
+    /// What a viewer shows of it.
     pub fn details(&self) -> Vec<(&'static str, Detail)> {
         let many = |(count, ns): (u64, u64)| vec![("count", Detail::Number(count)), ("held_ns", Detail::Number(ns))];
         self.many.map_or_else(Vec::new, many)
@@ -212,7 +212,7 @@ impl<'p> Tracks<'p> {
         groups.into_iter().map(merge).collect()
     }
 
-    /// What is to be told of a slice of a process's thread.
+    /// What a viewer shows of a slice of a process's thread.
     pub fn details(&self, process: ProcessId, slice: &StateSlice) -> Vec<(&'static str, Detail)> {
         let mut details = Vec::new();
         if let Some(many) = &slice.many {

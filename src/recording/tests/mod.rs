@@ -12,7 +12,7 @@ use crate::event::{Event, GilGlimpse, GilId, Nanos, OffCpu, ThreadId, ThreadStat
 use crate::export::{self, FORMATS, Format, View};
 use crate::filter::Filter;
 use crate::profile::{Mode, Profile, SessionInfo};
-use crate::report::{Blame, Report};
+use crate::report::{Attribution, Report};
 use crate::stack::{Frame, FrameKind, Interner, StackId};
 
 mod sessions;
@@ -20,7 +20,7 @@ mod versions;
 
 pub(crate) use sessions::{Act, START, THREADS, session, some_act};
 
-/// So many cases, unless `PROPTEST_CASES` says otherwise.
+/// The number of cases, unless `PROPTEST_CASES` says otherwise.
 fn cases(cases: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -185,8 +185,8 @@ proptest! {
         damage(&mut records, &damages);
         let profile = loaded(&complete(&records), true);
         // Nothing of it is guaranteed but that it can be looked at.
-        let report = Report::of(&profile, Blame::Holder);
-        crate::report::text::text(&report, Blame::Waiter, false);
+        let report = Report::of(&profile, Attribution::Holder);
+        crate::report::text::text(&report, Attribution::Waiter, false);
         // Firefox has a sample for every tick of a recording that may seem to have taken years: millions, and no more.
         let quick: Vec<_> =
             FORMATS.into_iter().filter(|format| format.name != "firefox").collect();
@@ -204,7 +204,7 @@ proptest! {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, &bytes).unwrap();
         if let Ok(profile) = load(file.path(), false, &Filter::default()) {
-            Report::of(&profile, Blame::Holder);
+            Report::of(&profile, Attribution::Holder);
         }
     }
 }

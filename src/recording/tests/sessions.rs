@@ -16,7 +16,7 @@ pub(crate) const START: u64 = 5_000_000_000_000;
 pub(crate) const THREADS: u32 = 4;
 const LOCKS: u32 = 2;
 
-/// Something that a thread does, for so many microseconds.
+/// Something that a thread does for some microseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Act {
     Run { depth: u32, holds: bool, lost: bool },

@@ -6,7 +6,7 @@ use super::{complete, direct, everything, loaded, records, session};
 use crate::event::{Event, Nanos, ThreadId, ThreadState};
 use crate::export::{self, Format, View};
 use crate::profile::{Mode, Profile};
-use crate::report::{Blame, Report};
+use crate::report::{Attribution, Report};
 use crate::stack::{Frame, FrameKind, Interner, StackId};
 
 /// Written by gilscope 0.1.0: three threads of a program that sleep with a lock, compute, and collect garbage, in kernel
@@ -31,7 +31,7 @@ fn recordings_of_version_1_say_what_they_said() {
     let views = [("cpu", View::Cpu), ("gil-wait", View::GilWait), ("lock-wait", View::LockWait)];
     let text: String = views.map(|(name, view)| format!("# {name}\n{}", collapsed(&profile, view))).concat();
     assert_eq!(text, OF_VERSION_1);
-    let report = Report::of(&profile, Blame::Holder);
+    let report = Report::of(&profile, Attribution::Holder);
     assert_eq!((report.session.samples, report.threads.len()), (7, 4));
     let (gil, lock) = (&report.gils[0], &report.locks[0]);
     assert_eq!((gil.wait.count, gil.wait.total_s), (20, 0.159068418));

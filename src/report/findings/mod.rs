@@ -84,9 +84,9 @@ fn part(seconds: f64, whole: f64) -> f64 {
 
 /// The GIL counts as always held from this part of the time on.
 const SATURATED_HELD: f64 = 0.95;
-/// And as fought for from so many waiting threads on.
+/// And as contended from this many waiting threads on.
 const SATURATED_WAITERS: f64 = 0.5;
-/// Which is severe from so many on.
+/// Which is severe from this many on.
 const SATURATED_HIGH: f64 = 1.0;
 
 /// There is more to do than one thread at a time can.
@@ -118,7 +118,7 @@ fn saturated(gil: &Gil) -> Option<Finding> {
 const CONVOY_WAITS: u64 = 20;
 /// A wait of this part of the switch interval ends because the interval is over, not because the holder was done.
 const CONVOY_MEAN: f64 = 0.5;
-/// A thread that lets go of the GIL after this part of the switch interval does so to wait for something else: a
+/// A thread that releases the GIL after this part of the switch interval does so to wait for something else: a
 /// thread that computes keeps it for all of the interval.
 const CONVOY_TURN: f64 = 0.2;
 /// What such a finding is called.
@@ -214,7 +214,7 @@ fn hog(gil: &Gil) -> Option<Finding> {
 /// Blocked holders matter from this part of the time on: ten milliseconds a second.
 const BLOCKED_PART: f64 = 0.01;
 
-/// Calls that block without letting go of the GIL: nobody can run, although a CPU is free. One finding for each call
+/// Calls that block without releasing the GIL: nobody can run, although a CPU is free. One finding for each call
 /// and stack, whichever threads come by.
 fn held_while_blocked(gil: &Gil) -> Vec<Finding> {
     let mut places: BTreeMap<(&str, &[String]), Vec<&BlockedHolder>> = BTreeMap::new();
@@ -228,7 +228,7 @@ fn held_while_blocked(gil: &Gil) -> Vec<Finding> {
             continue;
         }
         by.sort_by(|a, b| b.by.seconds.total_cmp(&a.by.seconds));
-        // Waiting is put down to stacks whatever the holder does there: this is the most it can be.
+        // Waiting is attributed to stacks whatever the holder does there: this is an upper bound.
         let here = gil
             .holders
             .iter()
@@ -298,7 +298,7 @@ const HOT_WAITERS: f64 = 0.1;
 
 /// A lock is taken for each call of a function if that is where this part of the waiting is done, and caused ...
 const PER_CALL: f64 = 0.8;
-/// ... by at least so many threads, and so often a second (or threads spin for it instead) ...
+/// ... by at least this many threads, at this rate per second (or threads spin for it instead) ...
 const PER_CALL_THREADS: usize = 2;
 const PER_CALL_RATE: f64 = 100.0;
 /// ... each time for a moment, in seconds.
@@ -432,7 +432,7 @@ fn held_off_cpu(report: &Report, lock: &Lock) -> Option<Finding> {
     ))
 }
 
-/// Threads that wait for a free connection matter from so many on, on average.
+/// Waiting for a free connection matters from this many threads on, on average.
 const CONNECTION_WAITERS: f64 = 0.1;
 
 /// All connections of a pool are in use.
@@ -530,7 +530,7 @@ fn collections(report: &Report) -> Option<Finding> {
 /// Reference counts matter from this part of the CPU time on.
 const COUNTING_PART: f64 = 0.05;
 
-/// Threads fight for the reference counts of objects that they share.
+/// Threads contend for the reference counts of objects that they share.
 fn refcounts(report: &Report) -> Option<Finding> {
     let refcounts = &report.refcounts;
     let certain = refcounts.cpu_fraction - refcounts.margin;

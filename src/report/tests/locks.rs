@@ -62,7 +62,7 @@ fn contended_while(idle: ThreadState) -> Profile {
 
 #[test]
 fn a_lock_is_told_of_with_who_waits_and_who_holds_it() {
-    let report = Report::of(&contended(), Blame::Holder);
+    let report = Report::of(&contended(), Attribution::Holder);
     let lock = &report.locks[0];
     assert_eq!((lock.kind.as_str(), lock.label.as_str()), ("critical_section", "list (app.inventory)"));
     assert_eq!((lock.type_name.as_deref(), lock.name.as_deref()), (Some("list"), Some("app.inventory")));
@@ -79,7 +79,7 @@ fn a_lock_is_told_of_with_who_waits_and_who_holds_it() {
 
 #[test]
 fn what_is_wrong_with_it_is_found() {
-    let report = Report::of(&contended(), Blame::Holder);
+    let report = Report::of(&contended(), Attribution::Holder);
     let found =
         |id: &str| report.findings.iter().find(|finding| finding.id == id).map(|found| found.message.as_str());
     let hot = found("lock-hot").unwrap();
@@ -87,19 +87,19 @@ fn what_is_wrong_with_it_is_found() {
     let idle = found("lock-held-off-cpu").unwrap();
     assert!(idle.contains("holder (101) is blocked in write in save (app.py:10)"), "{idle}");
     for (state, doing) in [(ThreadState::GilWait, "waits for the GIL"), (ThreadState::Runnable, "has no CPU")] {
-        let report = Report::of(&contended_while(state), Blame::Holder);
+        let report = Report::of(&contended_while(state), Attribution::Holder);
         let told = |finding: &Finding| finding.message.contains(&format!("holder (101) {doing} in save (app.py:10)"));
         assert!(report.findings.iter().any(told), "{:#?}", report.findings);
     }
     let mut quiet = contended();
     quiet.session.end = Nanos(START + 100_000 * MS);
-    assert_eq!(Report::of(&quiet, Blame::Holder).findings, []);
+    assert_eq!(Report::of(&quiet, Attribution::Holder).findings, []);
 }
 
 #[test]
 fn the_text_and_the_flame_graph_name_it() {
     let profile = contended();
-    let text = text::text(&Report::of(&profile, Blame::Holder), Blame::Holder, false);
+    let text = text::text(&Report::of(&profile, Attribution::Holder), Attribution::Holder, false);
     for line in
         ["app.inventory: list", "list (app.inventory)", "save (app.py:10)", "add (app.py:20)", "main (app.py:30)"]
     {
@@ -137,7 +137,7 @@ fn calls_of(calls: u64, line_of_other: u32, holders: &[ThreadId]) -> Report {
     }
     fixture::finish(&mut profile);
     profile.finish();
-    Report::of(&profile, Blame::Holder)
+    Report::of(&profile, Attribution::Holder)
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn calls_that_go_one_at_a_time_are_told_from_a_lock_that_one_thread_keeps() {
     assert_eq!(found(one_at_a_time(20_000, 30)).0, "lock-hot", "another line holds it");
     assert_eq!(found(calls_of(20_000, 20, &[HOLDER])).0, "lock-hot", "one thread holds it all the time");
     assert_eq!(one_at_a_time(1_000, 20).findings, [], "0.05 threads wait");
-    assert_eq!(found(Report::of(&contended(), Blame::Holder)).0, "lock-hot", "one thread keeps it");
+    assert_eq!(found(Report::of(&contended(), Attribution::Holder)).0, "lock-hot", "one thread keeps it");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn stops_are_told_with_their_reasons_and_how_they_change() {
     }
     fixture::finish(&mut profile);
     profile.finish();
-    let report = Report::of(&profile, Blame::Holder);
+    let report = Report::of(&profile, Attribution::Holder);
     let pauses = &report.pauses;
     let reasons: Vec<_> = pauses.reasons.iter().map(|(reason, count)| (reason.as_str(), *count)).collect();
     assert_eq!((pauses.count, reasons), (20, vec![("fork", 1), ("gc", 18), ("other", 1)]));
@@ -187,7 +187,7 @@ fn stops_are_told_with_their_reasons_and_how_they_change() {
     let total: f64 = trend.iter().map(|interval| interval.total_s).sum();
     assert!((total - 0.21).abs() < 1e-9, "{total}");
     assert!(trend[0].from_s < 0.2 && trend.last().unwrap().to_s <= 2.0, "{trend:?}");
-    let text = text::text(&report, Blame::Holder, false);
+    let text = text::text(&report, Attribution::Holder, false);
     let reasons = "  20 times: 18 for garbage collection, 1 for fork, 1 for unknown reasons\n";
     assert!(text.contains(reasons), "{text}");
     assert!(text.contains("in the course of time"), "{text}");
@@ -219,7 +219,7 @@ fn who_waits_for_a_connection_of_a_pool_has_something_to_do() {
     profile.push(&Event::OffCpu(off));
     fixture::finish(&mut profile);
     profile.finish();
-    let report = Report::of(&profile, Blame::Holder);
+    let report = Report::of(&profile, Attribution::Holder);
     assert_eq!(report.waiting_for_work, []);
     let waits = &report.waiting_for_limited[0];
     assert_eq!((waits.kind.as_str(), waits.by.thread.as_str(), waits.by.seconds), ("connection", "crawler", 1.5));
@@ -230,7 +230,7 @@ fn who_waits_for_a_connection_of_a_pool_has_something_to_do() {
         "{}",
         found.message
     );
-    let text = text::text(&report, Blame::Holder, false);
+    let text = text::text(&report, Attribution::Holder, false);
     assert!(text.contains("Waiting for a free connection costs most: 1.50 s"), "{text}");
     assert!(!text.contains("nothing is wrong"), "{text}");
 }
@@ -238,7 +238,7 @@ fn who_waits_for_a_connection_of_a_pool_has_something_to_do() {
 #[test]
 fn locks_that_are_left_out_are_summed_up_and_blame_is_put_where_it_was_asked_for() {
     let blamed = |thread: &str| Blamed { tid: 7, thread: thread.to_owned(), seconds: 1.0, stack: Vec::new() };
-    let mut report = Report::of(&contended(), Blame::Holder);
+    let mut report = Report::of(&contended(), Attribution::Holder);
     let one = report.locks[0].clone();
     report.locks = (1..=18)
         .map(|number| {
@@ -249,10 +249,10 @@ fn locks_that_are_left_out_are_summed_up_and_blame_is_put_where_it_was_asked_for
         })
         .collect();
     let of = |blame| crate::report::text::text(&report, blame, false);
-    assert!(of(Blame::Holder).contains("... and 3 more, 51.0 s in all"), "{}", of(Blame::Holder));
+    assert!(of(Attribution::Holder).contains("... and 3 more, 51.0 s in all"), "{}", of(Attribution::Holder));
     let has = |blame| (of(blame).contains("keeper (7)"), of(blame).contains("giver (7)"));
     assert_eq!(
-        (has(Blame::Holder), has(Blame::Releaser), has(Blame::Waiter)),
+        (has(Attribution::Holder), has(Attribution::Releaser), has(Attribution::Waiter)),
         ((true, false), (false, true), (false, false))
     );
 }

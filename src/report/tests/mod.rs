@@ -59,7 +59,7 @@ fn parts_of_the_waits_keep_their_nanoseconds() {
 
 #[test]
 fn nothing_recorded_is_a_report_too() {
-    let report = Report::new(&Profile::default(), &[], &[], Blame::Holder);
+    let report = Report::new(&Profile::default(), &[], &[], Attribution::Holder);
     let back: Report = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
     assert_eq!(back, report);
     assert!(report.findings.is_empty());
@@ -70,12 +70,12 @@ fn a_free_threaded_python_has_no_gil_unless_it_is_on() {
     let mut profile = fixture::profile(Mode::Kernel, true, &[""]);
     fixture::finish(&mut profile);
     let mut gil = fixture::quiet_gil();
-    assert!(Report::new(&profile, std::slice::from_ref(&gil), &[], Blame::Holder).target.gil_enabled);
+    assert!(Report::new(&profile, std::slice::from_ref(&gil), &[], Attribution::Holder).target.gil_enabled);
     let mut info = (*gil.info).clone();
     info.enabled = false;
     gil.info = info.into();
-    assert!(!Report::new(&profile, &[gil], &[], Blame::Holder).target.gil_enabled);
-    assert!(!Report::new(&profile, &[], &[], Blame::Holder).target.gil_enabled);
+    assert!(!Report::new(&profile, &[gil], &[], Attribution::Holder).target.gil_enabled);
+    assert!(!Report::new(&profile, &[], &[], Attribution::Holder).target.gil_enabled);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn what_was_lost_left_out_and_stuck_is_told() {
     profile.push(&Event::RecordsLost { at, count: 5 });
     let threads = vec![(ThreadId(1), "one lock".into()), (ThreadId(2), "another".into())];
     profile.push(&Event::Deadlock { at, threads });
-    let json = serde_json::to_value(Report::of(&profile, Blame::Holder)).unwrap();
+    let json = serde_json::to_value(Report::of(&profile, Attribution::Holder)).unwrap();
     let session = &json["session"];
     assert_eq!((&session["torn_samples"], &session["lost_events"]), (&json!(2), &json!(5)));
     assert_eq!(session["filter"], "thread a");
@@ -104,7 +104,7 @@ fn how_a_thread_lives_with_the_gil_is_not_told_from_some_of_its_waits() {
         // What was counted before is all of it.
         profile.whole = profile.tree.clone();
         selection.into_iter().for_each(|selection| profile.select(selection));
-        let report = Report::new(&profile, &[gil], &[], Blame::Holder);
+        let report = Report::new(&profile, &[gil], &[], Attribution::Holder);
         report.findings.iter().filter(|finding| finding.id == findings::CONVOY).count()
     };
     assert_eq!(convoys(None), 1);

@@ -56,7 +56,7 @@ fn shared() -> Profile {
 
 #[test]
 fn an_object_is_told_of_with_its_part_of_the_cpu_time() {
-    let report = Report::of(&shared(), Blame::Holder);
+    let report = Report::of(&shared(), Attribution::Holder);
     let counts = &report.refcounts;
     assert_eq!((counts.samples, counts.cpu_fraction, counts.unavailable.as_deref()), (1000, 0.3, None));
     // 1.96 standard deviations of 1,000 throws of which 300 hit.
@@ -74,8 +74,8 @@ fn an_object_is_told_of_with_its_part_of_the_cpu_time() {
 
 #[test]
 fn the_text_says_whose_count_it_is() {
-    let report = Report::of(&shared(), Blame::Holder);
-    let text = text::text(&report, Blame::Holder, false);
+    let report = Report::of(&shared(), Attribution::Holder);
+    let text = text::text(&report, Attribution::Holder, false);
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     let from = text.find("Reference counts: 30 % of the CPU time (").unwrap();
     insta::assert_snapshot!(&text[from..], @r"
@@ -112,7 +112,7 @@ fn why_there_is_nothing_to_see() {
     let of = |mode, free_threaded| {
         let mut profile = fixture::profile(mode, free_threaded, &[""]);
         fixture::finish(&mut profile);
-        Report::of(&profile, Blame::Holder).refcounts.unavailable.unwrap()
+        Report::of(&profile, Attribution::Holder).refcounts.unavailable.unwrap()
     };
     assert!(of(Mode::Kernel, false).contains("has a GIL"));
     assert!(of(Mode::Memory, true).contains("perf_event_paranoid"));

@@ -4,11 +4,11 @@ use super::table::{TextColumn, TextTable};
 use super::units::{duration, percent, plural, short_label, wrap};
 use super::{ReportText, WIDTH};
 use crate::report::columns::gil as columns;
-use crate::report::model::{Blame, Blamed, Gil, Report, Wait};
+use crate::report::model::{Attribution, Blamed, Gil, Report, Wait};
 
-/// So many threads and so many stacks are shown.
-const MOST_WAITERS: usize = 10;
-const MOST_STACKS: usize = 5;
+/// How many threads and how many stacks are shown.
+const MAX_WAITERS: usize = 10;
+const MAX_STACKS: usize = 5;
 
 /// `GIL`, and which if there are several.
 pub(super) fn name(report: &Report, gil: &Gil) -> String {
@@ -23,7 +23,7 @@ pub(super) fn name(report: &Report, gil: &Gil) -> String {
 }
 
 /// Everything there is to say about it.
-pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut ReportText) {
+pub(super) fn section(report: &Report, gil: &Gil, blame: Attribution, text: &mut ReportText) {
     if gil.wait.count == 0 && report.gils.len() > 1 {
         // The verdict has said so.
         return;
@@ -35,7 +35,7 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Repor
     let of = |seconds: f64| percent(if gil.observed_s > 0.0 { seconds / gil.observed_s } else { 0.0 });
     let (all, blocked) = (percent(gil.held_fraction), of(held.off_cpu_s));
     let how = match gil.estimated {
-        // What a sample cannot tell is not zero.
+        // What samples do not show is not zero.
         true => format!("{} running or ready, {blocked} blocked", of(held.total_s() - held.off_cpu_s)),
         false => format!(
             "{} running Python, {} in native code, {blocked} blocked, {} without a CPU",
@@ -60,8 +60,8 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Repor
     text.line(wrap(&format!("waited for {waited} of the time; {drops}"), "  ", WIDTH));
     check(gil, text);
     match blame {
-        Blame::Holder => blamed("Holders: who held it while others waited", &gil.holders, gil, text),
-        Blame::Releaser => {
+        Attribution::Holder => blamed("Holders: who held it while others waited", &gil.holders, gil, text),
+        Attribution::Releaser => {
             blamed("Releasers: who ended the waits, and where", &gil.releasers, gil, text);
             let ended: f64 = gil.releasers.iter().map(|blamed| blamed.seconds).sum();
             let otherwise = (gil.wait.total_s - ended).max(0.0);
@@ -70,7 +70,7 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Blame, text: &mut Repor
                 text.line(format!("{:>9} {part:>6}  ended without a release that was seen", duration(otherwise)));
             }
         }
-        Blame::Waiter => {}
+        Attribution::Waiter => {}
     }
     blamed("Waiters: who waited, and where", &gil.waiters, gil, text);
 }
@@ -83,11 +83,11 @@ fn waits(gil: &Gil, text: &mut ReportText) {
     let values = |wait: &Wait| [wait.count as f64, wait.total_s, wait.mean_s, wait.p50_s, wait.p99_s, wait.max_s];
     let mut threads: Vec<_> = gil.threads.iter().filter(|thread| thread.wait.count > 0).collect();
     threads.sort_by(|a, b| b.wait.total_s.total_cmp(&a.wait.total_s));
-    for thread in threads.iter().take(MOST_WAITERS) {
+    for thread in threads.iter().take(MAX_WAITERS) {
         table.row(&short_label(&thread.thread, thread.tid, table.label_width()), &values(&thread.wait));
     }
-    if threads.len() > MOST_WAITERS {
-        table.row(&format!("... and {} more", threads.len() - MOST_WAITERS), &[]);
+    if threads.len() > MAX_WAITERS {
+        table.row(&format!("... and {} more", threads.len() - MAX_WAITERS), &[]);
     }
     table.row("all", &values(&gil.wait));
     text.line(table.to_string());
@@ -109,14 +109,14 @@ fn blamed(heading: &str, all: &[Blamed], gil: &Gil, text: &mut ReportText) {
         return;
     }
     text.heading(heading);
-    for blamed in all.iter().take(MOST_STACKS) {
+    for blamed in all.iter().take(MAX_STACKS) {
         let part = if gil.wait.total_s > 0.0 { blamed.seconds / gil.wait.total_s } else { 0.0 };
         let label = short_label(&blamed.thread, blamed.tid, WIDTH - 18);
         text.line(format!("{:>9} {:>6}  {label}", duration(blamed.seconds), percent(part)));
         text.frames(&blamed.stack, 19);
     }
-    if all.len() > MOST_STACKS {
-        let rest: f64 = all[MOST_STACKS..].iter().map(|blamed| blamed.seconds).sum();
-        text.line(format!("{:>9}         {} more stacks", duration(rest), all.len() - MOST_STACKS));
+    if all.len() > MAX_STACKS {
+        let rest: f64 = all[MAX_STACKS..].iter().map(|blamed| blamed.seconds).sum();
+        text.line(format!("{:>9}         {} more stacks", duration(rest), all.len() - MAX_STACKS));
     }
 }

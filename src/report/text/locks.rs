@@ -8,27 +8,27 @@ use super::table::{TextColumn, TextTable};
 use super::units::{cut, duration, percent, plural, short_label, wrap};
 use super::{ReportText, WIDTH, by_stack};
 use crate::report::columns::{locks as columns, pauses as pause_columns};
-use crate::report::model::{Blame, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
+use crate::report::model::{Attribution, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
 
-/// So many locks are in the table, and so many are told of in full.
-const MOST_LOCKS: usize = 15;
-const MOST_DETAILS: usize = 3;
-/// A lock is told of in full if threads waited for it for this part of the recording, together.
+/// How many locks are in the table, and how many are described in full.
+const MAX_LOCKS: usize = 15;
+const MAX_DETAILS: usize = 3;
+/// Locks are described in full if threads waited for them for this part of the recording, together.
 const WORTH_DETAILS: f64 = 0.001;
-/// So many stacks say where.
-const MOST_STACKS: usize = 3;
-/// The course of time has so many parts.
-const MOST_INTERVALS: usize = 8;
+/// How many stacks are shown of a lock.
+const MAX_STACKS: usize = 3;
+/// How many rows the course of time has at most.
+const MAX_INTERVALS: usize = 8;
 const TREND_WIDTH: usize = 56;
-/// So many places are told of where threads wait for work.
-const MOST_IDLE: usize = 8;
+/// How many places are shown where threads wait for work.
+const MAX_IDLE: usize = 8;
 
 /// All sections about locks.
-pub(super) fn sections(report: &Report, blame: Blame, text: &mut ReportText) {
+pub(super) fn sections(report: &Report, blame: Attribution, text: &mut ReportText) {
     if !report.locks.is_empty() {
         table(report, text);
         let least = WORTH_DETAILS * report.session.duration_s;
-        for lock in report.locks.iter().take(MOST_DETAILS).filter(|lock| lock.wait.total_s >= least) {
+        for lock in report.locks.iter().take(MAX_DETAILS).filter(|lock| lock.wait.total_s >= least) {
             details(lock, blame, text);
         }
     }
@@ -49,7 +49,7 @@ fn table(report: &Report, text: &mut ReportText) {
     columns.extend(times.map(|column| TextColumn::number(column, 9)));
     columns.push(TextColumn::number(last.0, last.1));
     let mut table = TextTable::new(columns, WIDTH);
-    for lock in report.locks.iter().take(MOST_LOCKS) {
+    for lock in report.locks.iter().take(MAX_LOCKS) {
         let wait = &lock.wait;
         let holders = lock.threads.iter().filter(|thread| thread.caused_s > 0.0).count();
         let last = if spins { lock.spin_s } else { holders as f64 };
@@ -57,16 +57,16 @@ fn table(report: &Report, text: &mut ReportText) {
         table.row(&one_line(&lock.name_first()), &values);
     }
     text.line(table.to_string());
-    if report.locks.len() > MOST_LOCKS {
-        let rest: f64 = report.locks[MOST_LOCKS..].iter().map(|lock| lock.wait.total_s).sum();
-        text.line(format!("... and {} more, {} in all", report.locks.len() - MOST_LOCKS, duration(rest)));
+    if report.locks.len() > MAX_LOCKS {
+        let rest: f64 = report.locks[MAX_LOCKS..].iter().map(|lock| lock.wait.total_s).sum();
+        text.line(format!("... and {} more, {} in all", report.locks.len() - MAX_LOCKS, duration(rest)));
     }
     if spins {
         text.line("(spin: CPU time that threads spun before they slept, estimated from samples)");
     }
 }
 
-fn details(lock: &Lock, blame: Blame, text: &mut ReportText) {
+fn details(lock: &Lock, blame: Attribution, text: &mut ReportText) {
     text.heading(&cut(&one_line(&lock.label), WIDTH));
     let waited = lock.wait.total_s;
     let of = |part: f64| percent(if waited > 0.0 { part / waited } else { 0.0 });
@@ -83,9 +83,9 @@ fn details(lock: &Lock, blame: Blame, text: &mut ReportText) {
         WIDTH,
     ));
     match blame {
-        Blame::Holder => blamed("  held by", &lock.holders, waited, text),
-        Blame::Releaser => blamed("  let go of by", &lock.releasers, waited, text),
-        Blame::Waiter => {}
+        Attribution::Holder => blamed("  held by", &lock.holders, waited, text),
+        Attribution::Releaser => blamed("  let go of by", &lock.releasers, waited, text),
+        Attribution::Waiter => {}
     }
     blamed("  waited for by", &lock.waiters, waited, text);
 }
@@ -96,7 +96,7 @@ fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut ReportText) {
     }
     text.line(heading);
     let places = by_stack(all, |blamed| &blamed.stack, |blamed| blamed.seconds);
-    for (seconds, by) in places.iter().take(MOST_STACKS) {
+    for (seconds, by) in places.iter().take(MAX_STACKS) {
         let part = if whole > 0.0 { seconds / whole } else { 0.0 };
         let others = match by.len() {
             1 => String::new(),
@@ -106,9 +106,9 @@ fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut ReportText) {
         text.line(format!("  {:>9} {:>6}  {label}{others}", duration(*seconds), percent(part)));
         text.frames(&by[0].stack, 21);
     }
-    if places.len() > MOST_STACKS {
-        let rest: f64 = places[MOST_STACKS..].iter().map(|(seconds, _)| seconds).sum();
-        text.line(format!("  {:>9}         {} more stacks", duration(rest), places.len() - MOST_STACKS));
+    if places.len() > MAX_STACKS {
+        let rest: f64 = places[MAX_STACKS..].iter().map(|(seconds, _)| seconds).sum();
+        text.line(format!("  {:>9}         {} more stacks", duration(rest), places.len() - MAX_STACKS));
     }
 }
 
@@ -155,7 +155,7 @@ pub fn reasons(pauses: &Pauses) -> String {
 
 /// How stops changed: neighbours among the intervals are put together until there are few.
 fn trend(pauses: &Pauses, text: &mut ReportText) {
-    let together = pauses.trend.len().div_ceil(MOST_INTERVALS);
+    let together = pauses.trend.len().div_ceil(MAX_INTERVALS);
     if pauses.trend.len() < 2 {
         return;
     }
@@ -205,15 +205,15 @@ fn waiting(heading: &str, all: &[Idle], text: &mut ReportText) {
         return;
     }
     text.heading(heading);
-    for idle in all.iter().take(MOST_IDLE) {
+    for idle in all.iter().take(MAX_IDLE) {
         let by = &idle.by;
         let label = short_label(&by.thread, by.tid, 28);
         // Where the thread's own code called the library's.
         let own = own_frame(&by.stack).map_or_else(String::new, |frame| one_line(frame));
         text.line(format!("{:>9}  {:<10} {label:<28} {}", duration(by.seconds), idle.kind, cut(&own, 28)));
     }
-    if all.len() > MOST_IDLE {
-        text.line(format!("... and {} more places", all.len() - MOST_IDLE));
+    if all.len() > MAX_IDLE {
+        text.line(format!("... and {} more places", all.len() - MAX_IDLE));
     }
 }
 

@@ -18,21 +18,21 @@ pub use self::locks::reasons;
 use self::table::{TextColumn, TextTable};
 use self::units::{duration, percent, short_label, wrap};
 use super::columns::threads as columns;
-use super::model::{Blame, Gil, Report, Severity, Thread};
+use super::model::{Attribution, Gil, Report, Severity, Thread};
 use super::verdict;
 use locks::is_library;
 pub(super) use locks::own_frame;
 
-/// Everything fits in so many columns.
+/// Everything fits in this many columns.
 pub const WIDTH: usize = 80;
-/// Locks are worth a line if so many threads wait for them on average.
-const LEAST_WAITERS: f64 = 0.05;
+/// Locks are worth a line from this many waiting threads on, on average.
+const MIN_WAITERS: f64 = 0.05;
 /// Reference counts are worth a line from this part of the CPU time on.
-const LEAST_COUNTING: f64 = 0.02;
-/// So many frames say where.
-const MOST_FRAMES: usize = 3;
-/// So many threads are shown; the rest is only counted.
-const MOST_THREADS: usize = 20;
+const MIN_COUNTING: f64 = 0.02;
+/// How many frames are shown of a stack.
+const MAX_FRAMES: usize = 3;
+/// How many threads are shown; the rest is only counted.
+const MAX_THREADS: usize = 20;
 
 /// The text being written. Writing to a string cannot fail.
 struct ReportText {
@@ -49,8 +49,8 @@ impl ReportText {
     /// The innermost frames of a stack, so far to the right. The last one is the thread's own, if those are all the
     /// library's.
     fn frames(&mut self, stack: &[String], indent: usize) {
-        let own = stack.iter().position(|frame| !is_library(frame)).filter(|&own| own >= MOST_FRAMES);
-        let innermost = stack.iter().take(MOST_FRAMES - usize::from(own.is_some()));
+        let own = stack.iter().position(|frame| !is_library(frame)).filter(|&own| own >= MAX_FRAMES);
+        let innermost = stack.iter().take(MAX_FRAMES - usize::from(own.is_some()));
         let own = own.map(|own| format!("... {}", stack[own]));
         for frame in innermost.chain(&own) {
             let frame = crate::stack::label::one_line(frame);
@@ -71,7 +71,7 @@ impl ReportText {
     }
 }
 
-/// What is put down to stacks, with the amount of each stack, the largest first. Threads that do the same are together:
+/// What is attributed to stacks, with the amount of each stack, the largest first. Threads that do the same are together:
 /// those of a pool are like each other.
 fn by_stack<'a, T>(
     all: &'a [T],
@@ -89,7 +89,7 @@ fn by_stack<'a, T>(
 }
 
 /// The verdict, the findings and the tables. `bold` headings need a terminal.
-pub fn text(report: &Report, blame: Blame, bold: bool) -> String {
+pub fn text(report: &Report, blame: Attribution, bold: bool) -> String {
     let mut text = ReportText { out: String::new(), bold };
     if report.threads.is_empty() {
         return text.out;
@@ -172,7 +172,7 @@ pub fn headlines(report: &Report) -> Vec<String> {
         lines.push(format!("No GIL: {mean:.1} threads run at a time on average"));
     }
     let waited: f64 = report.real_locks().map(|lock| lock.wait.total_s).sum();
-    if let Some(worst) = report.real_locks().next().filter(|_| waited >= LEAST_WAITERS * report.session.duration_s) {
+    if let Some(worst) = report.real_locks().next().filter(|_| waited >= MIN_WAITERS * report.session.duration_s) {
         let mean = waited / report.session.duration_s;
         let label = crate::stack::label::one_line(&worst.label);
         let label = units::cut(&label, WIDTH - 10);
@@ -180,7 +180,7 @@ pub fn headlines(report: &Report) -> Vec<String> {
         lines.push(format!("Locks: {mean:.1} threads wait on average, most for {label}, p99 {p99}"));
     }
     let refcounts = &report.refcounts;
-    if let Some(worst) = refcounts.objects.first().filter(|_| refcounts.cpu_fraction >= LEAST_COUNTING) {
+    if let Some(worst) = refcounts.objects.first().filter(|_| refcounts.cpu_fraction >= MIN_COUNTING) {
         let label = crate::stack::label::one_line(&worst.label);
         let part = percent(refcounts.cpu_fraction);
         let line = format!("Reference counts: {part} of the CPU time, most for {label}");
@@ -215,8 +215,8 @@ fn ledger(report: &Report, text: &mut ReportText) {
     let mut threads: Vec<&Thread> = report.threads.iter().collect();
     let busy = |thread: &Thread| thread.wall_s - thread.states.blocked_s;
     threads.sort_by(|a, b| busy(b).total_cmp(&busy(a)));
-    let hidden = threads.len().saturating_sub(MOST_THREADS);
-    threads.truncate(MOST_THREADS);
+    let hidden = threads.len().saturating_sub(MAX_THREADS);
+    threads.truncate(MAX_THREADS);
     // States that nobody was in say nothing.
     let used = |row: &&ActivityRow| threads.iter().any(|thread| thread.states.of(row.activity) > 0.0);
     let shown: Vec<&ActivityRow> = ACTIVITIES.iter().filter(used).collect();

@@ -8,22 +8,22 @@ use super::{ReportText, WIDTH, by_stack};
 use crate::report::columns::refcounts as columns;
 use crate::report::model::{CountedObject, Refcounts, Report};
 
-/// So many objects are in the table, and so many are told of in full.
-const MOST_OBJECTS: usize = 12;
-const MOST_DETAILS: usize = 3;
-/// An object is told of in full from this part of the CPU time on; less than that is hardly worth a change.
+/// How many objects are in the table, and how many are described in full.
+const MAX_OBJECTS: usize = 12;
+const MAX_DETAILS: usize = 3;
+/// Objects are described in full from this part of the CPU time on; less than that is hardly worth a change.
 const WORTH_DETAILS: f64 = 0.01;
 /// Nothing is said of less than this part.
 const WORTH_A_TABLE: f64 = 0.002;
-/// So many stacks say where.
-const MOST_STACKS: usize = 3;
+/// How many stacks are shown of an object.
+const MAX_STACKS: usize = 3;
 
 /// The section, if there is something to say.
 pub(super) fn section(report: &Report, text: &mut ReportText) {
     let refcounts = &report.refcounts;
     if refcounts.cpu_fraction >= WORTH_A_TABLE {
         table(refcounts, text);
-        for object in refcounts.objects.iter().take(MOST_DETAILS) {
+        for object in refcounts.objects.iter().take(MAX_DETAILS) {
             if object.cpu_fraction >= WORTH_DETAILS {
                 details(object, text);
             }
@@ -45,7 +45,7 @@ fn table(refcounts: &Refcounts, text: &mut ReportText) {
     let mut columns = vec![TextColumn::label(columns::OBJECT)];
     columns.extend(numbers.map(|(column, width)| TextColumn::number(column, width)));
     let mut table = TextTable::new(columns, WIDTH);
-    for object in refcounts.objects.iter().take(MOST_OBJECTS) {
+    for object in refcounts.objects.iter().take(MAX_OBJECTS) {
         let all: u64 = object.operations.values().sum();
         let of_all = |part: u64| if all > 0 { part as f64 / all as f64 } else { 0.0 };
         let up = object.operations.iter().filter(|(name, _)| name.ends_with("incref")).map(|(_, samples)| samples);
@@ -59,9 +59,9 @@ fn table(refcounts: &Refcounts, text: &mut ReportText) {
         table.row(&one_line(&object.name_first()), &values);
     }
     text.line(table.to_string());
-    if refcounts.objects.len() > MOST_OBJECTS {
-        let rest: f64 = refcounts.objects[MOST_OBJECTS..].iter().map(|object| object.cpu_fraction).sum();
-        text.line(format!("... and {} more, {} in all", refcounts.objects.len() - MOST_OBJECTS, percent(rest)));
+    if refcounts.objects.len() > MAX_OBJECTS {
+        let rest: f64 = refcounts.objects[MAX_OBJECTS..].iter().map(|object| object.cpu_fraction).sum();
+        text.line(format!("... and {} more, {} in all", refcounts.objects.len() - MAX_OBJECTS, percent(rest)));
     }
 }
 
@@ -75,7 +75,7 @@ fn details(object: &CountedObject, text: &mut ReportText) {
     text.line(wrap(&format!("at {:#x}{length}, {owner}, counted: {}", object.address, object.counting), "  ", WIDTH));
     let all: u64 = object.stacks.iter().map(|sampled| sampled.samples).sum();
     let places = by_stack(&object.stacks, |sampled| &sampled.stack, |sampled| sampled.samples as f64);
-    for (samples, by) in places.iter().take(MOST_STACKS) {
+    for (samples, by) in places.iter().take(MAX_STACKS) {
         let part = percent(if all > 0 { samples / all as f64 } else { 0.0 });
         let others = match by.len() {
             1 => String::new(),
@@ -85,8 +85,8 @@ fn details(object: &CountedObject, text: &mut ReportText) {
         text.line(format!("  {part:>6}  {label}{others}"));
         text.frames(&by[0].stack, 11);
     }
-    if places.len() > MOST_STACKS {
-        text.line(format!("          {} more stacks", places.len() - MOST_STACKS));
+    if places.len() > MAX_STACKS {
+        text.line(format!("          {} more stacks", places.len() - MAX_STACKS));
     }
     if let Some(advice) = &object.advice {
         text.line(wrap(&format!("{advice}."), "  ", WIDTH));

@@ -16,7 +16,7 @@ fn assert_fits(text: &str) {
 #[test]
 fn a_fight() {
     let report = fixture::report();
-    let text = text(&report, Blame::Holder, false);
+    let text = text(&report, Attribution::Holder, false);
     assert_fits(&text);
     insta::assert_snapshot!(text, @r"
     Waiting for the GIL costs most: 2.01 s of the threads' time in 2.00 s, as if 1.0
@@ -88,7 +88,7 @@ fn a_fight() {
 fn blame_picks_the_table() {
     let report = fixture::report();
     let of = |blame| text(&report, blame, false);
-    let (holder, releaser, waiter) = (of(Blame::Holder), of(Blame::Releaser), of(Blame::Waiter));
+    let (holder, releaser, waiter) = (of(Attribution::Holder), of(Attribution::Releaser), of(Attribution::Waiter));
     assert!(releaser.contains("Releasers") && !releaser.contains("Holders"));
     assert!(holder.contains("Holders") && !holder.contains("Releasers"));
     assert!(!waiter.contains("Releasers") && !waiter.contains("Holders"));
@@ -101,7 +101,7 @@ fn blame_picks_the_table() {
 #[test]
 fn only_headings_are_bold() {
     let report = fixture::report();
-    let (plain, bold) = (text(&report, Blame::Holder, false), text(&report, Blame::Holder, true));
+    let (plain, bold) = (text(&report, Attribution::Holder, false), text(&report, Attribution::Holder, true));
     assert!(!plain.contains('\x1b'));
     assert_eq!(bold.replace("\x1b[1m", "").replace("\x1b[0m", ""), plain);
     assert!(bold.starts_with("\x1b[1mWaiting for the GIL") && bold.contains("\x1b[1mGIL: 97 % held"), "{bold}");
@@ -111,11 +111,11 @@ fn only_headings_are_bold() {
 fn a_sum_that_is_not_one_shows() {
     let (profile, mut gil) = fixture::fight();
     gil.contention.gap_ns += 1;
-    let text = text(&Report::new(&profile, &[gil], &[], Blame::Holder), Blame::Holder, false);
+    let text = text(&Report::new(&profile, &[gil], &[], Attribution::Holder), Attribution::Holder, false);
     assert!(text.contains("1.999876543 + 0.010123457 + 0.000000001 != 2.010000000"), "{text}");
 }
 
-/// A free-threaded program of so many threads that sleep.
+/// A free-threaded program with this many threads that sleep.
 fn sleepers(mode: Mode, count: usize, name: &str) -> Profile {
     let mut profile = fixture::profile(mode, true, &vec![name; count]);
     fixture::finish(&mut profile);
@@ -130,8 +130,8 @@ fn of_many_threads_those_that_do_most_are_shown() {
         fixture::samples(&mut profile, thread, 100, crate::event::ThreadState::Blocked(crate::event::Syscall(0)));
         fixture::samples(&mut profile, thread, index, crate::event::ThreadState::Running);
     }
-    let report = Report::new(&profile, &[], &[], Blame::Holder);
-    let text = text(&report, Blame::Holder, false);
+    let report = Report::new(&profile, &[], &[], Attribution::Holder);
+    let text = text(&report, Attribution::Holder, false);
     assert_fits(&text);
     assert!(text.contains("\n\nNo GIL: 3.6 threads run at a time on average\nAll times are estimated"), "{text}");
     assert!(text.contains("... and 10 more"), "{text}");
@@ -144,8 +144,13 @@ fn a_gil_that_is_not_used_is_not_shown_and_one_that_is_not_waited_for_is_short()
     let mut info = (*quiet_gil().info).clone();
     info.enabled = false;
     let off = GilSummary { info: info.into(), ..quiet_gil() };
-    let of =
-        |gil| text(&Report::new(&sleepers(Mode::Kernel, 1, ""), &[gil], &[], Blame::Holder), Blame::Holder, false);
+    let of = |gil| {
+        text(
+            &Report::new(&sleepers(Mode::Kernel, 1, ""), &[gil], &[], Attribution::Holder),
+            Attribution::Holder,
+            false,
+        )
+    };
     assert!(of(off).contains("\n\nNo GIL: 0.0 threads run"));
     let quiet = of(quiet_gil());
     assert!(quiet.contains("\n\nGIL: 0 % held, nobody waits\n"), "{quiet}");
@@ -158,14 +163,17 @@ fn several_gils_are_told_apart() {
     let mut info = (*gil.info).clone();
     info.interpreter = 3;
     let second = GilSummary { info: info.into(), ..gil.clone() };
-    let text = text(&Report::new(&profile, &[gil, second], &[], Blame::Holder), Blame::Holder, false);
+    let text = text(&Report::new(&profile, &[gil, second], &[], Attribution::Holder), Attribution::Holder, false);
     assert_fits(&text);
     assert!(text.contains("GIL of interpreter 0: 97 % held") && text.contains("GIL of interpreter 3: who waits"));
 }
 
 #[test]
 fn nothing_recorded_has_no_text() {
-    assert_eq!(text(&Report::new(&Profile::default(), &[], &[], Blame::Holder), Blame::Holder, false), "");
+    assert_eq!(
+        text(&Report::new(&Profile::default(), &[], &[], Attribution::Holder), Attribution::Holder, false),
+        ""
+    );
 }
 
 #[test]
@@ -182,7 +190,7 @@ fn what_is_left_out_of_lists_is_summed_up() {
             thread
         })
         .collect();
-    let text = text(&report, Blame::Holder, false);
+    let text = text(&report, Attribution::Holder, false);
     assert!(text.contains("21.0 s         3 more stacks"), "{text}");
     assert!(text.contains("... and 3 more\n"), "{text}");
     let at = |tid: i32| text.find(&format!("client ({tid})  "));

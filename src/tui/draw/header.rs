@@ -140,9 +140,9 @@ pub(crate) fn tabs(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, hits: &
     }
     let choices = canvas.choices;
     let blame = match choices.blame {
-        crate::report::Blame::Holder => "holder",
-        crate::report::Blame::Releaser => "releaser",
-        crate::report::Blame::Waiter => "waiter",
+        crate::report::Attribution::Holder => "holder",
+        crate::report::Attribution::Releaser => "releaser",
+        crate::report::Attribution::Waiter => "waiter",
     };
     let filter =
         if choices.rows().filter.is_empty() { String::new() } else { format!("  /{}", choices.rows().filter) };

@@ -15,7 +15,7 @@ use crate::tui::state::table::RowKey;
 const PLAIN: Theme = Theme { color: false, ascii: false };
 
 fn choices(tab: Tab) -> UserChoices {
-    let mut choices = UserChoices::new(crate::report::Blame::Holder, 500);
+    let mut choices = UserChoices::new(crate::report::Attribution::Holder, 500);
     choices.tab = tab;
     choices
 }
@@ -216,10 +216,12 @@ fn who_released_is_shown_where_that_was_asked_for() {
         choices.blame = blame;
         screen(&hot_lock(), &choices, (160, 12), PLAIN) + &screen(&convoy(), &choices, (160, 12), PLAIN)
     };
-    use crate::report::Blame;
-    for (blame, wanted) in
-        [(Blame::Holder, "HOLDS IT IN"), (Blame::Releaser, "RELEASES IT IN"), (Blame::Waiter, "WAITS IN")]
-    {
+    use crate::report::Attribution;
+    for (blame, wanted) in [
+        (Attribution::Holder, "HOLDS IT IN"),
+        (Attribution::Releaser, "RELEASES IT IN"),
+        (Attribution::Waiter, "WAITS IN"),
+    ] {
         let text = heading(Tab::Gil, blame);
         let others = ["HOLDS IT IN", "RELEASES IT IN", "WAITS IN"].into_iter().filter(|other| *other != wanted);
         assert!(text.contains(wanted) && !others.clone().any(|other| text.contains(other)), "{text}");

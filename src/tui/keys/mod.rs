@@ -11,7 +11,7 @@ use super::state::flame::{self, FlamePosition};
 use super::state::table::{ScreenTable, SortOrder};
 use crate::event::ThreadId;
 use crate::export::{Format, View};
-use crate::report::Blame;
+use crate::report::Attribution;
 
 /// The intervals between two refreshes to choose from.
 const INTERVALS_MS: [u64; 7] = [100, 250, 500, 1000, 2000, 3000, 5000];
@@ -109,9 +109,9 @@ impl<'a> InputHandler<'a> {
             }
             KeyCode::Char('b') => {
                 self.choices.blame = match self.choices.blame {
-                    Blame::Holder => Blame::Releaser,
-                    Blame::Releaser => Blame::Waiter,
-                    Blame::Waiter => Blame::Holder,
+                    Attribution::Holder => Attribution::Releaser,
+                    Attribution::Releaser => Attribution::Waiter,
+                    Attribution::Waiter => Attribution::Holder,
                 };
                 ScreenEffect::Show
             }

@@ -20,7 +20,7 @@ struct TestScreen {
 
 impl TestScreen {
     fn new(recording: &RecordingUnderWay) -> TestScreen {
-        let choices = UserChoices::new(Blame::Holder, 500);
+        let choices = UserChoices::new(Attribution::Holder, 500);
         let (shown, history) = recording.shown(choices.range, choices.blame);
         let scene = Scene::new(&choices, shown, history);
         let mut screen = TestScreen { choices, scene };
@@ -252,7 +252,7 @@ fn keys_that_choose_come_to_everything_and_round_again() {
 #[test]
 fn much_is_not_thrown_away_without_a_question() {
     let mut screen = TestScreen::new(&convoy());
-    screen.scene.shown = convoy().shown(Range::All, Blame::Holder).0;
+    screen.scene.shown = convoy().shown(Range::All, Attribution::Holder).0;
     let session = &mut screen.scene.shown.part.profile.session;
     session.end = crate::event::Nanos(session.start.0 + 61_000_000_000);
     assert_eq!(screen.keys("r"), ScreenEffect::Draw);

@@ -6,7 +6,7 @@ use super::shown::Range;
 use super::table::{RowKey, ScreenTable, SortOrder};
 use crate::event::ThreadId;
 use crate::export::View;
-use crate::report::Blame;
+use crate::report::Attribution;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Tab {
@@ -101,7 +101,7 @@ pub(crate) struct UserChoices {
     /// Which part of the recording is shown.
     pub range: Range,
     /// To whom waiting is attributed.
-    pub blame: Blame,
+    pub blame: Attribution,
     /// Threads with similar names are one row.
     pub merged: bool,
     /// What functions and the flame graph are of.
@@ -122,13 +122,13 @@ pub(crate) struct ContentChoices {
     pub detail: Option<RowKey>,
     pub order: SortOrder,
     pub filter: String,
-    pub blame: Blame,
+    pub blame: Attribution,
     pub merged: bool,
     pub calls: CallTreeChoice,
 }
 
 impl UserChoices {
-    pub(crate) fn new(blame: Blame, interval_ms: u64) -> UserChoices {
+    pub(crate) fn new(blame: Attribution, interval_ms: u64) -> UserChoices {
         let calls = CallTreeChoice { functions: true, view: View::Cpu, thread: None };
         UserChoices { blame, interval_ms, range: Range::Last(10), calls, ..UserChoices::default() }
     }

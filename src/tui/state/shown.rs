@@ -10,7 +10,7 @@ use crate::lockstats::summary::LockSummary;
 use crate::report::model::{Gil, Lock};
 use crate::report::text::headlines;
 use crate::report::text::units::duration;
-use crate::report::{Blame, Report, verdict};
+use crate::report::{Attribution, Report, verdict};
 use crate::snapshot::{Now, Snapshot};
 use crate::stack::StackId;
 use crate::stack::label::{frame_label, one_line, stack_labels};
@@ -98,7 +98,7 @@ pub(crate) struct ShownPart {
 }
 
 impl ShownPart {
-    pub(crate) fn new(now: &Arc<Snapshot>, past: &PastSnapshots, range: Range, blame: Blame) -> ShownPart {
+    pub(crate) fn new(now: &Arc<Snapshot>, past: &PastSnapshots, range: Range, blame: Attribution) -> ShownPart {
         let mut shown = ShownPart::part(now, past, range, blame);
         if range != Range::All {
             shown.all = Some(Box::new(ShownPart::part(now, past, Range::All, blame)));
@@ -106,7 +106,7 @@ impl ShownPart {
         shown
     }
 
-    fn part(now: &Arc<Snapshot>, past: &PastSnapshots, range: Range, blame: Blame) -> ShownPart {
+    fn part(now: &Arc<Snapshot>, past: &PastSnapshots, range: Range, blame: Attribution) -> ShownPart {
         let nothing = Snapshot::default();
         let part = now.since(past.begin(range, now).map_or(&nothing, |begin| begin));
         let report = part.report(blame);

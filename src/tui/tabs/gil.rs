@@ -5,7 +5,7 @@ use super::labels::{place_of, short_thread_label, thread_label};
 use crate::contention::Blame as StackBlame;
 use crate::event::{GilId, ThreadId};
 use crate::gil::summary::{GilSummary, ThreadShare};
-use crate::report::Blame;
+use crate::report::Attribution;
 use crate::report::columns::gil as columns;
 use crate::report::model::{Gil, GilThread};
 use crate::report::text::units::{duration, percent, plural};
@@ -28,15 +28,15 @@ pub(super) const COLUMNS: [ScreenColumn; 11] = [
     ScreenColumn::text(&columns::WHERE, 14, 4, 2),
 ];
 
-pub(super) fn table(blame: Blame, shown: &ShownPart) -> ScreenTable {
+pub(super) fn table(blame: Attribution, shown: &ShownPart) -> ScreenTable {
     let gils: Vec<_> = shown.gils().collect();
     let several = gils.len() > 1;
     let mut table = ScreenTable { columns: COLUMNS.to_vec(), ..ScreenTable::default() };
     if let Some(last) = table.columns.last_mut() {
         last.title = match blame {
-            Blame::Holder => "HOLDS IT IN",
-            Blame::Releaser => "RELEASES IT IN",
-            Blame::Waiter => "WAITS IN",
+            Attribution::Holder => "HOLDS IT IN",
+            Attribution::Releaser => "RELEASES IT IN",
+            Attribution::Waiter => "WAITS IN",
         };
     }
     for (id, summary, gil) in gils {
@@ -84,7 +84,7 @@ fn what_happened(gil: &Gil) -> String {
 }
 
 fn row(
-    blame: Blame,
+    blame: Attribution,
     shown: &ShownPart,
     id: GilId,
     summary: &GilSummary,
@@ -97,9 +97,9 @@ fn row(
         return None;
     }
     let blames = match blame {
-        Blame::Holder => &summary.contention.by_holder,
-        Blame::Releaser => &summary.contention.by_releaser,
-        Blame::Waiter => &summary.contention.by_waiter,
+        Attribution::Holder => &summary.contention.by_holder,
+        Attribution::Releaser => &summary.contention.by_releaser,
+        Attribution::Waiter => &summary.contention.by_waiter,
     };
     let cells = vec![
         TableCell::text(short_thread_label(shown, share.thread.0 as usize)),

@@ -5,7 +5,7 @@ use crate::contention;
 use crate::event::{LockId, ThreadState};
 use crate::lockstats::summary::LockSummary;
 use crate::profile::Mode;
-use crate::report::Blame;
+use crate::report::Attribution;
 use crate::report::columns::locks as columns;
 use crate::report::model::Lock;
 use crate::report::text::units::{duration, label, percent, plural};
@@ -39,9 +39,9 @@ pub(super) const COLUMNS: [ScreenColumn; 15] = [
 const HELD_BY: usize = 11;
 const SPIN: usize = COLUMNS.len() - 1;
 
-pub(super) fn table(blame: Blame, shown: &ShownPart) -> ScreenTable {
+pub(super) fn table(blame: Attribution, shown: &ShownPart) -> ScreenTable {
     let mut columns = COLUMNS.to_vec();
-    if blame == Blame::Releaser {
+    if blame == Attribution::Releaser {
         columns[HELD_BY].title = "RELEASED BY";
     }
     // Threads spin only where there is no GIL.
@@ -79,7 +79,7 @@ fn note(shown: &ShownPart) -> Option<String> {
     Some(note)
 }
 
-fn row(blame: Blame, shown: &ShownPart, summary: &LockSummary, lock: &Lock) -> TableRow {
+fn row(blame: Attribution, shown: &ShownPart, summary: &LockSummary, lock: &Lock) -> TableRow {
     let wait = &lock.wait;
     let waits_now = shown.part.now.iter().flatten().filter(|now| now.state == ThreadState::LockWait(summary.id));
     let holders = lock.threads.iter().filter(|thread| thread.caused_s > 0.0).count();
@@ -88,8 +88,8 @@ fn row(blame: Blame, shown: &ShownPart, summary: &LockSummary, lock: &Lock) -> T
         format!("{} {}", shown.name(top.thread.0 as usize), shown.place(top.stack))
     };
     let holder = match blame {
-        Blame::Releaser => who(&summary.contention.by_releaser),
-        Blame::Holder | Blame::Waiter => who(&summary.contention.by_holder),
+        Attribution::Releaser => who(&summary.contention.by_releaser),
+        Attribution::Holder | Attribution::Waiter => who(&summary.contention.by_holder),
     };
     let cells = vec![
         TableCell::text(one_line(&lock.name_first())),

@@ -25,7 +25,7 @@ const LOCK: LockId = LockId(0);
 const MODES: [Mode; 2] = [Mode::Memory, Mode::Kernel];
 
 fn report(profile: &Profile) -> Report {
-    Report::of(profile, Blame::Holder)
+    Report::of(profile, Attribution::Holder)
 }
 
 fn thread<'r>(report: &'r Report, name: &str) -> &'r Thread {
