@@ -130,7 +130,13 @@ impl ThreadState {
 impl fmt::Display for ThreadState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.row().words)?;
-        self.syscall().map_or(Ok(()), |call| write!(f, " {call}"))
+        match self.syscall() {
+            Some(call) if call.0 < 0 => {
+                f.write_str(" the kernel, outside any system call (a page fault, for example)")
+            }
+            Some(call) => write!(f, " {call}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -148,6 +154,9 @@ mod tests {
         assert_eq!(marker(ThreadState::Paused(LockId(7))).as_deref(), Some("[stopped by the interpreter]"));
         assert_eq!(marker(ThreadState::GilHeldOffCpu(read)).as_deref(), Some("[GIL held off CPU: read]"));
         assert_eq!(ThreadState::GilHeldOffCpu(read).to_string(), "holds the GIL, blocked in read");
-        assert_eq!(ThreadState::Blocked(Syscall(-1)).to_string(), "blocked in no system call");
+        assert_eq!(
+            ThreadState::Blocked(Syscall(-1)).to_string(),
+            "blocked in the kernel, outside any system call (a page fault, for example)"
+        );
     }
 }

@@ -45,7 +45,7 @@ impl Reader<BufReader<File>> {
     /// Opens a recording.
     ///
     /// # Errors
-    /// There is none: no such file, none that is a recording, or one of a later gilscope.
+    /// There is no such file, it is not a recording, or a newer gilscope wrote it.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         Reader::new(BufReader::new(file)).with_context(|| format!("cannot read {}", path.display()))
@@ -56,12 +56,12 @@ impl<R: Read> Reader<R> {
     /// Begins to read.
     ///
     /// # Errors
-    /// It is no recording, or one of a later gilscope.
+    /// It is not a recording, or a newer gilscope wrote it.
     pub fn new(mut file: R) -> Result<Self> {
         let mut header = Vec::new();
         file.by_ref().take(HEADER as u64).read_to_end(&mut header)?;
         let Some(version) = header.strip_prefix(&MAGIC) else {
-            bail!("it is no recording: gilscope record writes them, as NAME.gscope");
+            bail!("it is not a recording: gilscope record writes recordings, as NAME.gscope");
         };
         let Ok(version) = version.try_into().map(u32::from_le_bytes) else {
             bail!("the recording is cut off before it begins");

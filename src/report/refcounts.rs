@@ -53,7 +53,7 @@ pub fn unavailable(profile: &Profile) -> Option<String> {
     Some(if !profile.processes.iter().any(|info| info.free_threaded) {
         format!(
             "Python {} has a GIL: one thread at a time changes reference counts, without atomic operations. Only \
-             free-threaded builds (3.13t and later) fight for them",
+             free-threaded builds (3.13t and later) contend for them",
             info.python
         )
     } else if profile.session.mode == Mode::Memory {

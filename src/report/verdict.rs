@@ -3,8 +3,8 @@
 use super::model::{Report, Severity};
 use super::text::units::duration;
 
-/// Less waiting than that is not worth a thought, in threads that wait on average.
-const LITTLE: f64 = 0.05;
+/// Waiting matters from this many threads on, on average.
+const MIN_HELD_UP: f64 = 0.05;
 
 /// The sentence that goes first.
 pub fn verdict(report: &Report) -> String {
@@ -16,25 +16,25 @@ pub fn verdict(report: &Report) -> String {
     let for_locks: f64 = report.real_locks().map(|lock| lock.wait.total_s).sum();
     if !report.deadlocks.is_empty() {
         let stuck: usize = report.deadlocks.iter().map(Vec::len).sum();
-        return format!("Deadlock: {stuck} threads wait for each other, and will never go on.");
+        return format!("Deadlock: {stuck} threads wait for each other and cannot proceed.");
     }
     let cpu: f64 = report.threads.iter().map(|thread| thread.cpu_s).sum();
     let counts = &report.refcounts;
     let kinds = [
-        ("Waiting for the GIL", for_gil),
-        ("Waiting for locks", for_locks),
-        ("Waiting for a free connection", report.waiting_for_connections_s()),
-        ("Waiting for a CPU", report.threads.iter().map(|thread| thread.states.runnable_s).sum()),
-        ("Being stopped by the interpreter", report.pauses.wait.total_s),
-        ("Counting references to shared objects", (counts.cpu_fraction - counts.margin).max(0.0) * cpu),
+        ("waiting for the GIL", for_gil),
+        ("waiting for locks", for_locks),
+        ("waiting for a free connection", report.waiting_for_connections_s()),
+        ("waiting for a CPU", report.threads.iter().map(|thread| thread.states.runnable_s).sum()),
+        ("stops of all threads by the interpreter", report.pauses.wait.total_s),
+        ("counting references to shared objects", (counts.cpu_fraction - counts.margin).max(0.0) * cpu),
     ];
     let (what, cost) = kinds.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
     let threads = if session.duration_s > 0.0 { cost / session.duration_s } else { 0.0 };
     let time = duration(session.duration_s);
-    if threads >= LITTLE {
+    if threads >= MIN_HELD_UP {
         let cost = duration(cost);
         return format!(
-            "{what} costs most: {cost} of the threads' time in {time}, as if {threads:.1} threads stood still."
+            "Biggest cost: {what}. On average {threads:.1} threads were held up ({cost} of thread time in {time})."
         );
     }
     let nothing = report.findings.iter().all(|finding| finding.severity == Severity::Low);
@@ -59,13 +59,16 @@ mod tests {
         let mut report = fixture::report();
         assert_eq!(
             verdict(&report),
-            "Waiting for the GIL costs most: 2.01 s of the threads' time in 2.00 s, as if 1.0 threads stood still."
+            "Biggest cost: waiting for the GIL. On average 1.0 threads were held up (2.01 s of thread time in 2.00 s)."
         );
         report.pauses.wait.total_s = 3.0;
-        assert!(verdict(&report).starts_with("Being stopped by the interpreter costs most: 3.00 s"));
+        assert!(
+            verdict(&report)
+                .starts_with("Biggest cost: stops of all threads by the interpreter. On average 1.5 threads")
+        );
         report.pauses.wait.total_s = 0.0;
         report.threads[0].states.runnable_s = 4.0;
-        assert!(verdict(&report).starts_with("Waiting for a CPU costs most: "));
+        assert!(verdict(&report).starts_with("Biggest cost: waiting for a CPU. "));
         report.threads[0].states.runnable_s = 0.0;
         report.gils[0].wait.total_s = 0.01;
         report.findings.clear();

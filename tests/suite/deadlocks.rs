@@ -93,7 +93,7 @@ fn recorded(pid: i32, kind: &str) {
         assert_eq!(report["deadlocks"][0].as_array().map(Vec::len), Some(3), "{report:#}");
         assert_eq!(report["findings"][0]["id"], "deadlock");
         let message = report["findings"][0]["message"].as_str().unwrap();
-        assert!(message.contains(&format!("waits for {kind} (")) && message.contains("of taker-1"), "{message}");
+        assert!(message.contains(&format!("waits for {kind} (")) && message.contains("held by taker-1"), "{message}");
         let locks = report["locks"].as_array().unwrap();
         let is_reported = |lock: &Value| {
             let (name, by) = (lock["name"].as_str(), lock["holders"][0]["thread"].as_str());

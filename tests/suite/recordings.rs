@@ -176,7 +176,7 @@ fn bad_input_is_recognized_and_leaves_nothing_behind() {
     let out = folder.path().join("out.svg");
     let exported = |file: &Path| asked(&["export", "-o", out.to_str().unwrap()], &[file]);
     for (file, part) in [
-        (text.clone(), "no recording"),
+        (text.clone(), "not a recording"),
         (folder.path().join("missing"), "No such file"),
         (folder.path().into(), "directory"),
     ] {

@@ -269,7 +269,7 @@ fn the_format_stays_what_it_is() {
 fn what_is_no_recording_is_told_apart() {
     let error = |bytes: &[u8]| format!("{:#}", Reader::new(bytes).unwrap_err());
     for bytes in [&b""[..], b"\x93gscop", b"{}", b"main;work 12\n", b"\x93gscope\r\n\x01\0\0\0"] {
-        assert!(error(bytes).starts_with("it is no recording"), "{}", error(bytes));
+        assert!(error(bytes).starts_with("it is not a recording"), "{}", error(bytes));
     }
     assert!(error(b"\x93gscope\n\x01").contains("cut off"));
     let newer = error(b"\x93gscope\n\x03\0\0\0");

@@ -63,7 +63,10 @@ fn deadlock(circle: &[Stuck]) -> Finding {
         .zip(next)
         .map(|(stuck, next)| {
             let [who, whom] = [stuck, next].map(|stuck| label(&stuck.thread, stuck.tid));
-            format!("{who} waits for {} of {whom}", stuck.waits_for)
+            match stuck.waits_for.starts_with("the end of") {
+                true => format!("{who} waits for the end of {whom}"),
+                false => format!("{who} waits for {}, held by {whom}", stuck.waits_for),
+            }
         })
         .collect();
     let tids: Vec<Tid> = circle.iter().map(|stuck| stuck.tid).collect();
@@ -94,8 +97,8 @@ fn saturated(gil: &Gil) -> Option<Finding> {
     let waiters = gil.mean_waiters;
     (gil.held_fraction >= SATURATED_HELD && waiters >= SATURATED_WAITERS).then(|| {
         let message = format!(
-            "The GIL is held {} of the time, and {waiters:.1} threads wait for it on average: the work of {:.1} \
-             threads is done by one at a time.",
+            "The GIL is held {} of the time, and {waiters:.1} threads wait for it on average: {:.1} \
+             threads had Python to run, but only one can at a time. Processes or a free-threaded Python can help.",
             percent(gil.held_fraction),
             waiters + gil.held_fraction,
         );
@@ -139,11 +142,12 @@ fn convoy(gil: &Gil, thread: &GilThread) -> Option<Finding> {
         return None;
     }
     let message = format!(
-        "{} pays the switch interval for each turn: each of its {} waits for the GIL costs {}, {} of its time in all, \
-         and then it runs for {}. The holder is only asked to let go after {} (sys.setswitchinterval).",
+        "{} releases the GIL often and waits {} to acquire it again, {} times, {} of its time, for {} of work each. \
+         CPython lets the holder keep it for {}. Try a smaller sys.setswitchinterval(), or move the holder's work to \
+         another process.",
         label(&thread.thread, thread.tid),
-        wait.count,
         duration(wait.mean_s),
+        wait.count,
         percent(waited),
         duration(turn),
         duration(interval),
@@ -186,7 +190,8 @@ fn hog(gil: &Gil) -> Option<Finding> {
     let place =
         top.and_then(|blamed| blamed.stack.first()).map_or_else(String::new, |at| format!(", most of it in {at}"));
     let message = format!(
-        "{} causes {} of the waiting for the GIL ({} of {}){place}. {} waits for {} of its time.",
+        "{} causes {} of the waiting for the GIL ({} of {}){place}. {} waits for {} of its time. \
+         Another process, or code that releases the GIL, could do this work.",
         label(&hog.thread, hog.tid),
         percent(caused),
         duration(hog.caused_s),
@@ -242,8 +247,11 @@ fn held_while_blocked(gil: &Gil) -> Vec<Finding> {
             duration(total),
             percent(part(total, gil.observed_s)),
             match caused > 0.0 {
-                true => format!("The others waited up to {} for that.", duration(caused)),
-                false => "Nobody waited for it then.".to_owned(),
+                true => format!(
+                    "Others waited up to {} for it meanwhile: the code that makes the call should release the GIL.",
+                    duration(caused)
+                ),
+                false => "Nobody waited for it meanwhile.".to_owned(),
             },
         );
         let harm = part(caused, gil.observed_s);
@@ -328,12 +336,10 @@ fn per_call<'a>(report: &Report, lock: &'a Lock) -> Option<&'a str> {
 /// What to do about a lock that is taken for each call.
 fn instead(type_name: Option<&str>) -> &'static str {
     match type_name {
-        Some("functools._lru_cache_wrapper") => {
-            " A cache of its own for each thread, or a plain dict, needs no turns."
-        }
+        Some("functools._lru_cache_wrapper") => " A cache for each thread, or a plain dict, needs no such lock.",
         Some("random.Random") => " Give each thread a random.Random() of its own.",
         Some("list" | "dict" | "set" | "collections.deque" | "collections.Counter" | "collections.defaultdict") => {
-            " Let each thread fill one of its own, and put them together in the end."
+            " Let each thread fill its own, and merge them at the end."
         }
         _ => "",
     }
@@ -361,7 +367,7 @@ fn hot_lock(report: &Report, lock: &Lock) -> Option<Finding> {
         Some(line) => {
             let (label, instead) = (&lock.label, instead(lock.type_name.as_deref()));
             let message = format!(
-                "Calls in {line} go one at a time: each takes the lock of {label}, and {waiters:.1} threads wait for \
+                "Calls in {line} are serialized: each acquires the lock of {label}, and {waiters:.1} threads wait for \
                  it on average ({waits}).{instead}"
             );
             ("lock-per-call", message)
@@ -402,17 +408,18 @@ fn held_off_cpu(report: &Report, lock: &Lock) -> Option<Finding> {
     let waiters = part(total, report.session.duration_s);
     let top = lock.holder_off_cpu.first().filter(|_| waiters >= IDLE_HOLDER)?;
     let doing = match (&top.syscall, top.state.as_str()) {
-        (Some(call), _) => format!("is blocked in {call}"),
-        (None, "no CPU" | "GIL held, no CPU") => "has no CPU".to_owned(),
-        (None, "lock wait") => "waits for a lock itself".to_owned(),
-        (None, "GIL wait") => "waits for the GIL".to_owned(),
-        (None, state) => format!("does not run ({state})"),
+        (Some(call), _) => format!("was blocked in {call}"),
+        (None, "no CPU" | "GIL held, no CPU") => "had no CPU".to_owned(),
+        (None, "lock wait") => "waited for a lock itself".to_owned(),
+        (None, "GIL wait") => "waited for the GIL".to_owned(),
+        (None, state) => format!("did not run ({state})"),
     };
+    let advice = if top.syscall.is_some() { " Make such calls before acquiring the lock, or after." } else { "" };
     let place = top.by.stack.first().map_or_else(String::new, |at| format!(" in {at}"));
     let message = format!(
-        "{} is waited for while its holder does not run: {} in all. Most of the time {} {doing}{place}.",
-        lock.label,
+        "{} of the waiting for {} passed while its holder was off the CPU. Most of that time {} {doing}{place}.{advice}",
         duration(total),
+        lock.label,
         label(&top.by.thread, top.by.tid),
     );
     Some(finding(
@@ -471,8 +478,11 @@ fn pauses(report: &Report) -> Option<Finding> {
         let by = report.pauses.requesters.first();
         let by = by.and_then(|by| by.stack.first()).map_or_else(String::new, |at| format!(", most of them in {at}"));
         let name = worst.name.clone().unwrap_or_else(|| format!("thread {}", worst.tid));
+        let for_gc = report.pauses.reasons.get("gc").is_some_and(|&count| 2 * count >= report.pauses.count);
+        let advice =
+            if for_gc { " gc.freeze() after start-up and a higher gc.set_threshold() reduce that." } else { "" };
         let message = format!(
-            "The interpreter stops all threads {}, {}{by}. {} is stopped for {} of its time.",
+            "The interpreter stops all threads {}, {}{by}. {} is stopped for {} of its time.{advice}",
             plural(report.pauses.count, "time"),
             reasons(&report.pauses),
             label(&name, worst.tid),
@@ -508,7 +518,7 @@ fn collections(report: &Report) -> Option<Finding> {
         by.and_then(|by| by.stack.first()).map_or_else(String::new, |at| format!(", most of it started in {at}"));
     let message = format!(
         "The GIL is held to collect garbage for {}, {} of the time{place}. Others waited {} for it meanwhile. \
-         gc.freeze() after start-up and a higher gc.set_threshold() make it less.",
+         gc.freeze() after start-up and a higher gc.set_threshold() reduce that.",
         duration(collections.held_s),
         percent(time),
         duration(collections.waited_s),
@@ -566,8 +576,8 @@ fn records_lost(report: &Report) -> Option<Finding> {
     let lost = report.session.lost_events;
     (lost > 0).then(|| {
         let message = format!(
-            "{lost} records were lost on their way from the kernel: waits are missing. The threads' ledgers are not \
-             affected."
+            "{lost} records were lost on their way from the kernel: waits are missing. The threads' totals are exact \
+             all the same. A --min-wait keeps fewer records."
         );
         finding("records-lost", Severity::Medium, 0.0, message, [("lost_events", json!(lost))])
     })

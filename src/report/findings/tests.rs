@@ -41,8 +41,8 @@ fn a_saturated_gil_needs_both_a_holder_and_waiters() {
     let found = after("gil-saturated", |_, _| {}).unwrap();
     assert_eq!(
         found.message,
-        "The GIL is held 97 % of the time, and 1.0 threads wait for it on average: the work of 2.0 threads is done by \
-         one at a time."
+        "The GIL is held 97 % of the time, and 1.0 threads wait for it on average: 2.0 threads had Python to run, but \
+         only one can at a time. Processes or a free-threaded Python can help."
     );
     assert_eq!(found.evidence["held_fraction"], 0.97);
     assert!(after("gil-saturated", |_, gil| gil.held.python_ns -= 50 * MS).is_none(), "94.5 %");
@@ -56,9 +56,9 @@ fn a_convoy_is_many_long_waits_for_short_turns() {
     let found = after("gil-convoy", |_, _| {}).unwrap();
     assert_eq!(
         found.message,
-        "client (101) pays the switch interval for each turn: each of its 300 waits for the GIL costs 5.10 ms, 76 % of \
-         its time in all, and then it runs for 100 us. The holder is only asked to let go after 5.00 ms \
-         (sys.setswitchinterval)."
+        "client (101) releases the GIL often and waits 5.10 ms to acquire it again, 300 times, 76 % of its time, for \
+         100 us of work each. CPython lets the holder keep it for 5.00 ms. Try a smaller sys.setswitchinterval(), or \
+         move the holder's work to another process."
     );
     assert_eq!((found.severity, found.evidence["tid"].as_i64()), (Severity::High, Some(101)));
     let waiting =
@@ -80,7 +80,7 @@ fn a_hog_causes_most_of_the_waiting() {
     assert_eq!(
         found.message,
         "cruncher (102) causes 75 % of the waiting for the GIL (1.50 s of 2.01 s), most of it in crunch (app.py:30). \
-         client (101) waits for 76 % of its time."
+         client (101) waits for 76 % of its time. Another process, or code that releases the GIL, could do this work."
     );
     assert!(after("gil-hog", |_, gil| gil.threads[1].caused_ns = 1200 * MS).is_none(), "59.7 %");
     let little = |_: &mut Profile, gil: &mut GilSummary| {
@@ -101,7 +101,7 @@ fn a_call_that_keeps_the_gil_is_named() {
     assert_eq!(
         found.message,
         "legacy (103) kept the GIL while blocked in clock_nanosleep in call_native_code (app.py:40): 398 ms, 20 % of \
-         the time. The others waited up to 380 ms for that."
+         the time. Others waited up to 380 ms for it meanwhile: the code that makes the call should release the GIL."
     );
     assert_eq!(found.severity, Severity::Medium);
     // Two threads at one place are one finding; 19 ms of two seconds are none.
@@ -180,7 +180,7 @@ fn a_gil_that_is_held_to_collect_is_told_with_who_waits() {
     assert_eq!(
         found.message,
         "The GIL is held to collect garbage for 300 ms, 15 % of the time, most of it started in build (app.py:50). \
-         Others waited 250 ms for it meanwhile. gc.freeze() after start-up and a higher gc.set_threshold() make it less."
+         Others waited 250 ms for it meanwhile. gc.freeze() after start-up and a higher gc.set_threshold() reduce that."
     );
     assert_eq!((found.severity, found.cost_s), (Severity::Medium, 0.25));
     assert!(collecting(190, 100).is_none(), "9.5 % of the time");

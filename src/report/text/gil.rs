@@ -25,7 +25,7 @@ pub(super) fn name(report: &Report, gil: &Gil) -> String {
 /// Everything there is to say about it.
 pub(super) fn section(report: &Report, gil: &Gil, blame: Attribution, text: &mut ReportText) {
     if gil.wait.count == 0 && report.gils.len() > 1 {
-        // The verdict has said so.
+        // The headline says so already.
         return;
     }
     let estimated = if gil.estimated { ", estimated from samples" } else { "" };
@@ -52,9 +52,10 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Attribution, text: &mut
     let drops = match gil.estimated {
         true => format!("switch interval {interval}"),
         false => format!(
-            "given up {} on request (switch interval {interval}), {} by choice",
-            plural(gil.forced_drops, "time"),
-            plural(gil.voluntary_drops, "time"),
+            "released {}: {} forced (switch interval {interval}), {} voluntary",
+            plural(gil.forced_drops + gil.voluntary_drops, "time"),
+            gil.forced_drops,
+            gil.voluntary_drops,
         ),
     };
     text.line(wrap(&format!("waited for {waited} of the time; {drops}"), "  ", WIDTH));
@@ -67,7 +68,7 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Attribution, text: &mut
             let otherwise = (gil.wait.total_s - ended).max(0.0);
             if otherwise > 0.0 {
                 let part = percent(otherwise / gil.wait.total_s);
-                text.line(format!("{:>9} {part:>6}  ended without a release that was seen", duration(otherwise)));
+                text.line(format!("{:>9} {part:>6}  ended without an observed release", duration(otherwise)));
             }
         }
         Attribution::Waiter => {}
@@ -93,15 +94,19 @@ fn waits(gil: &Gil, text: &mut ReportText) {
     text.line(table.to_string());
 }
 
-/// Shows that the parts are all there is, in nanoseconds: what cannot be checked cannot be trusted.
+/// Shows that the parts add up to the waiting, to the nanosecond: what cannot be checked cannot be trusted.
 fn check(gil: &Gil, text: &mut ReportText) {
     let nanos = |seconds: f64| (seconds * 1e9).round() as u64;
     let parts = [gil.caused_s, gil.gap_s, gil.unknown_s];
     let sum: u64 = parts.into_iter().map(nanos).sum();
-    let equal = if sum == nanos(gil.wait.total_s) { "=" } else { "!=" };
     let [caused, gap, unknown] = parts;
-    text.line(format!("self-check, in seconds: caused + gap + unknown {equal} waited"));
-    text.line(format!("  {caused:.9} + {gap:.9} + {unknown:.9} {equal} {:.9}", gil.wait.total_s));
+    if sum == nanos(gil.wait.total_s) {
+        let [caused, gap, unknown] = parts.map(duration);
+        text.line(format!("accounting complete: {caused} held by others, {gap} hand-off, {unknown} unknown"));
+    } else {
+        text.line("accounting INCOMPLETE, in seconds: held by others + hand-off + unknown != waited");
+        text.line(format!("  {caused:.9} + {gap:.9} + {unknown:.9} != {:.9}", gil.wait.total_s));
+    }
 }
 
 fn blamed(heading: &str, all: &[Blamed], gil: &Gil, text: &mut ReportText) {

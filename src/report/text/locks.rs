@@ -34,13 +34,13 @@ pub(super) fn sections(report: &Report, blame: Attribution, text: &mut ReportTex
     }
     pauses(report, text);
     collections(report, text);
-    waiting("Waiting until others give something back", &report.waiting_for_limited, text);
+    waiting("Waiting for something limited, until others return it", &report.waiting_for_limited, text);
     idle(report, text);
 }
 
 fn table(report: &Report, text: &mut ReportText) {
     let estimated = if report.locks.iter().any(|lock| lock.estimated) { ", estimated from samples" } else { "" };
-    text.heading(&format!("Locks: which were waited for{estimated}"));
+    text.heading(&format!("Contended locks{estimated}"));
     // Threads spin only where there is no GIL, and that is known only in kernel mode.
     let spins = report.locks.iter().any(|lock| lock.spin_s > 0.0);
     let last = if spins { (columns::SPIN, 9) } else { (columns::HOLDERS, 8) };
@@ -72,7 +72,7 @@ fn details(lock: &Lock, blame: Attribution, text: &mut ReportText) {
     let of = |part: f64| percent(if waited > 0.0 { part / waited } else { 0.0 });
     text.line(wrap(
         &format!(
-            "{}, {}; of the waiting {} put down to holders, {} hand-over, {} unknown",
+            "{}, {}; waiting: {} attributed to holders, {} hand-off, {} unknown",
             plural(lock.contended, "wait"),
             plural(lock.parked, "sleep"),
             of(lock.caused_s),
@@ -84,7 +84,7 @@ fn details(lock: &Lock, blame: Attribution, text: &mut ReportText) {
     ));
     match blame {
         Attribution::Holder => blamed("  held by", &lock.holders, waited, text),
-        Attribution::Releaser => blamed("  let go of by", &lock.releasers, waited, text),
+        Attribution::Releaser => blamed("  released by", &lock.releasers, waited, text),
         Attribution::Waiter => {}
     }
     blamed("  waited for by", &lock.waiters, waited, text);
@@ -170,7 +170,7 @@ fn trend(pauses: &Pauses, text: &mut ReportText) {
         let from = pause_columns::FROM.format.text(intervals[0].from_s);
         table.row(&from, &[count as f64, sum(|of| of.total_s), longest]);
     }
-    text.line("  in the course of time");
+    text.line("  over time");
     text.line(table.to_string());
 }
 
@@ -193,10 +193,10 @@ fn collections(report: &Report, text: &mut ReportText) {
     blamed("  started by", &collections.by, collections.total_s, text);
 }
 
-/// Nobody is to blame for that, but people want to know where threads are all day.
+/// This costs nothing, but people want to know where threads are all day.
 fn idle(report: &Report, text: &mut ReportText) {
     if !report.locks.is_empty() || !report.gils.is_empty() {
-        waiting("Waiting for work: nothing is wrong with that", &report.waiting_for_work, text);
+        waiting("Idle (normal): waiting for work", &report.waiting_for_work, text);
     }
 }
 
