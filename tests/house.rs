@@ -468,7 +468,10 @@ fn no_comment_says_what_the_name_says() {
             let comment = lines[at].trim_start_matches('/').trim();
             let word = |word: &str| word.trim_matches(|c: char| c.is_ascii_punctuation() && c != '%').to_lowercase();
             let words: Vec<String> = comment.split_whitespace().map(word).collect();
-            let says_more = comment.contains(['`', '[']) || words.iter().any(|word| UNITS.contains(&word.as_str()));
+            // A version is worth having, too.
+            let says_more = comment.contains(['`', '['])
+                || comment.contains(|c: char| c.is_ascii_digit())
+                || words.iter().any(|word| UNITS.contains(&word.as_str()));
             if is_alone && words.len() <= 3 && !says_more {
                 violations.push(format!("{}:{}: {comment}", file.display(), at + 1));
             }

@@ -4,23 +4,21 @@ use super::layout::{Layout, LayoutError};
 use super::locate::{Located, locate};
 use crate::event::{Pid, ProcessInfo};
 use crate::process::error::AttachError;
-use crate::process::memory::{Live, Memory};
+use crate::process::memory::{LiveMemory, Memory};
 use crate::process::tid_map;
 
 /// A process with a running interpreter.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct AttachedProcess {
     /// Where the interpreter is.
     pub located: Located,
-    /// Its structure offsets.
     pub layout: Layout,
     /// The process is in another pid namespace: its tids are not ours.
     pub foreign_tids: bool,
-    /// Facts for reports.
     pub info: ProcessInfo,
 }
 
-impl Target {
+impl AttachedProcess {
     /// Where the interpreter's own code is, and that of the C library and the loader which it leans on. Empty if that
     /// cannot be read.
     pub fn text(&self) -> Vec<(u64, u64)> {
@@ -39,9 +37,9 @@ impl Target {
 ///
 /// # Errors
 /// Those of [`locate`]; [`AttachError::NotStarted`] while the interpreter has no thread yet.
-pub fn attach(pid: Pid) -> Result<Target, AttachError> {
+pub fn attach(pid: Pid) -> Result<AttachedProcess, AttachError> {
     let target = attach_early(pid)?;
-    let (memory, layout) = (Live(pid), &target.layout);
+    let (memory, layout) = (LiveMemory(pid), &target.layout);
     let head = memory.u64(target.located.runtime.wrapping_add(layout.interpreters_head)).unwrap_or(0);
     if head == 0 || memory.u64(head.wrapping_add(layout.interp_threads)).unwrap_or(0) == 0 {
         return Err(AttachError::NotStarted { pid });
@@ -53,7 +51,7 @@ pub fn attach(pid: Pid) -> Result<Target, AttachError> {
 ///
 /// # Errors
 /// Those of [`locate`].
-pub fn attach_early(pid: Pid) -> Result<Target, AttachError> {
+pub fn attach_early(pid: Pid) -> Result<AttachedProcess, AttachError> {
     let located = locate(pid)?;
     let layout = layout_of(&located)?;
     let command = located.process.command();
@@ -63,7 +61,7 @@ pub fn attach_early(pid: Pid) -> Result<Target, AttachError> {
     }
     let info =
         ProcessInfo { pid, command, python: located.version.to_string(), free_threaded: located.free_threaded };
-    Ok(Target { foreign_tids: tid_map(pid).is_some(), located, layout, info })
+    Ok(AttachedProcess { foreign_tids: tid_map(pid).is_some(), located, layout, info })
 }
 
 /// The structure offsets of an interpreter that was found.
@@ -72,7 +70,7 @@ pub fn attach_early(pid: Pid) -> Result<Target, AttachError> {
 /// What it says of itself cannot be read or makes no sense: of a newer version that it is not supported.
 pub fn layout_of(located: &Located) -> Result<Layout, AttachError> {
     let &Located { pid, runtime, version, free_threaded, .. } = located;
-    Layout::of(&Live(pid), runtime, version, free_threaded).map_err(|error| match error {
+    Layout::of(&LiveMemory(pid), runtime, version, free_threaded).map_err(|error| match error {
         LayoutError::Read(error) => AttachError::Read { pid, error },
         LayoutError::UnknownVersion(version) => AttachError::Unsupported { pid, version },
         LayoutError::Implausible { .. } if version.is_newer() => AttachError::Unsupported { pid, version },

@@ -10,7 +10,7 @@ use crate::cpython::layout::{Layout, Position};
 use crate::cpython::object_header::is_alive;
 use crate::cpython::objects::{ObjectError, Objects};
 use crate::event::Nanos;
-use crate::process::memory::{Memory, Span};
+use crate::process::memory::{Memory, MemorySpan};
 use crate::stack::{Frame, FrameId, FrameKind, Interner, Sym};
 
 /// Most code units a code object can have to be taken for one.
@@ -68,7 +68,7 @@ pub struct CodeCache {
     versions: u32,
     /// Code objects that the last check found to be new, or others than before.
     news: FxHashSet<u64>,
-    wanted: Vec<Span>,
+    wanted: Vec<MemorySpan>,
     buffer: Vec<u8>,
     arrived: Vec<bool>,
 }
@@ -94,7 +94,7 @@ impl CodeCache {
                 None if self.wanted.iter().any(|span| span.addr == frame.code) => continue,
                 None => {}
             }
-            self.wanted.push(Span { addr: frame.code, len: layout.code.len });
+            self.wanted.push(MemorySpan { addr: frame.code, len: layout.code.len });
         }
         if self.wanted.is_empty() {
             return;
@@ -265,7 +265,7 @@ impl Code {
     }
 }
 
-/// The index of the code unit that an instruction is, in bytecode of so many units that begins at `start`; none if it is in
+/// The index of the code unit that an instruction is, in bytecode of that length which begins at `start`; none if it is in
 /// none of them. -1: a frame that has not executed anything yet (3.11, 3.12).
 pub(crate) fn unit_from(start: u64, instr: u64, units: u64) -> Option<i64> {
     let distance = instr.wrapping_sub(start) as i64;
@@ -288,7 +288,7 @@ pub(crate) fn copy_start(memory: &impl Memory, layout: &Layout, raw: &RawFrame) 
 mod tests {
     use super::*;
     use crate::event::version::Version;
-    use crate::process::memory::Image;
+    use crate::process::memory::MemoryImage;
 
     const CODE: u64 = 0x1000;
     const NAME: u64 = 0x2000;
@@ -297,8 +297,9 @@ mod tests {
     const LISTED: u64 = 0x7f3c_0012_3450;
 
     /// A function `f` of Python 3.10 in line 671, of whose memory so much is still as it was; its count is `count`.
-    fn memory(count: u64, table: &[u8]) -> (Image, Layout) {
-        let layout = Layout::of(&Image::default(), 0, Version { major: 3, minor: 10, patch: 13 }, false).unwrap();
+    fn memory(count: u64, table: &[u8]) -> (MemoryImage, Layout) {
+        let layout =
+            Layout::of(&MemoryImage::default(), 0, Version { major: 3, minor: 10, patch: 13 }, false).unwrap();
         let mut bytes = vec![0; 0x4000];
         let mut put = |addr: u64, value: &[u8]| bytes[(addr - CODE) as usize..][..value.len()].copy_from_slice(value);
         let (c, o) = (&layout.code, &layout.object);
@@ -320,13 +321,13 @@ mod tests {
         put(TYPE + 0x800, b"code");
         put(NAME + o.str_ascii, b"f");
         put(TABLE + o.bytes_data, table);
-        let mut memory = Image::default();
+        let mut memory = MemoryImage::default();
         memory.insert(CODE, bytes);
         (memory, layout)
     }
 
     /// The line of the first instruction as told, in the one memory and then in the other.
-    fn lines(memories: [&Image; 2], layout: &Layout) -> [Option<u32>; 2] {
+    fn lines(memories: [&MemoryImage; 2], layout: &Layout) -> [Option<u32>; 2] {
         let (mut codes, mut names) = (CodeCache::default(), Interner::default());
         let frames = [RawFrame { addr: 0, code: CODE, instr: 0, tlbc_index: 0 }];
         let mut now = 0;

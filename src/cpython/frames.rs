@@ -73,12 +73,11 @@ impl ThreadStateView {
 
 /// How far a walk got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum WalkStep {
     /// To the outermost frame.
     Complete,
     /// To something at this address that has not been read.
     Missing {
-        /// Where.
         addr: u64,
         /// How many bytes.
         len: usize,
@@ -123,22 +122,22 @@ impl<'a> Walk<'a> {
 
     /// Walks as far as `find` (address, length -> bytes) knows the memory, adding frames to `frames`, innermost
     /// first. The entry frames that mark a call from C are passed over.
-    pub fn run<'m>(&mut self, find: impl Fn(u64, usize) -> Option<&'m [u8]>, frames: &mut Vec<RawFrame>) -> Step {
+    pub fn run<'m>(&mut self, find: impl Fn(u64, usize) -> Option<&'m [u8]>, frames: &mut Vec<RawFrame>) -> WalkStep {
         let f = &self.layout.frame;
         if let Some(head) = self.head {
-            let Some(bytes) = find(head, 8) else { return Step::Missing { addr: head, len: 8 } };
+            let Some(bytes) = find(head, 8) else { return WalkStep::Missing { addr: head, len: 8 } };
             self.head = None;
             self.next = u64_at(bytes, 0);
         }
         while self.next != 0 {
             if self.base_frame == Some(self.next) || self.end == Some(self.next) {
-                return Step::Complete;
+                return WalkStep::Complete;
             }
             if !self.next.is_multiple_of(8) || self.steps >= MAX_FRAMES {
-                return Step::Invalid;
+                return WalkStep::Invalid;
             }
             let Some(bytes) = find(self.next, f.len) else {
-                return Step::Missing { addr: self.next, len: f.len };
+                return WalkStep::Missing { addr: self.next, len: f.len };
             };
             self.entry = Some(self.next);
             let owner = f.owner.map_or(0, |offset| bytes[offset as usize]);
@@ -146,7 +145,7 @@ impl<'a> Walk<'a> {
                 self.entry = None;
                 let code = u64_at(bytes, f.code) & !TAG_BITS;
                 if code == 0 {
-                    return Step::Invalid;
+                    return WalkStep::Invalid;
                 }
                 frames.push(RawFrame {
                     addr: self.next,
@@ -165,8 +164,8 @@ impl<'a> Walk<'a> {
         }
         // From 3.15 on every chain ends in the base frame: any other end is a torn read.
         match self.base_frame {
-            Some(_) if self.steps > 0 => Step::Invalid,
-            _ => Step::Complete,
+            Some(_) if self.steps > 0 => WalkStep::Invalid,
+            _ => WalkStep::Complete,
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::debug_offsets;
 use super::offsets::{self, BuildOffsets, KeysOffsets, LockArray, ObjectOffsets, ThreadStateOffsets};
 use crate::event::version::Version;
-use crate::process::memory::{Memory, ReadError, Span};
+use crate::process::memory::{Memory, MemorySpan, ReadError};
 
 /// A structure or table of the target that cannot be what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,12 +20,7 @@ pub enum LayoutError {
     UnknownVersion(Version),
     /// `_Py_DebugOffsets` holds a value that no build has.
     #[error("the interpreter's table of offsets (_Py_DebugOffsets) has the implausible value {value} for {field}")]
-    Implausible {
-        /// The entry.
-        field: &'static str,
-        /// What stood there.
-        value: u64,
-    },
+    Implausible { field: &'static str, value: u64 },
 }
 
 /// How the head of a thread's frame chain is found.
@@ -100,11 +95,9 @@ pub struct ThreadStateLayout {
 /// `PyFrameObject` (up to 3.10) or `_PyInterpreterFrame`.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameLayout {
-    /// The caller's frame.
     pub previous: u64,
     /// The code object; from 3.14 on with tag bits.
     pub code: u64,
-    /// The instruction.
     pub instr: u64,
     /// What `instr` means.
     pub position: Position,
@@ -212,10 +205,10 @@ pub struct GcLayout {
 
 impl GcLayout {
     /// Where an interpreter's flags are: `collecting` and, if there is one, `world_stopped`.
-    pub fn spans(&self, runtime: u64, interp: u64) -> impl Iterator<Item = Span> {
+    pub fn spans(&self, runtime: u64, interp: u64) -> impl Iterator<Item = MemorySpan> {
         let base = if self.in_runtime { runtime } else { interp };
-        let collecting = Span { addr: base.wrapping_add(self.collecting), len: 4 };
-        let stopped = self.world_stopped.map(|offset| Span { addr: interp.wrapping_add(offset), len: 1 });
+        let collecting = MemorySpan { addr: base.wrapping_add(self.collecting), len: 4 };
+        let stopped = self.world_stopped.map(|offset| MemorySpan { addr: interp.wrapping_add(offset), len: 1 });
         std::iter::once(collecting).chain(stopped)
     }
 
@@ -229,7 +222,6 @@ impl GcLayout {
 /// All offsets of one target.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
-    /// The interpreter's version.
     pub version: Version,
     /// Built without a GIL.
     pub free_threaded: bool,
@@ -251,11 +243,8 @@ pub struct Layout {
     pub gil: GilLayout,
     /// `PyThreadState`.
     pub thread: ThreadStateLayout,
-    /// Frames.
     pub frame: FrameLayout,
-    /// Code objects.
     pub code: CodeLayout,
-    /// Other objects.
     pub object: ObjectOffsets,
     /// Tables of the keys of dicts (3.11 and later).
     pub keys: Option<KeysOffsets>,

@@ -15,12 +15,10 @@ use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;
 use crate::process::statics;
 
-/// A lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Of the object that it is part of; else its own.
     pub address: u64,
-    /// What it is.
     pub kind: LockKind,
     /// The type of the object.
     pub type_name: Option<String>,
@@ -52,7 +50,7 @@ pub fn may_be_of_module(kind: LockKind) -> bool {
 /// Objects and keys of dicts begin at multiples of this, and so does what `malloc` returns.
 const ALIGNMENT: u64 = 16;
 /// No interpreter's state is larger.
-const MOST_STATE: u64 = 8 << 20;
+const MAX_STATE: u64 = 8 << 20;
 
 /// What the runtime's state is called.
 const RUNTIME_NAME: &str = "_PyRuntime";
@@ -63,10 +61,8 @@ const STOP_EVENT: &str = "stoptheworld.stop_event";
 /// The lock of all types.
 const TYPE_LOCK: &str = "types.mutex";
 
-/// Where to look.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// The process.
     pub pid: Pid,
     /// `_PyRuntime`.
     pub runtime: u64,
@@ -91,7 +87,7 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
         return lock;
     }
     let within = |start: u64, size: u64| {
-        let size = size.min(MOST_STATE);
+        let size = size.min(MAX_STATE);
         (start..start.wrapping_add(size)).contains(&address).then(|| address.wrapping_sub(start))
     };
     let kind = |name: &str| match name {
@@ -121,16 +117,16 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
     none(if mutex { LockKind::Mutex } else { LockKind::Event }, None)
 }
 
-/// No thread is in so many critical sections at once.
-const MOST_SECTIONS: usize = 256;
+/// A limit on the critical sections of one thread: a chain that is longer is garbage.
+const MAX_SECTIONS: usize = 256;
 /// A thread in the parking lot sleeps at a semaphore on its own stack, not further from the end of it than this.
 pub const PARKED_WITHIN: u64 = 4096;
 /// What a thread is said to be parked for that waits for a lock of the parking lot itself.
 pub(crate) const PARKING_LOT: u64 = 1;
 
-/// How a thread sleeps in `futex`.
+/// FutexSite a thread sleeps in `futex`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum FutexSite {
     /// In the interpreter's parking lot, for a `PyMutex` (3.13 and later).
     ParkedMutex,
     /// There for something else.
@@ -141,11 +137,11 @@ pub enum How {
     Other,
 }
 
-impl How {
-    /// How a thread sleeps at a futex that is not the GIL's, and what it is parked for, else the futex. Mirrors `struct
+impl FutexSite {
+    /// FutexSite a thread sleeps at a futex that is not the GIL's, and what it is parked for, else the futex. Mirrors `struct
     /// wait_entry` (`Python/parking_lot.c`, 3.13 and later) and `struct raw_mutex_entry` (`Python/lock.c`), as the programs of
     /// kernel mode do.
-    pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex) -> (How, u64) {
+    pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex) -> (FutexSite, u64) {
         const FUTEX_WAIT: u32 = 0;
         const COMMAND: u32 = 0x7f;
         // What a mutex of the C library is while threads wait for it (glibc).
@@ -153,28 +149,32 @@ impl How {
         let word = |before: u64| memory.u64(futex.address.wrapping_sub(before)).ok();
         if layout.has_parking_lot() && futex.address.wrapping_sub(futex.stack) < PARKED_WITHIN {
             match (word(PARK_ARGUMENT_BEFORE), word(PARKED_ADDRESS_BEFORE)) {
-                (_, Some(0)) => return (How::ParkedMutex, PARKING_LOT),
+                (_, Some(0)) => return (FutexSite::ParkedMutex, PARKING_LOT),
                 (Some(argument), Some(address @ 4096..)) => {
-                    return (if argument != 0 { How::ParkedMutex } else { How::Parked }, address);
+                    return (if argument != 0 { FutexSite::ParkedMutex } else { FutexSite::Parked }, address);
                 }
                 _ => {}
             }
         }
         let native = futex.operation & COMMAND == FUTEX_WAIT && futex.value == CONTENDED;
-        (if native { How::NativeMutex } else { How::Other }, futex.address)
+        (if native { FutexSite::NativeMutex } else { FutexSite::Other }, futex.address)
     }
 }
 
 /// The lock at which a thread sleeps.
-pub fn identify(memory: &impl Memory, layout: &Layout, place: Place<'_>, how: How, address: u64) -> Lock {
+pub fn identify(memory: &impl Memory, layout: &Layout, place: Place<'_>, how: FutexSite, address: u64) -> Lock {
     match how {
-        How::ParkedMutex | How::Parked => parked_for(memory, layout, place, address, how == How::ParkedMutex),
+        FutexSite::ParkedMutex | FutexSite::Parked => {
+            parked_for(memory, layout, place, address, how == FutexSite::ParkedMutex)
+        }
         // Whether it is the semaphore of a `threading.Lock` shows when that is found: it would be where `malloc` puts things.
-        How::Other => {
+        FutexSite::Other => {
             let name = if address.is_multiple_of(ALIGNMENT) { None } else { statics::name(place.pid, address) };
             Lock { name, ..Lock::new(address, LockKind::Semaphore) }
         }
-        How::NativeMutex => Lock { name: statics::name(place.pid, address), ..Lock::new(address, LockKind::Native) },
+        FutexSite::NativeMutex => {
+            Lock { name: statics::name(place.pid, address), ..Lock::new(address, LockKind::Native) }
+        }
     }
 }
 
@@ -210,7 +210,7 @@ pub fn in_critical_section(memory: &impl Memory, layout: &Layout, tstate: u64, m
     let Some(offset) = layout.thread.critical_section else { return false };
     let read = |addr: u64| memory.u64(addr).unwrap_or(0);
     let mut section = read(tstate.wrapping_add(offset));
-    for _ in 0..MOST_SECTIONS {
+    for _ in 0..MAX_SECTIONS {
         let (entry, tags) = (section & !3, section & 3);
         if entry == 0 {
             break;

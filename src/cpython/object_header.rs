@@ -28,11 +28,11 @@ const MERGED: u64 = 3;
 /// `_PyGC_BITS_DEFERRED`.
 const DEFERRED: u8 = 64;
 /// Nothing is referred to more often: what would be a count beyond it is an address.
-const MOST_REFERENCES: u64 = 1 << 32;
+const MAX_REFERENCES: u64 = 1 << 32;
 /// `_Py_LOCKED` and `_Py_HAS_PARKED`: a `PyMutex` has no other bits.
 const MUTEX_BITS: u8 = 3;
 /// Longer texts are cut, in characters.
-const MOST_TEXT: usize = 40;
+const MAX_TEXT: usize = 40;
 
 /// Whether an object is referred to by anybody, by the first bytes of it: what was freed may keep all of its fields but
 /// its count, in place of which the allocator has a link then (`ob_refcnt`, from 3.14 on the lower half of it).
@@ -45,9 +45,8 @@ pub fn is_alive(free_threaded: bool, object: &[u8]) -> bool {
     }
 }
 
-/// An object's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct ObjectHeader {
     /// `threading.get_ident()` of its owner; 0 if it has none.
     pub owner: u64,
     /// How its references are counted.
@@ -56,16 +55,16 @@ pub struct Header {
     pub type_addr: u64,
 }
 
-impl Header {
+impl ObjectHeader {
     /// The header of what is at `addr`; none if that is no object. That there is a type where an object has its own does
     /// not make it one: before the entry of a class in a dict there is one, too.
-    pub fn read(memory: &impl Memory, addr: u64) -> Option<Header> {
+    pub fn read(memory: &impl Memory, addr: u64) -> Option<ObjectHeader> {
         let mut bytes = [0; 32];
         memory.read(addr, &mut bytes).ok()?;
         let word = |at: u64| u64::from_le_bytes(bytes[at as usize..][..8].try_into().expect("eight bytes"));
         let local = (word(header::LOCAL - 4) >> 32) as u32;
         let shared = (word(header::SHARED) as i64) >> 2;
-        if bytes[header::MUTEX as usize] & !MUTEX_BITS != 0 || shared.unsigned_abs() > MOST_REFERENCES {
+        if bytes[header::MUTEX as usize] & !MUTEX_BITS != 0 || shared.unsigned_abs() > MAX_REFERENCES {
             return None;
         }
         let counting = if local == u32::MAX {
@@ -77,7 +76,7 @@ impl Header {
         } else {
             Counting::Biased
         };
-        Some(Header { owner: word(header::TID), counting, type_addr: word(header::TYPE) })
+        Some(ObjectHeader { owner: word(header::TID), counting, type_addr: word(header::TYPE) })
     }
 }
 
@@ -103,7 +102,7 @@ impl<M: Memory> Objects<'_, M> {
             "type" => self.type_name(addr).ok(),
             "str" => {
                 let text = self.string(addr).ok()?;
-                let short: String = text.chars().take(MOST_TEXT).collect();
+                let short: String = text.chars().take(MAX_TEXT).collect();
                 Some(if short == text { format!("{short:?}") } else { format!("{short:?}...") })
             }
             "int" => self.integer(addr).map(|value| value.to_string()),
@@ -159,15 +158,15 @@ fn integer(tag: u64, digits: u64) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::memory::Image;
+    use crate::process::memory::MemoryImage;
 
     #[test]
     fn how_references_are_counted() {
         let counting = |local: u64, bits: u64, shared: u64| {
             let words = [0x7f00, local << 32 | bits << 24, shared, 0x2000];
-            let mut memory = Image::default();
+            let mut memory = MemoryImage::default();
             memory.insert(0x1000, words.iter().flat_map(|word| word.to_le_bytes()).collect());
-            let header = Header::read(&memory, 0x1000).unwrap();
+            let header = ObjectHeader::read(&memory, 0x1000).unwrap();
             assert_eq!((header.owner, header.type_addr), (0x7f00, 0x2000));
             header.counting
         };
@@ -181,9 +180,9 @@ mod tests {
     fn entries_of_a_dict_are_no_object() {
         let (key, value) = (0x0200_1234_5670_u64, 0x0200_2234_5680);
         let read = |words: [u64; 4]| {
-            let mut memory = Image::default();
+            let mut memory = MemoryImage::default();
             memory.insert(0x1000, words.iter().flat_map(|word| word.to_le_bytes()).collect());
-            Header::read(&memory, 0x1000)
+            ObjectHeader::read(&memory, 0x1000)
         };
         assert_eq!(read([key, value, key, 0x2000]), None);
         assert_eq!(read([key, value, 0x8a_1230, 0x2000]), None, "a key in the interpreter's own data");

@@ -4,7 +4,7 @@
 use super::debug_offsets::MAX_STRING_HEADER;
 use super::layout::Layout;
 use super::offsets::private::{OLD_KEYS_ENTRIES, OLD_KEYS_INDICES, OLD_KEYS_SIZE};
-use crate::process::memory::{Memory, ReadError, Span};
+use crate::process::memory::{Memory, MemorySpan, ReadError};
 
 /// Why an object could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,12 +14,7 @@ pub enum ObjectError {
     Read(#[from] ReadError),
     /// It is not what it should be.
     #[error("no valid {what} at {addr:#x}")]
-    Invalid {
-        /// What was expected.
-        what: &'static str,
-        /// Where.
-        addr: u64,
-    },
+    Invalid { what: &'static str, addr: u64 },
 }
 
 /// Longest string taken for a name, in characters.
@@ -50,9 +45,7 @@ const OBJECT_MEMBERS: [i32; 2] = [6, 16];
 /// Reads objects of one target.
 #[derive(Clone, Copy, Debug)]
 pub struct Objects<'a, M> {
-    /// The target's memory.
     pub memory: &'a M,
-    /// Its offsets.
     pub layout: &'a Layout,
 }
 
@@ -61,9 +54,7 @@ pub struct Objects<'a, M> {
 pub struct DictEntry {
     /// The key's hash; 0 in tables of string keys, which store none.
     pub hash: u64,
-    /// The key object.
     pub key: u64,
-    /// The value object.
     pub value: u64,
 }
 
@@ -246,7 +237,7 @@ impl<M: Memory> Objects<'_, M> {
     pub fn lookup(&self, entries: &[DictEntry], name: &str) -> Result<Option<u64>, ObjectError> {
         let o = &self.layout.object;
         let len = o.str_ascii as usize + name.len();
-        let spans: Vec<Span> = entries.iter().map(|entry| Span { addr: entry.key, len }).collect();
+        let spans: Vec<MemorySpan> = entries.iter().map(|entry| MemorySpan { addr: entry.key, len }).collect();
         let mut buffer = vec![0; len * spans.len()];
         let mut arrived = Vec::new();
         self.memory.read_spans(&spans, &mut buffer, &mut arrived)?;
@@ -261,7 +252,6 @@ impl<M: Memory> Objects<'_, M> {
             .map(|((entry, _), _)| entry.value))
     }
 
-    /// A module-level variable.
     pub fn module_variable(&self, module: u64, name: &str) -> Result<Option<u64>, ObjectError> {
         let dict = self.memory.u64(module.wrapping_add(self.layout.object.module_dict))?;
         self.lookup(&self.dict(dict)?, name)

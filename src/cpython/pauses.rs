@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use crate::event::{LockInfo, Pid};
-use crate::process::elf::{Elf, Table};
+use crate::process::elf::{Elf, SymbolTable};
 use crate::process::maps;
 
 /// How names of functions begin, and why those stop all threads; none if others have them do it. CPython 3.13 to 3.15.
@@ -62,8 +62,8 @@ const MEMORY: &str = "memory being freed";
 /// A function that is told by its name.
 type Known = (Range<u64>, Option<&'static str>);
 
-/// So many words that may be return addresses are looked at, if it is known where to begin, and if not.
-const MOST_CALLERS: [usize; 2] = [3, 8];
+/// The limit of words that are read as return addresses, if it is known where to begin, and if not.
+const MAX_CALLERS: [usize; 2] = [3, 8];
 
 /// The functions of one process that stop all threads.
 #[derive(Debug, Default)]
@@ -79,7 +79,7 @@ struct Interpreter {
 }
 
 impl Reasons {
-    /// Why threads were stopped that are let go on by the thread with these words on its stack, innermost first.
+    /// Why the threads had been stopped that are resumed by the thread with these words on its stack, innermost first.
     pub fn of(&mut self, pid: Pid, words: &[u64]) -> Option<&'static str> {
         self.interpreter.get_or_insert_with(|| Interpreter::read(pid)).reason(words)
     }
@@ -91,9 +91,9 @@ impl Interpreter {
         let calls = words.iter().map(|word| word.wrapping_sub(1));
         let mut calls: Vec<u64> = calls.filter(|call| self.code.iter().any(|range| range.contains(call))).collect();
         let function = |call: &u64| self.known.iter().find(|(range, _)| range.contains(call)).map(|known| known.1);
-        let lets_go = calls.iter().rposition(|call| function(call) == Some(None));
-        let most = MOST_CALLERS[usize::from(lets_go.is_none())];
-        calls.drain(..lets_go.map_or(0, |last| last + 1));
+        let resumer = calls.iter().rposition(|call| function(call) == Some(None));
+        let most = MAX_CALLERS[usize::from(resumer.is_none())];
+        calls.drain(..resumer.map_or(0, |last| last + 1));
         calls.iter().take(most).find_map(|call| function(call)?)
     }
 
@@ -108,7 +108,7 @@ impl Interpreter {
             let Some(elf) = file.open(pid).ok().and_then(|file| Elf::open(file).ok()) else { continue };
             let Ok(Some(bias)) = elf.load_bias(&file.mappings) else { continue };
             let of = |name: &[u8]| FUNCTIONS.iter().find(|(start, _)| name.starts_with(start.as_bytes()));
-            for table in [Table::Full, Table::Dynamic] {
+            for table in [SymbolTable::Full, SymbolTable::Dynamic] {
                 let functions = elf.functions(table, |name| of(name).map(|&(_, reason)| reason));
                 let moved =
                     |(range, reason): Known| (range.start.wrapping_add(bias)..range.end.wrapping_add(bias), reason);
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_the_first_function_that_has_one_behind_the_one_that_lets_go() {
+    fn the_reason_is_the_first_function_that_has_one_behind_the_one_that_resumer() {
         let known = vec![(100..200, None), (200..300, Some(FORK)), (300..400, Some(TYPE))];
         let interpreter = Interpreter { code: vec![100..500, 500..1000], known };
         let reason = |words: &[u64]| interpreter.reason(words);
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(reason(&[150, 200, 250]), Some(FORK), "200 is behind the end of the first");
         assert_eq!(reason(&[250, 150, 350]), Some(TYPE), "what is further inside is left over");
         assert_eq!(reason(&[150, 500, 600, 700, 350]), None, "others have stopped them");
-        assert_eq!(reason(&[500, 600, 700, 350]), Some(TYPE), "without a name for what lets go");
+        assert_eq!(reason(&[500, 600, 700, 350]), Some(TYPE), "without a name for what resumes");
         assert_eq!(reason(&[150, 7]), None);
     }
 
@@ -141,8 +141,8 @@ mod tests {
         let (elf, bias) = crate::process::elf::tests::own();
         let here = functions_of_a_program_are_found_by_name as *const () as u64;
         let named = |name: &[u8]| memchr::memmem::find(name, b"functions_of_a_program_are_found_by_name").map(|_| ());
-        let found = elf.functions(Table::Full, named).unwrap();
+        let found = elf.functions(SymbolTable::Full, named).unwrap();
         assert!(found.iter().any(|(range, ())| range.start.wrapping_add(bias) == here), "{found:x?}");
-        assert_eq!(elf.functions(Table::Full, |_| None::<()>).unwrap(), []);
+        assert_eq!(elf.functions(SymbolTable::Full, |_| None::<()>).unwrap(), []);
     }
 }

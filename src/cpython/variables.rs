@@ -14,27 +14,24 @@ use super::locks::{is_buffered, lock_kind, lock_place};
 use super::objects::{DICT_SUBCLASS, DictEntry, LIST_SUBCLASS, ObjectError, Objects, Slot, TUPLE_SUBCLASS};
 use super::offsets::private::{ABC_FIELDS, TEXT_BUFFER};
 use crate::event::MODULE;
-use crate::process::memory::{Memory, Span};
+use crate::process::memory::{Memory, MemorySpan};
 use crate::process::pages::Pages;
 
-/// So many values are looked at, at most.
-const MOST_VALUES: usize = 200_000;
+/// The limit of values that one search reads.
+const MAX_VALUES: usize = 200_000;
 /// Longer ways say nothing to a person.
-const MOST_STEPS: usize = 5;
-/// So many items of one container are looked at.
-const MOST_ITEMS: usize = 1000;
+const MAX_STEPS: usize = 5;
+/// The limit of items of one container that are read.
+const MAX_ITEMS: usize = 1000;
 
 /// What to look for: addresses of objects, or of the semaphores that lock objects have (3.13.0 and older).
 #[derive(Debug, Default)]
 pub struct Wanted {
-    /// Objects.
     pub objects: FxHashSet<u64>,
-    /// Semaphores.
     pub semaphores: FxHashSet<u64>,
 }
 
 impl Wanted {
-    /// Nothing is.
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty() && self.semaphores.is_empty()
     }
@@ -42,18 +39,15 @@ impl Wanted {
 
 /// A variable that leads to something wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The object.
+pub struct FoundVariable {
     pub object: u64,
-    /// Its type.
     pub type_name: String,
-    /// The variable.
     pub name: String,
 }
 
 /// One step of a way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum PathStep {
     /// A module, by its name, which is the object at this address.
     Module(u64),
     /// A variable or an attribute, likewise.
@@ -80,7 +74,7 @@ struct Node {
     object: u64,
     /// The number of the object before.
     from: usize,
-    step: Step,
+    step: PathStep,
     depth: usize,
 }
 
@@ -133,7 +127,7 @@ pub fn find(
     interp: u64,
     frames: &[FrameAddr],
     wanted: &Wanted,
-) -> Result<FxHashMap<u64, Found>, ObjectError> {
+) -> Result<FxHashMap<u64, FoundVariable>, ObjectError> {
     let mut search = Search::new(memory, layout, interp, frames, wanted)?;
     search.go_on(memory, layout, wanted, || true);
     Ok(search.found)
@@ -147,10 +141,10 @@ pub struct Search {
     /// The first one not yet looked into.
     next: usize,
     /// The variables of functions that run, until it is their turn.
-    locals: Vec<(u64, Step)>,
+    locals: Vec<(u64, PathStep)>,
     seen: FxHashSet<u64>,
     classes: FxHashMap<u64, Class>,
-    found: FxHashMap<u64, Found>,
+    found: FxHashMap<u64, FoundVariable>,
 }
 
 impl Search {
@@ -172,7 +166,7 @@ impl Search {
         let mut look = Look { objects, wanted, search: &mut search };
         // They are gone soon, other than what is in modules.
         let locals = frames.iter().flat_map(|&frame| look.locals(frame).unwrap_or_default()).collect();
-        look.add(0, 0, modules.iter().map(|entry| (entry.value, Step::Module(entry.key))).collect());
+        look.add(0, 0, modules.iter().map(|entry| (entry.value, PathStep::Module(entry.key))).collect());
         search.locals = locals;
         Ok(search)
     }
@@ -198,7 +192,7 @@ impl Search {
     }
 
     /// What is found, by what was wanted: the object's or semaphore's address.
-    pub fn found(self) -> FxHashMap<u64, Found> {
+    pub fn found(self) -> FxHashMap<u64, FoundVariable> {
         self.found
     }
 }
@@ -231,13 +225,13 @@ impl<M: Memory> Look<'_, M> {
     }
 
     /// Adds the values that an object leads to, and takes note of those that are wanted.
-    fn add(&mut self, from: usize, depth: usize, mut values: Vec<(u64, Step)>) {
+    fn add(&mut self, from: usize, depth: usize, mut values: Vec<(u64, PathStep)>) {
         let seen = &mut self.search.seen;
-        values.retain(|(value, _)| *value & 7 == 0 && seen.len() < MOST_VALUES && seen.insert(*value));
+        values.retain(|(value, _)| *value & 7 == 0 && seen.len() < MAX_VALUES && seen.insert(*value));
         // Their types.
         let (first, len) = (self.objects.layout.object.ob_type, 8);
-        let spans: Vec<Span> =
-            values.iter().map(|(value, _)| Span { addr: value.wrapping_add(first), len }).collect();
+        let spans: Vec<MemorySpan> =
+            values.iter().map(|(value, _)| MemorySpan { addr: value.wrapping_add(first), len }).collect();
         let mut buffer = vec![0; len * spans.len()];
         let mut arrived = Vec::new();
         if self.objects.memory.read_spans(&spans, &mut buffer, &mut arrived).is_err() {
@@ -260,31 +254,31 @@ impl<M: Memory> Look<'_, M> {
             for key in wanted.into_iter().flatten() {
                 let name = self.name(&node).filter(|_| self.is_way(node));
                 if let (Some(name), Some(type_name)) = (name, self.objects.type_name_of(object)) {
-                    self.search.found.entry(key).or_insert(Found { object, type_name, name });
+                    self.search.found.entry(key).or_insert(FoundVariable { object, type_name, name });
                 }
             }
-            if leads_on && depth < MOST_STEPS {
+            if leads_on && depth < MAX_STEPS {
                 self.search.nodes.push(node);
             }
         }
     }
 
     /// What an object leads to.
-    fn values(&self, object: u64) -> Result<Vec<(u64, Step)>, ObjectError> {
+    fn values(&self, object: u64) -> Result<Vec<(u64, PathStep)>, ObjectError> {
         let objects = &self.objects;
         let o = &objects.layout.object;
         let word = |offset: u64| objects.memory.u64(object.wrapping_add(offset));
         let Some(class) = self.search.classes.get(&objects.type_of(object)?) else { return Ok(Vec::new()) };
         // What cannot be read is left out.
         let mut values = match class.contents {
-            Contents::Dict => objects.dict(object).map(|dict| entries(dict, Step::Key)),
+            Contents::Dict => objects.dict(object).map(|dict| entries(dict, PathStep::Key)),
             Contents::List => items(objects, word(o.list_items)?, word(o.ob_size)?),
             Contents::Tuple => items(objects, object.wrapping_add(o.tuple_items), word(o.ob_size)?),
-            Contents::Cell => Ok(vec![(word(o.cell_value)?, Step::Content)]),
-            Contents::Text => Ok(vec![(word(o.header + TEXT_BUFFER)?, Step::Field("buffer"))]),
+            Contents::Cell => Ok(vec![(word(o.cell_value)?, PathStep::Content)]),
+            Contents::Text => Ok(vec![(word(o.header + TEXT_BUFFER)?, PathStep::Field("buffer"))]),
             Contents::Abc => ABC_FIELDS
                 .into_iter()
-                .map(|(offset, name)| Ok((word(o.header + offset)?, Step::Field(name))))
+                .map(|(offset, name)| Ok((word(o.header + offset)?, PathStep::Field(name))))
                 .collect(),
             Contents::Function => self.around(object),
             Contents::Nothing | Contents::Lock(_) => Ok(Vec::new()),
@@ -292,27 +286,28 @@ impl<M: Memory> Look<'_, M> {
         .unwrap_or_default();
         if class.attributes {
             let attributes = objects.attributes(object).unwrap_or_default();
-            values.extend(entries(attributes, Step::Attribute));
-            values.extend(objects.attribute_dict(object)?.map(|dict| (dict, Step::Dict)));
+            values.extend(entries(attributes, PathStep::Attribute));
+            values.extend(objects.attribute_dict(object)?.map(|dict| (dict, PathStep::Dict)));
         }
         for slot in &class.slots {
-            values.push((word(slot.offset)?, Step::Slot(slot.name)));
+            values.push((word(slot.offset)?, PathStep::Slot(slot.name)));
         }
         Ok(values)
     }
 
     /// The values of a frame's local variables. Mirrors `_PyInterpreterFrame` and `PyFrameObject`.
-    fn locals(&self, (frame, code): FrameAddr) -> Result<Vec<(u64, Step)>, ObjectError> {
+    fn locals(&self, (frame, code): FrameAddr) -> Result<Vec<(u64, PathStep)>, ObjectError> {
         let (function, names) = self.local_names(code)?;
         let locals = frame.wrapping_add(self.objects.layout.frame.locals);
         let values = items(&self.objects, locals, names.len() as u64)?;
         // From 3.14 on with tag bits.
-        let values = names.iter().zip(values).map(|(&name, (value, _))| (value & !7, Step::Local(name, function)));
+        let values =
+            names.iter().zip(values).map(|(&name, (value, _))| (value & !7, PathStep::Local(name, function)));
         Ok(values.filter(|(value, _)| *value != 0).collect())
     }
 
     /// The cells of the variables that a function has from around it. Mirrors `PyFunctionObject`.
-    fn around(&self, function: u64) -> Result<Vec<(u64, Step)>, ObjectError> {
+    fn around(&self, function: u64) -> Result<Vec<(u64, PathStep)>, ObjectError> {
         let objects = &self.objects;
         let o = &objects.layout.object;
         let word = |object: u64, offset: u64| objects.memory.u64(object.wrapping_add(offset));
@@ -323,7 +318,7 @@ impl<M: Memory> Look<'_, M> {
         let (function, names) = self.local_names(word(function, o.func_code)?)?;
         let cells = items(objects, closure.wrapping_add(o.tuple_items), word(closure, o.ob_size)?)?;
         let names = names.iter().skip(names.len().saturating_sub(cells.len()));
-        Ok(names.zip(cells).map(|(&name, (cell, _))| (cell, Step::Local(name, function))).collect())
+        Ok(names.zip(cells).map(|(&name, (cell, _))| (cell, PathStep::Local(name, function))).collect())
     }
 
     /// The name of the function that a code object is of, and those of its variables: its own, and then those that it has
@@ -386,7 +381,7 @@ impl<M: Memory> Look<'_, M> {
     /// Whether each object still leads to the next, down to this one: since the first was read, what was there may have been
     /// freed, and other objects be where they were.
     fn is_way(&self, mut node: Node) -> bool {
-        while !matches!(node.step, Step::Module(_) | Step::Local(..)) {
+        while !matches!(node.step, PathStep::Module(_) | PathStep::Local(..)) {
             let before = self.search.nodes[node.from];
             if !self.values(before.object).unwrap_or_default().contains(&(node.object, node.step)) {
                 return false;
@@ -400,7 +395,7 @@ impl<M: Memory> Look<'_, M> {
     fn name(&self, node: &Node) -> Option<String> {
         let mut steps = vec![node.step];
         let mut at = node;
-        while !matches!(at.step, Step::Module(_) | Step::Local(..)) {
+        while !matches!(at.step, PathStep::Module(_) | PathStep::Local(..)) {
             at = &self.search.nodes[at.from];
             steps.push(at.step);
         }
@@ -408,41 +403,43 @@ impl<M: Memory> Look<'_, M> {
         let mut name = String::new();
         for step in steps.iter().rev() {
             match *step {
-                Step::Module(module) => name = self.module_name(text(module)?, at.object),
-                Step::Local(variable, _) => name = text(variable)?,
-                Step::Attribute(attribute) => name = format!("{name}.{}", text(attribute)?),
-                Step::Slot(slot) => name = format!("{name}.{}", self.objects.text(slot)?),
-                Step::Key(key) => name = text(key).map_or(format!("{name}[...]"), |key| format!("{name}[{key:?}]")),
-                Step::Item(index) => name = format!("{name}[{index}]"),
-                Step::Field(field) => name = format!("{name}.{field}"),
-                Step::Dict | Step::Content => {}
+                PathStep::Module(module) => name = self.module_name(text(module)?, at.object),
+                PathStep::Local(variable, _) => name = text(variable)?,
+                PathStep::Attribute(attribute) => name = format!("{name}.{}", text(attribute)?),
+                PathStep::Slot(slot) => name = format!("{name}.{}", self.objects.text(slot)?),
+                PathStep::Key(key) => {
+                    name = text(key).map_or(format!("{name}[...]"), |key| format!("{name}[{key:?}]"))
+                }
+                PathStep::Item(index) => name = format!("{name}[{index}]"),
+                PathStep::Field(field) => name = format!("{name}.{field}"),
+                PathStep::Dict | PathStep::Content => {}
             }
         }
         // The dict of a module, class or instance is an object of its own.
         match steps[..] {
-            [Step::Dict, Step::Module(_)] => name = format!("{MODULE}{name}"),
-            [Step::Dict, ..] => name += ".__dict__",
+            [PathStep::Dict, PathStep::Module(_)] => name = format!("{MODULE}{name}"),
+            [PathStep::Dict, ..] => name += ".__dict__",
             _ => {}
         }
         Some(match steps.last() {
-            Some(Step::Local(_, function)) => format!("{name} in {}", text(*function)?),
+            Some(PathStep::Local(_, function)) => format!("{name} in {}", text(*function)?),
             _ => name,
         })
     }
 }
 
 /// The values of a dict.
-fn entries(dict: Vec<DictEntry>, step: fn(u64) -> Step) -> Vec<(u64, Step)> {
-    dict.into_iter().take(MOST_ITEMS).map(|entry| (entry.value, step(entry.key))).collect()
+fn entries(dict: Vec<DictEntry>, step: fn(u64) -> PathStep) -> Vec<(u64, PathStep)> {
+    dict.into_iter().take(MAX_ITEMS).map(|entry| (entry.value, step(entry.key))).collect()
 }
 
 /// The items of a list or tuple.
-fn items<M: Memory>(objects: &Objects<'_, M>, addr: u64, len: u64) -> Result<Vec<(u64, Step)>, ObjectError> {
-    let len = usize::try_from(len).unwrap_or(usize::MAX).min(MOST_ITEMS);
+fn items<M: Memory>(objects: &Objects<'_, M>, addr: u64, len: u64) -> Result<Vec<(u64, PathStep)>, ObjectError> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(MAX_ITEMS);
     let mut bytes = vec![0; 8 * len];
     if len > 0 {
         objects.memory.read(addr, &mut bytes)?;
     }
     let words = bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
-    Ok(words.enumerate().map(|(index, item)| (item, Step::Item(index))).collect())
+    Ok(words.enumerate().map(|(index, item)| (item, PathStep::Item(index))).collect())
 }

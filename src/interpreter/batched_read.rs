@@ -8,7 +8,7 @@ use crate::cpython::gc::GcFlags;
 use crate::cpython::gil::Gil;
 use crate::cpython::layout::Layout;
 use crate::event::Loss;
-use crate::process::memory::{Memory, ReadError, Span};
+use crate::process::memory::{Memory, MemorySpan, ReadError};
 use crate::process::os_thread::RunState;
 
 /// How often a moving stack is read again, where threads cannot be stopped.
@@ -17,7 +17,7 @@ const MAX_RETRIES: u32 = 4;
 /// Makes the vectored reads, and keeps their buffers.
 #[derive(Debug, Default)]
 pub struct BatchedReader {
-    spans: Vec<Span>,
+    spans: Vec<MemorySpan>,
     buffer: Vec<u8>,
     arrived: Vec<bool>,
 }
@@ -102,7 +102,7 @@ impl BatchedReader {
         for slot in threads.flat_map(|thread| &thread.slots).filter(|slot| wanted(slot)) {
             if gil_len > 0 {
                 let addr = registry.interpreters[slot.interpreter].gil.addr;
-                self.spans.push(Span { addr, len: gil_len });
+                self.spans.push(MemorySpan { addr, len: gil_len });
             }
             let interpreter = registry.interpreters[slot.interpreter].addr;
             self.spans.extend(layout.gc.spans(registry.runtime, interpreter));

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use super::registry::Sink;
 use super::with_locks::WithLock;
-use crate::cpython::attach::Target;
+use crate::cpython::attach::AttachedProcess;
 use crate::event::{Nanos, OffCpu, Pid, ProcessId};
 
 /// Observes processes, and reports what it sees as events.
@@ -34,7 +34,7 @@ pub trait Collector: Debug {
     fn observe(
         &mut self,
         id: ProcessId,
-        target: &Target,
+        target: &AttachedProcess,
         now: Nanos,
         sink: &mut Sink<'_>,
     ) -> Result<(), Box<dyn Error>>;

@@ -9,7 +9,7 @@ use super::memory_accesses::AccessSite;
 use super::name_search::{MAX_SEARCHES, NameSearch};
 use super::registry::Sink;
 use super::view::InterpreterView;
-use crate::cpython::object_header::Header;
+use crate::cpython::object_header::ObjectHeader;
 use crate::cpython::variables::Wanted;
 use crate::event::{Accessed, CountOp, Counting, Event, Nanos, ObjectId, ObjectInfo, ProcessId};
 use crate::process::memory::Memory;
@@ -175,7 +175,7 @@ impl KnownObjects {
         sink: &mut Sink<'_>,
     ) -> Option<ContendedObject> {
         let objects = view.objects();
-        let header = Header::read(view.memory, address)?;
+        let header = ObjectHeader::read(view.memory, address)?;
         let owner = view.thread_by_ident(header.owner).map(|thread| thread.id);
         if let Some(mut before) = before {
             if before.type_addr == header.type_addr {

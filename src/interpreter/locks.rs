@@ -9,16 +9,16 @@ use super::name_search::{MAX_SEARCHES, NameSearch, at_the_end};
 use super::registry::Sink;
 use super::view::InterpreterView;
 use super::waits::{FutexWait, LockWaitSite, WaitedLock, classify, found_for, is_pointed_to, named, place_of, want};
-use crate::cpython::locks::{How, Lock, lock_place, may_be_of_module};
-use crate::cpython::variables::{Found, Wanted};
+use crate::cpython::locks::{FutexSite, Lock, lock_place, may_be_of_module};
+use crate::cpython::variables::{FoundVariable, Wanted};
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadState};
 use crate::process::memory::Memory;
 use crate::stack::StackId;
 
-/// How many addresses are cached. Conditions make a new lock for each wait: when there are more, addresses at which no thread
+/// FutexSite many addresses are cached. Conditions make a new lock for each wait: when there are more, addresses at which no thread
 /// waited for a lock are forgotten.
 const MAX_KNOWN: usize = 1 << 16;
-/// How long an address stays cached, in nanoseconds: the object may be freed, and another one take its place.
+/// FutexSite long an address stays cached, in nanoseconds: the object may be freed, and another one take its place.
 const CHECK_AFTER: u64 = 100_000_000;
 
 /// The cached state of an address.
@@ -28,7 +28,7 @@ struct KnownLock {
     id: Option<LockId>,
     info: Arc<LockInfo>,
     checked: Nanos,
-    /// How many searches for a variable there have been.
+    /// FutexSite many searches for a variable there have been.
     searches: u8,
 }
 
@@ -114,7 +114,7 @@ impl KnownLocks {
     }
 
     /// Names locks by the variables that were found.
-    fn found(&mut self, found: &FxHashMap<u64, Found>, sink: &mut Sink<'_>) {
+    fn found(&mut self, found: &FxHashMap<u64, FoundVariable>, sink: &mut Sink<'_>) {
         for (&address, known) in self.known.iter_mut().filter(|(_, known)| known.info.name.is_none()) {
             let Some(found) = found_for(found, &WaitedLock::new(&known.info, address)) else { continue };
             known.info = Arc::new(info_of(self.process, named(found, known.info.kind)));
@@ -190,7 +190,7 @@ fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadSt
 fn is_same(view: InterpreterView<'_, impl Memory>, site: &LockWaitSite, info: &LockInfo) -> bool {
     let Some(name) = &info.type_name else { return true };
     let Ok(lock) = view.memory.u64(info.address.wrapping_add(lock_place(view.layout, name))) else { return true };
-    (site.how != How::Other && !is_pointed_to(info.kind) || lock == site.address)
+    (site.how != FutexSite::Other && !is_pointed_to(info.kind) || lock == site.address)
         && view.objects().type_name_of(info.address).as_deref() == Some(&**name)
 }
 

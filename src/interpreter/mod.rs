@@ -18,7 +18,7 @@ pub(crate) mod view;
 pub(crate) mod waits;
 pub(crate) mod with_locks;
 
-use crate::cpython::attach::Target;
+use crate::cpython::attach::AttachedProcess;
 use crate::cpython::layout::Layout;
 use crate::event::{Pid, ProcessId};
 
@@ -38,7 +38,7 @@ pub struct PythonProcess {
 }
 
 impl PythonProcess {
-    pub(crate) fn new(id: ProcessId, target: &Target) -> PythonProcess {
+    pub(crate) fn new(id: ProcessId, target: &AttachedProcess) -> PythonProcess {
         PythonProcess {
             pid: target.located.pid,
             id,

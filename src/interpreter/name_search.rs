@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::stacks::{Scratch, StackReader};
 use super::view::InterpreterView;
-use crate::cpython::variables::{self, Found, FrameAddr, Wanted};
+use crate::cpython::variables::{self, FoundVariable, FrameAddr, Wanted};
 use crate::event::Nanos;
 use crate::process::memory::Memory;
 
@@ -45,7 +45,7 @@ struct SearchUnderWay {
     /// Interpreters that are still to be searched, the last one first.
     interpreters: Vec<u64>,
     inside: Option<variables::Search>,
-    found: FxHashMap<u64, Found>,
+    found: FxHashMap<u64, FoundVariable>,
     took: Duration,
 }
 
@@ -65,7 +65,7 @@ impl NameSearch {
         view: InterpreterView<'_, impl Memory>,
         now: Nanos,
         wanted: impl FnOnce() -> Wanted,
-    ) -> Option<FxHashMap<u64, Found>> {
+    ) -> Option<FxHashMap<u64, FoundVariable>> {
         let started = Instant::now();
         let step = Duration::from_nanos(now.since(self.advanced_at) / STEP_FRACTION).min(MAX_STEP);
         self.advanced_at = now;
@@ -87,7 +87,7 @@ impl NameSearch {
 }
 
 /// Makes one whole search, within a time limit: recording is over, but the process is still there.
-pub fn at_the_end(view: InterpreterView<'_, impl Memory>, wanted: Wanted) -> FxHashMap<u64, Found> {
+pub fn at_the_end(view: InterpreterView<'_, impl Memory>, wanted: Wanted) -> FxHashMap<u64, FoundVariable> {
     let Some(mut search) = SearchUnderWay::new(view, wanted) else { return FxHashMap::default() };
     let started = Instant::now();
     search.advance(view, || started.elapsed() < MAX_LAST_SEARCH);

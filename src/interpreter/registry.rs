@@ -11,7 +11,7 @@ use crate::cpython::frames::ThreadStateView;
 use crate::cpython::gil::Gil;
 use crate::cpython::layout::{GilPlace, Layout};
 use crate::event::{Event, Ids, Nanos, Pid, ProcessId, ThreadId, Tid};
-use crate::process::memory::{Memory, ReadError, Span};
+use crate::process::memory::{Memory, MemorySpan, ReadError};
 use crate::process::os_thread::OsThread;
 use crate::process::tid_map;
 use crate::stack::Interner;
@@ -90,7 +90,7 @@ pub struct Registry {
     pub announced: FxHashMap<Tid, ThreadId>,
     /// When to scan although no list head has changed.
     rescan_at: Option<Nanos>,
-    spans: Vec<Span>,
+    spans: Vec<MemorySpan>,
     buffer: Vec<u8>,
     arrived: Vec<bool>,
 }
@@ -148,10 +148,10 @@ impl Registry {
     ) -> Result<bool, ReadError> {
         let (first, len) = links(layout);
         self.spans.clear();
-        self.spans.push(Span { addr: self.runtime.wrapping_add(layout.interpreters_head), len: 8 });
+        self.spans.push(MemorySpan { addr: self.runtime.wrapping_add(layout.interpreters_head), len: 8 });
         for interpreter in &self.interpreters {
-            self.spans.push(Span { addr: interpreter.addr.wrapping_add(first), len });
-            self.spans.push(Span { addr: interpreter.gil.addr, len: layout.gil.len });
+            self.spans.push(MemorySpan { addr: interpreter.addr.wrapping_add(first), len });
+            self.spans.push(MemorySpan { addr: interpreter.gil.addr, len: layout.gil.len });
         }
         self.buffer.resize(self.spans.iter().map(|span| span.len).sum(), 0);
         memory.read_spans(&self.spans, &mut self.buffer, &mut self.arrived)?;

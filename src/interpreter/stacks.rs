@@ -11,10 +11,10 @@
 //! ([`StackReader::follow`]).
 
 use crate::cpython::debug_offsets::MAX_STRUCT;
-use crate::cpython::frames::{RawFrame, Step, ThreadStateView, Walk, same_stack, u64_at};
+use crate::cpython::frames::{RawFrame, ThreadStateView, Walk, WalkStep, same_stack, u64_at};
 use crate::cpython::layout::Layout;
 use crate::cpython::offsets::CHUNK;
-use crate::process::memory::{Memory, ReadError, Span};
+use crate::process::memory::{Memory, MemorySpan, ReadError};
 
 /// Limit on the memory that is read for one stack, in bytes.
 const MAX_BYTES: usize = 64 << 20;
@@ -60,7 +60,7 @@ pub struct StackReader {
     /// Where its frames are, sorted by address.
     extents: Vec<Extent>,
     /// The same in the order of a copy: the thread's first entry frame, if it is a piece of its own, is the last.
-    plan: Vec<Span>,
+    plan: Vec<MemorySpan>,
     /// Sum of their lengths.
     plan_bytes: usize,
     /// That entry frame. It stays where it is as long as the thread's first Python frame does, so a single copy, which only
@@ -84,7 +84,7 @@ pub struct Scratch {
     second: Vec<RawFrame>,
     bytes: Vec<u8>,
     loaded: Vec<Extent>,
-    chunks: Vec<Span>,
+    chunks: Vec<MemorySpan>,
 }
 
 /// The bytes at `addr`, if one of the extents covers them, and the index of its span.
@@ -131,18 +131,18 @@ impl StackReader {
     }
 
     /// Adds the spans of one copy to a vectored read: the thread state, then where its frames are.
-    pub fn plan_single(&self, layout: &Layout, spans: &mut Vec<Span>) {
-        spans.push(Span { addr: self.tstate, len: layout.thread.len });
+    pub fn plan_single(&self, layout: &Layout, spans: &mut Vec<MemorySpan>) {
+        spans.push(MemorySpan { addr: self.tstate, len: layout.thread.len });
         spans.extend_from_slice(&self.plan[..self.plan.len() - usize::from(self.end.is_some())]);
     }
 
     /// Adds the spans of two copies, one right after the other, and of the thread state once more.
-    pub fn plan_double(&self, layout: &Layout, spans: &mut Vec<Span>) {
+    pub fn plan_double(&self, layout: &Layout, spans: &mut Vec<MemorySpan>) {
         for _ in 0..2 {
-            spans.push(Span { addr: self.tstate, len: layout.thread.len });
+            spans.push(MemorySpan { addr: self.tstate, len: layout.thread.len });
             spans.extend_from_slice(&self.plan);
         }
-        spans.push(Span { addr: self.tstate, len: layout.thread.len });
+        spans.push(MemorySpan { addr: self.tstate, len: layout.thread.len });
     }
 
     /// Bytes and spans of one copy.
@@ -182,7 +182,7 @@ impl StackReader {
         }
         let Some(view) = self.view(layout, bytes, arrived) else { return Reading::Moved };
         match self.walk(layout, &view, self.end, bytes, arrived, &mut scratch.first) {
-            Step::Complete if !self.fresh && same_stack(&scratch.first, &self.frames) => {
+            WalkStep::Complete if !self.fresh && same_stack(&scratch.first, &self.frames) => {
                 self.believe(&mut scratch.first);
                 self.copy.clear();
                 if bytes.len() <= LARGE {
@@ -190,8 +190,8 @@ impl StackReader {
                 }
                 Reading::Believed
             }
-            Step::Missing { .. } => Reading::Missing,
-            Step::Complete | Step::Invalid => Reading::Moved,
+            WalkStep::Missing { .. } => Reading::Missing,
+            WalkStep::Complete | WalkStep::Invalid => Reading::Moved,
         }
     }
 
@@ -211,12 +211,12 @@ impl StackReader {
             return Reading::Moved;
         }
         match self.walk(layout, &second, None, &bytes[size..], &arrived[spans..], &mut scratch.second) {
-            Step::Missing { .. } => return Reading::Missing,
-            Step::Invalid => return Reading::Moved,
-            Step::Complete => {}
+            WalkStep::Missing { .. } => return Reading::Missing,
+            WalkStep::Invalid => return Reading::Moved,
+            WalkStep::Complete => {}
         }
         let step = self.walk(layout, &first, None, bytes, arrived, &mut scratch.first);
-        if step != Step::Complete || !same_stack(&scratch.first, &scratch.second) {
+        if step != WalkStep::Complete || !same_stack(&scratch.first, &scratch.second) {
             return Reading::Moved;
         }
         self.believe(&mut scratch.second)
@@ -249,19 +249,19 @@ impl StackReader {
         let mut walk = Walk::new(layout, &view);
         let step = loop {
             let step = walk.run(|addr, len| find(loaded, bytes, addr, len).map(|(_, bytes)| bytes), first);
-            let Step::Missing { addr, len } = step else { break step };
+            let WalkStep::Missing { addr, len } = step else { break step };
             let chunk = find_chunk(memory, addr, &view, chunks, &mut next_chunk);
-            let piece = Span { addr, len };
+            let piece = MemorySpan { addr, len };
             if !load(memory, chunk.unwrap_or(piece), loaded, bytes)
                 && (chunk.is_none() || !load(memory, piece, loaded, bytes))
             {
-                break Step::Invalid;
+                break WalkStep::Invalid;
             }
         };
-        self.adopt(loaded, layout, walk.last_entry().filter(|_| step == Step::Complete));
+        self.adopt(loaded, layout, walk.last_entry().filter(|_| step == WalkStep::Complete));
         Ok(match step {
-            Step::Complete if still => (self.believe(first), view),
-            Step::Complete => (Reading::Missing, view),
+            WalkStep::Complete if still => (self.believe(first), view),
+            WalkStep::Complete => (Reading::Missing, view),
             _ => (Reading::Moved, view),
         })
     }
@@ -275,7 +275,7 @@ impl StackReader {
         copy: &[u8],
         arrived: &[bool],
         frames: &mut Vec<RawFrame>,
-    ) -> Step {
+    ) -> WalkStep {
         frames.clear();
         let find = |addr, len| {
             let (span, bytes) = find(&self.extents, &copy[layout.thread.len..], addr, len)?;
@@ -339,7 +339,7 @@ impl StackReader {
         for last in [false, true] {
             for extent in self.extents.iter_mut().filter(|extent| is_end(extent) == last) {
                 (extent.offset, extent.span) = (self.plan_bytes, self.plan.len());
-                self.plan.push(Span { addr: extent.addr, len: extent.len });
+                self.plan.push(MemorySpan { addr: extent.addr, len: extent.len });
                 self.plan_bytes += extent.len;
                 self.end = end.filter(|_| last);
             }
@@ -348,7 +348,7 @@ impl StackReader {
 }
 
 /// Reads a piece and adds it to `loaded`, which stays sorted. False if it is not readable or too much.
-fn load(memory: &impl Memory, span: Span, loaded: &mut Vec<Extent>, bytes: &mut Vec<u8>) -> bool {
+fn load(memory: &impl Memory, span: MemorySpan, loaded: &mut Vec<Extent>, bytes: &mut Vec<u8>) -> bool {
     let offset = bytes.len();
     if offset + span.len > MAX_BYTES || span.addr.checked_add(span.len as u64).is_none() {
         return false;
@@ -369,10 +369,10 @@ fn find_chunk(
     memory: &impl Memory,
     addr: u64,
     view: &ThreadStateView,
-    chunks: &mut Vec<Span>,
+    chunks: &mut Vec<MemorySpan>,
     next: &mut u64,
-) -> Option<Span> {
-    let inside = |chunk: &Span| (chunk.addr..chunk.addr + chunk.len as u64).contains(&addr);
+) -> Option<MemorySpan> {
+    let inside = |chunk: &MemorySpan| (chunk.addr..chunk.addr + chunk.len as u64).contains(&addr);
     if let Some(chunk) = chunks.iter().copied().find(inside) {
         return Some(chunk);
     }
@@ -391,7 +391,7 @@ fn find_chunk(
         }
         *next = previous;
         // A little more than is used now, so that a few more calls still find their frames in it.
-        let chunk = Span { addr: at, len: (used + MERGE_GAP).min(size) as usize };
+        let chunk = MemorySpan { addr: at, len: (used + MERGE_GAP).min(size) as usize };
         chunks.push(chunk);
         if inside(&chunk) {
             return Some(chunk);

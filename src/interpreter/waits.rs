@@ -17,9 +17,9 @@ use super::view::InterpreterView;
 use super::with_locks::{self, WithLock};
 use crate::cpython::frames::{RawFrame, TAG_BITS};
 use crate::cpython::layout::Layout;
-use crate::cpython::locks::{How, LOCK, Lock, Place, identify, in_critical_section, lock_kind, owner};
+use crate::cpython::locks::{FutexSite, LOCK, Lock, Place, identify, in_critical_section, lock_kind, owner};
 use crate::cpython::names::active;
-use crate::cpython::variables::{self, Found, FrameAddr, Wanted};
+use crate::cpython::variables::{self, FoundVariable, FrameAddr, Wanted};
 use crate::event::{LockInfo, LockKind, MODULE, Nanos, Syscall, ThreadState, Tid};
 use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;
@@ -29,7 +29,7 @@ use crate::stack::{FrameId, Interner, StackId};
 /// A thread's sleep in `futex`, not at a GIL.
 #[derive(Clone, Copy, Debug)]
 pub struct LockWaitSite {
-    pub how: How,
+    pub how: FutexSite,
     /// What it is parked for, or the futex.
     pub address: u64,
     /// When it was seen.
@@ -41,7 +41,7 @@ pub struct LockWaitSite {
 impl LockWaitSite {
     /// The site of a thread that sleeps at a futex now, of an interpreter that is `collecting` garbage or not.
     pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex, now: Nanos, collecting: bool) -> LockWaitSite {
-        let (how, address) = How::of(memory, layout, futex);
+        let (how, address) = FutexSite::of(memory, layout, futex);
         LockWaitSite { how, address, now, pause: collecting.then_some(LockInfo::COLLECTION) }
     }
 }
@@ -74,11 +74,11 @@ impl FutexWait {
 }
 
 /// Classifies the wait of a thread with this Python stack.
-pub fn classify(how: How, stack: StackId, stacks: &Interner) -> FutexWait {
+pub fn classify(how: FutexSite, stack: StackId, stacks: &Interner) -> FutexWait {
     match (how, work(stacks, stack)) {
         // A thread without Python frames is in native code, which has condition variables of its own.
-        (How::Other, None) if stack == StackId::EMPTY => FutexWait::Native,
-        (How::Other, Some(work)) => FutexWait::Idle(work),
+        (FutexSite::Other, None) if stack == StackId::EMPTY => FutexWait::Native,
+        (FutexSite::Other, Some(work)) => FutexWait::Idle(work),
         (_, work) => FutexWait::Lock { work, import: import_site(stacks, stack) },
     }
 }
@@ -114,7 +114,7 @@ pub struct LockHolder {
 
 impl<'a, M: Memory> InterpreterView<'a, M> {
     /// The lock at which a thread sleeps. `import` describes the import that waits, if one does.
-    pub fn identify(self, how: How, address: u64, import: Option<String>) -> Lock {
+    pub fn identify(self, how: FutexSite, address: u64, import: Option<String>) -> Lock {
         let interpreters = self.interpreters();
         let tstates: Vec<u64> = self.slots().map(|slot| slot.reader.tstate()).collect();
         let (pid, runtime) = (self.registry.pid, self.registry.runtime);
@@ -160,7 +160,7 @@ impl<'a, M: Memory> InterpreterView<'a, M> {
 
 /// The lock that a variable leads to, which was of this `kind` so far. Only now is it known whether a semaphore belongs to a
 /// `threading.Lock`; that of a buffered file keeps its kind.
-pub fn named(found: &Found, kind: LockKind) -> Lock {
+pub fn named(found: &FoundVariable, kind: LockKind) -> Lock {
     Lock {
         address: found.object,
         kind: lock_kind(&found.type_name).unwrap_or(kind),
@@ -178,7 +178,7 @@ pub fn want(wanted: &mut Wanted, lock: &WaitedLock<'_>) {
 }
 
 /// The variable that was found for a lock.
-pub fn found_for<'f>(found: &'f FxHashMap<u64, Found>, lock: &WaitedLock<'_>) -> Option<&'f Found> {
+pub fn found_for<'f>(found: &'f FxHashMap<u64, FoundVariable>, lock: &WaitedLock<'_>) -> Option<&'f FoundVariable> {
     found.get(if is_pointed_to(lock.kind) { &lock.waited_at } else { &lock.address })
 }
 
@@ -252,7 +252,7 @@ struct ResolvedWait {
 
 impl<M: Memory> WaitResolver<'_, M> {
     fn wait(&self, thread: &ObservedThread) -> Option<ResolvedWait> {
-        let (how, waited_at) = How::of(self.view.memory, self.view.layout, &thread.futex()?);
+        let (how, waited_at) = FutexSite::of(self.view.memory, self.view.layout, &thread.futex()?);
         let wait = match classify(how, thread.stack, self.stacks) {
             FutexWait::Lock { work: None, import } => self.lock_wait(thread, how, waited_at, import),
             wait if wait.work() == Some(Work::Join) => self.join(thread)?,
@@ -261,7 +261,13 @@ impl<M: Memory> WaitResolver<'_, M> {
         Some(ResolvedWait { tid: thread.os.tid(), waited_at, wait })
     }
 
-    fn lock_wait(&self, thread: &ObservedThread, how: How, waited_at: u64, import: Option<FrameId>) -> ThreadWait {
+    fn lock_wait(
+        &self,
+        thread: &ObservedThread,
+        how: FutexSite,
+        waited_at: u64,
+        import: Option<FrameId>,
+    ) -> ThreadWait {
         let view = self.view;
         let module = import.and_then(|_| self.imported_module(thread)).unwrap_or_default();
         let import = import.map(|frame| module.name.unwrap_or_else(|| place_of(self.stacks, frame)));
@@ -423,13 +429,13 @@ mod tests {
         let import = stack("<frozen importlib._bootstrap>", "acquire");
         let is = |how, stack| classify(how, stack, &stacks);
         let (no_work, at_work) = (None, Some(Work::Condition));
-        assert_eq!(is(How::Other, StackId::EMPTY), FutexWait::Native);
-        assert_eq!(is(How::NativeMutex, StackId::EMPTY), FutexWait::Lock { work: no_work, import: None });
-        assert_eq!(is(How::Other, own), FutexWait::Lock { work: no_work, import: None });
-        assert_eq!(is(How::Other, condition), FutexWait::Idle(Work::Condition));
+        assert_eq!(is(FutexSite::Other, StackId::EMPTY), FutexWait::Native);
+        assert_eq!(is(FutexSite::NativeMutex, StackId::EMPTY), FutexWait::Lock { work: no_work, import: None });
+        assert_eq!(is(FutexSite::Other, own), FutexWait::Lock { work: no_work, import: None });
+        assert_eq!(is(FutexSite::Other, condition), FutexWait::Idle(Work::Condition));
         // The kind of the lock tells whether it takes the condition's own lock again.
-        assert_eq!(is(How::ParkedMutex, condition), FutexWait::Lock { work: at_work, import: None });
+        assert_eq!(is(FutexSite::ParkedMutex, condition), FutexWait::Lock { work: at_work, import: None });
         let importer = stacks.frames(import).next();
-        assert_eq!(is(How::Other, import), FutexWait::Lock { work: no_work, import: importer });
+        assert_eq!(is(FutexSite::Other, import), FutexWait::Lock { work: no_work, import: importer });
     }
 }

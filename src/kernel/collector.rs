@@ -4,7 +4,7 @@ use std::error::Error;
 use std::os::fd::BorrowedFd;
 
 use super::Kernel;
-use crate::cpython::attach::Target;
+use crate::cpython::attach::AttachedProcess;
 use crate::event::{Nanos, OffCpu, Pid, ProcessId};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collector::{Collector, CollectorSummary, TickPlan};
@@ -38,7 +38,7 @@ impl Collector for Kernel {
     fn observe(
         &mut self,
         id: ProcessId,
-        target: &Target,
+        target: &AttachedProcess,
         now: Nanos,
         sink: &mut Sink<'_>,
     ) -> Result<(), Box<dyn Error>> {

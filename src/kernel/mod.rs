@@ -28,12 +28,12 @@ use self::abi::{KernelCounter, KernelRecord, OffFlags, OffKind, SeededWait};
 use self::clock::CpuClock;
 use self::maps::KernelMaps;
 use self::traced::{InterpreterUpdate, ThreadSeed, Traced};
-use crate::cpython::locks::How;
+use crate::cpython::locks::FutexSite;
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid, Syscall, ThreadState};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::registry::Sink;
 use crate::interpreter::with_locks::WithLock;
-use crate::process::memory::Live;
+use crate::process::memory::LiveMemory;
 use crate::process::threads;
 use crate::sampler::{Sampler, Stopping};
 
@@ -67,7 +67,7 @@ struct ObservedProcess {
 
 #[derive(Debug)]
 struct ObservedInterpreter {
-    traced: Traced<Live>,
+    traced: Traced<LiveMemory>,
     runtime: u64,
     /// Where its code is.
     text: Vec<(u64, u64)>,
@@ -123,7 +123,7 @@ impl Kernel {
         let pid = process.pid;
         let known = self.observed.get(&pid).map(|observed| observed.state_index);
         let state_index = known.unwrap_or_else(|| self.free_state_index());
-        let mut traced = Traced::new(process, Live(pid));
+        let mut traced = Traced::new(process, LiveMemory(pid));
         let mut update = traced.refresh(now, sink).ok().flatten().unwrap_or_default();
         let mut interpreter = ObservedInterpreter { traced, runtime: process.runtime, text };
         // All at once: before it knows the GILs, the kernel would take waits for them for waits for other locks.
@@ -141,7 +141,7 @@ impl Kernel {
     }
 
     /// Gives the kernel the threads that are off the CPU already, and remembers where they are.
-    fn seed(&mut self, process: &PythonProcess, traced: &mut Traced<Live>, now: Nanos, sink: &mut Sink<'_>) {
+    fn seed(&mut self, process: &PythonProcess, traced: &mut Traced<LiveMemory>, now: Nanos, sink: &mut Sink<'_>) {
         let mut sampler = Sampler::new(process, Stopping::Never);
         let (mut events, mut ids) = (Vec::new(), Ids::default());
         let mut own = Sink { stacks: &mut *sink.stacks, events: &mut events, ids: &mut ids };
@@ -157,8 +157,8 @@ impl Kernel {
                 }
                 ThreadState::Blocked(call) => {
                     let futex = (call == Syscall::FUTEX).then(|| thread.os.futex()).flatten();
-                    let at = futex.map(|futex| How::of(&Live(process.pid), &process.layout, &futex));
-                    let (how, lock) = at.unwrap_or((How::Other, 0));
+                    let at = futex.map(|futex| FutexSite::of(&LiveMemory(process.pid), &process.layout, &futex));
+                    let (how, lock) = at.unwrap_or((FutexSite::Other, 0));
                     SeededWait { lock, ..SeededWait::new(how.into(), call) }
                 }
                 ThreadState::Stopped => SeededWait::new(OffKind::Stopped, Syscall(-1)),

@@ -7,7 +7,7 @@ use super::abi::wire::KernelThread;
 use super::abi::{CpuSample, KernelRecord, OffCpuRecord, OffFlags, OffKind, SampleFlags, TIME_TO_BE_FAIR};
 use super::stacks::KernelStacks;
 use crate::cpython::layout::Layout;
-use crate::cpython::locks::How;
+use crate::cpython::locks::FutexSite;
 use crate::cpython::pauses::Reasons;
 use crate::event::{
     Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, Pid, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
@@ -29,7 +29,7 @@ use crate::stack::StackId;
 const SAME_PAUSE: u64 = 1_000_000;
 /// The longest wait for a lock that is believed, in nanoseconds: a week.
 const MAX_WAIT: u64 = 7 * 24 * 3600 * 1_000_000_000;
-/// How often lists of threads are walked although nothing seems to have changed, in nanoseconds.
+/// FutexSite often lists of threads are walked although nothing seems to have changed, in nanoseconds.
 const SCAN_EVERY: u64 = 250_000_000;
 
 /// What a thread was doing when observation began.
@@ -288,7 +288,7 @@ impl<M: Memory> Traced<M> {
         let long_ago = now.since(event.end) > event.end.since(event.start);
         let ended = long_ago || event.wake.is_some_and(|wake| wake.by.is_some());
         let Some(waited) = self.locks.waited_at(off.lock).filter(|_| !ended) else { return };
-        // Whoever lets go of a lock wakes one that waits: as long as the same wait goes on, the same thread holds it.
+        // Whoever releases a lock wakes a waiter: as long as the same wait goes on, the same thread holds it.
         let (at, held) = &self.held;
         let held = if off.start <= *at { held.as_slice() } else { &[] };
         let Some(tid) = self.view().holder(&waited, || held).map(|holder| holder.tid) else { return };
@@ -372,10 +372,10 @@ impl<M: Memory> Traced<M> {
     /// stack.
     fn lock_wait(&mut self, off: &OffCpuRecord, stack: Option<StackId>, sink: &mut Sink<'_>) -> Option<ThreadState> {
         let how = match off.kind {
-            OffKind::ParkedMutex => How::ParkedMutex,
-            OffKind::Parked => How::Parked,
-            OffKind::NativeMutex => How::NativeMutex,
-            _ => How::Other,
+            OffKind::ParkedMutex => FutexSite::ParkedMutex,
+            OffKind::Parked => FutexSite::Parked,
+            OffKind::NativeMutex => FutexSite::NativeMutex,
+            _ => FutexSite::Other,
         };
         if off.syscall != Syscall::FUTEX.0 || off.lock == 0 {
             return None;

@@ -27,7 +27,7 @@ pub enum ElfError {
 
 /// Which table of symbols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
+pub enum SymbolTable {
     /// `.dynsym`: what is exported to other files; survives stripping.
     Dynamic,
     /// `.symtab`: everything; absent from a stripped file.
@@ -66,7 +66,7 @@ impl Elf {
     ///
     /// # Errors
     /// [`ElfError`] when the file is damaged.
-    pub fn symbol(&self, table: Table, names: &[&str]) -> Result<Option<u64>, ElfError> {
+    pub fn symbol(&self, table: SymbolTable, names: &[&str]) -> Result<Option<u64>, ElfError> {
         let Some((symbols, strings)) = self.symbols(table)? else { return Ok(None) };
         // A name is where its text is in the table of strings, possibly as the end of a longer one.
         Ok(names.iter().find_map(|name| {
@@ -80,10 +80,10 @@ impl Elf {
     }
 
     /// A table and the names in it.
-    fn symbols(&self, table: Table) -> Result<Option<Symbols<'_>>, ElfError> {
+    fn symbols(&self, table: SymbolTable) -> Result<Option<Symbols<'_>>, ElfError> {
         let kind: SectionType = match table {
-            Table::Dynamic => SHT_DYNSYM,
-            Table::Full => SHT_SYMTAB,
+            SymbolTable::Dynamic => SHT_DYNSYM,
+            SymbolTable::Full => SHT_SYMTAB,
         };
         let sections = self.header()?.sections(LE, &self.data)?;
         let Some(symbols) = sections.iter().find(|section| section.sh_type(LE) == kind) else { return Ok(None) };
@@ -97,7 +97,7 @@ impl Elf {
     /// [`ElfError`] when the file is damaged.
     pub fn functions<T>(
         &self,
-        table: Table,
+        table: SymbolTable,
         meaning: impl Fn(&[u8]) -> Option<T>,
     ) -> Result<Vec<(Range<u64>, T)>, ElfError> {
         let Some((symbols, strings)) = self.symbols(table)? else { return Ok(Vec::new()) };
@@ -114,7 +114,7 @@ impl Elf {
     ///
     /// # Errors
     /// [`ElfError`] when the file is damaged.
-    pub fn variable(&self, table: Table, address: u64) -> Result<Option<String>, ElfError> {
+    pub fn variable(&self, table: SymbolTable, address: u64) -> Result<Option<String>, ElfError> {
         let Some((symbols, strings)) = self.symbols(table)? else { return Ok(None) };
         let is_there = |symbol: &&Sym64<LE>| {
             let (start, size) = (symbol.st_value(LE), symbol.st_size(LE));
@@ -215,7 +215,7 @@ pub(crate) mod tests {
         let text = elf.section(".text").unwrap().unwrap();
         let here = (addresses_in_this_very_process_are_found as *const () as u64).wrapping_sub(bias);
         assert!(text.contains(&here), "{here:#x} in {text:#x?}");
-        let main = elf.symbol(Table::Full, &["no_such_symbol", "main"]).unwrap().unwrap();
+        let main = elf.symbol(SymbolTable::Full, &["no_such_symbol", "main"]).unwrap().unwrap();
         assert!(text.contains(&main), "{main:#x} in {text:#x?}");
         static mut DATA: u8 = 1;
         let data = (&raw const DATA as u64).wrapping_sub(bias);
@@ -225,8 +225,8 @@ pub(crate) mod tests {
     #[test]
     fn what_is_only_used_here_and_what_is_only_part_of_a_name_are_no_symbols() {
         let (elf, _) = own();
-        assert_eq!(elf.symbol(Table::Dynamic, &["process_vm_readv"]).unwrap(), None);
-        assert_eq!(elf.symbol(Table::Full, &["ain"]).unwrap(), None);
+        assert_eq!(elf.symbol(SymbolTable::Dynamic, &["process_vm_readv"]).unwrap(), None);
+        assert_eq!(elf.symbol(SymbolTable::Full, &["ain"]).unwrap(), None);
         assert_eq!(elf.section(".PyRuntime").unwrap(), None);
     }
 

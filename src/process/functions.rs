@@ -8,7 +8,7 @@ use gimli::{BaseAddresses, EhFrameHdr, LittleEndian, Pointer};
 
 use super::elf::Elf;
 use super::maps::{self, MappedFile, Mapping};
-use super::memory::{Live, Memory};
+use super::memory::{LiveMemory, Memory};
 use crate::event::{Nanos, Pid};
 
 /// Larger functions are not decoded.
@@ -26,13 +26,13 @@ const READ_AFTER: u64 = 100_000_000;
 pub struct Functions {
     pid: Pid,
     maps: Vec<Mapping>,
-    files: Vec<File>,
+    files: Vec<CodeFile>,
     read_at: Option<Nanos>,
 }
 
 /// A file with code.
 #[derive(Debug)]
-struct File {
+struct CodeFile {
     path: PathBuf,
     first: u64,
     /// Where its functions begin, in order.
@@ -83,7 +83,7 @@ impl Functions {
         let known = self.files.iter().position(|file| file.path == path && file.first == first);
         let known = known.unwrap_or_else(|| {
             let begins = read(&mapped, self.pid).unwrap_or_default();
-            self.files.push(File { path, first, begins });
+            self.files.push(CodeFile { path, first, begins });
             self.files.len() - 1
         });
         &self.files[known].begins
@@ -97,7 +97,7 @@ fn read(file: &MappedFile, pid: Pid) -> Option<Vec<u64>> {
     let table = elf.unwind_table().ok()??;
     let mut bytes = vec![0; usize::try_from((table.end - table.start).min(MAX_TABLE)).ok()?];
     let at = bias.wrapping_add(table.start);
-    Live(pid).read(at, &mut bytes).ok()?;
+    LiveMemory(pid).read(at, &mut bytes).ok()?;
     begins(&bytes, at)
 }
 

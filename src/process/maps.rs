@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::memory::{Live, Memory};
+use super::memory::{LiveMemory, Memory};
 use crate::event::Pid;
 
 /// The size of a page of memory, in bytes.
@@ -164,7 +164,7 @@ impl MappedFile {
         first.offset == 0
             && !first.writable
             && file.read_exact_at(&mut on_disk, 0).is_ok()
-            && Live(pid).read(first.start, &mut in_memory).is_ok()
+            && LiveMemory(pid).read(first.start, &mut in_memory).is_ok()
             && on_disk == in_memory
     }
 }

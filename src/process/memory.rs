@@ -1,5 +1,5 @@
 //! Reading the target's memory: one trait, so that everything that decodes CPython's structures runs alike on a
-//! living process ([`Live`]) and on bytes in a test ([`Image`]). Used by `cpython/`, `interpreter/`
+//! living process ([`LiveMemory`]) and on bytes in a test ([`MemoryImage`]). Used by `cpython/`, `interpreter/`
 //! and the collectors.
 
 use std::io::IoSliceMut;
@@ -26,7 +26,7 @@ pub enum ReadError {
 
 /// A stretch of the target's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct MemorySpan {
     /// Where it starts in the target.
     pub addr: u64,
     /// Its length in bytes.
@@ -41,11 +41,11 @@ pub trait Memory {
     /// Reads as many of `spans` as one call can, in order and back to back into `buffer` (which has room for
     /// all). Returns how many spans arrived whole; the first one that did not is unreadable, or over the limit
     /// of one call.
-    fn read_some(&self, spans: &[Span], buffer: &mut [u8]) -> Result<usize, ReadError>;
+    fn read_some(&self, spans: &[MemorySpan], buffer: &mut [u8]) -> Result<usize, ReadError>;
 
     /// Reads all of `spans`, in order and back to back into `buffer`, in as few calls as possible. `arrived[i]`
     /// says whether span i could be read; the bytes of one that could not are zeroed.
-    fn read_spans(&self, spans: &[Span], buffer: &mut [u8], arrived: &mut Vec<bool>) -> Result<(), ReadError> {
+    fn read_spans(&self, spans: &[MemorySpan], buffer: &mut [u8], arrived: &mut Vec<bool>) -> Result<(), ReadError> {
         arrived.clear();
         let mut offset = 0;
         while arrived.len() < spans.len() {
@@ -69,7 +69,7 @@ pub trait Memory {
 
     /// Fills `buffer` from `addr`. Returns false if some of it is not mapped.
     fn read_mapped(&self, addr: u64, buffer: &mut [u8]) -> Result<bool, ReadError> {
-        Ok(self.read_some(&[Span { addr, len: buffer.len() }], buffer)? == 1)
+        Ok(self.read_some(&[MemorySpan { addr, len: buffer.len() }], buffer)? == 1)
     }
 
     /// The little-endian u64 at `addr`.
@@ -90,7 +90,7 @@ pub trait Memory {
 /// [`Memory::read_some`] of what reads one span at a time: by `read`, which fills a buffer from an address, and returns
 /// whether it could.
 pub(super) fn read_each(
-    spans: &[Span],
+    spans: &[MemorySpan],
     mut buffer: &mut [u8],
     read: impl Fn(u64, &mut [u8]) -> Result<bool, ReadError>,
 ) -> Result<usize, ReadError> {
@@ -106,10 +106,10 @@ pub(super) fn read_each(
 
 /// The memory of a living process, by `process_vm_readv`.
 #[derive(Clone, Copy, Debug)]
-pub struct Live(pub Pid);
+pub struct LiveMemory(pub Pid);
 
-impl Memory for Live {
-    fn read_some(&self, spans: &[Span], buffer: &mut [u8]) -> Result<usize, ReadError> {
+impl Memory for LiveMemory {
+    fn read_some(&self, spans: &[MemorySpan], buffer: &mut [u8]) -> Result<usize, ReadError> {
         let spans = &spans[..spans.len().min(MAX_SPANS)];
         let total: usize = spans.iter().map(|span| span.len).sum();
         // The array lives on the stack: this is called for every tick and must not allocate.
@@ -141,11 +141,11 @@ impl Memory for Live {
 
 /// Memory made of bytes: for tests of everything that decodes.
 #[derive(Clone, Debug, Default)]
-pub struct Image {
+pub struct MemoryImage {
     regions: std::collections::BTreeMap<u64, Vec<u8>>,
 }
 
-impl Image {
+impl MemoryImage {
     /// Puts `bytes` at `addr`. Regions must not overlap.
     pub fn insert(&mut self, addr: u64, bytes: Vec<u8>) {
         self.regions.insert(addr, bytes);
@@ -157,8 +157,8 @@ impl Image {
     }
 }
 
-impl Memory for Image {
-    fn read_some(&self, spans: &[Span], buffer: &mut [u8]) -> Result<usize, ReadError> {
+impl Memory for MemoryImage {
+    fn read_some(&self, spans: &[MemorySpan], buffer: &mut [u8]) -> Result<usize, ReadError> {
         read_each(spans, buffer, |addr, to| {
             let found = self.regions.range(..=addr).next_back().and_then(|(start, bytes)| {
                 let from = usize::try_from(addr - start).ok()?;
@@ -175,13 +175,13 @@ mod tests {
 
     #[test]
     fn unreadable_spans_are_marked_and_the_others_arrive() {
-        let mut image = Image::default();
+        let mut image = MemoryImage::default();
         image.insert(0x1000, (0..16).collect());
         let spans = [
-            Span { addr: 0x1000, len: 2 },
-            Span { addr: 0x9000, len: 3 },
-            Span { addr: 0x100e, len: 2 },
-            Span { addr: 0x100f, len: 2 },
+            MemorySpan { addr: 0x1000, len: 2 },
+            MemorySpan { addr: 0x9000, len: 3 },
+            MemorySpan { addr: 0x100e, len: 2 },
+            MemorySpan { addr: 0x100f, len: 2 },
         ];
         let mut buffer = [0xff; 9];
         let mut arrived = Vec::new();
@@ -194,8 +194,8 @@ mod tests {
     fn a_living_process_reads_like_an_image() {
         let text = *b"some bytes of mine";
         let addr = text.as_ptr() as u64;
-        let live = Live(std::process::id() as Pid);
-        let mut spans: Vec<Span> = (0..3000).map(|i| Span { addr: addr + i % 16, len: 2 }).collect();
+        let live = LiveMemory(std::process::id() as Pid);
+        let mut spans: Vec<MemorySpan> = (0..3000).map(|i| MemorySpan { addr: addr + i % 16, len: 2 }).collect();
         spans[1500].addr = 8;
         let mut buffer = vec![0; 6000];
         let mut arrived = Vec::new();

@@ -44,13 +44,13 @@ pub struct SchedStat {
 pub struct OsThread {
     pid: Pid,
     tid: Tid,
-    schedstat: File,
-    syscall: File,
+    schedstat: ProcFile,
+    syscall: ProcFile,
 }
 
 /// A `/proc` file, kept open unless descriptors ran out.
 #[derive(Debug)]
-enum File {
+enum ProcFile {
     Open(OwnedFd),
     /// To be opened at each read.
     Closed(&'static str),
@@ -72,14 +72,14 @@ impl OsThread {
     /// Opens the files of thread `tid` of process `pid`.
     pub fn open(pid: Pid, tid: Tid) -> Result<OsThread, Gone> {
         let file = |name| match open(pid, tid, name) {
-            Ok(fd) => Ok(File::Open(fd)),
+            Ok(fd) => Ok(ProcFile::Open(fd)),
             Err(Errno::NOENT | Errno::SRCH) => Err(Gone),
-            Err(_) => Ok(File::Closed(name)),
+            Err(_) => Ok(ProcFile::Closed(name)),
         };
         // `syscall` is absent from kernels without CONFIG_HAVE_ARCH_TRACEHOOK; `schedstat` tells whether the
         // thread is there at all.
         let schedstat = file("schedstat")?;
-        let syscall = file("syscall").unwrap_or(File::Closed("syscall"));
+        let syscall = file("syscall").unwrap_or(ProcFile::Closed("syscall"));
         Ok(OsThread { pid, tid, schedstat, syscall })
     }
 
@@ -143,22 +143,22 @@ impl OsThread {
     /// any byte.
     fn stat<T>(&self, index: usize, decode: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let mut buffer = [0; 512];
-        let text = self.read(&File::Closed("stat"), &mut buffer).ok()??;
+        let text = self.read(&ProcFile::Closed("stat"), &mut buffer).ok()??;
         let name_end = text.iter().rposition(|&byte| byte == b')')?;
         let field = text.get(name_end + 2..)?.split(|&byte| byte == b' ').nth(index)?;
         Some(decode(field))
     }
 
     /// Reads a file; `None` if that is not allowed or there is none.
-    fn read<'b>(&self, file: &File, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, Gone> {
+    fn read<'b>(&self, file: &ProcFile, buffer: &'b mut [u8]) -> Result<Option<&'b [u8]>, Gone> {
         let result = match file {
-            File::Open(fd) => pread(fd, &mut *buffer, 0),
-            File::Closed(name) => open(self.pid, self.tid, name).and_then(|fd| pread(fd, &mut *buffer, 0)),
+            ProcFile::Open(fd) => pread(fd, &mut *buffer, 0),
+            ProcFile::Closed(name) => open(self.pid, self.tid, name).and_then(|fd| pread(fd, &mut *buffer, 0)),
         };
         match result {
             Ok(0) | Err(Errno::SRCH) => Err(Gone),
             Ok(len) => Ok(Some(&buffer[..len])),
-            Err(Errno::NOENT) if matches!(file, File::Closed("schedstat")) => Err(Gone),
+            Err(Errno::NOENT) if matches!(file, ProcFile::Closed("schedstat")) => Err(Gone),
             Err(_) => Ok(None),
         }
     }

@@ -6,21 +6,21 @@ use std::collections::hash_map::Entry;
 
 use rustc_hash::FxHashMap;
 
-use super::memory::{Memory, ReadError, Span, read_each};
+use super::memory::{Memory, MemorySpan, ReadError, read_each};
 
 /// Bytes of a page.
 const PAGE: usize = crate::arch::PAGE_SIZE as usize;
 /// The limit of pages that are kept: 64 MiB.
 const MAX_PAGES: usize = 1 << 14;
 
-type Page = Box<[u8; PAGE]>;
+type CachedPage = Box<[u8; PAGE]>;
 
 /// What `memory` was when its pages were first read.
 #[derive(Debug)]
 pub struct Pages<'a, M> {
     memory: &'a M,
     /// By number; none for one that cannot be read whole.
-    pages: RefCell<FxHashMap<u64, Option<Page>>>,
+    pages: RefCell<FxHashMap<u64, Option<CachedPage>>>,
 }
 
 impl<'a, M: Memory> Pages<'a, M> {
@@ -50,14 +50,14 @@ impl<'a, M: Memory> Pages<'a, M> {
         Ok(true)
     }
 
-    fn page(&self, number: u64) -> Result<Option<Page>, ReadError> {
+    fn page(&self, number: u64) -> Result<Option<CachedPage>, ReadError> {
         let mut page = Box::new([0; PAGE]);
         Ok(self.memory.read_mapped(number * PAGE as u64, &mut *page)?.then_some(page))
     }
 }
 
 impl<M: Memory> Memory for Pages<'_, M> {
-    fn read_some(&self, spans: &[Span], buffer: &mut [u8]) -> Result<usize, ReadError> {
+    fn read_some(&self, spans: &[MemorySpan], buffer: &mut [u8]) -> Result<usize, ReadError> {
         read_each(spans, buffer, |addr, to| Ok(self.copy(addr, to)? || self.memory.read_mapped(addr, to)?))
     }
 }
@@ -65,16 +65,17 @@ impl<M: Memory> Memory for Pages<'_, M> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::memory::Image;
+    use crate::process::memory::MemoryImage;
 
     #[test]
     fn it_is_as_the_memory_itself() {
-        let mut image = Image::default();
+        let mut image = MemoryImage::default();
         let bytes: Vec<u8> = (0..3 * PAGE).map(|index| (index / 16) as u8).collect();
         image.insert(0x10_0000, bytes);
         image.insert(0x20_0010, vec![7; 16]);
-        let over_two = Span { addr: 0x10_0000 + PAGE as u64 - 20, len: PAGE + 40 };
-        let spans = [over_two, Span { addr: 0x20_0018, len: 8 }, Span { addr: 0x20_0018, len: 9 }, over_two];
+        let over_two = MemorySpan { addr: 0x10_0000 + PAGE as u64 - 20, len: PAGE + 40 };
+        let spans =
+            [over_two, MemorySpan { addr: 0x20_0018, len: 8 }, MemorySpan { addr: 0x20_0018, len: 9 }, over_two];
         let len = spans.iter().map(|span| span.len).sum();
         let (mut kept, mut whole, mut arrived) = (vec![1; len], vec![2; len], Vec::new());
         image.read_spans(&spans, &mut whole, &mut arrived).unwrap();

@@ -1,7 +1,7 @@
 //! What a static variable of C code is called: locks of extension modules and of the libraries they use have no Python
 //! object that leads to them. Called by [`crate::cpython::locks`] for native locks that were not met before.
 
-use super::elf::{Elf, Table};
+use super::elf::{Elf, SymbolTable};
 use super::maps::{self, Mapping};
 use crate::event::Pid;
 
@@ -13,7 +13,8 @@ pub fn name(pid: Pid, address: u64) -> Option<String> {
     let file = maps::code_files(&maps).into_iter().find(|file| file.path == path)?;
     let elf = Elf::open(file.open(pid).ok()?).ok()?;
     let offset = address.wrapping_sub(elf.load_bias(&file.mappings).ok()??);
-    let symbol = [Table::Full, Table::Dynamic].into_iter().find_map(|table| elf.variable(table, offset).ok()?);
+    let symbol =
+        [SymbolTable::Full, SymbolTable::Dynamic].into_iter().find_map(|table| elf.variable(table, offset).ok()?);
     Some(match symbol {
         Some(symbol) => format!("{symbol} in {}", file.name()),
         None => format!("{}+{offset:#x}", file.name()),

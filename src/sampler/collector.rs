@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::{Sampler, StopStats, Stopping};
-use crate::cpython::attach::Target;
+use crate::cpython::attach::AttachedProcess;
 use crate::event::{Nanos, Pid, ProcessId};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collector::{Collector, CollectorSummary, TickPlan};
@@ -33,7 +33,7 @@ impl Collector for MemoryMode {
     fn observe(
         &mut self,
         id: ProcessId,
-        target: &Target,
+        target: &AttachedProcess,
         _now: Nanos,
         _sink: &mut Sink<'_>,
     ) -> Result<(), Box<dyn Error>> {

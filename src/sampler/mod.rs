@@ -34,7 +34,7 @@ use crate::interpreter::threads::{ObservedThread, ReadMode, ReadProgress};
 use crate::interpreter::view::InterpreterView;
 use crate::interpreter::waits::LockWaitSite;
 use crate::interpreter::with_locks::{WithLock, WithLocks};
-use crate::process::memory::{Live, ReadError};
+use crate::process::memory::{LiveMemory, ReadError};
 use crate::process::os_thread::RunState;
 use crate::process::stop::{StopError, Stopped, Stopper};
 
@@ -73,7 +73,7 @@ impl StopStats {
 /// Samples one process.
 #[derive(Debug)]
 pub struct Sampler {
-    memory: Live,
+    memory: LiveMemory,
     layout: Layout,
     registry: Registry,
     codes: CodeCache,
@@ -99,7 +99,7 @@ pub struct Sampler {
 impl Sampler {
     pub fn new(process: &PythonProcess, stopping: Stopping) -> Sampler {
         Sampler {
-            memory: Live(process.pid),
+            memory: LiveMemory(process.pid),
             layout: process.layout,
             registry: Registry::new(process.pid, process.id, process.runtime, process.foreign_tids),
             codes: CodeCache::default(),
@@ -152,7 +152,7 @@ impl Sampler {
     }
 
     /// The interpreters and threads as last seen.
-    pub fn view(&self) -> InterpreterView<'_, Live> {
+    pub fn view(&self) -> InterpreterView<'_, LiveMemory> {
         InterpreterView { memory: &self.memory, layout: &self.layout, registry: &self.registry }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::launch::{Child, exit_code};
-use crate::cpython::attach::{Target, attach, attach_early};
+use crate::cpython::attach::{AttachedProcess, attach, attach_early};
 use crate::event::{Nanos, Pid};
 use crate::process::descendants;
 use crate::process::error::AttachError;
@@ -65,7 +65,7 @@ impl Follower {
     ///
     /// # Errors
     /// The process that was asked for can never be recorded.
-    pub fn poll(&mut self, now: Nanos) -> Result<Vec<Target>, AttachError> {
+    pub fn poll(&mut self, now: Nanos) -> Result<Vec<AttachedProcess>, AttachError> {
         if now < self.next {
             return Ok(Vec::new());
         }
@@ -116,7 +116,7 @@ impl Follower {
     }
 
     /// Attaches to a process, unless it is known not to be Python: that changes only with its executable.
-    fn attach(&mut self, pid: Pid, now: Nanos) -> Option<Result<Target, AttachError>> {
+    fn attach(&mut self, pid: Pid, now: Nanos) -> Option<Result<AttachedProcess, AttachError>> {
         let exe = || std::fs::read_link(format!("/proc/{pid}/exe")).ok();
         if let Some((ran, at)) = self.others.get(&pid)
             && now.since(*at) < RECHECK_INTERVAL

@@ -21,7 +21,7 @@ use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
 use self::signals::{Received, Signals};
-use crate::cpython::attach::{Target, attach};
+use crate::cpython::attach::{AttachedProcess, attach};
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collector::Collector;
@@ -274,7 +274,7 @@ impl Session<'_> {
     }
 
     /// Starts to observe a process.
-    fn observe(&mut self, target: Target, at: Nanos) {
+    fn observe(&mut self, target: AttachedProcess, at: Nanos) {
         let id = self.ids.process();
         let process = PythonProcess::new(id, &target);
         self.push(&Event::Process { process: id, info: Arc::new(target.info.clone()) });

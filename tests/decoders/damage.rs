@@ -5,7 +5,7 @@ use gilscope::cpython::layout::{Layout, LayoutError};
 use gilscope::cpython::locks::{Place, parked_for};
 use gilscope::cpython::names::ThreadNames;
 use gilscope::cpython::variables::{self, Wanted};
-use gilscope::process::memory::Image;
+use gilscope::process::memory::MemoryImage;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -146,7 +146,7 @@ proptest! {
 
     #[test]
     fn any_table_of_offsets_can_be_read(kind in some_kind(), table in prop::collection::vec(any::<u8>(), 0..1000)) {
-        let mut image = Image::default();
+        let mut image = MemoryImage::default();
         image.insert(RUNTIME, table);
         let _ = Layout::of(&image, RUNTIME, kind.version(), kind.free_threaded);
     }
@@ -156,7 +156,7 @@ proptest! {
 fn with_one_more(kind: Kind, at: usize) -> Result<Layout, LayoutError> {
     let mut table = kind.table();
     table.splice(at..at, 7272_u64.to_le_bytes());
-    let mut image = Image::default();
+    let mut image = MemoryImage::default();
     image.insert(RUNTIME, table);
     Layout::of(&image, RUNTIME, kind.version(), kind.free_threaded)
 }
@@ -173,7 +173,7 @@ fn a_newer_version_is_read_by_its_own_table_unless_that_makes_no_sense() {
     let words = kind.table().len() / 8;
     let refused: Vec<bool> = (3..words).map(|word| with_one_more(kind, word * 8).is_err()).collect();
     assert!(refused.iter().take(90).all(|&refused| refused));
-    let mut image = Image::default();
+    let mut image = MemoryImage::default();
     image.insert(RUNTIME, vec![0; kind.table().len()]);
     assert!(Layout::of(&image, RUNTIME, kind.version(), false).is_err(), "nothing but zeros");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use gilscope::cpython::layout::{FrameHead, GilPlace, Layout, Position};
 use gilscope::event::version::Version;
-use gilscope::process::memory::Image;
+use gilscope::process::memory::MemoryImage;
 
 use crate::lines;
 
@@ -63,7 +63,7 @@ impl Kind {
 
     /// Its layout, as gilscope decodes it.
     pub fn layout(&self) -> Layout {
-        let mut image = Image::default();
+        let mut image = MemoryImage::default();
         image.insert(RUNTIME, self.table());
         Layout::of(&image, RUNTIME, self.version(), self.free_threaded).unwrap()
     }
@@ -117,7 +117,7 @@ impl Heap {
         self.bytes.iter_mut().skip(at).zip(bytes).for_each(|(byte, &new)| *byte = new);
     }
 
-    fn map(&self, image: &mut Image) {
+    fn map(&self, image: &mut MemoryImage) {
         let mut bytes = self.bytes.clone();
         bytes.resize(bytes.len().next_multiple_of(4096), 0);
         let mut start = self.start;
@@ -198,8 +198,8 @@ impl Builder {
         builder
     }
 
-    pub fn finish(self) -> Image {
-        let mut image = Image::default();
+    pub fn finish(self) -> MemoryImage {
+        let mut image = MemoryImage::default();
         self.heap.map(&mut image);
         image
     }
@@ -542,8 +542,8 @@ impl Interpreter {
     }
 
     /// Its memory as gilscope reads it.
-    pub fn image(&self) -> Image {
-        let mut image = Image::default();
+    pub fn image(&self) -> MemoryImage {
+        let mut image = MemoryImage::default();
         self.runtime.map(&mut image);
         self.heap.map(&mut image);
         image

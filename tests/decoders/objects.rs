@@ -1,8 +1,8 @@
 //! Single objects: strings, bytes, dicts and attributes, whole and as any bytes whatsoever.
 
-use gilscope::cpython::object_header::Header;
+use gilscope::cpython::object_header::ObjectHeader;
 use gilscope::cpython::objects::Objects;
-use gilscope::process::memory::{Image, Memory};
+use gilscope::process::memory::{Memory, MemoryImage};
 use proptest::prelude::*;
 
 use crate::interpreter::{Builder, KINDS, Kind};
@@ -18,7 +18,7 @@ pub fn look_at(memory: &impl Memory, kind: Kind, layout: &gilscope::cpython::lay
     let _ = objects.type_name(addr);
     let _ = objects.module_variable(addr, "_active");
     let _ = objects.attribute(addr, "_name");
-    let _ = Header::read(memory, addr);
+    let _ = ObjectHeader::read(memory, addr);
     let _ = objects.is_dict_keys(addr);
     for type_name in ["function", "method", "builtin_method", "code", "module", "type", "str", "int", "float", "set"]
     {
@@ -75,7 +75,7 @@ proptest! {
         ], 256),
         offset in 0..2048u64,
     ) {
-        let mut image = Image::default();
+        let mut image = MemoryImage::default();
         image.insert(0x10000, words.into_iter().flat_map(u64::to_le_bytes).collect());
         let layout = kind.layout();
         modest(&image, |memory| look_at(memory, kind, &layout, 0x10000 + offset));
@@ -86,7 +86,7 @@ proptest! {
 fn addresses_at_the_ends_of_memory_are_no_objects() {
     for kind in KINDS {
         let layout = kind.layout();
-        let mut image = Image::default();
+        let mut image = MemoryImage::default();
         image.insert(0, vec![0xff; 4096]);
         image.insert(u64::MAX - 4095, vec![0xff; 4096]);
         for addr in [0, 1, 8, 24, 4090, u64::MAX, u64::MAX - 7, u64::MAX - 64, u64::MAX - 4095] {

@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use gilscope::process::memory::{Image, Memory, ReadError, Span};
+use gilscope::process::memory::{Memory, MemoryImage, MemorySpan, ReadError};
 use proptest::prelude::ProptestConfig;
 
 /// This number of cases; a failing one is printed and not kept in a file.
@@ -47,13 +47,13 @@ static COUNTING: Counting = Counting;
 
 /// Memory that counts what is asked of it.
 pub struct Watched<'a> {
-    memory: &'a Image,
+    memory: &'a MemoryImage,
     calls: Cell<u64>,
     bytes: Cell<u64>,
 }
 
 impl Memory for Watched<'_> {
-    fn read_some(&self, spans: &[Span], buffer: &mut [u8]) -> Result<usize, ReadError> {
+    fn read_some(&self, spans: &[MemorySpan], buffer: &mut [u8]) -> Result<usize, ReadError> {
         self.calls.set(self.calls.get() + 1);
         self.bytes.set(self.bytes.get() + spans.iter().map(|span| span.len as u64).sum::<u64>());
         // Here, so that what does not end is seen, too.
@@ -64,7 +64,7 @@ impl Memory for Watched<'_> {
 }
 
 /// Runs `work` on `memory`, and checks that it was modest.
-pub fn modest<T>(memory: &Image, work: impl FnOnce(&Watched<'_>) -> T) -> T {
+pub fn modest<T>(memory: &MemoryImage, work: impl FnOnce(&Watched<'_>) -> T) -> T {
     let memory = Watched { memory, calls: Cell::new(0), bytes: Cell::new(0) };
     let before = LIVE.get();
     PEAK.set(before);

@@ -12,7 +12,7 @@ use gilscope::event::Ids;
 use gilscope::event::{Event, Nanos, ProcessId};
 use gilscope::interpreter::registry::{Registry, Sink};
 use gilscope::interpreter::stacks::{Reading, Scratch, StackReader};
-use gilscope::process::memory::{Image, Memory, Span};
+use gilscope::process::memory::{Memory, MemoryImage, MemorySpan};
 use gilscope::stack::Interner;
 use proptest::prelude::*;
 
@@ -80,7 +80,7 @@ fn read(
     double: bool,
     scratch: &mut Scratch,
 ) -> Reading {
-    let mut spans: Vec<Span> = Vec::new();
+    let mut spans: Vec<MemorySpan> = Vec::new();
     match double {
         true => reader.plan_double(layout, &mut spans),
         false => reader.plan_single(layout, &mut spans),
@@ -197,7 +197,7 @@ fn a_way_that_is_cut_while_the_search_goes_on_gives_no_name() {
         let name = Objects { memory: &whole, layout }.attribute(made.first_thread, "_name").unwrap().unwrap();
         let wanted = Wanted { objects: [name].into_iter().collect(), ..Wanted::default() };
         // Whether it is found by that many steps in the whole memory, and what comes after them in another.
-        let is_found = |steps: usize, after: &Image| {
+        let is_found = |steps: usize, after: &MemoryImage| {
             let mut search = variables::Search::new(&whole, layout, made.interp, &[], &wanted).unwrap();
             let taken = Cell::new(0);
             let has_steps = || taken.replace(taken.get() + 1) < steps;
@@ -206,7 +206,7 @@ fn a_way_that_is_cut_while_the_search_goes_on_gives_no_name() {
             }
             search.found().contains_key(&name)
         };
-        let (never, all) = (Image::default(), 20);
+        let (never, all) = (MemoryImage::default(), 20);
         assert!(is_found(all, &never), "{kind:?}");
         for steps in 0..all {
             assert!(is_found(steps, &whole), "{kind:?}: it goes on after {steps}");

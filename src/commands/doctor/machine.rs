@@ -13,7 +13,7 @@ use crate::event::Pid;
 use crate::kernel::{self, Kernel};
 use crate::process::access::{self, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
 use crate::process::error::{AttachError, setcap};
-use crate::process::memory::{Live, Memory, ReadError};
+use crate::process::memory::{LiveMemory, Memory, ReadError};
 use crate::process::{Process, Status};
 
 /// The first kernel that has all that the BPF programs use.
@@ -80,7 +80,7 @@ fn try_read(pid: Pid) -> Result<(), AttachError> {
     let read = || {
         let maps = Process::open(pid)?.maps()?;
         let first = maps.first().map_or(0, |mapping| mapping.start);
-        Live(pid).read(first, &mut [0]).map_err(|error| match error {
+        LiveMemory(pid).read(first, &mut [0]).map_err(|error| match error {
             ReadError::Permission => access::denied(pid),
             _ => AttachError::Read { pid, error },
         })

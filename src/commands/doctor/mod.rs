@@ -14,7 +14,6 @@ pub use process::ExaminedProcess;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It works.
     Yes,
     /// Some of it works.
     Partly,

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use serde::{Serialize, Serializer};
 
-use crate::cpython::attach::{Target, attach};
+use crate::cpython::attach::{AttachedProcess, attach};
 use crate::cpython::locks::Lock;
 use crate::event::{LockKind, Loss, Pid, ProcessId, ThreadState, Tid};
 use crate::interpreter::PythonProcess;
@@ -27,7 +27,7 @@ pub struct Dump {
     executable: String,
     interpreters: Vec<InterpreterDump>,
     threads: Vec<ThreadDump>,
-    /// What cannot be told of this Python.
+    /// What gilscope cannot name in this Python.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
     /// Tids of threads that wait for each other in a circle: each for the next, the last for the first.
@@ -67,7 +67,6 @@ struct ThreadDump {
     /// Why there is no stack.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
-    /// Innermost first.
     stack: Vec<FrameDump>,
     #[serde(skip)]
     describes: String,
@@ -136,7 +135,7 @@ pub fn dump(pid: Pid) -> Result<Dump> {
     Ok(dump)
 }
 
-fn describe(target: &Target, inspection: &Inspection) -> Dump {
+fn describe(target: &AttachedProcess, inspection: &Inspection) -> Dump {
     let registry = inspection.registry();
     let interpreters = registry.interpreters.iter().enumerate().map(|(index, interpreter)| {
         let of = |wanted: fn(ThreadState) -> bool| {

@@ -8,9 +8,9 @@ use std::path::Path;
 use super::{FoundBy, version};
 use crate::event::Pid;
 use crate::event::version::Version;
-use crate::process::elf::{Elf, ElfError, Table};
+use crate::process::elf::{Elf, ElfError, SymbolTable};
 use crate::process::maps::MappedFile;
-use crate::process::memory::{Live, Memory};
+use crate::process::memory::{LiveMemory, Memory};
 
 /// The part a file has in the process; what is searched first comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,7 +48,7 @@ pub fn is_python(name: &str) -> bool {
 
 /// A mapped file that could be opened.
 #[derive(Debug)]
-pub struct Image {
+pub struct LoadedImage {
     /// What it is to the process.
     pub role: Role,
     /// Where it is mapped.
@@ -57,12 +57,12 @@ pub struct Image {
     bias: u64,
 }
 
-impl Image {
+impl LoadedImage {
     /// Opens the file that is mapped.
     ///
     /// # Errors
     /// The file, and why it is of no use.
-    pub fn open(pid: Pid, role: Role, file: MappedFile) -> Result<Image, (MappedFile, String)> {
+    pub fn open(pid: Pid, role: Role, file: MappedFile) -> Result<LoadedImage, (MappedFile, String)> {
         let opened = match role {
             // Works for an executable that was deleted, or that we would not find.
             Role::Executable => File::open(format!("/proc/{pid}/exe")),
@@ -74,7 +74,7 @@ impl Image {
             Err(error) => return Err((file, error.to_string())),
         };
         match elf.load_bias(&file.mappings) {
-            Ok(Some(bias)) => Ok(Image { role, file, elf, bias }),
+            Ok(Some(bias)) => Ok(LoadedImage { role, file, elf, bias }),
             Ok(None) => Err((file, "it is not what is mapped".into())),
             Err(error) => Err((file, error.to_string())),
         }
@@ -83,7 +83,7 @@ impl Image {
     /// Where this file has its `_PyRuntime` in the process, if it has one.
     pub fn runtime(&self) -> Option<(u64, FoundBy)> {
         let name = &["_PyRuntime"];
-        if let Some(addr) = self.symbol(Table::Dynamic, name) {
+        if let Some(addr) = self.symbol(SymbolTable::Dynamic, name) {
             return Some((addr, FoundBy::DynamicSymbol));
         }
         if let Some(section) = self.known(self.elf.section(".PyRuntime")) {
@@ -92,15 +92,17 @@ impl Image {
         // Libraries may have huge tables of local symbols. That one of those should be a Python from before
         // 3.10 (which has no section) and keep it local: not to be expected.
         let worthwhile = self.role != Role::Other;
-        let addr = worthwhile.then(|| self.symbol(Table::Full, name)).flatten()?;
+        let addr = worthwhile.then(|| self.symbol(SymbolTable::Full, name)).flatten()?;
         Some((addr, FoundBy::Symbol))
     }
 
     /// The version of the Python in this file.
-    pub fn version(&self, memory: &Live) -> Option<Version> {
+    pub fn version(&self, memory: &LiveMemory) -> Option<Version> {
         let constant = &["Py_Version"];
-        let constant =
-            self.symbol(Table::Dynamic, constant).or_else(|| self.symbol(Table::Full, constant)).and_then(|addr| {
+        let constant = self
+            .symbol(SymbolTable::Dynamic, constant)
+            .or_else(|| self.symbol(SymbolTable::Full, constant))
+            .and_then(|addr| {
                 let version = Version::from_hex(u64::from(memory.i32(addr).ok()? as u32));
                 (version.major == 3).then_some(version)
             });
@@ -108,9 +110,9 @@ impl Image {
     }
 
     /// The version of a Python that keeps its `_PyRuntime` to itself, or has none (before 3.7).
-    pub fn hidden_version(&self, memory: &Live) -> Option<Version> {
-        let worthwhile =
-            self.role != Role::Other || self.symbol(Table::Dynamic, &["Py_GetVersion", "Py_Initialize"]).is_some();
+    pub fn hidden_version(&self, memory: &LiveMemory) -> Option<Version> {
+        let worthwhile = self.role != Role::Other
+            || self.symbol(SymbolTable::Dynamic, &["Py_GetVersion", "Py_Initialize"]).is_some();
         worthwhile.then(|| version::search_text(memory, &self.writable())).flatten()
     }
 
@@ -137,7 +139,7 @@ impl Image {
         ranges.map(|range| self.loaded(range.start)..self.loaded(range.end)).collect()
     }
 
-    fn symbol(&self, table: Table, names: &[&str]) -> Option<u64> {
+    fn symbol(&self, table: SymbolTable, names: &[&str]) -> Option<u64> {
         self.known(self.elf.symbol(table, names)).map(|addr| self.loaded(addr))
     }
 

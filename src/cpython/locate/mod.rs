@@ -11,21 +11,19 @@ use std::path::PathBuf;
 use crate::event::Pid;
 use crate::event::version::Version;
 use crate::process::error::{AttachError, Program};
-use crate::process::memory::{Live, Memory, ReadError};
+use crate::process::memory::{LiveMemory, Memory, ReadError};
 use crate::process::{self, Process, access, maps};
 
-use image::{Image, Role};
+use image::{LoadedImage, Role};
 
 /// A CPython, found in a living process. Its interpreter need not be initialised yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Located {
-    /// The process.
     pub pid: Pid,
     /// The process, safe against reuse of its pid.
     pub process: Process,
     /// The address of `_PyRuntime`.
     pub runtime: u64,
-    /// Its version.
     pub version: Version,
     /// Built without a GIL (it may have been enabled again at run time).
     pub free_threaded: bool,
@@ -42,11 +40,9 @@ pub struct Located {
 /// The ways to find `_PyRuntime`, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FoundBy {
-    /// The exported symbol.
     DynamicSymbol,
     /// The section `.PyRuntime`, which survives stripping.
     Section,
-    /// A local symbol.
     Symbol,
     /// Searching writable memory for the cookie that `_Py_DebugOffsets` begins with.
     Cookie,
@@ -73,7 +69,7 @@ pub fn locate(pid: Pid) -> Result<Located, AttachError> {
 fn find(process: Process) -> Result<Located, AttachError> {
     let pid = process.pid;
     let maps = process.maps()?;
-    let memory = Live(pid);
+    let memory = LiveMemory(pid);
     // The map may be read by more processes than the memory. The first mapping is the executable's.
     let probe = maps.iter().find(|mapping| mapping.readable).map_or(0, |mapping| mapping.start);
     memory.read(probe, &mut [0]).map_err(|error| read_failed(pid, error))?;
@@ -82,7 +78,7 @@ fn find(process: Process) -> Result<Located, AttachError> {
     let mut images = Vec::new();
     let mut unreadable = None;
     for (role, file) in image::candidates(maps::code_files(&maps), exe.as_deref()) {
-        match Image::open(pid, role, file) {
+        match LoadedImage::open(pid, role, file) {
             Ok(image) => {
                 if let Some((runtime, found_by)) = image.runtime()
                     && let Some(located) = judge(process, &image, runtime, found_by)?
@@ -106,7 +102,7 @@ fn find(process: Process) -> Result<Located, AttachError> {
         let shared = exe.as_ref() != Some(&binary);
         return accept(process, runtime, found, FoundBy::Cookie, binary, shared);
     }
-    if let Some(name) = images.iter().find_map(Image::other_python) {
+    if let Some(name) = images.iter().find_map(LoadedImage::other_python) {
         return Err(AttachError::OtherPython { pid, name });
     }
     for image in &images {
@@ -120,7 +116,7 @@ fn find(process: Process) -> Result<Located, AttachError> {
         }
     }
     let comm = process.comm();
-    let looks_like_python = image::is_python(&comm) || images.iter().any(Image::looks_like_python);
+    let looks_like_python = image::is_python(&comm) || images.iter().any(LoadedImage::looks_like_python);
     let what = Program { comm, exe };
     Err(match unreadable {
         Some((path, reason)) => AttachError::Binary { pid, path, reason },
@@ -130,9 +126,14 @@ fn find(process: Process) -> Result<Located, AttachError> {
 }
 
 /// Takes `runtime` for the `_PyRuntime` of `image`, if what lies there can be one.
-fn judge(process: Process, image: &Image, runtime: u64, found_by: FoundBy) -> Result<Option<Located>, AttachError> {
+fn judge(
+    process: Process,
+    image: &LoadedImage,
+    runtime: u64,
+    found_by: FoundBy,
+) -> Result<Option<Located>, AttachError> {
     let pid = process.pid;
-    let memory = Live(pid);
+    let memory = LiveMemory(pid);
     let found = match version::debug_offsets(&memory, runtime) {
         Some(found) => found,
         None => {
@@ -150,7 +151,7 @@ fn judge(process: Process, image: &Image, runtime: u64, found_by: FoundBy) -> Re
             }
             match image.version(&memory) {
                 Some(version) if version.minor > 12 => return Ok(None),
-                Some(version) => version::Found { version, free_threaded: false, debug_offsets: false },
+                Some(version) => version::FoundVersion { version, free_threaded: false, debug_offsets: false },
                 // The text of the version is made early in the initialisation.
                 None if flags[3] == 0 => return Err(AttachError::NotStarted { pid }),
                 None => return Ok(None),
@@ -163,12 +164,12 @@ fn judge(process: Process, image: &Image, runtime: u64, found_by: FoundBy) -> Re
 fn accept(
     process: Process,
     runtime: u64,
-    found: version::Found,
+    found: version::FoundVersion,
     found_by: FoundBy,
     binary: PathBuf,
     shared: bool,
 ) -> Result<Located, AttachError> {
-    let version::Found { version, free_threaded, debug_offsets } = found;
+    let version::FoundVersion { version, free_threaded, debug_offsets } = found;
     supported(process.pid, version)?;
     Ok(Located {
         pid: process.pid,

@@ -14,7 +14,7 @@ const INTERPRETER_NEXT: u64 = 0;
 /// `PyThreadState.interp`.
 const THREAD_INTERPRETER: u64 = 16;
 /// More interpreters than this no program has.
-const MOST_INTERPRETERS: usize = 1000;
+const MAX_INTERPRETERS: usize = 1000;
 
 /// Offsets by which the parts are linked.
 struct Links {
@@ -58,24 +58,24 @@ fn fits(memory: &impl Memory, bytes: &[u8], links: &Links) -> bool {
     // The main interpreter is the oldest, and so the last of the list.
     head != 0
         && of_interpreter(main)
-        && std::iter::successors(Some(head), next).take(MOST_INTERPRETERS).last() == Some(main)
+        && std::iter::successors(Some(head), next).take(MAX_INTERPRETERS).last() == Some(main)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::memory::Image;
+    use crate::process::memory::MemoryImage;
 
     const PYTHON: Version = Version { major: 3, minor: 9, patch: 18 };
     const DATA: Range<u64> = 0x1000..0x2000;
 
     /// A runtime at 0x1200 whose interpreters are `main` and a newer one, with one thread.
-    fn memory(thread_belongs_to: u64) -> Image {
+    fn memory(thread_belongs_to: u64) -> MemoryImage {
         let (newer, main, thread) = (0x8000_u64, 0x9000_u64, 0xa000_u64);
         let mut data = vec![0; 0x1000];
         data[0x200..0x210].copy_from_slice(&[0, 1, 1, 1].map(i32::to_le_bytes).concat());
         data[0x218..0x230].copy_from_slice(&[7, newer, main].map(u64::to_le_bytes).concat());
-        let mut image = Image::default();
+        let mut image = MemoryImage::default();
         image.insert(DATA.start, data);
         image.insert(newer, [main, 0].map(u64::to_le_bytes).concat());
         image.insert(main, [0, thread].map(u64::to_le_bytes).concat());

@@ -14,12 +14,11 @@ const RUNTIME_ALIGNMENT: u64 = 32;
 /// The longest text of a version (`Py_GetVersion` has a buffer of 250).
 const LONGEST_TEXT: usize = 256;
 /// No more than this of one stretch of memory is searched.
-const MOST_SEARCHED: u64 = 64 << 20;
+const MAX_SEARCHED: u64 = 64 << 20;
 
 /// Which Python lies at a `_PyRuntime`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Its version.
+pub struct FoundVersion {
     pub version: Version,
     /// Built without a GIL.
     pub free_threaded: bool,
@@ -28,13 +27,13 @@ pub struct Found {
 }
 
 /// What the table of offsets at `runtime` says, if there is one.
-pub fn debug_offsets(memory: &impl Memory, runtime: u64) -> Option<Found> {
+pub fn debug_offsets(memory: &impl Memory, runtime: u64) -> Option<FoundVersion> {
     let mut head = [0; 24];
     memory.read(runtime, &mut head).ok()?;
     let word = |index: usize| u64::from_le_bytes(std::array::from_fn(|byte| head[index * 8 + byte]));
     let (hex, free_threaded) = (word(1), word(2));
     let plausible = head.starts_with(COOKIE) && (0x030d_0000..0x0400_0000).contains(&hex) && free_threaded <= 1;
-    plausible.then(|| Found {
+    plausible.then(|| FoundVersion {
         version: Version::from_hex(hex),
         free_threaded: free_threaded == 1,
         debug_offsets: true,
@@ -67,7 +66,7 @@ pub fn search_text(memory: &impl Memory, data: &[Range<u64>]) -> Option<Version>
 /// Pieces overlap by the length of the longest text.
 pub fn search<T>(memory: &impl Memory, data: &Range<u64>, find: impl Fn(u64, &[u8]) -> Option<T>) -> Option<T> {
     const PIECE: usize = 1 << 20;
-    let end = data.end.min(data.start.saturating_add(MOST_SEARCHED));
+    let end = data.end.min(data.start.saturating_add(MAX_SEARCHED));
     let start = data.start.checked_next_multiple_of(RUNTIME_ALIGNMENT)?;
     let mut buffer = vec![0; PIECE + LONGEST_TEXT];
     (start..end).step_by(PIECE).find_map(|addr| {
@@ -102,7 +101,7 @@ fn from_number(number: &str) -> Option<Version> {
 mod tests {
     use super::*;
     use crate::process::maps;
-    use crate::process::memory::Image;
+    use crate::process::memory::MemoryImage;
 
     fn version(major: u8, minor: u8, patch: u8) -> Option<Version> {
         Some(Version { major, minor, patch })
@@ -121,10 +120,10 @@ mod tests {
     }
 
     /// Data of a file at 0x10000 that hold `content` at 0x10000 + `place`.
-    fn data(place: usize, content: &[u8]) -> (Image, Vec<Mapping>) {
+    fn data(place: usize, content: &[u8]) -> (MemoryImage, Vec<Mapping>) {
         let mut bytes = vec![0; 0x20_0000];
         bytes[place..place + content.len()].copy_from_slice(content);
-        let mut image = Image::default();
+        let mut image = MemoryImage::default();
         image.insert(0x10000, bytes);
         (image, maps::parse(b"10000-210000 rw-p 00000000 08:01 5 /usr/bin/python3.13\n"))
     }

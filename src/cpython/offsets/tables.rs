@@ -102,7 +102,6 @@ pub struct ThreadStateOffsets {
     pub holds_gil: Option<(u64, u32)>,
     /// 3.13 and later.
     pub state: Option<u64>,
-    /// Free-threaded builds.
     pub critical_section: Option<u64>,
 }
 
@@ -163,13 +162,11 @@ pub struct CodeOffsets {
     pub tlbc_entries: Option<u64>,
 }
 
-/// Objects and types.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ObjectOffsets {
     /// `sizeof(PyObject)`: where the fields of an object of fixed size begin.
     pub header: u64,
     pub ob_type: u64,
-    /// Of variable-size objects.
     pub ob_size: u64,
     /// `ob_tid` to `ob_ref_shared`: free-threaded builds.
     pub ob_tid: Option<u64>,
@@ -252,7 +249,6 @@ pub struct KeysOffsets {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct GilOffsets {
     pub size: u64,
-    /// Free-threaded builds.
     pub enabled: Option<u64>,
     pub interval: u64,
     pub last_holder: u64,

@@ -175,7 +175,7 @@ fn held(one: &Contended<'_>, origin: Nanos) -> Vec<Stretch> {
     holds.collect()
 }
 
-/// How many waited; if that changed too often, how many at most in each of so many periods.
+/// How many waited; if that changed too often, how many at most in each of a fixed number of periods.
 fn waiters(points: &[(Nanos, u32)], origin: Nanos, end: Nanos, most: usize) -> Vec<(u64, u32)> {
     let period = match points.len() {
         few if few <= most => 1,

@@ -6,9 +6,9 @@
 
 #[cfg(test)]
 mod btf;
+mod config;
 mod flags;
 mod records;
-mod target;
 #[cfg(test)]
 mod tests;
 mod thread;

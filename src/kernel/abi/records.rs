@@ -8,10 +8,10 @@ use super::wire::{
 use super::{OffFlags, SampleFlags, TLBC_SHIFT};
 use crate::arch::Registers;
 use crate::cpython::frames::RawFrame;
-use crate::cpython::locks::How;
+use crate::cpython::locks::FutexSite;
 use crate::event::{Account, Nanos, Pid, Tid};
 
-/// How long a thread sleeps in the parking lot before it is handed a `PyMutex`, in nanoseconds (`TIME_TO_BE_FAIR_NS` in
+/// FutexSite long a thread sleeps in the parking lot before it is handed a `PyMutex`, in nanoseconds (`TIME_TO_BE_FAIR_NS` in
 /// `Python/lock.c`, 3.13 and later).
 pub(crate) const TIME_TO_BE_FAIR: u64 = 1_000_000;
 
@@ -67,13 +67,13 @@ impl OffKind {
     }
 }
 
-impl From<How> for OffKind {
-    fn from(how: How) -> OffKind {
+impl From<FutexSite> for OffKind {
+    fn from(how: FutexSite) -> OffKind {
         match how {
-            How::ParkedMutex => OffKind::ParkedMutex,
-            How::Parked => OffKind::Parked,
-            How::NativeMutex => OffKind::NativeMutex,
-            How::Other => OffKind::Blocked,
+            FutexSite::ParkedMutex => OffKind::ParkedMutex,
+            FutexSite::Parked => OffKind::Parked,
+            FutexSite::NativeMutex => OffKind::NativeMutex,
+            FutexSite::Other => OffKind::Blocked,
         }
     }
 }

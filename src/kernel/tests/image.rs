@@ -12,7 +12,7 @@ use crate::event::{ProcessId, Tid};
 use crate::interpreter::PythonProcess;
 use crate::kernel::abi::code_key;
 use crate::kernel::abi::wire::WireFrame;
-use crate::process::memory::{Image, Memory, ReadError, Span};
+use crate::process::memory::{Memory, MemoryImage, MemorySpan, ReadError};
 
 /// Where `_PyRuntime` is.
 pub(super) const RUNTIME: u64 = 0x5500_0000_0000;
@@ -21,7 +21,7 @@ const HEAP_LEN: usize = 1 << 17;
 
 /// Memory that a test changes while it is being observed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SharedImage(Rc<RefCell<Image>>);
+pub(super) struct SharedImage(Rc<RefCell<MemoryImage>>);
 
 impl SharedImage {
     pub(super) fn put(&self, addr: u64, bytes: &[u8]) {
@@ -48,7 +48,7 @@ impl SharedImage {
 }
 
 impl Memory for SharedImage {
-    fn read_some(&self, spans: &[Span], buffer: &mut [u8]) -> Result<usize, ReadError> {
+    fn read_some(&self, spans: &[MemorySpan], buffer: &mut [u8]) -> Result<usize, ReadError> {
         self.0.borrow().read_some(spans, buffer)
     }
 }
@@ -102,7 +102,7 @@ impl FakeInterpreter {
     }
 
     fn new(minor: u8, free_threaded: bool, debug_offsets: &str) -> FakeInterpreter {
-        let mut image = Image::default();
+        let mut image = MemoryImage::default();
         let mut runtime: Vec<u8> =
             debug_offsets.split_whitespace().flat_map(|text| number(text).to_le_bytes()).collect();
         runtime.resize(1 << 14, 0);

@@ -34,7 +34,7 @@ pub fn percent(fraction: f64) -> String {
     }
 }
 
-/// So many of something: `1 wait`, `2 waits`.
+/// A count with its noun: `1 wait`, `2 waits`.
 pub fn plural(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
