@@ -15,7 +15,7 @@ use super::table::{RowKey, Tone};
 use super::tabs::{List, holder, waits_for};
 use super::theme::{BARS, Theme};
 use crate::contention::Blame;
-use crate::contention::lengths::Lengths;
+use crate::contention::lengths::WaitLengths;
 use crate::event::{GilId, LockId, ThreadId, ThreadState};
 use crate::report::model::{Blamed, States, Wait};
 use crate::report::text::units::{cut, duration, label, percent, plural, wrap};
@@ -165,7 +165,7 @@ impl Page<'_> {
     }
 
     /// How many waits there were of each length, by powers of two.
-    fn histogram(&mut self, lengths: &Lengths) {
+    fn histogram(&mut self, lengths: &WaitLengths) {
         if lengths.count() == 0 {
             return;
         }
