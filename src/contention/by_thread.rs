@@ -5,7 +5,7 @@ use crate::event::ThreadId;
 /// Values by thread, created when first asked for, never removed: as many as threads were seen.
 #[derive(Clone, Debug)]
 pub struct ByThread<T> {
-    /// By thread number: 1 + the place in `items`, or 0.
+    /// By thread number: 1 + the index in `items`, or 0.
     places: Vec<u32>,
     items: Vec<(ThreadId, T)>,
 }
@@ -17,7 +17,7 @@ impl<T> Default for ByThread<T> {
 }
 
 impl<T: Default> ByThread<T> {
-    /// A thread's value; the default if it has none yet.
+    /// A thread's value, which is the default if it had none yet.
     pub fn of(&mut self, thread: ThreadId) -> &mut T {
         let index = thread.0 as usize;
         if index >= self.places.len() {
@@ -32,7 +32,6 @@ impl<T: Default> ByThread<T> {
 }
 
 impl<T> ByThread<T> {
-    /// A thread's value, if it has one.
     pub fn get(&self, thread: ThreadId) -> Option<&T> {
         let place = *self.places.get(thread.0 as usize)?;
         self.items.get((place as usize).checked_sub(1)?).map(|(_, value)| value)
@@ -43,7 +42,6 @@ impl<T> ByThread<T> {
         self.items.iter().map(|(thread, value)| (*thread, value))
     }
 
-    /// All values, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (ThreadId, &mut T)> {
         self.items.iter_mut().map(|(thread, value)| (*thread, value))
     }

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::TimeRange;
 use crate::event::Nanos;
 
-/// So many separate stretches are remembered; a wait that began before all of them counts from the oldest on.
-const REMEMBERED: usize = 1 << 14;
+/// How many separate stretches are remembered; a wait that began before all of them counts from the oldest on.
+const MAX_REMEMBERED: usize = 1 << 14;
 
 /// A union of intervals that come roughly in the order of their ends.
 #[derive(Debug, Default)]
@@ -14,14 +14,14 @@ pub struct Cover {
     /// Disjoint, in the order of time.
     stretches: VecDeque<(Nanos, Nanos)>,
     /// Everything before is counted for good.
-    settled: Nanos,
+    forgotten: Nanos,
     total: u64,
 }
 
 impl Cover {
     /// Adds `[start, end)`.
     pub fn add(&mut self, start: Nanos, end: Nanos) {
-        let (mut start, mut end) = (start.max(self.settled), end);
+        let (mut start, mut end) = (start.max(self.forgotten), end);
         if start >= end {
             return;
         }
@@ -43,19 +43,19 @@ impl Cover {
         } else {
             self.stretches.insert(at, (start, end));
         }
-        if self.stretches.len() > REMEMBERED {
-            self.settled = self.stretches.pop_front().map_or(self.settled, |(_, end)| end);
+        if self.stretches.len() > MAX_REMEMBERED {
+            self.forgotten = self.stretches.pop_front().map_or(self.forgotten, |(_, end)| end);
         }
     }
 
-    /// How much of a part is in the union.
-    pub fn within(&self, part: TimeRange) -> u64 {
-        let first = self.stretches.partition_point(|&(_, end)| end <= part.start);
-        let inside = self.stretches.range(first..).take_while(|(start, _)| *start < part.end);
-        inside.map(|&(start, end)| end.min(part.end).since(start.max(part.start))).sum()
+    /// How much of a range is in the union, in nanoseconds.
+    pub fn within(&self, range: TimeRange) -> u64 {
+        let first = self.stretches.partition_point(|&(_, end)| end <= range.start);
+        let inside = self.stretches.range(first..).take_while(|(start, _)| *start < range.end);
+        inside.map(|&(start, end)| end.min(range.end).since(start.max(range.start))).sum()
     }
 
-    /// The length of the union.
+    /// In nanoseconds.
     pub fn total(&self) -> u64 {
         self.total
     }
@@ -89,10 +89,10 @@ mod tests {
     #[test]
     fn what_is_forgotten_is_not_counted_twice() {
         let mut cover = Cover::default();
-        let separate = REMEMBERED as u64 + 10;
+        let separate = MAX_REMEMBERED as u64 + 10;
         (0..separate).for_each(|i| cover.add(Nanos(i * 10), Nanos(i * 10 + 5)));
         assert_eq!(cover.total(), separate * 5);
-        assert_eq!(cover.stretches.len(), REMEMBERED);
+        assert_eq!(cover.stretches.len(), MAX_REMEMBERED);
         cover.add(Nanos(0), Nanos(separate * 10));
         assert_eq!(cover.total(), separate * 10 - 50 + 5, "all but the ten gaps before the forgotten ones' end");
     }

@@ -67,7 +67,7 @@ pub trait Resource {
 pub struct WakingRelease {
     pub at: Nanos,
     pub by: ThreadId,
-    /// The releasing thread's.
+    /// That of the releasing thread.
     pub stack: StackId,
 }
 
@@ -170,7 +170,7 @@ pub struct SleepOfWait {
 /// Waits for resources of one kind that are decided together.
 #[derive(Debug)]
 pub struct Engine<R: Resource> {
-    /// Where holders were.
+    /// Shows where holders were.
     pub evidence: Evidence,
     resources: Vec<Contended<R>>,
     threads: ByThread<ThreadHistory>,
@@ -318,7 +318,8 @@ impl<R: Resource> Engine<R> {
 
     /// Decides all segments up to `until`, of which everything is known by now that will be.
     pub fn decide(&mut self, until: Nanos) {
-        while let Some(segment) = self.undecided.pop_front_if(|segment| segment.range.end <= until) {
+        while let Some(&segment) = self.undecided.front().filter(|segment| segment.range.end <= until) {
+            self.undecided.pop_front();
             let contended = &mut self.resources[segment.resource];
             let rest = contended.attribute(&segment, &self.evidence, &mut self.owners);
             contended.attribute_parked(&self.evidence, &mut self.owners, &mut self.ready);

@@ -9,7 +9,7 @@ use crate::event::{Nanos, OffCpu};
 /// What the kernel reports is never more out of order than this, in nanoseconds.
 const MAX_DISORDER_NS: u64 = 2_000_000;
 
-/// Something that has a place in time.
+/// Something that happened at a moment.
 pub trait Timed {
     /// When; and what goes first of things at the same moment.
     fn place(&self) -> (Nanos, u8);
@@ -28,7 +28,6 @@ impl<T: Timed> Default for InOrder<T> {
 }
 
 impl<T: Timed> InOrder<T> {
-    /// Takes one in.
     pub fn push(&mut self, thing: T) {
         self.heap.push(Earliest(thing));
     }
@@ -41,7 +40,6 @@ impl<T: Timed> InOrder<T> {
         self.heap.pop().map(|earliest| earliest.0)
     }
 
-    /// How many are held back.
     #[cfg(test)]
     pub fn waiting(&self) -> usize {
         self.heap.len()
@@ -51,7 +49,6 @@ impl<T: Timed> InOrder<T> {
 /// A time off the CPU that is held back.
 #[derive(Clone, Copy, Debug)]
 pub struct OrderedOffCpu {
-    /// The time off the CPU.
     pub off: OffCpu,
     /// Some lock was known when it came. Before, nobody waited for one, so it is of no use to them.
     pub has_locks: bool,
@@ -76,7 +73,7 @@ pub fn complete_with(newest: Nanos) -> Nanos {
 }
 
 impl OffCpuOrder {
-    /// Takes in one that has come.
+    /// Takes one that has come.
     pub fn push(&mut self, off: OffCpu, has_locks: bool) {
         self.complete = self.complete.max(complete_with(off.end));
         self.waiting.push(OrderedOffCpu { off, has_locks });
@@ -87,7 +84,7 @@ impl OffCpuOrder {
         self.waiting.pop_until(self.complete)
     }
 
-    /// No more come.
+    /// No more times off the CPU come.
     pub fn finish(&mut self) {
         self.complete = Nanos(u64::MAX);
     }

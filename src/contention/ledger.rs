@@ -1,4 +1,4 @@
-//! The books of one GIL or lock: who waited, who is to blame. Kept in nanoseconds where waits were measured, in periods
+//! The ledger of one GIL or lock: who waited, and who caused it. Kept in nanoseconds where waits were measured, in periods
 //! of the sampling rate where they were sampled.
 
 use std::cmp::Reverse;
@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 
 use super::by_thread::ByThread;
-use super::lengths::Lengths;
+use super::lengths::WaitLengths;
 use super::{Blame, Contention, WaitStats};
 use crate::event::{Syscall, ThreadId};
 use crate::stack::StackId;
@@ -18,7 +18,7 @@ pub struct Waits {
     count: u64,
     total: u64,
     max: u64,
-    /// Lengths of those that are over, to 1 %.
+    /// WaitLengths of those that are over, to 1 %.
     lengths: Histogram<u32>,
 }
 
@@ -30,15 +30,15 @@ impl Default for Waits {
 }
 
 impl Waits {
-    /// One is over that lasted so long in all.
+    /// One is over that had this length in all.
     fn end(&mut self, length: u64) {
         self.max = self.max.max(length);
         // Grows when needed, so it cannot fail.
         let _ = self.lengths.record(length);
     }
 
-    fn lengths(&self, unit: u64) -> Lengths {
-        Lengths::of(&self.lengths, unit)
+    fn lengths(&self, unit: u64) -> WaitLengths {
+        WaitLengths::of(&self.lengths, unit)
     }
 
     fn stats(&self, unit: u64) -> WaitStats {
@@ -74,67 +74,63 @@ impl Blames {
     }
 }
 
-/// One thread's part.
+/// One thread's part in what is counted.
 #[derive(Clone, Debug, Default)]
-pub struct Share {
+pub struct ThreadLedger {
     /// Only for those that ever waited: it is several kilobytes.
     waits: Option<Box<Waits>>,
-    /// It held the GIL, blocked in a system call.
+    /// For how long it held the GIL while it was blocked in a system call.
     pub off_cpu: u64,
-    /// It held the GIL, without a CPU.
+    /// For how long it held the GIL without a CPU.
     pub runnable: u64,
-    /// Others waited while it held the GIL.
+    /// For how long others waited while it held the resource.
     pub caused: u64,
 }
 
-impl Share {
-    /// Its waits.
+impl ThreadLedger {
     pub fn waits(&self, unit: u64) -> WaitStats {
         self.waits.as_ref().map_or_else(WaitStats::default, |waits| waits.stats(unit))
     }
 
-    /// How long they were.
-    pub fn lengths(&self, unit: u64) -> Lengths {
-        self.waits.as_ref().map_or_else(Lengths::default, |waits| waits.lengths(unit))
+    pub fn lengths(&self, unit: u64) -> WaitLengths {
+        self.waits.as_ref().map_or_else(WaitLengths::default, |waits| waits.lengths(unit))
     }
 }
 
-/// All that is counted.
+/// All that is counted at one GIL or lock.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// By thread.
-    pub shares: ByThread<Share>,
-    /// Waiting by who waited where.
+    pub shares: ByThread<ThreadLedger>,
+    /// Wait time by who waited where.
     pub by_waiter: Blames,
-    /// Waiting by who ended it where.
+    /// Wait time by who ended the wait where.
     pub by_releaser: Blames,
-    /// Waiting by who held the GIL where.
+    /// Wait time by who held the resource meanwhile, and where.
     pub by_holder: Blames,
-    /// Held by a thread blocked in which system call, where.
+    /// Time for which the GIL was held by a thread blocked in a system call: in which, who, where.
     held_off_cpu: FxHashMap<(Syscall, ThreadId, StackId), u64>,
     waits: Waits,
-    /// Waiting while a known thread held it.
+    /// Wait time while a known thread held the resource.
     pub caused: u64,
-    /// Waiting while it was free.
+    /// Wait time while it was free.
     pub gap: u64,
-    /// Waiting while it is not known who held it.
+    /// Wait time while it is not known who held it.
     pub unknown: u64,
-    /// Waiting for which that is not decided yet.
+    /// Wait time for which that is not decided yet.
     pub undecided: u64,
-    /// Drops a waiter had asked for.
+    /// Releases of the GIL that a waiting thread had asked for.
     pub forced: u64,
-    /// Other drops while somebody waited.
+    /// Other releases of the GIL while somebody waited.
     pub voluntary: u64,
 }
 
 impl Ledger {
-    /// A wait began.
     pub fn wait_begins(&mut self, thread: ThreadId) {
         self.waits.count += 1;
         self.shares.of(thread).waits.get_or_insert_default().count += 1;
     }
 
-    /// A wait went on for so long. To be decided: who held the GIL meanwhile.
+    /// A wait became longer. Who held the resource meanwhile is undecided.
     pub fn waited(&mut self, thread: ThreadId, stack: StackId, time: u64) {
         self.waits.total += time;
         self.undecided += time;
@@ -142,13 +138,13 @@ impl Ledger {
         self.by_waiter.add(thread, stack, time);
     }
 
-    /// A wait is over.
+    /// A wait is over that had this length in all.
     pub fn wait_ends(&mut self, thread: ThreadId, length: u64) {
         self.waits.end(length);
         self.shares.of(thread).waits.get_or_insert_default().end(length);
     }
 
-    /// It is decided who caused some of the waiting.
+    /// Decides who caused some of the waiting.
     pub fn caused_by(&mut self, holder: ThreadId, stack: StackId, time: u64) {
         self.undecided -= time;
         self.caused += time;
@@ -156,13 +152,13 @@ impl Ledger {
         self.by_holder.add(holder, stack, time);
     }
 
-    /// It is decided that the GIL was free.
+    /// Decides that the resource was free.
     pub fn was_free(&mut self, time: u64) {
         self.undecided -= time;
         self.gap += time;
     }
 
-    /// It is decided that this is not to be known.
+    /// Decides that it cannot be known who held it.
     pub fn is_unknown(&mut self, time: u64) {
         self.undecided -= time;
         self.unknown += time;
@@ -174,12 +170,12 @@ impl Ledger {
         *self.held_off_cpu.entry((call, thread, stack)).or_default() += time;
     }
 
-    /// All waiting, as long as it is.
     pub fn total(&self) -> u64 {
         self.waits.total
     }
 
-    /// All waits, and to whom they are put down. For so long (`contended`) at least one thread waited.
+    /// All waits, and to whom they are attributed. `contended` is for how long at least one thread waited, and `unit` what
+    /// times are counted in, in nanoseconds.
     pub fn contention(&self, contended: u64, unit: u64) -> Contention {
         Contention {
             waits: self.waits.stats(unit),
@@ -194,7 +190,7 @@ impl Ledger {
         }
     }
 
-    /// What [`Ledger::held_off_cpu`] said, the greatest first.
+    /// What [`Ledger::held_off_cpu`] counted, the greatest first.
     pub fn calls(&self, unit: u64) -> Vec<(Syscall, Blame)> {
         let mut calls: Vec<_> = self
             .held_off_cpu

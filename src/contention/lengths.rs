@@ -7,34 +7,35 @@ use hdrhistogram::Histogram;
 
 /// Waits by their length, to 1 %.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lengths(Vec<(u64, u64)>);
+pub struct WaitLengths(Vec<(u64, u64)>);
 
-impl Lengths {
-    /// What a histogram of lengths in so many nanoseconds has counted.
-    pub(super) fn of(histogram: &Histogram<u32>, unit: u64) -> Lengths {
+impl WaitLengths {
+    /// What a histogram has counted whose lengths are multiples of `unit` nanoseconds.
+    pub(super) fn of(histogram: &Histogram<u32>, unit: u64) -> WaitLengths {
         let recorded = histogram.iter_recorded();
-        Lengths(recorded.map(|step| (step.value_iterated_to() * unit, step.count_since_last_iteration())).collect())
+        WaitLengths(
+            recorded.map(|step| (step.value_iterated_to() * unit, step.count_since_last_iteration())).collect(),
+        )
     }
 
-    /// Lengths in nanoseconds, ascending, each with how many waits had it.
+    /// WaitLengths in nanoseconds, ascending, each with the number of waits that had it.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.0.iter().copied()
     }
 
-    /// How many waits there are.
     pub fn count(&self) -> u64 {
         self.iter().map(|(_, count)| count).sum()
     }
 
     /// Those that came after `earlier` was taken.
-    pub fn since(&self, earlier: &Lengths) -> Lengths {
+    pub fn since(&self, earlier: &WaitLengths) -> WaitLengths {
         let mut before = earlier.iter().peekable();
         let added = self.iter().filter_map(|(length, count)| {
             while before.next_if(|(other, _)| *other < length).is_some() {}
             let known = before.next_if(|(other, _)| *other == length).map_or(0, |(_, count)| count);
             (count > known).then(|| (length, count - known))
         });
-        Lengths(added.collect())
+        WaitLengths(added.collect())
     }
 
     /// The length that this part of the waits do not exceed, in nanoseconds; 0 if there are none.
@@ -54,7 +55,7 @@ impl Lengths {
         let ends = || (0..19).flat_map(|power| [1, 2, 5].map(|times: u64| times.saturating_mul(10_u64.pow(power))));
         let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
         for (length, count) in self.iter() {
-            // Lengths are rounded up, by 1 % at most.
+            // WaitLengths are rounded up, by 1 % at most.
             let length = length - length / 100;
             *counts.entry(ends().find(|&end| end >= length).unwrap_or(u64::MAX)).or_default() += count;
         }
@@ -65,7 +66,7 @@ impl Lengths {
         within.map(|end| (end, counts.get(&end).copied().unwrap_or(0))).collect()
     }
 
-    /// The longest, in nanoseconds.
+    /// The longest, in nanoseconds; 0 if there is none.
     pub fn max(&self) -> u64 {
         self.0.last().map_or(0, |(length, _)| *length)
     }
@@ -75,10 +76,10 @@ impl Lengths {
 mod tests {
     use super::*;
 
-    fn lengths(values: &[u64]) -> Lengths {
+    fn lengths(values: &[u64]) -> WaitLengths {
         let mut histogram = Histogram::new(2).unwrap();
         values.iter().for_each(|&value| histogram.record(value).unwrap());
-        Lengths::of(&histogram, 1)
+        WaitLengths::of(&histogram, 1)
     }
 
     #[test]
@@ -89,14 +90,14 @@ mod tests {
         for (part, exact) in [(0.5, 500_000), (0.99, 990_000), (1.0, 1_000_000)] {
             assert!(all.quantile(part).abs_diff(exact) <= exact / 100, "{part}: {}", all.quantile(part));
         }
-        assert_eq!(Lengths::default().quantile(0.5), 0);
+        assert_eq!(WaitLengths::default().quantile(0.5), 0);
     }
 
     #[test]
     fn bars_end_at_round_numbers() {
         let bars = lengths(&[900, 1000, 1500, 70_000, 80_000, 100_000]).bars();
         assert_eq!(bars, [(1000, 2), (2000, 1), (5000, 0), (10_000, 0), (20_000, 0), (50_000, 0), (100_000, 3)]);
-        assert_eq!(Lengths::default().bars(), []);
+        assert_eq!(WaitLengths::default().bars(), []);
     }
 
     proptest::proptest! {

@@ -1,68 +1,58 @@
-//! What waiting for a GIL and waiting for a lock have in common: waits are counted, put in order, and put down to
-//! those who caused them. Pure; used by [`crate::gil`] and [`crate::lockstats`].
+//! What waiting for a GIL and waiting for a lock have in common: waits are put in order, counted, and attributed to
+//! those who caused them ([`engine`]). Pure; used by [`crate::gil`] and [`crate::lockstats`].
 
-pub(crate) mod by_thread;
-pub(crate) mod cover;
-pub(crate) mod engine;
-pub(crate) mod evidence;
+pub mod by_thread;
+pub mod cover;
+pub mod engine;
+pub mod evidence;
 #[cfg(test)]
 pub mod fixture;
-pub(crate) mod in_order;
-pub(crate) mod ledger;
+pub mod in_order;
+pub mod ledger;
 pub mod lengths;
 pub mod selection;
 
-use self::lengths::Lengths;
+use self::lengths::WaitLengths;
 use crate::event::{Nanos, ThreadId};
 use crate::stack::StackId;
 
 /// How many waits there were and how long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WaitStats {
-    /// How many.
     pub count: u64,
-    /// All together.
     pub total_ns: u64,
-    /// The median.
     pub p50_ns: u64,
-    /// 99 % were not longer.
     pub p99_ns: u64,
-    /// The longest.
     pub max_ns: u64,
 }
 
 impl WaitStats {
-    /// Counts one that goes on, and has for so long. The quantiles are of those that are over.
+    /// Counts one that is not over and has lasted this long so far. The quantiles are of those that are over.
     pub fn add(&mut self, ns: u64) {
         self.count += 1;
         self.total_ns += ns;
         self.max_ns = self.max_ns.max(ns);
     }
 
-    /// The average.
     pub fn mean_ns(&self) -> u64 {
         self.total_ns.checked_div(self.count).unwrap_or(0)
     }
 }
 
-/// Time put down to a thread's stack.
+/// Time attributed to a thread's stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blame {
-    /// Whose.
     pub thread: ThreadId,
-    /// Where.
     pub stack: StackId,
-    /// How long.
     pub ns: u64,
 }
 
-/// The waits for one GIL or lock, and to whom they are put down.
+/// The waits for one GIL or lock, and to whom they are attributed.
 #[derive(Clone, Debug, Default)]
 pub struct Contention {
-    /// Its waits.
     pub waits: WaitStats,
-    /// How long those were that are over.
-    pub lengths: Lengths,
+    /// Only of those that are over.
+    pub lengths: WaitLengths,
     /// For how long at least one thread waited.
     pub contended_ns: u64,
     /// The part of `waits.total_ns` during which a known thread held it. With the next two it adds up to
@@ -80,17 +70,14 @@ pub struct Contention {
     pub by_holder: Vec<Blame>,
 }
 
-/// A stretch of time.
+/// A stretch of time, without the moment at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeRange {
-    /// From.
     pub start: Nanos,
-    /// Until.
     pub end: Nanos,
 }
 
 impl TimeRange {
-    /// How long.
     pub fn ns(&self) -> u64 {
         self.end.since(self.start)
     }
@@ -104,31 +91,24 @@ pub struct Timeline {
     pub holds: Vec<Hold>,
     /// How many threads waited from each moment on.
     pub waiters: Vec<(Nanos, u32)>,
-    /// Hand-overs to threads that waited.
+    /// Only to threads that waited.
     pub handoffs: Vec<Handoff>,
 }
 
 /// A stretch of time for which a thread held it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// From when.
     pub start: Nanos,
-    /// Until when.
     pub end: Nanos,
-    /// Who.
     pub thread: ThreadId,
 }
 
 /// It went from one thread to another that waited for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handoff {
-    /// Who released it.
     pub from: ThreadId,
-    /// When.
     pub released: Nanos,
-    /// Who got it.
     pub to: ThreadId,
-    /// When.
     pub acquired: Nanos,
 }
 

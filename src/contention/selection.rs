@@ -1,6 +1,6 @@
 //! Which threads, stacks and waits are looked at, of all that was recorded. Made by [`crate::filter`].
 //!
-//! What is not selected still tells who held what, and when: it is evidence, and only not counted.
+//! What is not selected is still evidence of who held what when; it is only not counted.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub struct Selection {
     pub stacks: Option<Vec<bool>>,
     /// By [`LockId`]: only waiting for these.
     pub locks: Option<Vec<bool>>,
-    /// By [`ThreadId`], in the order of time: only waiting in these.
+    /// By [`ThreadId`], in the order of time: only waiting in these ranges.
     pub waits: Option<Vec<Vec<TimeRange>>>,
 }
 
@@ -26,17 +26,16 @@ fn has(selected: Option<&Vec<bool>>, index: u32) -> bool {
 }
 
 impl Selection {
-    /// A thread is.
     pub fn has_thread(&self, thread: ThreadId) -> bool {
         has(self.threads.as_ref(), thread.0)
     }
 
-    /// All waits of the threads that are selected are.
+    /// All waits of the threads that are selected are selected.
     pub fn has_all_waits(&self) -> bool {
         self.stacks.is_none() && self.locks.is_none() && self.waits.is_none()
     }
 
-    /// What a thread did at a moment is.
+    /// Whether what a thread did at a moment is selected.
     pub fn has(&self, thread: ThreadId, stack: StackId, state: ThreadState, at: Nanos) -> bool {
         let waits = state == ThreadState::GilWait || state.lock().is_some();
         self.has_thread(thread)
@@ -46,7 +45,7 @@ impl Selection {
             && (!waits || self.is_within(thread, at))
     }
 
-    /// A wait is, of which that moment is a part: for a lock, or for a GIL.
+    /// Whether a wait is selected of which that moment is a part: for a lock, or for a GIL.
     pub fn has_wait(&self, thread: ThreadId, stack: StackId, lock: Option<LockId>, at: Nanos) -> bool {
         self.has(thread, stack, lock.map_or(ThreadState::GilWait, ThreadState::LockWait), at)
     }
@@ -59,19 +58,19 @@ impl Selection {
     }
 }
 
-/// What analyses are to keep, other than their books.
+/// What analyses keep, and what they count.
 #[derive(Clone, Debug, Default)]
 pub struct Retention {
-    /// What happened when.
+    /// What happened when, for traces.
     pub timeline: bool,
-    /// Every wait, in the books or not.
+    /// Every wait, counted or not.
     pub waits: bool,
-    /// What is to come into the books; all if there is none.
+    /// What is counted; everything if there is none.
     pub selection: Option<Arc<Selection>>,
 }
 
 impl Retention {
-    /// Whether a wait comes into the books, of which that moment is a part.
+    /// Whether a wait is counted of which that moment is a part.
     pub fn counts(&self, thread: ThreadId, stack: StackId, lock: Option<LockId>, at: Nanos) -> bool {
         self.selection.as_ref().is_none_or(|selection| selection.has_wait(thread, stack, lock, at))
     }
@@ -80,13 +79,11 @@ impl Retention {
 /// A wait that is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PastWait {
-    /// Who waited.
     pub thread: ThreadId,
-    /// From when to when, as far as it was seen.
+    /// As far as it was seen.
     pub part: TimeRange,
-    /// How long, in nanoseconds; where waits were sampled, in periods of the sampling rate.
+    /// In nanoseconds; where waits were sampled, in periods of the sampling rate.
     pub length: u64,
-    /// It was sampled.
     pub sampled: bool,
 }
 

@@ -22,7 +22,7 @@ pub struct FilterArgs {
     /// Only waiting for locks with this in what the report calls them: `app.lock` (can be given several times).
     #[arg(long, value_name = "NAME")]
     pub lock: Vec<String>,
-    /// Only waits, for the GIL or a lock, that took so long in all, in milliseconds.
+    /// Only waits for the GIL or a lock that took at least this long in all, in milliseconds.
     #[arg(long, value_name = "MS", value_parser = milliseconds)]
     pub min_wait: Option<f64>,
 }

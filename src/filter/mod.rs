@@ -1,14 +1,14 @@
-//! Looks at a part of a recording. Used by `report` and `export`, as events are read.
+//! Selects a part of a recording. Used by `report` and `export`, as events are read.
 //!
 //! There are two kinds of filters.
 //!
 //! Time (`--from`, `--to`) is cut out of the stream of events: what comes out is what would have been recorded if
-//! gilscope had looked only then. Samples are in or out. A time off the CPU is cut at the edges, and then counts as one
-//! that was going on when recording began or ended. Threads that were not there are not there ([`Window`]). What a
-//! thread did before the window is not known to anybody then: who held a lock at its beginning may be unknown.
+//! gilscope had recorded only then. Samples are in or out. A time off the CPU is cut at the edges, and then counts as one
+//! that was going on when recording began or ended. Threads that did not live then are left out ([`Window`]). What a
+//! thread did before the window is not known then: who held a lock at its beginning may be unknown.
 //!
 //! The others select what is counted, but not what is known ([`Selection`]): who held the GIL while a selected thread
-//! waited is told, whether that is selected or not.
+//! waited is reported whether that one is selected or not.
 //!
 //! | filter       | views and traces show                                  | tables of GILs and locks have          | ledgers |
 //! |--------------|--------------------------------------------------------|----------------------------------------|---------|
@@ -37,20 +37,20 @@ use crate::stack::Interner;
 
 pub use self::window::Window;
 
-/// What to look at.
+/// Which part of a recording to look at.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     args: FilterArgs,
 }
 
-/// Names are listed up to so many.
-const MOST_NAMES: usize = 10;
+/// How many names an error lists.
+const MAX_NAMES: usize = 10;
 
 impl Filter {
     /// What was asked for.
     ///
     /// # Errors
-    /// That is nothing at all.
+    /// The arguments leave nothing at all.
     pub fn new(args: &FilterArgs) -> Result<Filter> {
         if let (Some(from), Some(to)) = (args.from, args.to)
             && from >= to
@@ -82,7 +82,7 @@ impl Filter {
     /// Whether a recording has anything of the time to look at.
     ///
     /// # Errors
-    /// It has not.
+    /// It has nothing.
     pub fn check(&self, session: &SessionInfo) -> Result<()> {
         let seconds = session.end.since(session.start) as f64 / 1e9;
         match self.args.from {
@@ -168,7 +168,7 @@ impl Filter {
         Some(selected)
     }
 
-    /// What is looked at, in words; none if that is all.
+    /// What is selected, in words; none if that is everything.
     pub fn words(&self) -> Option<String> {
         let FilterArgs { from, to, thread, function, lock, min_wait } = &self.args;
         let names =
@@ -190,11 +190,11 @@ impl Filter {
     }
 }
 
-/// Names that there are: `a, b and 3 more`.
+/// `a, b and 3 more`.
 fn list(names: impl Iterator<Item = String>) -> String {
     let mut names: Vec<String> = names.collect();
-    let more = names.len().saturating_sub(MOST_NAMES);
-    names.truncate(MOST_NAMES);
+    let more = names.len().saturating_sub(MAX_NAMES);
+    names.truncate(MAX_NAMES);
     let names = names.join(", ");
     if more > 0 { format!("{names} and {more} more") } else { names }
 }

@@ -15,21 +15,21 @@ pub struct Window {
     mode: Mode,
     period_ns: f64,
     ids: Ids,
-    threads: Vec<Thread>,
-    objects: Vec<Object>,
+    threads: Vec<WindowThread>,
+    objects: Vec<WindowObject>,
 }
 
-/// An object of the recording, which is told of when it is accessed.
+/// An object of the recording, which is announced when it is accessed.
 #[derive(Debug)]
-struct Object {
+struct WindowObject {
     info: Arc<ObjectInfo>,
     /// Its id in the window, if it was accessed there.
     id: Option<ObjectId>,
 }
 
-/// A thread of the recording.
+/// A thread of the recording, which is announced when it does something.
 #[derive(Debug)]
-struct Thread {
+struct WindowThread {
     start: Nanos,
     process: ProcessId,
     tid: Tid,
@@ -48,11 +48,19 @@ impl Window {
         Window { from, to, mode, period_ns, ids: Ids::default(), threads: Vec::new(), objects: Vec::new() }
     }
 
-    /// Takes an event in; what is left of it, and who is met for the first time, comes into `out`.
+    /// Puts what is left of an event, and who is met for the first time, into `out`.
     pub fn push(&mut self, event: Event, out: &mut Vec<Event>) {
         match event {
             Event::ThreadStarted { at, process, tid, .. } => {
-                self.threads.push(Thread { start: at, process, tid, name: None, id: None, off_cpu_ns: 0, on_cpu: 0 });
+                self.threads.push(WindowThread {
+                    start: at,
+                    process,
+                    tid,
+                    name: None,
+                    id: None,
+                    off_cpu_ns: 0,
+                    on_cpu: 0,
+                });
             }
             Event::ThreadNamed { thread, name } => {
                 let known = &mut self.threads[thread.0 as usize];
@@ -81,7 +89,7 @@ impl Window {
             }
             Event::Process { .. } | Event::Lock { .. } => out.push(event),
             Event::Object { object, info } => match self.objects.get_mut(object.0 as usize) {
-                None => self.objects.push(Object { info, id: None }),
+                None => self.objects.push(WindowObject { info, id: None }),
                 Some(known) => {
                     known.info = info.clone();
                     if known.id.is_some() {
@@ -128,18 +136,18 @@ impl Window {
             }
             _ => {}
         }
-        event.renumber(&mut There { window: self, out });
+        event.renumber(&mut WindowIds { window: self, out });
         out.push(event);
     }
 }
 
-/// Gives ids to threads as they are met.
-struct There<'a> {
+/// Gives ids to threads and objects as they are met.
+struct WindowIds<'a> {
     window: &'a mut Window,
     out: &'a mut Vec<Event>,
 }
 
-impl Renumber for There<'_> {
+impl Renumber for WindowIds<'_> {
     fn process(&mut self, id: ProcessId) -> ProcessId {
         id
     }

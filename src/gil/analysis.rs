@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::exact::Exact;
-use super::sampled::Sampled;
+use super::exact::ExactGil;
+use super::sampled::SampledGil;
 use super::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::contention::Timeline;
 use crate::contention::by_thread::ByThread;
@@ -37,12 +37,11 @@ struct OnCpu {
 /// of threads on the CPU only.
 #[derive(Debug)]
 enum Source {
-    Sampled(Box<Sampled>),
-    Exact(Box<Exact>),
+    Sampled(Box<SampledGil>),
+    Exact(Box<ExactGil>),
 }
 
 impl GilAnalysis {
-    /// An analysis of a GIL found at `at`.
     pub fn new(at: Nanos, info: Arc<GilInfo>, retention: Retention) -> GilAnalysis {
         GilAnalysis {
             info,
@@ -50,7 +49,7 @@ impl GilAnalysis {
             latest: at,
             switched_on: None,
             on_cpu: ByThread::default(),
-            source: Source::Sampled(Box::new(Sampled::new(retention.clone()))),
+            source: Source::Sampled(Box::new(SampledGil::new(retention.clone()))),
             retention,
         }
     }
@@ -71,7 +70,7 @@ impl GilAnalysis {
     pub fn announce_off_cpu(&mut self, end: Nanos) {
         self.latest = self.latest.max(end);
         if let Source::Sampled(_) = self.source {
-            self.source = Source::Exact(Box::new(Exact::new(self.retention.clone())));
+            self.source = Source::Exact(Box::new(ExactGil::new(self.retention.clone())));
         }
         if let Source::Exact(exact) = &mut self.source {
             exact.announce(end);
@@ -106,7 +105,6 @@ impl GilAnalysis {
         }
     }
 
-    /// Recording has ended.
     pub fn finish(&mut self, end: Nanos) {
         self.latest = self.latest.max(end);
         match &mut self.source {

@@ -2,11 +2,11 @@
 //!
 //! A time off the CPU says which waits there were ([`super::waits`]), and facts about who held the GIL
 //! ([`super::holders`]). A fact is known only when the thread that tells it is back on the CPU: so facts wait a
-//! little until all of the same time are there. Only then is decided who caused the waiting of that time.
+//! little until all of the same time are there. Only then it is decided who caused the waiting of that time.
 
 use std::collections::VecDeque;
 
-use super::facts::{Fact, Holder, What};
+use super::facts::{GilFact, GilFactKind, Holder};
 use super::resource::GilResource;
 use super::waits::woken_by_taker;
 use crate::contention::engine::{Contended, Engine};
@@ -18,7 +18,7 @@ use crate::event::{GilGlimpse, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::stack::StackId;
 
 /// For how long facts are waited for. A thread that waits tells what it saw after the switch interval at the latest
-/// (and when it then gets a CPU); a thread that sleeps for something else may tell too late.
+/// (and when it then gets a CPU); a thread that sleeps for something else may be too late.
 fn settling_ns(switch_interval_ns: u64) -> u64 {
     switch_interval_ns.saturating_mul(2).clamp(4_000_000, 40_000_000)
 }
@@ -28,26 +28,24 @@ const GIL: usize = 0;
 
 /// What is known from times off the CPU.
 #[derive(Debug)]
-pub struct Exact {
+pub struct ExactGil {
     engine: Engine<GilResource>,
-    facts: InOrder<Fact>,
-    /// In order, but not understood yet. For a GIL time goes on with the times off the CPU of its own threads only: if the
-    /// threads of another process get the CPUs, these have not told yet what they know.
+    facts: InOrder<GilFact>,
+    /// In order, but not interpreted yet. For a GIL, time advances only with the times off the CPU of its own threads: while
+    /// those of another process have the CPUs, these cannot report what they know.
     ordered: VecDeque<OffCpu>,
-    /// All that ended up to then have come.
+    /// All times off the CPU that ended up to then have come.
     complete: Nanos,
 }
 
-impl Exact {
-    /// Nothing is known yet.
-    pub fn new(retention: Retention) -> Exact {
+impl ExactGil {
+    pub fn new(retention: Retention) -> ExactGil {
         let gil = GilResource::new(retention.timeline);
         let mut engine = Engine::new(retention);
         engine.add(gil, None);
-        Exact { engine, facts: InOrder::default(), ordered: VecDeque::new(), complete: Nanos(0) }
+        ExactGil { engine, facts: InOrder::default(), ordered: VecDeque::new(), complete: Nanos(0) }
     }
 
-    /// All that is counted.
     pub fn ledger(&self) -> &Ledger {
         &self.engine.get(GIL).ledger
     }
@@ -71,19 +69,19 @@ impl Exact {
     pub fn sample(&mut self, at: Nanos, thread: ThreadId, state: ThreadState, stack: StackId) {
         let holds = state.holds_gil();
         if holds || !matches!(state, ThreadState::Unknown | ThreadState::GilWait) {
-            self.fact(at, What::Sampled { thread, stack, holds });
+            self.fact(at, GilFactKind::Sampled { thread, stack, holds });
         }
     }
 
-    fn fact(&mut self, at: Nanos, what: What) {
-        self.facts.push(Fact { at, what });
+    fn fact(&mut self, at: Nanos, what: GilFactKind) {
+        self.facts.push(GilFact { at, what });
     }
 
     fn gil(&mut self) -> &mut Contended<GilResource> {
         self.engine.get_mut(GIL)
     }
 
-    /// A thread was off the CPU up to `end`: that will come in its turn.
+    /// A time off the CPU has come that ended then. It will be handed over in its turn.
     pub fn announce(&mut self, end: Nanos) {
         self.complete = self.complete.max(complete_with(end));
     }
@@ -93,7 +91,7 @@ impl Exact {
         self.ordered.push_back(*off);
     }
 
-    fn understand(&mut self, off: &OffCpu) {
+    fn interpret(&mut self, off: &OffCpu) {
         let Some(glimpse) = &off.gil else { return };
         match off.state {
             ThreadState::GilWait => self.slept(off, glimpse),
@@ -110,8 +108,8 @@ impl Exact {
             ThreadState::GilHeldOffCpu(call) => ledger.held_off_cpu(call, thread, stack, end.since(start)),
             _ => ledger.shares.of(thread).runnable += end.since(start),
         }
-        self.fact(start, What::Seen { holder: Holder::Held(thread), switches: Some(glimpse.switches) });
-        self.fact(end, What::HeldOffCpu { thread, since: start, stack, state });
+        self.fact(start, GilFactKind::Seen { holder: Holder::Held(thread), switches: Some(glimpse.switches) });
+        self.fact(end, GilFactKind::HeldOffCpu { thread, since: start, stack, state });
     }
 
     fn did_something_else(&mut self, off: &OffCpu, glimpse: &GilGlimpse) {
@@ -123,14 +121,14 @@ impl Exact {
             }
             _ => self.engine.wait_is_over(GIL, thread, start),
         }
-        match (state, What::seen(thread, glimpse)) {
-            (ThreadState::Blocked(_), Some(What::Seen { holder: Holder::Free, .. })) => {
-                self.fact(start, What::LeftFree { thread, stack, switches: glimpse.switches });
+        match (state, GilFactKind::seen(thread, glimpse)) {
+            (ThreadState::Blocked(_), Some(GilFactKind::Seen { holder: Holder::Free, .. })) => {
+                self.fact(start, GilFactKind::LeftFree { thread, stack, switches: glimpse.switches });
             }
             (_, Some(seen)) => self.fact(start, seen),
             (_, None) => (),
         }
-        self.fact(end, What::Back { thread });
+        self.fact(end, GilFactKind::Back { thread });
     }
 
     fn slept(&mut self, off: &OffCpu, glimpse: &GilGlimpse) {
@@ -143,37 +141,38 @@ impl Exact {
         let sleep = self.engine.sleep(GIL, off);
         let stack = sleep.stack;
         if !sleep.is_first {
-            self.fact(start, What::NotYet { thread, since: sleep.from });
+            self.fact(start, GilFactKind::NotYet { thread, since: sleep.from });
         }
-        if let Some(seen) = What::seen(thread, glimpse) {
+        if let Some(seen) = GilFactKind::seen(thread, glimpse) {
             self.fact(start, seen);
         }
         match waker {
             Some((wake, by)) if woken_by_taker(off) => {
-                self.fact(wake.at, What::Took { by });
-                self.fact(end, What::Back { thread });
+                self.fact(wake.at, GilFactKind::Took { by });
+                self.fact(end, GilFactKind::Back { thread });
             }
             Some((wake, by)) => {
-                self.fact(wake.at, What::Released { by, stack: wake.stack, switches: wake.switches });
-                self.fact(end, What::Woken { thread, stack });
+                self.fact(wake.at, GilFactKind::Released { by, stack: wake.stack, switches: wake.switches });
+                self.fact(end, GilFactKind::Woken { thread, stack });
             }
             None if off.open => (),
             None => {
                 let over = glimpse.held_by();
-                self.fact(end, What::TimedOut { thread, stack, over, since: start });
+                self.fact(end, GilFactKind::TimedOut { thread, stack, over, since: start });
             }
         }
     }
 
     /// Decides what can be decided by now.
     pub fn decide(&mut self, switch_interval_ns: u64) {
-        self.understand_until(self.complete);
+        self.interpret_until(self.complete);
         self.decide_until(Nanos(self.complete.0.saturating_sub(settling_ns(switch_interval_ns))));
     }
 
-    fn understand_until(&mut self, complete: Nanos) {
-        while let Some(off) = self.ordered.pop_front_if(|off| off.end <= complete) {
-            self.understand(&off);
+    fn interpret_until(&mut self, complete: Nanos) {
+        while let Some(&off) = self.ordered.front().filter(|off| off.end <= complete) {
+            self.ordered.pop_front();
+            self.interpret(&off);
         }
     }
 
@@ -188,23 +187,25 @@ impl Exact {
         (gil.ledger.forced, gil.ledger.voluntary) = (gil.resource.holders.forced, gil.resource.holders.voluntary);
     }
 
-    fn learn(&mut self, fact: &Fact) {
+    fn learn(&mut self, fact: &GilFact) {
         match fact.what {
-            What::Sampled { thread, stack, holds: true } => self.engine.evidence.sample(fact.at, thread, stack),
-            What::HeldOffCpu { thread, since, stack, state } => {
+            GilFactKind::Sampled { thread, stack, holds: true } => {
+                self.engine.evidence.sample(fact.at, thread, stack)
+            }
+            GilFactKind::HeldOffCpu { thread, since, stack, state } => {
                 self.engine.evidence.off_cpu(TimeRange { start: since, end: fact.at }, thread, stack, state);
             }
             _ => (),
         }
         self.gil().resource.holders.learn(fact);
-        if let What::Sampled { thread, holds: true, .. } = fact.what {
+        if let GilFactKind::Sampled { thread, holds: true, .. } = fact.what {
             self.engine.wait_is_over(GIL, thread, fact.at);
         }
     }
 
     /// Nothing more comes: what is going on ends at `end`.
     pub fn finish(&mut self, end: Nanos) {
-        self.understand_until(Nanos(u64::MAX));
+        self.interpret_until(Nanos(u64::MAX));
         self.decide_until(Nanos(u64::MAX));
         self.engine.finish(end);
     }

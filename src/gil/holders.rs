@@ -5,42 +5,39 @@
 
 use std::collections::VecDeque;
 
-use super::facts::{Fact, Holder, What};
+use super::facts::{GilFact, GilFactKind, Holder};
 use crate::contention::by_thread::ByThread;
 use crate::contention::{Hold, TimeRange};
 use crate::event::{Nanos, ThreadId};
 use crate::stack::StackId;
 
-/// So many spans are remembered. A slice of a wait that is older than them all has unknown holders.
-pub const REMEMBERED: usize = 1 << 15;
-/// Among so many of the last spans one is looked for that matters for a new fact.
-const LOOK_BACK: usize = 64;
+/// How many spans are remembered. A part of a wait that is older than them all has unknown holders.
+const MAX_REMEMBERED: usize = 1 << 15;
+/// How many of the last spans are searched for the one that matters for a new fact.
+const MAX_LOOK_BACK: usize = 64;
 
 /// A stretch of time with one holder. It ends where the next begins.
 #[derive(Clone, Copy, Debug)]
-pub struct Span {
-    /// From.
+pub struct HolderSpan {
     pub start: Nanos,
-    /// Who.
     pub holder: Holder,
-    /// Where it got the GIL, if it had waited for it.
+    /// Where the holder acquired the GIL, if it had waited for it.
     pub acquired: Option<StackId>,
-    /// Where it let go of it, if that was seen.
+    /// Where it released the GIL, if that was seen.
     pub released: Option<StackId>,
     /// The last moment for which this is known.
     confirmed: Nanos,
-    /// The number of switches, if known.
+    /// `switch_number`, if known.
     switches: Option<u32>,
-    /// A waiting thread has asked the holder to let go.
+    /// A waiting thread has asked the holder to release it.
     asked: bool,
-    /// The holder was woken and is taken to have got the GIL, until it turns out to sleep again.
+    /// The holder was woken and is presumed to have acquired the GIL, until it turns out to sleep again.
     presumed: bool,
 }
 
-impl Span {
-    /// One that just began.
-    pub fn new(start: Nanos, holder: Holder) -> Span {
-        Span {
+impl HolderSpan {
+    pub fn new(start: Nanos, holder: Holder) -> HolderSpan {
+        HolderSpan {
             start,
             holder,
             acquired: None,
@@ -53,16 +50,16 @@ impl Span {
     }
 }
 
-/// The function.
+/// The holders of one GIL, in the order of time.
 #[derive(Debug)]
 pub struct Holders {
     /// Never empty; the last one is still going on.
-    spans: VecDeque<Span>,
+    spans: VecDeque<HolderSpan>,
     /// When a thread was last seen to return to the CPU.
     back: ByThread<Nanos>,
-    /// Drops a waiter had asked for.
+    /// Releases that a waiting thread had asked for.
     pub forced: u64,
-    /// Other drops while somebody waited.
+    /// Other releases while somebody waited.
     pub voluntary: u64,
     /// Holds before those remembered, if they are to be kept.
     kept: Option<Vec<Hold>>,
@@ -71,18 +68,18 @@ pub struct Holders {
 impl Holders {
     /// Nothing is known; `keep` all holds for a timeline.
     pub fn new(keep: bool) -> Holders {
-        let spans = VecDeque::from([Span::new(Nanos(0), Holder::Unknown)]);
+        let spans = VecDeque::from([HolderSpan::new(Nanos(0), Holder::Unknown)]);
         Holders { spans, back: ByThread::default(), forced: 0, voluntary: 0, kept: keep.then(Vec::new) }
     }
 
-    /// From when on the last span goes. All before is final, but for what [`What::NotYet`] takes back.
+    /// From when on the last span goes. All before is final, but for what [`GilFactKind::NotYet`] takes back.
     pub fn current_start(&self) -> Nanos {
         self.current().start
     }
 
     /// The spans that overlap `[start, end)`, with the part of it that they cover; the last comes first. What they do
     /// not cover is forgotten.
-    pub fn between(&self, start: Nanos, end: Nanos) -> impl Iterator<Item = (&Span, Nanos, TimeRange)> {
+    pub fn between(&self, start: Nanos, end: Nanos) -> impl Iterator<Item = (&HolderSpan, Nanos, TimeRange)> {
         let mut span_end = Nanos(u64::MAX);
         self.spans
             .iter()
@@ -103,24 +100,23 @@ impl Holders {
         holds
     }
 
-    /// How many spans are remembered.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.spans.len()
     }
 
-    /// Takes in a fact.
-    pub fn learn(&mut self, fact: &Fact) {
+    /// Facts must come in the order of time as far as possible.
+    pub fn learn(&mut self, fact: &GilFact) {
         let at = fact.at;
         match fact.what {
-            What::NotYet { thread, since } => self.take_back(thread, since),
-            What::Released { by, stack, switches } => self.released(at, by, stack, switches),
-            What::Took { by } => self.held(at, by, None),
-            What::Woken { thread, stack } => {
+            GilFactKind::NotYet { thread, since } => self.take_back(thread, since),
+            GilFactKind::Released { by, stack, switches } => self.released(at, by, stack, switches),
+            GilFactKind::Took { by } => self.held(at, by, None),
+            GilFactKind::Woken { thread, stack } => {
                 self.is_back(thread, at);
                 self.presume(at, thread, stack);
             }
-            What::TimedOut { thread, stack, over, since } => {
+            GilFactKind::TimedOut { thread, stack, over, since } => {
                 self.is_back(thread, at);
                 if self.current().holder == Holder::Free {
                     self.presume(at, thread, stack);
@@ -128,19 +124,19 @@ impl Holders {
                     self.current_mut().asked = true;
                 }
             }
-            What::Seen { holder, switches } => match holder {
+            GilFactKind::Seen { holder, switches } => match holder {
                 Holder::Held(thread) => self.held(at, thread, switches),
                 other => self.change(at, other, switches),
             },
-            What::LeftFree { thread, stack, switches } => self.left_free(at, thread, stack, switches),
-            What::HeldOffCpu { thread, since, .. } => {
+            GilFactKind::LeftFree { thread, stack, switches } => self.left_free(at, thread, stack, switches),
+            GilFactKind::HeldOffCpu { thread, since, .. } => {
                 self.is_back(thread, at);
                 self.held(since, thread, None);
                 self.held(at, thread, None);
             }
-            What::Back { thread } => self.is_back(thread, at),
-            What::Sampled { thread, holds: true, .. } => self.held(at, thread, None),
-            What::Sampled { thread, holds: false, .. } => {
+            GilFactKind::Back { thread } => self.is_back(thread, at),
+            GilFactKind::Sampled { thread, holds: true, .. } => self.held(at, thread, None),
+            GilFactKind::Sampled { thread, holds: false, .. } => {
                 if self.current().holder == Holder::Held(thread) {
                     self.change(at, Holder::Unknown, None);
                 }
@@ -148,20 +144,20 @@ impl Holders {
         }
     }
 
-    fn current(&self) -> &Span {
+    fn current(&self) -> &HolderSpan {
         self.spans.back().expect("never empty")
     }
 
-    fn current_mut(&mut self) -> &mut Span {
+    fn current_mut(&mut self) -> &mut HolderSpan {
         self.spans.back_mut().expect("never empty")
     }
 
     /// A thread holds it and no other has had it since `since`, although it may have been free.
     fn kept_by(&self, thread: ThreadId, since: Nanos) -> bool {
-        let of_thread = |span: &Span| span.holder == Holder::Held(thread);
-        let spans = self.spans.iter().rev().take(LOOK_BACK);
+        let of_thread = |span: &HolderSpan| span.holder == Holder::Held(thread);
+        let spans = self.spans.iter().rev().take(MAX_LOOK_BACK);
         let first = spans.clone().position(|span| span.start <= since);
-        let nobody_else = |span: &Span| of_thread(span) || span.holder == Holder::Free;
+        let nobody_else = |span: &HolderSpan| of_thread(span) || span.holder == Holder::Free;
         of_thread(self.current()) && first.is_some_and(|first| spans.take(first + 1).all(nobody_else))
     }
 
@@ -174,7 +170,7 @@ impl Holders {
         self.back.get(thread).copied().unwrap_or_default()
     }
 
-    /// The earliest moment from `after` to `at` at which the thread was on the CPU to take the GIL.
+    /// The earliest moment from `after` to `at` at which the thread was on the CPU to acquire the GIL.
     fn earliest(&self, thread: ThreadId, after: Nanos, at: Nanos) -> Nanos {
         let back = self.back(thread);
         if back <= at { back.max(after) } else { at }
@@ -191,9 +187,9 @@ impl Holders {
             current.switches = switches.or(current.switches);
             return;
         }
-        // The thread that had asked was still on the CPU, so none was woken and nobody told of the release.
+        // The thread that had asked was still on the CPU, so none was woken and nobody reported the release.
         let forced = current.asked && current.released.is_none();
-        let span = Span { switches, ..Span::new(at, holder) };
+        let span = HolderSpan { switches, ..HolderSpan::new(at, holder) };
         if at == current.start {
             *current = span;
         } else {
@@ -202,7 +198,7 @@ impl Holders {
         self.forced += u64::from(forced);
     }
 
-    /// A thread holds it at `at`. If it was free before, the thread took it as soon as it could.
+    /// A thread holds it at `at`. If it was free before, the thread acquired it as soon as it could.
     fn held(&mut self, at: Nanos, thread: ThreadId, switches: Option<u32>) {
         let current = self.current();
         if at < current.confirmed {
@@ -223,35 +219,35 @@ impl Holders {
         self.change(from, holder, None);
     }
 
-    /// A thread that waited is taken to hold it from `at` on.
+    /// A thread that waited is presumed to hold it from `at` on.
     fn presume(&mut self, at: Nanos, thread: ThreadId, stack: StackId) {
         let current = self.current();
         if at < current.confirmed || current.holder == Holder::Held(thread) {
             return;
         }
-        self.push(Span { acquired: Some(stack), presumed: true, ..Span::new(at, Holder::Held(thread)) });
+        self.push(HolderSpan { acquired: Some(stack), presumed: true, ..HolderSpan::new(at, Holder::Held(thread)) });
     }
 
     /// A thread presumed to hold it since `since` did not: the one before it did, or nobody.
     fn take_back(&mut self, thread: ThreadId, since: Nanos) {
-        let wrong = |span: &Span| span.presumed && span.start == since && span.holder == Holder::Held(thread);
-        let Some(back) = self.spans.iter().rev().take(LOOK_BACK).position(wrong) else { return };
+        let wrong = |span: &HolderSpan| span.presumed && span.start == since && span.holder == Holder::Held(thread);
+        let Some(back) = self.spans.iter().rev().take(MAX_LOOK_BACK).position(wrong) else { return };
         let index = self.spans.len() - 1 - back;
         let Some(before) = index.checked_sub(1).map(|before| self.spans[before]) else { return };
         if back > 0 {
             let start = self.spans[index].start;
-            self.spans[index] = Span { start, presumed: false, ..before };
+            self.spans[index] = HolderSpan { start, presumed: false, ..before };
         } else if self.current().confirmed == since {
             self.spans.pop_back();
         }
     }
 
-    /// A thread let go of it. If another is thought to hold it, one of these is so:
+    /// A thread released it. If another is thought to hold it, one of these is so:
     ///
     /// - the numbers of switches then and now are equal: it has not changed hands, and the thread has woken the
     ///   other for another reason (the mutex that guards the GIL's fields);
-    /// - the GIL went to the thread unseen: when it came back to the CPU, if that was since; else it is not known when,
-    ///   and it is left to the other.
+    /// - the thread acquired the GIL unseen: when it came back to the CPU, if that was since; else it is not known when,
+    ///   and the time before counts as the other's.
     fn released(&mut self, at: Nanos, by: ThreadId, stack: StackId, switches: Option<u32>) {
         let current = *self.current();
         if at < current.confirmed {
@@ -285,7 +281,7 @@ impl Holders {
 
     /// A thread left it free and went to sleep for something else. If it was free before, and somebody has had it
     /// since (`switches` has changed, or this thread is the last that had it and has been back since), that was this
-    /// thread: it let go of it just now, when nobody was left to be woken.
+    /// thread: it released it just now, when nobody was left to be woken.
     fn left_free(&mut self, at: Nanos, thread: ThreadId, stack: StackId, switches: u32) {
         let current = *self.current();
         if current.holder == Holder::Free && at >= current.confirmed {
@@ -311,9 +307,9 @@ impl Holders {
         }
     }
 
-    fn push(&mut self, span: Span) {
+    fn push(&mut self, span: HolderSpan) {
         self.spans.push_back(span);
-        if self.spans.len() > REMEMBERED {
+        if self.spans.len() > MAX_REMEMBERED {
             let forgotten = self.spans.pop_front().expect("not empty");
             if let Some(holds) = &mut self.kept {
                 keep(holds, &forgotten, self.spans[0].start);
@@ -323,7 +319,7 @@ impl Holders {
 }
 
 /// Adds a span to the holds, if it is one; adjacent ones of one thread are one.
-fn keep(holds: &mut Vec<Hold>, span: &Span, end: Nanos) {
+fn keep(holds: &mut Vec<Hold>, span: &HolderSpan, end: Nanos) {
     let Holder::Held(thread) = span.holder else { return };
     if end <= span.start {
         return;
@@ -343,35 +339,35 @@ mod tests {
     const B: ThreadId = ThreadId(2);
     const C: ThreadId = ThreadId(3);
 
-    fn learn(facts: impl IntoIterator<Item = (u64, What)>) -> Holders {
+    fn learn(facts: impl IntoIterator<Item = (u64, GilFactKind)>) -> Holders {
         let mut holders = Holders::new(true);
-        facts.into_iter().for_each(|(at, what)| holders.learn(&Fact { at: Nanos(at), what }));
+        facts.into_iter().for_each(|(at, what)| holders.learn(&GilFact { at: Nanos(at), what }));
         holders
     }
 
-    fn seen(holder: Holder, switches: u32) -> What {
-        What::Seen { holder, switches: Some(switches) }
+    fn seen(holder: Holder, switches: u32) -> GilFactKind {
+        GilFactKind::Seen { holder, switches: Some(switches) }
     }
 
-    fn released(by: ThreadId, switches: u32) -> What {
-        What::Released { by, stack: stack(1), switches: Some(switches) }
+    fn released(by: ThreadId, switches: u32) -> GilFactKind {
+        GilFactKind::Released { by, stack: stack(1), switches: Some(switches) }
     }
 
-    fn timed_out(thread: ThreadId, over: ThreadId, since: u64) -> What {
-        What::TimedOut { thread, stack: stack(2), over: Some(over), since: Nanos(since) }
+    fn timed_out(thread: ThreadId, over: ThreadId, since: u64) -> GilFactKind {
+        GilFactKind::TimedOut { thread, stack: stack(2), over: Some(over), since: Nanos(since) }
     }
 
-    fn woken(thread: ThreadId) -> What {
-        What::Woken { thread, stack: stack(2) }
+    fn woken(thread: ThreadId) -> GilFactKind {
+        GilFactKind::Woken { thread, stack: stack(2) }
     }
 
     /// The holds up to 1000, as (start, end, thread).
-    fn holds(facts: impl IntoIterator<Item = (u64, What)>) -> Vec<(u64, u64, u32)> {
+    fn holds(facts: impl IntoIterator<Item = (u64, GilFactKind)>) -> Vec<(u64, u64, u32)> {
         let holds = learn(facts).take_holds(Nanos(1000));
         holds.iter().map(|hold| (hold.start.0, hold.end.0, hold.thread.0)).collect()
     }
 
-    fn drops(facts: impl IntoIterator<Item = (u64, What)>) -> (u64, u64) {
+    fn drops(facts: impl IntoIterator<Item = (u64, GilFactKind)>) -> (u64, u64) {
         let holders = learn(facts);
         (holders.forced, holders.voluntary)
     }
@@ -384,7 +380,7 @@ mod tests {
 
     #[test]
     fn who_sleeps_again_had_not_got_it() {
-        let not_yet = What::NotYet { thread: B, since: Nanos(130) };
+        let not_yet = GilFactKind::NotYet { thread: B, since: Nanos(130) };
         let lost = [(10, seen(Holder::Held(A), 5)), (100, released(A, 5)), (130, woken(B)), (133, not_yet)];
         assert_eq!(holds(lost), [(10, 100, 1)]);
         let to_c = lost.into_iter().chain([(133, seen(Holder::Held(C), 6))]);
@@ -400,7 +396,7 @@ mod tests {
             (100, released(A, 5)),
             (130, woken(B)),
             (140, woken(C)),
-            (150, What::NotYet { thread: B, since: Nanos(130) }),
+            (150, GilFactKind::NotYet { thread: B, since: Nanos(130) }),
         ];
         assert_eq!(holds(facts), [(10, 100, 1), (140, 1000, 3)]);
     }
@@ -408,14 +404,14 @@ mod tests {
     #[test]
     fn who_took_it_while_it_was_free_took_it_as_soon_as_it_was_back() {
         let free = [(10, seen(Holder::Held(A), 5)), (100, released(A, 5))];
-        let back = (110, What::Back { thread: C });
+        let back = (110, GilFactKind::Back { thread: C });
         let facts = free.into_iter().chain([back, (140, seen(Holder::Held(C), 6))]);
         assert_eq!(holds(facts), [(10, 100, 1), (110, 1000, 3)]);
         let facts = free.into_iter().chain([back, (140, released(C, 6))]);
         assert_eq!(holds(facts), [(10, 100, 1), (110, 140, 3)], "also if only its release is seen");
-        let left = What::LeftFree { thread: C, stack: stack(3), switches: 6 };
+        let left = GilFactKind::LeftFree { thread: C, stack: stack(3), switches: 6 };
         assert_eq!(holds(free.into_iter().chain([back, (140, left)])), [(10, 100, 1), (110, 140, 3)]);
-        let left = What::LeftFree { thread: C, stack: stack(3), switches: 5 };
+        let left = GilFactKind::LeftFree { thread: C, stack: stack(3), switches: 5 };
         assert_eq!(holds(free.into_iter().chain([back, (140, left)])), [(10, 100, 1)], "nobody has had it");
     }
 
@@ -426,7 +422,7 @@ mod tests {
         assert_eq!(drops(facts), (0, 0));
         let facts = [(10, seen(Holder::Held(A), 5)), (50, released(C, 6))];
         assert_eq!(holds(facts), [(10, 50, 1)], "it has changed hands, when is not known");
-        let facts = [(10, seen(Holder::Held(A), 5)), (30, What::Back { thread: C }), (50, released(C, 6))];
+        let facts = [(10, seen(Holder::Held(A), 5)), (30, GilFactKind::Back { thread: C }), (50, released(C, 6))];
         assert_eq!(holds(facts), [(10, 30, 1), (30, 50, 3)]);
     }
 
@@ -465,7 +461,7 @@ mod tests {
 
     #[test]
     fn a_thread_sampled_without_it_does_not_hold_it() {
-        let sampled = |thread, holds| What::Sampled { thread, stack: stack(1), holds };
+        let sampled = |thread, holds| GilFactKind::Sampled { thread, stack: stack(1), holds };
         let facts = [(10, seen(Holder::Held(A), 5)), (50, sampled(B, false)), (60, sampled(A, false))];
         assert_eq!(holds(facts), [(10, 60, 1)]);
         assert_eq!(holds([(10, seen(Holder::Held(A), 5)), (50, sampled(B, true))]), [(10, 50, 1), (50, 1000, 2)]);
@@ -473,10 +469,10 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_is_bounded_but_stays_in_the_timeline() {
-        let rounds = 2 * REMEMBERED as u64;
+        let rounds = 2 * MAX_REMEMBERED as u64;
         let mut holders =
             learn((1..=rounds).map(|i| (10 * i, seen(Holder::Held(if i % 2 == 0 { A } else { B }), 0))));
-        assert_eq!(holders.len(), REMEMBERED);
+        assert_eq!(holders.len(), MAX_REMEMBERED);
         assert_eq!(holders.between(Nanos(0), Nanos(5)).count(), 0);
         assert_eq!(holders.take_holds(Nanos(u64::MAX)).len() as u64, rounds);
     }

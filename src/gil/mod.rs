@@ -1,5 +1,5 @@
-//! What happened at a GIL, from the events: who held it when, who waited for whom. [`analysis`] is the door; all other
-//! modules here are its parts.
+//! What happened at a GIL, from the events: who held it when, who waited for whom. [`analysis`] is what the profile uses; the
+//! other modules are its parts.
 
 pub mod analysis;
 mod exact;

@@ -10,7 +10,7 @@ use crate::stack::StackId;
 
 /// Ticks in a row at which a thread waited with the same stack: taken for one wait.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct SampledGilWait {
     stack: StackId,
     /// When the first of them was, and the last.
     part: TimeRange,
@@ -22,15 +22,14 @@ struct Run {
 
 /// What is known from samples.
 #[derive(Debug, Default)]
-pub struct Sampled {
-    /// The books.
+pub struct SampledGil {
     pub ledger: Ledger,
     /// Periods in which a thread waited.
     pub contended: u64,
     /// What happened when, if that is kept.
     pub timeline: Option<Timeline>,
     /// None for a thread that did not wait when last seen.
-    runs: ByThread<Option<Run>>,
+    runs: ByThread<Option<SampledGilWait>>,
     /// The tick whose samples are coming; its number counts from 1.
     at: Nanos,
     number: u64,
@@ -44,10 +43,9 @@ pub struct Sampled {
     pub past: Vec<PastWait>,
 }
 
-impl Sampled {
-    /// Nothing is known yet.
-    pub fn new(retention: Retention) -> Sampled {
-        Sampled { timeline: retention.timeline.then(Timeline::default), retention, ..Sampled::default() }
+impl SampledGil {
+    pub fn new(retention: Retention) -> SampledGil {
+        SampledGil { timeline: retention.timeline.then(Timeline::default), retention, ..SampledGil::default() }
     }
 
     /// A thread at one tick. All threads of a tick come with the same `at`.
@@ -72,8 +70,8 @@ impl Sampled {
         }
     }
 
-    fn over(&mut self, thread: ThreadId, run: &Run) {
-        let &Run { part, length, .. } = run;
+    fn over(&mut self, thread: ThreadId, run: &SampledGilWait) {
+        let &SampledGilWait { part, length, .. } = run;
         if self.retention.waits {
             self.past.push(PastWait { thread, part, length, sampled: true });
         }
@@ -98,7 +96,7 @@ impl Sampled {
             return;
         }
         let part = TimeRange { start: self.at, end: self.at };
-        if let Some(before) = run.replace(Run { stack, part, last: self.number, length: periods }) {
+        if let Some(before) = run.replace(SampledGilWait { stack, part, last: self.number, length: periods }) {
             self.over(thread, &before);
         }
         if counts {
@@ -106,7 +104,7 @@ impl Sampled {
         }
     }
 
-    /// Nothing more comes.
+    /// No more samples come.
     pub fn finish(&mut self, end: Nanos) {
         self.tick_is_complete(end.max(self.at));
         if let Some(timeline) =
@@ -118,8 +116,8 @@ impl Sampled {
         runs.iter().for_each(|(thread, run)| self.over(*thread, run));
     }
 
-    /// All samples of the last tick were there; the next is at `next`. Blames the waiting on the one thread that held
-    /// the GIL. If two seem to (they were not looked at in the same instant), it is not known which.
+    /// All samples of the last tick have come; the next tick is at `next`. Attributes the waiting to the one thread that
+    /// held the GIL. If two seem to (they were not read at the same instant), it is not known which.
     fn tick_is_complete(&mut self, next: Nanos) {
         let holder = self.holder.take().filter(|_| self.holders == 1);
         match holder {

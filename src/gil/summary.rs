@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::contention::lengths::Lengths;
+use crate::contention::lengths::WaitLengths;
 use crate::contention::{Blame, Contention, WaitStats};
 use crate::event::{GilInfo, Nanos, Syscall, ThreadId};
 
@@ -20,11 +20,10 @@ pub struct GilSummary {
     pub observed_ns: u64,
     /// For how long it was held, by what the holder was doing. An estimate where the holder was on the CPU.
     pub held: HoldClasses,
-    /// Waits for it.
     pub contention: Contention,
-    /// How often the holder gave it up because a waiting thread had asked for that.
+    /// How often the holder released it because a waiting thread had asked for that.
     pub forced_drops: u64,
-    /// How often the holder gave it up on its own while others waited (a call that may block).
+    /// How often the holder released it on its own while others waited (a call that may block).
     pub voluntary_drops: u64,
     /// Time it was held by a thread blocked in a system call: in which, where. Sum: `held.off_cpu_ns`.
     pub held_off_cpu: Vec<(Syscall, Blame)>,
@@ -64,7 +63,6 @@ pub struct HoldClasses {
 }
 
 impl HoldClasses {
-    /// All of it.
     pub fn total_ns(&self) -> u64 {
         self.python_ns + self.native_ns + self.off_cpu_ns + self.runnable_ns
     }
@@ -73,12 +71,10 @@ impl HoldClasses {
 /// One thread's part in what happened at a GIL.
 #[derive(Clone, Debug)]
 pub struct ThreadShare {
-    /// Who.
     pub thread: ThreadId,
-    /// Its waits.
     pub waits: WaitStats,
-    /// How long those were that are over.
-    pub lengths: Lengths,
+    /// Only of those that are over.
+    pub lengths: WaitLengths,
     /// How long it held it (an estimate, as in [`GilSummary::held`]).
     pub held: HoldClasses,
     /// How much waiting of others it caused as the holder.

@@ -80,7 +80,7 @@ mod tests {
         GilGlimpse { gil: GilId(0), holder, locked: holder.is_some(), switches }
     }
 
-    /// A slice from and to so many microseconds, that timed out.
+    /// A sleep that timed out, from and to a moment in microseconds.
     fn slice(start: u64, end: u64, gil: GilGlimpse) -> OffCpu {
         OffCpu {
             gil: Some(gil),

@@ -1,4 +1,4 @@
-//! Who held a lock while others waited for it, as those who released it tell. Used by [`super::resource`].
+//! Who held a lock while others waited for it, as its releases show. Used by [`super::resource`].
 //!
 //! As long as a thread waits, everyone who releases the lock wakes somebody. So between two releases there was one
 //! holder, the one of the second release; and nobody, until that thread had come back from its own wait.
@@ -56,7 +56,7 @@ pub struct Releases {
 }
 
 impl Releases {
-    /// Takes in a release. They come nearly in the order of time.
+    /// Releases come nearly in the order of time.
     pub fn add(&mut self, release: LockRelease) {
         let later = self.all.iter().rev().take_while(|other| other.at > release.at).count();
         let index = self.all.len() - later;
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_seen_to_hold_it_has_since_it_was_let_go_of_last() {
+    fn who_is_seen_to_hold_it_has_since_it_was_last_released() {
         let mut hands = releases(&[(10, A, B, 12)]);
         hands.add(LockRelease { at: Nanos(50), by: B, stack: StackId::EMPTY, to: None, of_all: None });
         assert_eq!((hands.times, hands.changes), (1, 1));

@@ -98,7 +98,6 @@ impl SampledLockWaits {
         }
     }
 
-    /// Nothing more comes.
     pub fn finish(&mut self, engine: &mut Engine<LockResource>) {
         for (thread, wait) in self.waits.iter_mut() {
             if let Some(wait) = wait.take() {

@@ -26,13 +26,12 @@ use crate::stack::{Interner, StackId};
 pub struct ThreadInfo {
     /// The process it runs in.
     pub process: ProcessId,
-    /// Its OS thread id.
     pub tid: Tid,
     /// `threading.Thread.name`, when known.
     pub name: Option<Arc<str>>,
-    /// First seen.
+    /// When it was first seen.
     pub start: Nanos,
-    /// Last seen.
+    /// When it was last seen.
     pub end: Nanos,
     /// Ticks at which it was there.
     pub samples: u64,
@@ -51,13 +50,11 @@ pub struct ThreadInfo {
 /// A stretch of time in which a thread was seen in one state with one stack at every tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The first tick.
+    /// The first tick that saw it.
     pub start: Nanos,
     /// The tick after the last, or the end of the recording.
     pub end: Nanos,
-    /// What the thread was doing.
     pub state: ThreadState,
-    /// Its stack.
     pub stack: StackId,
     /// The stack could not be read.
     pub lost: bool,
@@ -80,23 +77,20 @@ pub enum Mode {
 /// How the recording went: the honest small print of every output.
 #[derive(Clone, Debug, Default)]
 pub struct SessionInfo {
-    /// When recording started.
     pub start: Nanos,
-    /// When it ended.
     pub end: Nanos,
     /// `start` by the calendar: nanoseconds since 1970, UTC. 0 if that is not known.
     pub started_unix_ns: u64,
-    /// Which collector ran.
     pub mode: Mode,
     /// Ticks a second that were asked for.
     pub rate_hz: f64,
     /// Periods of the sampling rate that were recorded.
     pub ticks: u64,
-    /// Looks at the threads: one per period, but for those missed.
+    /// How often the threads were polled: once per period, but for those missed.
     pub looks: u64,
     /// Ticks that came more than half a period late, or not at all.
     pub late_ticks: u64,
-    /// Threads stopped for a read, times.
+    /// How often a thread was stopped for a read.
     pub stops: u64,
     /// Time threads were stopped for reads, in nanoseconds, summed over threads.
     pub stopped_ns: u64,
@@ -106,7 +100,7 @@ pub struct SessionInfo {
     pub waits: u64,
     /// Records lost between the kernel and gilscope (kernel mode).
     pub records_lost: u64,
-    /// What was degraded, each a sentence with its reason.
+    /// What was degraded: sentences, each with a reason.
     pub degraded: Vec<String>,
     /// Which part of the recording that is, in words; none if it is all.
     pub filter: Option<String>,
@@ -124,13 +118,11 @@ impl SessionInfo {
 pub struct Profile {
     /// Strings, frames and stacks.
     pub stacks: Interner,
-    /// Observed processes.
     pub processes: Vec<Arc<ProcessInfo>>,
-    /// Observed threads.
     pub threads: Vec<ThreadInfo>,
     /// Samples by thread, state and stack; only what is selected, if there is a selection.
     pub tree: Tree,
-    /// All samples, by thread and state alone, if there is a selection: a thread's ledger is of all that it did.
+    /// All samples, by thread and state alone, if there is a selection: a thread's ledger is of everything that it did.
     pub(crate) whole: Tree,
     pub(crate) retention: Retention,
     pub(crate) off_cpu_order: OffCpuOrder,
@@ -151,7 +143,7 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Keeps a timeline from now on (trace formats need it; it costs memory with every change of stack).
+    /// Keeps a timeline from now on. Trace formats need it; every change of a stack costs memory.
     pub fn keep_timeline(&mut self) {
         self.retention.timeline = true;
         self.locks.retain(self.retention.clone());
@@ -170,7 +162,7 @@ impl Profile {
         self.locks.retain(self.retention.clone());
     }
 
-    /// What is looked at, if that is not all.
+    /// What is selected, if that is not everything.
     pub fn selection(&self) -> Option<&Selection> {
         self.retention.selection.as_deref()
     }
@@ -188,7 +180,7 @@ impl Profile {
         }
     }
 
-    /// Takes in one event.
+    /// Events must come in the order in which they were recorded.
     pub fn push(&mut self, event: &Event) {
         match *event {
             Event::Process { process, ref info } => {
@@ -247,7 +239,7 @@ impl Profile {
             }
             Event::Object { object, ref info } => self.refcounts.found(object, info),
             Event::Access { at, thread, stack, accessed } => {
-                // Only a thread that runs is held up in this way.
+                // Only a thread that runs can be delayed by a reference count.
                 let runs = |selection: &Arc<Selection>| selection.has(thread, stack, ThreadState::Running, at);
                 if self.retention.selection.as_ref().is_none_or(runs) {
                     self.refcounts.access(thread, stack, accessed);
@@ -274,7 +266,7 @@ impl Profile {
         }
     }
 
-    /// What a thread waits for that sleeps at a lock with this stack; none if it is the lock.
+    /// What a thread waits for that sleeps at a lock with this stack, if that is work and not the lock.
     pub fn work(&self, stack: StackId) -> Option<Work> {
         work(&self.stacks, stack).or_else(|| self.queue_waits.is_at_queue(stack).then_some(Work::Queue))
     }
@@ -333,7 +325,7 @@ impl Profile {
         }
     }
 
-    /// GILs and locks get times off the CPU in the order of their ends, which is put right here, once for all of them.
+    /// GILs and locks get times off the CPU in the order of their ends. This is where they are ordered, once for all.
     fn analyse_off_cpu(&mut self, off: &OffCpu) {
         let gil = off.gil.map(|glimpse| glimpse.gil.0 as usize);
         if let Some(gil) = gil {

@@ -9,11 +9,8 @@ use crate::stack::StackId;
 /// What is counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    /// Whose samples.
     pub thread: ThreadId,
-    /// What the thread was doing.
     pub state: ThreadState,
-    /// Its stack.
     pub stack: StackId,
     /// The stack could not be read (it is [`StackId::EMPTY`] then, but not because the thread had none).
     pub lost: bool,
@@ -26,7 +23,7 @@ pub struct Weight {
     pub samples: u64,
     /// Time off the CPU that was measured, in nanoseconds (kernel mode).
     pub off_cpu_ns: u64,
-    /// How often that was (kernel mode).
+    /// How often it was off the CPU (kernel mode).
     pub waits: u64,
 }
 
@@ -57,7 +54,7 @@ impl Tree {
         self.weights.iter().map(|(&key, &weight)| (key, weight))
     }
 
-    /// What was taken for one state has turned out to be another.
+    /// What was counted as one state has turned out to be another.
     pub fn restate(&mut self, from: ThreadState, to: ThreadState) {
         let wrong: Vec<Key> = self.weights.keys().filter(|key| key.state == from).copied().collect();
         for key in wrong {
@@ -67,7 +64,6 @@ impl Tree {
         }
     }
 
-    /// Leaves only some.
     pub fn retain(&mut self, wanted: impl Fn(Key) -> bool) {
         self.weights.retain(|&key, _| wanted(key));
     }

@@ -1,7 +1,7 @@
 //! Accesses to reference counts by object, thread and stack. Owned by [`crate::profile::Profile`].
 //!
 //! That a thread is found at an access does not yet mean that it lost time there: any instruction takes some. A count is
-//! fought for if several threads are found at it. And every time that one of them has to fetch the cache line, another
+//! contended if several threads are found at it. And every time that one of them has to fetch the cache line, another
 //! has to fetch it back: a thread that is found there far more often than all the others together was not held up by
 //! them each time.
 
@@ -14,30 +14,30 @@ use rustc_hash::FxHashMap;
 use crate::event::{Accessed, CountOp, Counting, MemoryPlace, ObjectId, ObjectInfo, ThreadId};
 use crate::stack::StackId;
 
-/// Of the thread that is found most often at a count, at most so many times the samples of all others are believed to be
-/// due to them.
-const MOST_OF_ONE: u64 = 3;
+/// Of the thread that is found most often at a count, at most this many times the samples of all others are believed to
+/// be due to them.
+const MAX_OF_ONE: u64 = 3;
 
 /// What happened at reference counts.
 #[derive(Clone, Debug, Default)]
 pub struct Refcounts {
-    objects: Vec<Object>,
+    objects: Vec<ObjectAccesses>,
     samples: u64,
     elsewhere: BTreeMap<MemoryPlace, u64>,
     unknown: u64,
 }
 
 #[derive(Clone, Debug)]
-struct Object {
+struct ObjectAccesses {
     info: Arc<ObjectInfo>,
-    counts: FxHashMap<Use, u64>,
+    counts: FxHashMap<CountUse, u64>,
     /// Samples at the rest of its header.
     rest: u64,
 }
 
 /// What is counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Use {
+struct CountUse {
     thread: ThreadId,
     stack: StackId,
     op: CountOp,
@@ -46,18 +46,18 @@ struct Use {
 
 /// What there is to say about all reference counts. Counts samples.
 #[derive(Clone, Debug, Default)]
-pub struct Summary {
+pub struct RefcountSummary {
     /// Samples of threads on a CPU that were looked at.
     pub samples: u64,
     /// Those of them that found a thread held up by a reference count that others use.
     pub held_up: u64,
-    /// By something else in the header of an object whose count is fought for.
+    /// By something else in the header of an object whose count is contended.
     pub header: u64,
     /// By an atomic operation on something else.
     pub elsewhere: BTreeMap<MemoryPlace, u64>,
     /// By an access of which it cannot be told which memory it was to.
     pub unknown: u64,
-    /// Objects whose counts are fought for, the most costly first.
+    /// Objects whose counts are contended, the most costly first.
     pub objects: Vec<ObjectSummary>,
 }
 
@@ -85,7 +85,7 @@ impl Refcounts {
             Some(known) => known.info = info.clone(),
             None => {
                 debug_assert_eq!(object.0 as usize, self.objects.len());
-                self.objects.push(Object { info: info.clone(), counts: FxHashMap::default(), rest: 0 });
+                self.objects.push(ObjectAccesses { info: info.clone(), counts: FxHashMap::default(), rest: 0 });
             }
         }
     }
@@ -95,7 +95,7 @@ impl Refcounts {
         self.samples += 1;
         match accessed {
             Accessed::Count { object, op, atomic } => {
-                let used = Use { thread, stack, op, atomic };
+                let used = CountUse { thread, stack, op, atomic };
                 *self.objects[object.0 as usize].counts.entry(used).or_default() += 1;
             }
             Accessed::Header { object } => self.objects[object.0 as usize].rest += 1,
@@ -107,11 +107,11 @@ impl Refcounts {
 
     /// What came after an earlier copy of it was made.
     pub fn since(&self, earlier: &Refcounts) -> Refcounts {
-        let object = |(index, now): (usize, &Object)| {
+        let object = |(index, now): (usize, &ObjectAccesses)| {
             let before = earlier.objects.get(index);
-            let was = |used: &Use| before.and_then(|before| before.counts.get(used)).copied().unwrap_or(0);
+            let was = |used: &CountUse| before.and_then(|before| before.counts.get(used)).copied().unwrap_or(0);
             let counts = now.counts.iter().map(|(used, samples)| (*used, samples.saturating_sub(was(used))));
-            Object {
+            ObjectAccesses {
                 info: now.info.clone(),
                 counts: counts.filter(|(_, samples)| *samples > 0).collect(),
                 rest: now.rest - before.map_or(0, |before| before.rest),
@@ -150,7 +150,7 @@ impl Refcounts {
     }
 
     /// What all of it amounts to.
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> RefcountSummary {
         let mut objects = Vec::new();
         let mut header = 0;
         for object in &self.objects {
@@ -160,7 +160,7 @@ impl Refcounts {
             }
         }
         objects.sort_by_key(|object: &ObjectSummary| (Reverse(object.samples), object.info.address));
-        Summary {
+        RefcountSummary {
             samples: self.samples,
             held_up: objects.iter().map(|object| object.samples).sum(),
             header,
@@ -171,8 +171,8 @@ impl Refcounts {
     }
 }
 
-impl Object {
-    /// None if its count is not fought for.
+impl ObjectAccesses {
+    /// None if its count is not contended.
     fn summary(&self) -> Option<ObjectSummary> {
         // Nobody writes there.
         if self.info.counting == Counting::Immortal {
@@ -184,7 +184,7 @@ impl Object {
         let stacks = sorted(self.counts.iter().map(|(used, &samples)| ((used.thread, used.stack), samples)));
         (others > 0).then(|| ObjectSummary {
             info: self.info.clone(),
-            samples: others + most.min(MOST_OF_ONE * others),
+            samples: others + most.min(MAX_OF_ONE * others),
             threads,
             ops: sorted(self.counts.iter().map(|(used, &samples)| (used.op, samples))),
             atomic: self.counts.iter().filter(|(used, _)| used.atomic).map(|(_, samples)| samples).sum(),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_is_fought_for_by_several_threads() {
+    fn a_count_is_contended_by_several_threads() {
         let mut refcounts = Refcounts::default();
         refcounts.found(ObjectId(0), &object(Counting::Biased));
         counted(&mut refcounts, 0, 30, false);

@@ -1,6 +1,6 @@
 //! What is known of a GIL, in the words of the report. Called by [`super::Report::new`].
 
-use crate::contention::lengths::Lengths;
+use crate::contention::lengths::WaitLengths;
 use crate::contention::{self, WaitStats};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::profile::Profile;
@@ -73,7 +73,7 @@ fn thread(profile: &Profile, share: &ThreadShare, threads: &[Thread]) -> GilThre
     }
 }
 
-pub(super) fn bars(lengths: &Lengths) -> Vec<Bar> {
+pub(super) fn bars(lengths: &WaitLengths) -> Vec<Bar> {
     lengths.bars().into_iter().map(|(upto, count)| Bar { upto_s: seconds(upto), count }).collect()
 }
 

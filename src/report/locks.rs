@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use crate::contention::{Blame, TimeRange};
 use crate::event::{LockInfo, LockKind, Syscall, ThreadState};
 use crate::lockstats::summary::LockSummary;
-use crate::lockstats::trend::Interval;
+use crate::lockstats::trend::TrendInterval;
 use crate::profile::Profile;
 use crate::stack::idle_wait::Work;
 
@@ -94,7 +94,7 @@ pub(super) fn pauses(profile: &Profile, locks: &[LockSummary]) -> Pauses {
         pauses.time_to_stop = longer(pauses.time_to_stop, wait(lock.contention.waits));
     }
     let start = profile.session.start;
-    let interval = |(part, interval): (TimeRange, Interval)| PausedInterval {
+    let interval = |(part, interval): (TimeRange, TrendInterval)| PausedInterval {
         from_s: seconds(part.start.since(start)),
         to_s: seconds(part.end.min(profile.session.end).since(start)),
         count: interval.count,

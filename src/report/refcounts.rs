@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::event::{Counting, MemoryPlace};
 use crate::profile::{Mode, Profile};
-use crate::refcount::analysis::{ObjectSummary, Summary};
+use crate::refcount::analysis::{ObjectSummary, RefcountSummary};
 use crate::stack::StackId;
 use crate::stack::label::{frame_label, stack_labels};
 
@@ -65,7 +65,7 @@ pub fn unavailable(profile: &Profile) -> Option<String> {
     })
 }
 
-fn object(profile: &Profile, of: &ObjectSummary, summary: &Summary) -> CountedObject {
+fn object(profile: &Profile, of: &ObjectSummary, summary: &RefcountSummary) -> CountedObject {
     let info = &of.info;
     CountedObject {
         pid: profile.processes[info.process.0 as usize].pid,
@@ -121,7 +121,7 @@ fn advice(profile: &Profile, of: &ObjectSummary) -> Option<String> {
     Some(advice.to_owned())
 }
 
-fn types(summary: &Summary) -> Vec<CountedType> {
+fn types(summary: &RefcountSummary) -> Vec<CountedType> {
     let mut types: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
     for of in &summary.objects {
         let sum = types.entry(&of.info.type_name).or_default();
@@ -142,7 +142,7 @@ fn types(summary: &Summary) -> Vec<CountedType> {
 }
 
 /// Where: the line that the thread was in, whatever called it.
-fn lines(profile: &Profile, summary: &Summary) -> Vec<CountedLine> {
+fn lines(profile: &Profile, summary: &RefcountSummary) -> Vec<CountedLine> {
     let mut lines: BTreeMap<String, (u64, BTreeMap<String, u64>)> = BTreeMap::new();
     for (_, at, info, samples) in profile.refcounts.stacks() {
         let frame = (at != StackId::EMPTY).then(|| profile.stacks.pop(at)).flatten();

@@ -18,7 +18,6 @@ use crate::stack::StackId;
 /// All there is to see at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    /// When it was made.
     pub at: Nanos,
     /// Threads, stacks and samples. It knows the locks by name only: what happened at them, and at the GILs, is summed up
     /// beside it.
@@ -31,12 +30,10 @@ pub struct Snapshot {
     pub now: Vec<Option<Now>>,
 }
 
-/// What a thread is doing.
+/// What a thread is doing at the moment of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// What.
     pub state: ThreadState,
-    /// Where.
     pub stack: StackId,
     /// Since when, if that is known.
     pub since: Option<Nanos>,
@@ -83,7 +80,8 @@ impl Snapshot {
         let classified = |off: &OffCpu| OffCpu { state: queue_waits.classify(off.state, off.stack), ..*off };
         let under_way: Vec<OffCpu> = under_way.iter().map(classified).collect();
         under_way.iter().for_each(|off| snapshot.goes_on(off));
-        // Waits for the GIL are cut into pieces of the switch interval, and told of one by one. Those for locks can be long.
+        // Waits for the GIL are cut into pieces of the switch interval, which are reported one by one. Waits for locks can be
+        // long.
         for off in &under_way {
             if let ThreadState::LockWait(id) = off.state {
                 let waiter = Blame { thread: off.thread, stack: off.stack, ns: off.end.since(off.start) };
@@ -104,8 +102,8 @@ impl Snapshot {
         }
     }
 
-    /// A thread waits for a lock, and has for some time. Few locks tell who holds them; of the others that comes out only in
-    /// the end.
+    /// A thread waits for a lock, and has for some time. For few locks it is known who holds them now; for the others that is
+    /// known only when the wait is over.
     fn waits_still(&mut self, id: LockId, waiter: Blame, holder: Option<ThreadId>) {
         let at = match self.locks.iter().position(|lock| lock.id == id) {
             Some(at) => at,
@@ -132,7 +130,6 @@ impl Snapshot {
         }
     }
 
-    /// What it amounts to.
     pub fn report(&self, blame: report::Attribution) -> Report {
         Report::new(&self.profile, &self.gils, &self.locks, blame)
     }
@@ -196,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_goes_on_is_put_down_to_who_holds_the_lock_now() {
+    fn a_wait_that_goes_on_is_attributed_to_who_holds_the_lock_now() {
         let lock = waits_again(true);
         assert_eq!(
             (lock.contention.waits.total_ns, lock.contention.caused_ns, lock.contention.unknown_ns),

@@ -7,14 +7,14 @@ use crate::contention::in_order::OffCpuOrder;
 use crate::contention::selection::Retention;
 use crate::contention::{Blame, Hold, Timeline};
 use crate::event::{Nanos, ThreadId, ThreadState};
-use crate::gil::exact::Exact;
+use crate::gil::exact::ExactGil;
 use crate::stack::StackId;
 
 const SECOND: u64 = 1_000_000_000;
 
 /// What was found out, and the most that was remembered at once.
 struct Found {
-    exact: Exact,
+    exact: ExactGil,
     remembered: usize,
 }
 
@@ -33,7 +33,7 @@ fn analyse(run: &Run, load: &Load, seed: u64) -> Found {
     inputs.extend(run.events.iter().map(|off| (off.end.0 + late(), Input::Off(off))));
     inputs.extend(run.samples.iter().map(|sample| (sample.at + late(), Input::Sample(sample))));
     inputs.sort_by_key(|input| input.0);
-    let mut exact = Exact::new(Retention { timeline: true, ..Retention::default() });
+    let mut exact = ExactGil::new(Retention { timeline: true, ..Retention::default() });
     let mut order = OffCpuOrder::default();
     let mut remembered = 0;
     for (number, (_, input)) in inputs.into_iter().enumerate() {
@@ -199,7 +199,7 @@ fn rate() {
         let run = Sim::run(load, 7, 20 * SECOND);
         let start = std::time::Instant::now();
         for _ in 0..4 {
-            let mut exact = Exact::new(Retention::default());
+            let mut exact = ExactGil::new(Retention::default());
             for off in &run.events {
                 exact.announce(off.end);
                 exact.off_cpu(off);

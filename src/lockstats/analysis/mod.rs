@@ -17,7 +17,7 @@ use crate::stack::StackId;
 /// A release is known only when the thread that it woke is back on a CPU: it is waited for that long, in nanoseconds.
 const SETTLING_NS: u64 = 20_000_000;
 
-/// All locks.
+/// All locks of the observed processes, and what happened at them.
 #[derive(Debug, Default)]
 pub struct Locks {
     infos: Vec<Arc<LockInfo>>,

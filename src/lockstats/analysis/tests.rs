@@ -60,7 +60,7 @@ fn sleep(thread: ThreadId, start: u64, end: u64, woken: u64, by: ThreadId) -> Of
 }
 
 #[test]
-fn a_wait_is_put_down_to_where_the_holder_was() {
+fn a_wait_is_attributed_to_where_the_holder_was() {
     let blocked = ThreadState::Blocked(Syscall(0));
     let mut locks = locks(&[off(HOLDER, 100, 400, blocked, 5), sleep(WAITER, 200, 1010, 1000, HOLDER)]);
     locks.sample(Nanos(700 * US), 1, HOLDER, ThreadState::GilHeld, stack(6));
@@ -106,7 +106,7 @@ fn who_is_woken_in_vain_goes_on_with_the_same_wait() {
 }
 
 #[test]
-fn who_has_let_go_of_it_meanwhile_waits_anew() {
+fn who_has_released_it_meanwhile_waits_anew() {
     let events = [
         sleep(WAITER, 0, 110, 100, HOLDER),
         sleep(HOLDER, 105, 114, 113, WAITER),
@@ -129,7 +129,7 @@ fn who_has_had_another_lock_meanwhile_waits_anew() {
         locks.summaries(1.0).iter().find(|lock| lock.id == LOCK).unwrap().contention.waits.count
     };
     assert_eq!(count(for_other(sleep(OTHER, 50, 119, 115, HOLDER))), 1);
-    assert_eq!(count(for_other(sleep(OTHER, 50, 119, 115, WAITER))), 2, "it let go of the other");
+    assert_eq!(count(for_other(sleep(OTHER, 50, 119, 115, WAITER))), 2, "it released the other");
     assert_eq!(count(for_other(sleep(WAITER, 111, 118, 115, HOLDER))), 2, "it waited for the other");
     assert_eq!(count(off(WAITER, 111, 118, ThreadState::GilWait, 1)), 1, "to look it may need the GIL");
 }
@@ -152,7 +152,7 @@ fn a_wait_without_an_end_is_of_an_unknown_holder() {
 }
 
 #[test]
-fn who_lets_go_of_it_had_it_while_others_gave_up() {
+fn who_releases_it_had_it_while_others_gave_up() {
     let timed_out = |start: u64, end: u64| off(WAITER, start, end, ThreadState::LockWait(LOCK), 2);
     let caused = |events: &[OffCpu]| {
         let summary = summary(locks(events));

@@ -6,16 +6,16 @@ use std::hash::Hash;
 use rustc_hash::FxHashMap;
 
 use super::Snapshot;
-use crate::contention::lengths::Lengths;
+use crate::contention::lengths::WaitLengths;
 use crate::contention::{Blame, Contention, WaitStats};
 use crate::event::{Account, Nanos};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::lockstats::summary::{LockShare, LockSummary};
 use crate::profile::{Profile, SessionInfo, ThreadInfo};
 
-/// So many stacks are kept in each list, and so many locks: more than anybody reads while they change.
-const MOST_STACKS: usize = 50;
-const MOST_LOCKS: usize = 300;
+/// How many stacks are kept in each list, and how many locks: more than anybody reads while they change.
+const MAX_STACKS: usize = 50;
+const MAX_LOCKS: usize = 300;
 
 impl Snapshot {
     /// What came after an earlier snapshot of the same recording; after [`Snapshot::default`] all of it. Lists of stacks
@@ -30,7 +30,7 @@ impl Snapshot {
         let mut locks: Vec<_> =
             locks.filter(|lock| lock.parks > 0 || lock.releases > 0 || lock.contention.waits.total_ns > 0).collect();
         locks.sort_by_key(|lock| Reverse(lock.contention.waits.total_ns));
-        locks.truncate(MOST_LOCKS);
+        locks.truncate(MAX_LOCKS);
         Snapshot {
             at: self.at,
             profile: Profile {
@@ -85,7 +85,7 @@ fn account(now: Account, before: Account) -> Account {
 }
 
 /// Waits that came since: how many and how long in all, and the lengths of those that ended since.
-fn waits(now: (&WaitStats, &Lengths), before: (&WaitStats, &Lengths)) -> (WaitStats, Lengths) {
+fn waits(now: (&WaitStats, &WaitLengths), before: (&WaitStats, &WaitLengths)) -> (WaitStats, WaitLengths) {
     let ((now, lengths), (before, known)) = (now, before);
     let lengths = lengths.since(known);
     let grown = if now.max_ns > before.max_ns { now.max_ns } else { 0 };
@@ -100,7 +100,7 @@ fn waits(now: (&WaitStats, &Lengths), before: (&WaitStats, &Lengths)) -> (WaitSt
     (stats, lengths)
 }
 
-/// What was put down to whom since; the most first.
+/// What was attributed to whom since; the most first.
 fn amounts<K: Copy + Eq + Hash + Ord>(
     now: impl Iterator<Item = (K, u64)>,
     before: impl Iterator<Item = (K, u64)>,
@@ -109,7 +109,7 @@ fn amounts<K: Copy + Eq + Hash + Ord>(
     let since = now.map(|(key, ns)| (key, ns.saturating_sub(before.get(&key).copied().unwrap_or(0))));
     let mut since: Vec<(K, u64)> = since.filter(|(_, ns)| *ns > 0).collect();
     since.sort_unstable_by_key(|&(key, ns)| (Reverse(ns), key));
-    since.truncate(MOST_STACKS);
+    since.truncate(MAX_STACKS);
     since
 }
 
@@ -119,7 +119,7 @@ fn blames(now: &[Blame], before: &[Blame]) -> Vec<Blame> {
     since.into_iter().map(|((thread, stack), ns)| Blame { thread, stack, ns }).collect()
 }
 
-/// The same for time put down to what somebody did, too.
+/// The same for time that is attributed to what somebody did, too.
 fn kinds<T: Copy + Eq + Hash + Ord>(now: &[(T, Blame)], before: &[(T, Blame)]) -> Vec<(T, Blame)> {
     let split = |all: &[(T, Blame)]| {
         all.iter().map(|(kind, blame)| ((*kind, blame.thread, blame.stack), blame.ns)).collect::<Vec<_>>()

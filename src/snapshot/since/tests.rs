@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 const MS: u64 = 1_000_000;
 
-/// A recording with so many waits for the GIL of each length, in milliseconds, one after the other, with a snapshot before
-/// each and one at the end.
+/// A recording with waits for the GIL of these lengths, in milliseconds, one after the other: a snapshot before each, and one
+/// at the end.
 fn snapshots(waits: &[u64]) -> Vec<Snapshot> {
     let mut profile = Profile::default();
     profile.session.mode = Mode::Kernel;
@@ -73,7 +73,7 @@ fn percentiles_are_of_the_part() {
 }
 
 #[test]
-fn a_thread_that_waits_for_a_lock_still_is_told_of_at_once() {
+fn a_thread_that_still_waits_for_a_lock_is_reported_at_once() {
     use crate::event::{LockId, LockInfo, LockKind};
     let mut profile = Profile::default();
     profile.session.mode = Mode::Kernel;
@@ -102,7 +102,7 @@ fn a_thread_that_waits_for_a_lock_still_is_told_of_at_once() {
     assert_eq!((caused_ns + gap_ns + unknown_ns, stats.max_ns), (stats.total_ns, stats.total_ns));
     let part = later.since(&early);
     assert_eq!((part.locks[0].contention.waits.total_ns, part.locks[0].contention.waits.count), (1000 * MS, 0));
-    // And when it is over, it is not told of twice.
+    // And when it is over, it is not reported twice.
     profile.push(&Event::OffCpu(waits(0, 2000, false)));
     profile.finish();
     let over = Snapshot::of(Nanos(2000 * MS), &profile, &[]);

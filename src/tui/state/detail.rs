@@ -5,7 +5,7 @@ use std::fmt;
 use super::history::{History, Moment};
 use super::sparkline::{BARS, sparkline};
 use super::table::Tone;
-use crate::contention::lengths::Lengths;
+use crate::contention::lengths::WaitLengths;
 use crate::event::Activity;
 use crate::report::text::units::{cut, duration, wrap};
 use crate::stack::label::one_line;
@@ -94,7 +94,7 @@ impl RowDetail {
     }
 
     /// How many waits there were of each length, by powers of two.
-    pub(crate) fn histogram(&mut self, lengths: &Lengths) {
+    pub(crate) fn histogram(&mut self, lengths: &WaitLengths) {
         if lengths.count() == 0 {
             return;
         }
