@@ -3,7 +3,7 @@
 //! Read this file first. Collectors (`sampler/`, `kernel/`) turn a living process into these events; everything
 //! after them (`profile`, `gil/`, `export/`) is pure and has no clock of its own.
 //!
-//! There are two kinds of evidence. A [`Event::Sample`] is one look at one thread, and stands for a period of the
+//! There are two kinds of evidence. A [`Event::Sample`] says what one thread did at one tick, and stands for a period of the
 //! sampling rate. An [`Event::OffCpu`] is exact: a thread was off the CPU from one moment to another, and why. Memory
 //! mode samples all threads at every tick and knows nothing else. Kernel mode samples threads on the CPU only, and
 //! has an `OffCpu` for all the rest of the time.

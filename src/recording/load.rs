@@ -54,7 +54,7 @@ fn fill(profile: &mut Profile, path: &Path, filter: &Filter) -> Result<Names> {
     Ok(names)
 }
 
-/// Goes through the events of a recording that are in the time to look at. Returns how they were recorded.
+/// Replays the events of a recording that are in the selected time. Returns how they were recorded.
 fn replay(
     path: &Path,
     filter: &Filter,
@@ -87,7 +87,7 @@ fn replay(
     Ok(session)
 }
 
-/// Writes the part of a recording that is in the time to look at as a recording. Returns where it is, and how it was
+/// Writes the part of a recording that is in the selected time as a recording. Returns where it is, and how it was
 /// recorded.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! A recording of a fight for the GIL, made by hand. Called by the tests of the report.
+//! A recording of threads that contend for the GIL, made by hand. Called by the tests of the report.
 
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ pub fn quiet_gil() -> GilSummary {
     GilSummary { observed_ns: END.since(START), ..GilSummary::nothing_yet(Arc::new(info)) }
 }
 
-/// Three threads that fight for the GIL, and one that sleeps. The waits add up.
+/// Three threads that contend for the GIL, and one that sleeps. The waits add up.
 pub fn fight() -> (Profile, GilSummary) {
     let mut profile = profile(Mode::Kernel, false, &["", "client", "cruncher", "legacy"]);
     let (read, sleep) = (syscalls::Sysno::recvfrom as i16, syscalls::Sysno::clock_nanosleep as i16);

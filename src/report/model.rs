@@ -41,7 +41,7 @@ pub struct Report {
     /// Threads that wait for each other in a circle: each for what the next one has, the last for what the first one has.
     #[serde(default)]
     pub deadlocks: Vec<Vec<Stuck>>,
-    /// Objects whose reference counts threads fight for (free-threaded builds).
+    /// Objects whose reference counts threads contend for (free-threaded builds).
     #[serde(default)]
     pub refcounts: Refcounts,
     /// Who waited for something to do, for what, and where: a queue, an event, the end of a thread. The longest first.
@@ -476,7 +476,7 @@ pub struct Refcounts {
     pub elsewhere: Elsewhere,
 }
 
-/// An object whose reference count threads fight for.
+/// An object whose reference count threads contend for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CountedObject {
     /// The process it is in.

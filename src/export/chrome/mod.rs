@@ -4,7 +4,7 @@
 //! because slices of one track must nest and states change in the middle of calls. All states are there whatever
 //! the view, and a thread off the CPU still shows its stack. Every GIL, and every lock that was waited for much, has a
 //! track of its own, with who held it, and a counter of the threads that wait; arrows between the states of threads show
-//! it handed over.
+//! hand-offs.
 //!
 //! The file is a bare array, written event by event: it needs no memory beyond the timeline, and viewers accept it
 //! when it was cut off. Times are microseconds since the start of the session, with nanoseconds as decimals:
@@ -211,7 +211,7 @@ impl<W: Write> ChromeTrace<W> {
         Ok(())
     }
 
-    /// An arrow for each hand-over.
+    /// An arrow for each hand-off.
     fn arrows(&mut self, profile: &Profile, tracks: &Tracks<'_>) -> io::Result<()> {
         for (id, arrow) in (1..).zip(&tracks.arrows) {
             let (name, cat) = if arrow.gil { ("GIL handed over", "gil") } else { ("lock handed over", "lock") };

@@ -72,7 +72,7 @@ impl HeldBy {
     }
 }
 
-/// It was handed over, from a slice of one thread to a slice of another.
+/// A hand-off, from a slice of one thread to a slice of another.
 pub(super) struct Arrow {
     /// A GIL, not a lock.
     pub gil: bool,

@@ -1,4 +1,4 @@
-//! Reference counts that threads fight for. Called by [`super::text`].
+//! Reference counts that threads contend for. Called by [`super::text`].
 
 use crate::stack::label::one_line;
 
