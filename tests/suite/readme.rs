@@ -10,7 +10,8 @@ use std::process::Command;
 use nix::unistd::geteuid;
 
 use crate::support::{
-    GILSCOPE, Proc, Python, Words, folder, gilscope, need_root, not_measured_in_part, recording, run, say, until,
+    GILSCOPE, Proc, Python, Words, folder, gilscope, need_root, not_measured, not_measured_in_part, recording, run,
+    until,
 };
 
 const MAX_README_LINES: usize = 200;
@@ -405,7 +406,10 @@ fn check_without_running(line: &str) -> Result<(), String> {
         ["cargo", "build"] => true,
         ["cargo", "install", "--path", "."] => env!("CARGO_PKG_NAME") == "gilscope",
         ["cargo", "test", "--lib", module] => root().join("src").join(module).exists(),
-        ["cargo", "test", "--test", name, ..] => root().join(format!("tests/{name}/main.rs")).exists(),
+        ["cargo", "test", "--test", name, ..] => {
+            let files = [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")];
+            files.iter().any(|file| root().join(file).exists())
+        }
         ["sudo", "setcap" | "sysctl", ..] => true,
         ["tests/run"] => {
             let ci = fs::read_to_string(root().join(".ci/run")).unwrap_or_default();
@@ -515,7 +519,7 @@ fn reports_are_quoted_as_they_are_printed() {
 
 #[test]
 fn the_dump_is_quoted_as_it_is_printed() {
-    let Some(python) = Python::usual().exe() else { return say("no Python to dump without chroot") };
+    let Some(python) = Python::usual().exe() else { not_measured("no usual Python outside a root folder") };
     let readme = Document::read("README.md");
     let mut blocks = readme.blocks().into_iter();
     let block = blocks.find(|block| block.lines.iter().any(|(_, line)| line.starts_with("Thread "))).unwrap();
