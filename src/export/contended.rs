@@ -18,7 +18,7 @@ const MAX_LOCKS: usize = 20;
 
 /// A GIL or lock to be shown.
 #[derive(Clone)]
-pub(super) struct Contended<'p> {
+pub(super) struct ContendedTrack<'p> {
     pub process: ProcessId,
     pub what: ContendedKind<'p>,
     pub timeline: &'p Timeline,
@@ -31,23 +31,24 @@ pub(super) enum ContendedKind<'p> {
 }
 
 /// All GILs and locks of which it was kept what happened when, and that are worth a track.
-pub(super) fn contended(profile: &Profile) -> Vec<Contended<'_>> {
+pub(super) fn contended(profile: &Profile) -> Vec<ContendedTrack<'_>> {
     let gils = profile.gils.iter().filter_map(|gil| {
         let (process, what) = (gil.info.process, ContendedKind::Gil(&gil.info));
-        Some(Contended { process, what, timeline: gil.timeline()? })
+        Some(ContendedTrack { process, what, timeline: gil.timeline()? })
     });
     let least = profile.session.end.since(profile.session.start) as f64 * WORTH_A_TRACK;
     let locks = profile.locks.timelines(least as u64).into_iter().take(MAX_LOCKS).map(|(lock, timeline)| {
         let info = profile.locks.info(lock);
-        Contended { process: info.process, what: ContendedKind::Lock(lock, one_line(&info.label())), timeline }
+        ContendedTrack { process: info.process, what: ContendedKind::Lock(lock, one_line(&info.label())), timeline }
     });
     gils.chain(locks).collect()
 }
 
-impl Contended<'_> {
+impl ContendedTrack<'_> {
     /// What to call its track, among all that are shown.
-    pub fn name(&self, all: &[Contended<'_>]) -> String {
-        let is_gil = |one: &&Contended<'_>| one.process == self.process && matches!(one.what, ContendedKind::Gil(_));
+    pub fn name(&self, all: &[ContendedTrack<'_>]) -> String {
+        let is_gil =
+            |one: &&ContendedTrack<'_>| one.process == self.process && matches!(one.what, ContendedKind::Gil(_));
         match &self.what {
             ContendedKind::Gil(_) if all.iter().filter(is_gil).count() == 1 => "GIL".to_owned(),
             ContendedKind::Gil(info) => format!("GIL (interpreter {})", info.interpreter),
@@ -80,8 +81,12 @@ impl Contended<'_> {
 }
 
 /// What a thread of a process waits for in a state. None if there are several GILs: a wait does not say for which it is.
-pub(super) fn waited_for<'p>(all: &[Contended<'p>], process: ProcessId, state: ThreadState) -> Option<&'p Timeline> {
-    let is_it = |one: &&Contended<'_>| match (&one.what, state) {
+pub(super) fn waited_for<'p>(
+    all: &[ContendedTrack<'p>],
+    process: ProcessId,
+    state: ThreadState,
+) -> Option<&'p Timeline> {
+    let is_it = |one: &&ContendedTrack<'_>| match (&one.what, state) {
         (ContendedKind::Gil(_), ThreadState::GilWait) => one.process == process,
         (ContendedKind::Lock(lock, _), _) => state.lock() == Some(*lock),
         _ => false,

@@ -16,7 +16,6 @@ struct SampledGilWait {
     part: TimeRange,
     /// The number of the last of them.
     last: u64,
-    /// Periods.
     length: u64,
 }
 

@@ -62,7 +62,6 @@ pub trait Collector: Debug {
 /// When a collector's ticks are due.
 #[derive(Clone, Copy, Debug)]
 pub struct TickPlan {
-    /// Ticks a second.
     pub rate: f64,
     /// Late ticks would bias the result.
     pub punctual: bool,

@@ -96,7 +96,6 @@ impl ContendedObject {
     }
 }
 
-/// Objects by address.
 #[derive(Debug)]
 pub struct KnownObjects {
     process: ProcessId,

@@ -11,7 +11,6 @@ use crate::cpython::layout::Layout;
 use crate::event::{Event, GilId, GilInfo, Nanos, ProcessId};
 use crate::process::memory::Memory;
 
-/// GILs by address.
 #[derive(Debug, Default)]
 pub struct Gils {
     known: FxHashMap<u64, (GilId, Arc<GilInfo>)>,

@@ -53,7 +53,6 @@ pub enum FutexWait {
     Native,
     /// Work, or the end of a thread.
     Idle(Work),
-    /// A lock.
     Lock {
         /// What it may wait for instead, since a thread without work also sleeps at a lock. The kind of the lock decides.
         work: Option<Work>,

@@ -30,7 +30,6 @@ const KNOWN_FOR: u64 = 1_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WithLock {
     pub tid: Tid,
-    /// The lock object.
     pub lock: u64,
     /// Its first field: up to 3.13.0 the address of its semaphore.
     pub semaphore: u64,
@@ -50,7 +49,6 @@ pub fn holder(held: &[WithLock], addresses: [u64; 2]) -> Option<&WithLock> {
 enum EnterableKind {
     Lock,
     Condition,
-    /// A bound method.
     Bound,
     Other,
 }

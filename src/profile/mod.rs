@@ -63,7 +63,6 @@ pub struct Span {
     pub exact: bool,
 }
 
-/// Which collector ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {

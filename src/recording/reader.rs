@@ -23,12 +23,12 @@ pub struct Reader<R> {
     /// Blocks that were read.
     blocks: u64,
     /// Why nothing more comes.
-    over: Option<RecordingEnd>,
+    over: Option<FileEnd>,
 }
 
 /// How a file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RecordingEnd {
+enum FileEnd {
     Complete,
     Cut,
     /// With something that is no part of a recording.
@@ -93,15 +93,15 @@ impl<R: Read> Reader<R> {
                     self.blocks += 1;
                     let mut events = Vec::new();
                     if self.decoder.block(&records, table, &mut events).is_err() {
-                        self.over = Some(RecordingEnd::Damaged);
+                        self.over = Some(FileEnd::Damaged);
                     } else if self.decoder.ended {
-                        self.over = Some(RecordingEnd::Complete);
+                        self.over = Some(FileEnd::Complete);
                     }
                     self.events = events.into_iter();
                 }
-                NextBlock::End => self.over = Some(RecordingEnd::Cut),
-                NextBlock::Broken { at_end: true } => self.over = Some(RecordingEnd::Cut),
-                NextBlock::Broken { at_end: false } => self.over = Some(RecordingEnd::Damaged),
+                NextBlock::End => self.over = Some(FileEnd::Cut),
+                NextBlock::Broken { at_end: true } => self.over = Some(FileEnd::Cut),
+                NextBlock::Broken { at_end: false } => self.over = Some(FileEnd::Damaged),
             }
         }
     }
@@ -111,12 +111,12 @@ impl<R: Read> Reader<R> {
         let mut session = self.decoder.session.clone().unwrap_or_default();
         let seconds = session.end.since(session.start) as f64 / 1e9;
         match self.over {
-            Some(RecordingEnd::Complete) | None => {}
-            Some(RecordingEnd::Cut) => session.degraded.push(format!(
+            Some(FileEnd::Complete) | None => {}
+            Some(FileEnd::Cut) => session.degraded.push(format!(
                 "the recording is cut off after {seconds:.1} s: gilscope or the machine was stopped, or the disk was \
                  full; what was written until then is here"
             )),
-            Some(RecordingEnd::Damaged) => session.degraded.push(format!(
+            Some(FileEnd::Damaged) => session.degraded.push(format!(
                 "the recording is damaged after {seconds:.1} s (block {}): what was written until then is here",
                 self.blocks + 1
             )),

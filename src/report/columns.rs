@@ -10,7 +10,6 @@ use crate::event::{ACTIVITIES, Activity};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ColumnFormat {
-    /// As they are.
     Text,
     Count,
     /// Seconds, with three digits and a unit.

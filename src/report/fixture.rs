@@ -10,7 +10,6 @@ use crate::stack::{Frame, FrameKind, StackId};
 
 use super::Report;
 
-/// A millisecond.
 pub const MS: u64 = 1_000_000;
 const START: Nanos = Nanos(5_000 * MS);
 /// The recording takes two seconds.

@@ -13,7 +13,6 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::event::Pid;
 
-/// A launched program.
 #[derive(Debug)]
 pub struct Child {
     process: Process,

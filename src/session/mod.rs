@@ -38,7 +38,6 @@ pub use self::collectors::{ReadyCollector, collector};
 /// What to record, and how.
 #[derive(Clone, Debug)]
 pub struct RecordingOptions {
-    /// Samples per second.
     pub rate: f64,
     pub duration: Option<Duration>,
     pub subprocesses: bool,

@@ -34,7 +34,6 @@ pub(crate) struct ViewOptions {
     pub blame: Attribution,
     pub interval_ms: u64,
     pub color: bool,
-    /// Only ASCII characters.
     pub ascii: bool,
 }
 
@@ -79,7 +78,6 @@ impl LiveView {
         &mut self.publisher
     }
 
-    /// Closes the screen.
     pub(crate) fn quit(self, signals: &mut Signals) -> Result<()> {
         self.feed.end(None, Ending::Quit);
         self.wait(signals)

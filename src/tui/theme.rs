@@ -12,7 +12,6 @@ use crate::stack::label::Origin;
 pub(crate) struct Theme {
     /// The terminal has colours.
     pub color: bool,
-    /// Only ASCII characters.
     pub ascii: bool,
 }
 

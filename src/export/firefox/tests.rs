@@ -90,7 +90,7 @@ fn threads_are_there_while_they_live_and_the_main_one_is_known() {
 fn every_kind_of_wait_has_a_marker_of_its_own_colour_that_says_what_for() {
     use crate::contention::{Hold, Timeline};
     use crate::event::{GilInfo, LockId, LockInfo, LockKind, ProcessId, Syscall};
-    use crate::export::contended::{Contended, ContendedKind};
+    use crate::export::contended::{ContendedKind, ContendedTrack};
     const MS: u64 = 1_000_000;
     let mut profile = one_wait();
     fixture::start(&mut profile, 8, &[80]);
@@ -114,7 +114,7 @@ fn every_kind_of_wait_has_a_marker_of_its_own_colour_that_says_what_for() {
     let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 1 };
     let hold = Hold { start: Nanos(20 * MS), end: Nanos(35 * MS), thread: ThreadId(1) };
     let timeline = Timeline { holds: vec![hold], ..Timeline::default() };
-    let gil = Contended { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline };
+    let gil = ContendedTrack { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline };
     let tracks = Tracks::with(&profile, vec![gil], u64::MAX).unwrap();
     let file = serde_json::to_value(build(&profile, &tracks, &ExportOptions::default(), u64::MAX)).unwrap();
     let markers = &file["threads"][0]["markers"];

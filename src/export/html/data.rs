@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::event::{ACTIVITIES, ACTIVITY_COUNT, Pid, ProcessId, ThreadState, Tid};
-use crate::export::contended::{Contended, ContendedKind, contended};
+use crate::export::contended::{ContendedKind, ContendedTrack, contended};
 use crate::export::flamegraph::view_title;
 use crate::export::{ExportOptions, Unit, View};
 use crate::profile::{Profile, ThreadInfo};
@@ -99,7 +99,7 @@ pub(super) struct PageContended {
 }
 
 impl PageContended {
-    pub fn of(profile: &Profile, one: &Contended<'_>) -> PageContended {
+    pub fn of(profile: &Profile, one: &ContendedTrack<'_>) -> PageContended {
         let (interpreter, label) = match &one.what {
             ContendedKind::Gil(info) => (Some(info.interpreter), None),
             ContendedKind::Lock(_, label) => (None, Some(label.clone())),

@@ -5,7 +5,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::event::{Nanos, ThreadId};
-use crate::export::contended::Contended;
+use crate::export::contended::ContendedTrack;
 use crate::export::slices::{bounds, lengths, shown, timeline};
 use crate::profile::Profile;
 use crate::report::text::units::duration;
@@ -57,7 +57,7 @@ struct ContendedLane {
 /// The rows of a recording, and what was done to make them short, in words.
 pub(super) fn lanes(
     profile: &Profile,
-    contended: &[Contended<'_>],
+    contended: &[ContendedTrack<'_>],
     states: &mut PageStates,
     stacks: &mut PageStacks<'_>,
 ) -> Result<(Lanes, Vec<String>)> {
@@ -66,7 +66,7 @@ pub(super) fn lanes(
 
 pub(super) fn lanes_of(
     profile: &Profile,
-    contended: &[Contended<'_>],
+    contended: &[ContendedTrack<'_>],
     states: &mut PageStates,
     stacks: &mut PageStacks<'_>,
     [most_slices, most_holds, most_counts]: [usize; 3],
@@ -163,7 +163,7 @@ impl Lane {
     }
 }
 
-fn held(one: &Contended<'_>, origin: Nanos) -> Vec<Stretch> {
+fn held(one: &ContendedTrack<'_>, origin: Nanos) -> Vec<Stretch> {
     let since = |at: Nanos| at.since(origin);
     let holds = one.holds().map(|hold| Stretch {
         start: since(hold.start),

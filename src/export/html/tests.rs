@@ -164,7 +164,7 @@ fn numbers_are_samples_in_memory_mode_and_time_in_kernel_mode() {
 fn who_held_it_and_who_waited_are_not_mixed_up() {
     use crate::contention::{Hold, Timeline};
     use crate::event::{GilInfo, Nanos, OffCpu, ProcessId};
-    use crate::export::contended::{Contended, ContendedKind};
+    use crate::export::contended::{ContendedKind, ContendedTrack};
     let mut profile = Profile::default();
     profile.keep_timeline();
     profile.session.mode = crate::profile::Mode::Kernel;
@@ -180,7 +180,7 @@ fn who_held_it_and_who_waited_are_not_mixed_up() {
     let holds = vec![hold(2, 5_000, 30_000), hold(0, 30_000, 40_000), hold(1, 40_000, 50_000)];
     let waiters = vec![(Nanos(10_000), 1), (Nanos(40_000), 0)];
     let timeline = Timeline { holds, waiters, ..Timeline::default() };
-    let gil = [Contended { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline }];
+    let gil = [ContendedTrack { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline }];
     assert_eq!(whom::whom(&profile, &gil), [vec![(1, 2, 20_000), (1, 0, 10_000)]], "waiter, holder, time");
     let mut table = data::PageStates::default();
     let mut stacks = stacks::PageStacks::new(&profile);

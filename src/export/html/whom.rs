@@ -4,7 +4,7 @@
 use rustc_hash::FxHashMap;
 
 use crate::event::ThreadId;
-use crate::export::contended::{Contended, held, waited_for};
+use crate::export::contended::{ContendedTrack, held, waited_for};
 use crate::export::slices::{lengths, shown, timeline};
 use crate::profile::Profile;
 
@@ -12,7 +12,7 @@ use crate::profile::Profile;
 pub(super) type Pair = (u32, u32, u64);
 
 /// Of each of `contended`: the pairs, the most costly first. Empty if the recording kept no timeline.
-pub(super) fn whom(profile: &Profile, contended: &[Contended<'_>]) -> Vec<Vec<Pair>> {
+pub(super) fn whom(profile: &Profile, contended: &[ContendedTrack<'_>]) -> Vec<Vec<Pair>> {
     let mut sums: Vec<FxHashMap<(u32, u32), u64>> = vec![FxHashMap::default(); contended.len()];
     for (waiter, spans) in (0..).zip(timeline(profile).unwrap_or_default()) {
         let process = profile.threads[waiter as usize].process;

@@ -41,7 +41,7 @@ enum TrackKind {
     Process = 1,
     Thread,
     Frames,
-    Contended,
+    ContendedTrack,
     Waiters,
 }
 
@@ -194,7 +194,7 @@ impl<W: Write> PerfettoTrace<W> {
     fn contended(&mut self, profile: &Profile, tracks: &Tracks<'_>, index: usize) -> io::Result<()> {
         let one = &tracks.contended[index];
         let name = one.name(&tracks.contended);
-        let track = uuid(TrackKind::Contended, index);
+        let track = uuid(TrackKind::ContendedTrack, index);
         let waiters = uuid(TrackKind::Waiters, index);
         // Before the threads.
         let rank = 2 * (index as i32 - tracks.contended.len() as i32);

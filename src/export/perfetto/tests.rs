@@ -7,7 +7,7 @@ use prost::Message;
 use super::*;
 use crate::contention::{Handoff, Hold, Timeline};
 use crate::event::{Event, GilInfo, OffCpu, ThreadState};
-use crate::export::contended::{Contended, ContendedKind};
+use crate::export::contended::{ContendedKind, ContendedTrack};
 use crate::export::fixture;
 use crate::profile::Mode;
 
@@ -127,11 +127,11 @@ fn a_gil_has_holders_waiters_and_flows() {
             .to_vec(),
     };
     let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 5 * MS };
-    let gil = Contended { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline };
+    let gil = ContendedTrack { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline };
     let tracks = Tracks::with(&profile, vec![gil], u64::MAX).unwrap();
     let packets = read(&profile, &tracks);
     let slices = slices(&packets, 0);
-    assert_eq!(slices[&uuid(TrackKind::Contended, 0)], ["thread 70 0-10", "thread 71 10-20"]);
+    assert_eq!(slices[&uuid(TrackKind::ContendedTrack, 0)], ["thread 70 0-10", "thread 71 10-20"]);
     let events: Vec<(u64, &TrackEvent)> = packets
         .iter()
         .filter_map(|packet| match &packet.data {

@@ -14,7 +14,7 @@ use crate::report::text::units::duration;
 use crate::stack::{Interner, StackId};
 
 use super::coarse::{MergedSlices, SliceLengths, groups};
-use super::contended::{Contended, ContendedKind, contended, holders, waited_for};
+use super::contended::{ContendedKind, ContendedTrack, contended, holders, waited_for};
 use super::slices::{bounds, lengths, shown, timeline};
 use crate::stack::label::one_line;
 
@@ -23,7 +23,7 @@ pub(super) struct Tracks<'p> {
     profile: &'p Profile,
     timeline: &'p [Vec<Span>],
     /// The GILs and locks to show.
-    pub contended: Vec<Contended<'p>>,
+    pub contended: Vec<ContendedTrack<'p>>,
     /// Who held each of them.
     pub holds: Vec<Vec<HeldBy>>,
     /// What each thread did.
@@ -121,7 +121,7 @@ impl<'p> Tracks<'p> {
     }
 
     /// As [`Self::new`], with these GILs and locks.
-    pub fn with(profile: &'p Profile, contended: Vec<Contended<'p>>, most: u64) -> anyhow::Result<Self> {
+    pub fn with(profile: &'p Profile, contended: Vec<ContendedTrack<'p>>, most: u64) -> anyhow::Result<Self> {
         let timeline = timeline(profile)?;
         let mut all = SliceLengths::default();
         for one in &contended {
@@ -272,7 +272,7 @@ fn coarse(states: &[Span], grain: u64, merged: &mut MergedSlices) -> Vec<StateSl
     groups(states.iter().map(|span| (span.start, span.end)), grain).into_iter().map(show).collect()
 }
 
-fn holds(one: &Contended<'_>, grain: u64, merged: &mut MergedSlices) -> Vec<HeldBy> {
+fn holds(one: &ContendedTrack<'_>, grain: u64, merged: &mut MergedSlices) -> Vec<HeldBy> {
     let holds: Vec<Hold> = one.holds().collect();
     let show = |group: Range<usize>| {
         let group = &holds[group];

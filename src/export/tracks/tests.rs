@@ -95,7 +95,7 @@ fn short_holds_become_one_and_their_arrows_are_counted() {
         // The last goes back in time, and is none.
         handoffs: [(5_500, 9_500), (200_000, 300_000), (300_000, 200_000)].map(handoff).to_vec(),
     };
-    let gil = || Contended { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline };
+    let gil = || ContendedTrack { process: ProcessId(0), what: ContendedKind::Gil(&info), timeline: &timeline };
     let whole = Tracks::with(&profile, vec![gil()], 1_000).unwrap();
     assert_eq!((whole.holds[0].len(), whole.arrows.len()), (100, 2));
     let tracks = Tracks::with(&profile, vec![gil()], 30).unwrap();

@@ -12,7 +12,7 @@ use crate::stack::{Interner, StackId};
 pub struct Load {
     pub threads: u32,
     pub interval: u64,
-    /// Length of a piece of work that lets go of the GIL when asked.
+    /// Length of a piece of work that releases the GIL when asked.
     pub python: (u64, u64),
     /// Chance that a piece of work is one that does not, and its length.
     pub native: (u64, (u64, u64)),
@@ -65,7 +65,6 @@ pub struct Sample {
     pub stack: StackId,
 }
 
-/// What happened.
 #[derive(Debug, Default)]
 pub struct Run {
     /// In the order of their ends.
@@ -131,7 +130,6 @@ struct Thread {
     off: Option<(u64, ThreadState, GilGlimpse)>,
 }
 
-/// The machine.
 pub struct Sim {
     load: Load,
     random: u64,
@@ -215,7 +213,7 @@ impl Sim {
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11
     }
 
-    /// Nanoseconds between so many microseconds and so many.
+    /// A length in nanoseconds, between two lengths in microseconds.
     fn between(&mut self, (low, high): (u64, u64)) -> u64 {
         low * 1000 + self.random() % ((high - low) * 1000 + 1)
     }
@@ -311,7 +309,7 @@ impl Sim {
                 }
             }
             Act::Dropped => {
-                // Asked to let go in the middle of a piece.
+                // Asked to release it in the middle of a piece.
                 self.release(now, thread, true);
             }
             Act::BlockEnds => {
@@ -460,7 +458,6 @@ impl Sim {
         self.replan(look, thread, Act::Look { timed_out: wake.is_none() });
     }
 
-    /// Recording ends.
     fn close(mut self, end: u64) -> Run {
         for thread in 0..self.load.threads {
             let index = thread as usize;

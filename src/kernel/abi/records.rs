@@ -141,8 +141,10 @@ pub(crate) enum KernelRecord {
     Off(OffCpuRecord),
     /// A thread was on the CPU.
     Sample(CpuSample),
-    /// A thread ended.
-    Exit { tid: Tid, account: Account },
+    Exit {
+        tid: Tid,
+        account: Account,
+    },
     /// A thread resumed the others that it had stopped.
     Resume {
         tid: Tid,

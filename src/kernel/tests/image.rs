@@ -142,7 +142,6 @@ impl FakeInterpreter {
         }
     }
 
-    /// Allocates zeroed memory.
     pub(super) fn alloc(&mut self, len: u64) -> u64 {
         let addr = self.top;
         self.top = (self.top + len).next_multiple_of(16);

@@ -39,7 +39,6 @@ pub(crate) enum ScreenEffect {
     Interval,
     /// Save what is on the screen.
     Save(Format),
-    /// Into the clipboard.
     Copy(String),
 }
 

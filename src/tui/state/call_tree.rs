@@ -197,7 +197,6 @@ pub(crate) struct FunctionTime {
     pub total: u64,
     /// In itself, in the states of the view.
     pub own: u64,
-    /// In itself, running.
     pub cpu: u64,
     /// In itself, waiting for the GIL.
     pub gil_wait: u64,
@@ -205,7 +204,6 @@ pub(crate) struct FunctionTime {
     pub lock_wait: u64,
     /// In itself, holding the GIL without running.
     pub held_idle: u64,
-    /// In itself, blocked.
     pub blocked: u64,
 }
 

@@ -25,7 +25,6 @@ pub(crate) enum Tab {
     Functions,
     /// The same as a flame graph.
     Flame,
-    /// What is wrong.
     Findings,
 }
 
@@ -79,9 +78,7 @@ pub(crate) struct RowSelection {
 pub(crate) enum Prompt {
     /// A text to look for is being typed; this was the text before.
     Filter(String),
-    /// Whether to reset.
     Reset,
-    /// What to save.
     Save,
 }
 

@@ -31,7 +31,6 @@ pub(crate) enum PauseList {
     Stopped,
     /// Who was the last to stop.
     LastToStop,
-    /// Who collected garbage.
     Collected,
 }
 
@@ -40,11 +39,9 @@ pub(crate) enum PauseList {
 pub(crate) enum Tone {
     #[default]
     Plain,
-    /// Matters less.
     Dim,
     /// In the colour of an activity; dim where there is none.
     Of(Option<Activity>),
-    /// A warning.
     Alarm,
 }
 
@@ -163,7 +160,6 @@ pub(crate) struct ScreenTable {
 pub(crate) struct SortOrder {
     /// By the column with this heading.
     pub column: &'static str,
-    /// The least first.
     pub ascending: bool,
 }
 

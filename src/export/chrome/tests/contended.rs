@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::contention::{Handoff, Hold, Timeline};
 use crate::event::{Event as Observed, GilInfo, OffCpu, ProcessId, Syscall, ThreadState};
-use crate::export::contended::{Contended, ContendedKind};
+use crate::export::contended::{ContendedKind, ContendedTrack};
 use crate::export::fixture;
 use crate::profile::Mode;
 
@@ -78,8 +78,9 @@ fn info(interpreter: i64) -> GilInfo {
 }
 
 fn events_with(profile: &Profile, gils: &[(GilInfo, Timeline)]) -> Vec<Value> {
-    let contended = |(info, timeline)| Contended { process: ProcessId(0), what: ContendedKind::Gil(info), timeline };
-    let gils: Vec<Contended<'_>> = gils.iter().map(|(info, timeline)| contended((info, timeline))).collect();
+    let contended =
+        |(info, timeline)| ContendedTrack { process: ProcessId(0), what: ContendedKind::Gil(info), timeline };
+    let gils: Vec<ContendedTrack<'_>> = gils.iter().map(|(info, timeline)| contended((info, timeline))).collect();
     let mut out = Vec::new();
     let tracks = Tracks::with(profile, gils, u64::MAX).unwrap();
     write_tracks(profile, &tracks, &ExportOptions::default(), &mut out).unwrap();

@@ -13,7 +13,6 @@ use crate::stack::StackId;
 /// When the recording starts and ends.
 pub const START: u64 = 5_000 * MS;
 pub const END: u64 = 7_000 * MS;
-/// Samples per second.
 pub const RATE: f64 = 1000.0;
 const GIL: GilId = GilId(0);
 
