@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let level = ["off", "info", "debug"][usize::from(cli.verbose).min(2)];
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(format!("gilscope={level}")))
-        .target(env_logger::Target::Pipe(Box::new(gilscope::tui::Log)))
+        .target(env_logger::Target::Pipe(Box::new(gilscope::tui::ScreenLog)))
         .init();
     match run(&cli.command) {
         Ok(code) => ExitCode::from(code),
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<u8> {
     match command {
         Command::Record(args) => gilscope::commands::record::run(args),
-        Command::Top(args) => gilscope::tui::run(args),
+        Command::Top(args) => gilscope::commands::top::run(args),
         Command::Dump(args) => {
             let dump = gilscope::commands::dump::dump(args.pid)?;
             print(&if args.json { json(&dump)? } else { dump.text() })

@@ -5,10 +5,11 @@ use std::io::{IsTerminal, Write, stderr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::commands::cli::RecordArgs;
-use crate::commands::report::bold;
+use crate::commands::launch::{self, PreparedRecording};
+use crate::commands::text_style::bold;
 use crate::export::kind::OutputKind;
 use crate::export::{self, ExportSummary, Format};
 use crate::output::{Output, say};
@@ -29,28 +30,14 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     // Before the recording rather than after it: a path that cannot be written to costs nothing then.
     let output = Output::create(path)?;
     let options = options(args, kind);
-    let signals = || Signals::new().context("cannot set up signal handling");
-    // A program to be launched is to have the signal mask it would have had; else there is no reason to wait.
-    let early = if args.collect.pid.is_some() { Some(signals()?) } else { None };
-    let started = session::collector(&options).map_err(Into::into).and_then(|collector| {
-        // After loading the collector: that takes longer than a program needs to get going.
-        let program = &args.collect.program;
-        let child = if program.is_empty() { None } else { Some(Child::launch(program)?) };
-        Ok((collector, child))
-    });
-    let (collector, mut child) = match started {
-        Ok(started) => started,
+    let prepared = match launch::prepare(&args.collect, &options, Child::launch) {
+        Ok(prepared) => prepared,
         Err(error) => {
             output.discard();
             return Err(error);
         }
     };
-    let mut signals = early.map_or_else(signals, Ok)?;
-    let root = match (&child, args.collect.pid) {
-        (Some(child), _) => child.pid(),
-        (None, Some(pid)) => pid,
-        (None, None) => bail!("neither a process nor a command was given"),
-    };
+    let PreparedRecording { collector, mut child, root, mut signals } = prepared;
     let mut sink = match kind {
         OutputKind::Recording => Sink::Stream(Recorder::new(output, args.output.is_some(), &origin(args))?),
         OutputKind::Export(format) => Sink::AtTheEnd(output, format),

@@ -1,12 +1,11 @@
 //! `gilscope report`: prints the report of a recording, or one that was saved. Called by `main`.
 
-use std::ffi::OsStr;
 use std::io::{IsTerminal, stdout};
 
 use anyhow::{Result, bail};
-use clap::ColorChoice;
 
 use crate::commands::cli::ReportArgs;
+use crate::commands::text_style::bold;
 use crate::filter::Filter;
 use crate::report::text::{subject, text};
 use crate::{recording, report};
@@ -33,24 +32,6 @@ pub fn run(args: &ReportArgs) -> Result<String> {
     Ok(format!("{}\n{}", subject(&report), text(&report, args.blame.unwrap_or(report.blame), bold)))
 }
 
-/// Whether headings can be bold.
-pub fn bold(choice: ColorChoice, terminal: bool) -> bool {
-    let set = |name| std::env::var_os(name);
-    wants_bold(choice, terminal, set("NO_COLOR").as_deref(), set("TERM").as_deref())
-}
-
-fn wants_bold(choice: ColorChoice, terminal: bool, no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
-    match choice {
-        ColorChoice::Always => true,
-        ColorChoice::Never => false,
-        ColorChoice::Auto => {
-            terminal
-                && no_color.is_none_or(OsStr::is_empty)
-                && term.is_some_and(|term| !term.is_empty() && term != "dumb")
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,20 +55,5 @@ mod tests {
         assert!(run(None).unwrap().contains("recorded in memory mode"), "{:?}", run(None));
         std::fs::write(&file, &json[..json.len() / 2]).unwrap();
         assert!(run(None).is_err());
-    }
-
-    #[test]
-    fn bold_is_for_terminals_that_want_it() {
-        let auto = |terminal, no_color: Option<&str>, term: Option<&str>| {
-            wants_bold(ColorChoice::Auto, terminal, no_color.map(OsStr::new), term.map(OsStr::new))
-        };
-        assert!(auto(true, None, Some("xterm")));
-        assert!(auto(true, Some(""), Some("xterm")));
-        assert!(!auto(false, None, Some("xterm")));
-        assert!(!auto(true, Some("1"), Some("xterm")));
-        assert!(!auto(true, None, Some("dumb")));
-        assert!(!auto(true, None, None));
-        assert!(wants_bold(ColorChoice::Always, false, Some(OsStr::new("1")), None));
-        assert!(!wants_bold(ColorChoice::Never, true, None, Some(OsStr::new("xterm"))));
     }
 }

@@ -5,6 +5,7 @@
 //! it up, and [`text`] prints it. The last three know nothing but the report: a saved one prints like a new one.
 
 mod collections;
+pub(crate) mod columns;
 mod findings;
 #[cfg(test)]
 mod fixture;

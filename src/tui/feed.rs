@@ -1,97 +1,92 @@
-//! What the loop that collects and the screen have in common: the newest snapshot, and what the screen wants. Neither waits
-//! for the other.
+//! What the loop that collects and the screen share: the newest snapshot, and what the screen asks for. Neither waits for
+//! the other.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use crate::event::Nanos;
 use crate::session::{Look, Observer};
 use crate::snapshot::Snapshot;
 
-/// How often to look whether the screen wants an end, in nanoseconds.
-const ATTENTION: u64 = 50_000_000;
+/// How often to check whether the screen was closed.
+const CHECK_INTERVAL_NS: u64 = 50_000_000;
 
-/// Both sides have one.
 #[derive(Debug)]
-pub struct Feed {
-    newest: Mutex<Newest>,
+pub(crate) struct Feed {
+    newest: Mutex<NewestSnapshot>,
     changed: Condvar,
     interval_ns: AtomicU64,
-    /// The interval after the first snapshot, in which there is nothing to be seen.
+    /// The interval after the first snapshot, which shows nothing yet.
     first_ns: u64,
-    stop: AtomicBool,
+    is_closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct Newest {
+struct NewestSnapshot {
     /// Counts snapshots.
     number: u64,
     snapshot: Option<Arc<Snapshot>>,
     end: Option<Ending>,
 }
 
-/// How it ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Nothing new comes, for this reason; what there is can still be looked at.
+pub(crate) enum Ending {
+    /// No more snapshots come, for this reason; the last one can still be viewed.
     Over(String),
-    /// The screen is to go away.
+    /// The screen is to be closed.
     Quit,
 }
 
-/// What there is to be had.
+/// The newest snapshot.
 #[derive(Clone, Debug)]
-pub struct News {
-    /// The number of the newest snapshot.
+pub(crate) struct FeedNews {
+    /// Counts snapshots.
     pub number: u64,
-    /// That.
     pub snapshot: Arc<Snapshot>,
-    /// No more come.
+    /// Why no more come, if so.
     pub end: Option<Ending>,
 }
 
 impl Feed {
-    /// A feed of snapshots at so many milliseconds, the second so many after the first.
-    pub fn new(interval_ms: u64, first_ms: u64) -> Feed {
+    /// A feed of a snapshot each `interval_ms`, the second one `first_ms` after the first.
+    pub(crate) fn new(interval_ms: u64, first_ms: u64) -> Feed {
         Feed {
             newest: Mutex::default(),
             changed: Condvar::new(),
             interval_ns: AtomicU64::new(interval_ms * 1_000_000),
             first_ns: first_ms * 1_000_000,
-            stop: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Newest> {
-        // Whoever panicked has left a snapshot that is whole.
+    fn lock(&self) -> MutexGuard<'_, NewestSnapshot> {
+        // A panic leaves a complete snapshot.
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest snapshot, if there is one.
-    pub fn news(&self) -> Option<News> {
+    pub(crate) fn news(&self) -> Option<FeedNews> {
         let newest = self.lock();
-        Some(News { number: newest.number, snapshot: newest.snapshot.clone()?, end: newest.end.clone() })
+        Some(FeedNews { number: newest.number, snapshot: newest.snapshot.clone()?, end: newest.end.clone() })
     }
 
     /// Waits for a newer snapshot than this, or for the end.
-    pub fn wait(&self, number: u64) -> Option<News> {
+    pub(crate) fn wait(&self, number: u64) -> Option<FeedNews> {
         let newest = self.lock();
-        let old = |newest: &mut Newest| newest.number == number && newest.end.is_none();
+        let old = |newest: &mut NewestSnapshot| newest.number == number && newest.end.is_none();
         drop(self.changed.wait_while(newest, old));
         self.news()
     }
 
-    /// Refreshes at another interval from now on.
-    pub fn every(&self, interval_ms: u64) {
+    pub(crate) fn set_interval(&self, interval_ms: u64) {
         self.interval_ns.store(interval_ms * 1_000_000, Ordering::Relaxed);
     }
 
-    /// Nobody looks any more.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+    /// The screen needs no more snapshots.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
     }
 
     fn publish(&self, snapshot: Snapshot) {
@@ -102,7 +97,7 @@ impl Feed {
     }
 
     /// Nothing new comes after this snapshot.
-    pub fn end(&self, last: Option<Snapshot>, ending: Ending) {
+    pub(crate) fn end(&self, last: Option<Snapshot>, ending: Ending) {
         if let Some(last) = last {
             self.publish(last);
         }
@@ -111,26 +106,29 @@ impl Feed {
     }
 }
 
+/// Opens the screen, in a thread of its own.
+type OpenScreen = Box<dyn FnOnce(Arc<Feed>) -> ScreenThread>;
+pub(crate) type ScreenThread = JoinHandle<anyhow::Result<()>>;
+
 /// Makes snapshots while recording goes on. The screen is opened with the first: errors before that are printed as always.
-pub struct Live<F> {
+pub(crate) struct SnapshotPublisher {
     feed: Arc<Feed>,
-    open: Option<F>,
-    /// The thread of the screen.
-    pub screen: Option<JoinHandle<anyhow::Result<()>>>,
+    open: Option<OpenScreen>,
+    /// The thread of the screen, once there is one.
+    pub screen: Option<ScreenThread>,
     next: Nanos,
-    attention: Nanos,
+    next_check: Nanos,
 }
 
-impl<F: FnOnce(Arc<Feed>) -> JoinHandle<anyhow::Result<()>>> Live<F> {
-    /// `open` opens the screen.
-    pub fn new(feed: Arc<Feed>, open: F) -> Live<F> {
-        Live { feed, open: Some(open), screen: None, next: Nanos(0), attention: Nanos(0) }
+impl SnapshotPublisher {
+    pub(crate) fn new(feed: Arc<Feed>, open: OpenScreen) -> SnapshotPublisher {
+        SnapshotPublisher { feed, open: Some(open), screen: None, next: Nanos(0), next_check: Nanos(0) }
     }
 }
 
-impl<F: FnOnce(Arc<Feed>) -> JoinHandle<anyhow::Result<()>>> Observer for Live<F> {
+impl Observer for SnapshotPublisher {
     fn next(&self) -> Nanos {
-        self.next.min(self.attention)
+        self.next.min(self.next_check)
     }
 
     fn needs_under_way(&self, at: Nanos) -> bool {
@@ -139,8 +137,8 @@ impl<F: FnOnce(Arc<Feed>) -> JoinHandle<anyhow::Result<()>>> Observer for Live<F
 
     fn look(&mut self, look: &Look<'_>) -> ControlFlow<()> {
         let at = look.at;
-        self.attention = Nanos(at.0 + ATTENTION);
-        if self.feed.stop.load(Ordering::Relaxed) {
+        self.next_check = Nanos(at.0 + CHECK_INTERVAL_NS);
+        if self.feed.is_closed.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
         let interval = self.feed.interval_ns.load(Ordering::Relaxed);
@@ -156,6 +154,3 @@ impl<F: FnOnce(Arc<Feed>) -> JoinHandle<anyhow::Result<()>>> Observer for Live<F
         ControlFlow::Continue(())
     }
 }
-
-/// How long the screen waits for a key before it looks for news.
-pub const GLANCE: Duration = Duration::from_millis(50);

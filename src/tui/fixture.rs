@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::history::History;
-use super::shown::{Past, Range, Shown};
+use super::state::history::History;
+use super::state::shown::{PastSnapshots, Range, ShownPart};
 use crate::event::{
     Account, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Nanos, OffCpu, ProcessId, ProcessInfo,
     Syscall, ThreadId, ThreadState, Wake,
@@ -18,7 +18,7 @@ const START: u64 = 1_000 * MS;
 const SLEEP: Syscall = Syscall(syscalls::Sysno::clock_nanosleep as i16);
 
 /// A recording under way, and what the screen knows of it.
-pub struct Live {
+pub struct RecordingUnderWay {
     profile: Profile,
     at: u64,
     under_way: Vec<OffCpu>,
@@ -26,8 +26,8 @@ pub struct Live {
     pub snapshots: Vec<Arc<Snapshot>>,
 }
 
-impl Live {
-    fn new(python: &str, free_threaded: bool, names: &[&str]) -> Live {
+impl RecordingUnderWay {
+    fn new(python: &str, free_threaded: bool, names: &[&str]) -> RecordingUnderWay {
         let mut profile = Profile::default();
         profile.session.mode = Mode::Kernel;
         profile.session.start = Nanos(START);
@@ -40,7 +40,7 @@ impl Live {
             profile.push(&Event::ThreadStarted { at, thread, process: ProcessId(0), tid: 100 + index as i32 });
             profile.push(&Event::ThreadNamed { thread, name: (*name).into() });
         }
-        Live { profile, at: START, under_way: Vec::new(), snapshots: Vec::new() }
+        RecordingUnderWay { profile, at: START, under_way: Vec::new(), snapshots: Vec::new() }
     }
 
     /// A stack of functions of `app.py`, outermost first.
@@ -113,21 +113,21 @@ impl Live {
     }
 
     /// What a screen that has seen all of it shows.
-    pub fn shown(&self, range: Range, blame: Attribution) -> (Shown, History) {
-        let (mut history, mut past) = (History::default(), Past::default());
+    pub fn shown(&self, range: Range, blame: Attribution) -> (ShownPart, History) {
+        let (mut history, mut past) = (History::default(), PastSnapshots::default());
         for pair in self.snapshots.windows(2) {
             past.push(&pair[0]);
             history.push(&pair[1], &pair[0]);
         }
         let newest = self.snapshots.last().expect("there is one");
-        (Shown::new(newest, &past, range, blame), history)
+        (ShownPart::new(newest, &past, range, blame), history)
     }
 }
 
 /// A client that needs the GIL for moments, and a cruncher that has it for 5 ms at a time; a thread sleeps. Twelve
 /// seconds.
-pub fn convoy() -> Live {
-    let mut live = Live::new("3.12.1", false, &["MainThread", "cruncher", "client"]);
+pub fn convoy() -> RecordingUnderWay {
+    let mut live = RecordingUnderWay::new("3.12.1", false, &["MainThread", "cruncher", "client"]);
     let info = GilInfo { process: ProcessId(0), interpreter: 0, enabled: true, switch_interval_ns: 5 * MS };
     let at = Nanos(START);
     live.profile.push(&Event::Gil { at, gil: GilId(0), info: Arc::new(info), switched_on_by: None });
@@ -165,9 +165,9 @@ pub fn convoy() -> Live {
 }
 
 /// Three threads of a free-threaded Python take turns with a lock, and now and then all are stopped. Six seconds.
-pub fn hot_lock() -> Live {
+pub fn hot_lock() -> RecordingUnderWay {
     let names = ["MainThread", "worker-1", "worker-2", "worker-3"];
-    let mut live = Live::new("3.13.5", true, &names);
+    let mut live = RecordingUnderWay::new("3.13.5", true, &names);
     let process = ProcessId(0);
     let lock =
         |kind, name: &str| LockInfo { process, address: 0x7f10, kind, type_name: None, name: Some(name.into()) };

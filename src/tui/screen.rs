@@ -1,4 +1,4 @@
-//! The loop of the screen, in a thread of its own: news in, keys in, drawings out.
+//! The loop of the screen, in a thread of its own: snapshots and keys in, drawings out.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, stdin};
@@ -10,39 +10,41 @@ use anyhow::Result;
 use crossterm::event::{poll, read};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::app::{App, Effect, Scene};
-use super::draw::{Canvas, Hits, draw};
-use super::feed::{Ending, Feed, GLANCE};
-use super::history::History;
+use super::draw::{Canvas, draw};
+use super::feed::{Ending, Feed};
+use super::keys::{self, ScreenEffect};
 use super::save;
-use super::shown::{Past, Shown};
+use super::scene::Scene;
+use super::state::choices::UserChoices;
+use super::state::history::History;
+use super::state::shown::{PastSnapshots, ShownPart};
 use super::terminal::Screen;
 use super::theme::Theme;
 use crate::snapshot::Snapshot;
 
 /// Where keys come from: the library reads them from standard input or, if that is no terminal, from the controlling one.
-enum Keys {
+enum KeySource {
     Stdin,
     Terminal(File),
 }
 
-impl Keys {
-    /// To be asked once: a terminal that is gone is none any more.
-    fn new() -> io::Result<Keys> {
-        if stdin().is_terminal() { Ok(Keys::Stdin) } else { Ok(Keys::Terminal(File::open("/dev/tty")?)) }
+impl KeySource {
+    /// Call this once: a terminal that is gone is none any more.
+    fn new() -> io::Result<KeySource> {
+        if stdin().is_terminal() { Ok(KeySource::Stdin) } else { Ok(KeySource::Terminal(File::open("/dev/tty")?)) }
     }
 
     /// Waits until there is something to read, but not longer than this.
     ///
     /// # Errors
     /// The terminal is gone. The library would read nothing from it again and again, and never return.
-    fn wait(&self, most: Duration) -> io::Result<()> {
+    fn wait(&self, limit: Duration) -> io::Result<()> {
         let stdin = stdin();
         let fd = match self {
-            Keys::Stdin => stdin.as_fd(),
-            Keys::Terminal(file) => file.as_fd(),
+            KeySource::Stdin => stdin.as_fd(),
+            KeySource::Terminal(file) => file.as_fd(),
         };
-        let timeout = Timespec { tv_sec: most.as_secs() as _, tv_nsec: most.subsec_nanos() as _ };
+        let timeout = Timespec { tv_sec: limit.as_secs() as _, tv_nsec: limit.subsec_nanos() as _ };
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
         // A signal ends the waiting, too: the window may have another size.
         let _ = rustix::event::poll(&mut fds, Some(&timeout));
@@ -53,125 +55,127 @@ impl Keys {
     }
 }
 
-/// Everything that the screen remembers.
-struct Loop<'a> {
+/// How long the screen waits for a key before it asks for a new snapshot.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+struct ScreenLoop<'a> {
     feed: &'a Feed,
-    keys: Keys,
+    keys: KeySource,
     screen: Screen,
     theme: Theme,
-    app: App,
-    history: History,
-    past: Past,
-    /// The number of the newest snapshot that was taken in.
+    choices: UserChoices,
+    past: PastSnapshots,
+    /// The number of the newest snapshot that was taken from the feed.
     number: u64,
     newest: Arc<Snapshot>,
-    shown: Shown,
-    hits: Hits,
+    scene: Scene,
 }
 
-/// Shows what comes until the user or the other side has enough.
+/// Shows snapshots until the user quits or the feed ends.
 ///
 /// # Errors
 /// The terminal cannot be used, or is gone.
-pub fn run(feed: &Feed, app: App, theme: Theme, mouse: bool) -> Result<()> {
-    let (keys, screen) = (Keys::new()?, Screen::open(mouse)?);
-    let newest = Arc::new(Snapshot::default());
-    let shown = Shown::new(&newest, &Past::default(), app.range, app.blame);
-    let (history, past, hits) = (History::default(), Past::default(), Hits::default());
-    let mut state = Loop { feed, keys, screen, theme, app, history, past, number: 0, newest, shown, hits };
+pub(crate) fn run(feed: &Feed, choices: UserChoices, theme: Theme, mouse: bool) -> Result<()> {
+    let (keys, screen) = (KeySource::new()?, Screen::open(mouse)?);
+    let (newest, past) = (Arc::new(Snapshot::default()), PastSnapshots::default());
+    let shown = ShownPart::new(&newest, &past, choices.range, choices.blame);
+    let scene = Scene::new(&choices, shown, History::default());
+    let mut state = ScreenLoop { feed, keys, screen, theme, choices, past, number: 0, newest, scene };
     Ok(state.run()?)
 }
 
-impl Loop<'_> {
+impl ScreenLoop<'_> {
     fn run(&mut self) -> io::Result<()> {
         loop {
-            let mut todo = self.take_in();
-            if todo == Effect::Quit {
+            let mut todo = self.receive();
+            if todo == ScreenEffect::Quit {
                 return Ok(());
             }
             if self.screen.is_to_stop() {
-                let left = self.react(Effect::Suspend)?;
-                todo = if todo == Effect::Show { todo } else { left };
+                let left = self.react(ScreenEffect::Suspend)?;
+                todo = if todo == ScreenEffect::Show { todo } else { left };
             }
-            self.keys.wait(if todo == Effect::None { GLANCE } else { Duration::ZERO })?;
-            let mut more = poll(Duration::ZERO)?;
-            while more {
-                let event = read()?;
-                let scene = Scene { shown: &self.shown, history: &self.history, hits: &self.hits };
-                let effect = self.app.update(&event, &scene);
-                match effect {
-                    Effect::None => {}
-                    Effect::Quit => return Ok(()),
-                    Effect::Draw | Effect::Show if todo == Effect::Show => {}
-                    Effect::Draw => todo = Effect::Draw,
+            self.keys.wait(if todo == ScreenEffect::None { POLL_INTERVAL } else { Duration::ZERO })?;
+            while poll(Duration::ZERO)? {
+                match keys::apply(&read()?, &mut self.choices, &self.scene) {
+                    ScreenEffect::None => {}
+                    ScreenEffect::Quit => return Ok(()),
+                    ScreenEffect::Draw | ScreenEffect::Show if todo == ScreenEffect::Show => {}
+                    ScreenEffect::Draw => todo = ScreenEffect::Draw,
                     effect => {
                         let left = self.react(effect)?;
-                        todo = if todo == Effect::Show { todo } else { left };
+                        todo = if todo == ScreenEffect::Show { todo } else { left };
                     }
                 }
-                more = poll(Duration::ZERO)?;
+                // The next key refers to what this one has changed.
+                self.scene.follow(&self.choices);
             }
-            if todo == Effect::Show {
-                self.shown = Shown::new(&self.newest, &self.past, self.app.range, self.app.blame);
+            if todo == ScreenEffect::Show {
+                let shown = ShownPart::new(&self.newest, &self.past, self.choices.range, self.choices.blame);
+                self.scene.show(&self.choices, shown);
             }
-            if todo != Effect::None {
+            if todo != ScreenEffect::None {
                 self.draw()?;
             }
         }
     }
 
-    /// Takes in what is new, unless the screen is to stand still.
-    fn take_in(&mut self) -> Effect {
-        let Some(news) = self.feed.news() else { return Effect::None };
-        let mut todo = Effect::None;
+    /// Takes a new snapshot from the feed, unless the screen is paused.
+    fn receive(&mut self) -> ScreenEffect {
+        let Some(news) = self.feed.news() else { return ScreenEffect::None };
+        let mut todo = ScreenEffect::None;
         match news.end {
-            Some(Ending::Quit) => return Effect::Quit,
-            Some(Ending::Over(why)) if self.app.ended.is_none() => {
-                self.app.ended = Some(why);
-                self.app.paused = false;
-                todo = Effect::Draw;
+            Some(Ending::Quit) => return ScreenEffect::Quit,
+            Some(Ending::Over(why)) if self.choices.ended.is_none() => {
+                self.choices.ended = Some(why);
+                self.choices.paused = false;
+                todo = ScreenEffect::Draw;
             }
             _ => {}
         }
-        if news.number == self.number || self.app.paused {
+        if news.number == self.number || self.choices.paused {
             return todo;
         }
         if self.number > 0 {
-            self.history.push(&news.snapshot, &self.newest);
+            self.scene.history.push(&news.snapshot, &self.newest);
         }
         self.number = news.number;
         self.newest = news.snapshot;
         self.past.push(&self.newest);
-        Effect::Show
+        ScreenEffect::Show
     }
 
     /// Does what a key asks for. Returns what is left to do.
-    fn react(&mut self, effect: Effect) -> io::Result<Effect> {
+    fn react(&mut self, effect: ScreenEffect) -> io::Result<ScreenEffect> {
         match effect {
-            Effect::Reset => {
+            ScreenEffect::Reset => {
                 self.past.reset(&self.newest);
-                self.app.message = "counts from now on".to_owned();
-                return Ok(Effect::Show);
+                self.choices.message = "counts from now on".to_owned();
+                return Ok(ScreenEffect::Show);
             }
-            Effect::Suspend => self.screen.suspend()?,
-            Effect::Interval => self.feed.every(self.app.interval_ms),
-            Effect::Save(format) => {
-                self.app.message = match save::save(&self.app, &self.shown, format) {
+            ScreenEffect::Suspend => self.screen.suspend()?,
+            ScreenEffect::Interval => self.feed.set_interval(self.choices.interval_ms),
+            ScreenEffect::Save(format) => {
+                self.choices.message = match save::save(&self.choices, &self.scene.shown, format) {
                     Ok(path) => format!("saved to {}", path.display()),
                     Err(error) => format!("not saved: {error:#}"),
                 };
             }
-            Effect::Copy(text) => self.screen.copy(&text)?,
-            Effect::Clear => self.screen.clear()?,
-            Effect::Show => return Ok(Effect::Show),
-            Effect::None | Effect::Draw | Effect::Quit => {}
+            ScreenEffect::Copy(text) => self.screen.copy(&text)?,
+            ScreenEffect::Clear => self.screen.clear()?,
+            ScreenEffect::Show => return Ok(ScreenEffect::Show),
+            ScreenEffect::None | ScreenEffect::Draw | ScreenEffect::Quit => {}
         }
-        Ok(Effect::Draw)
+        Ok(ScreenEffect::Draw)
     }
 
     fn draw(&mut self) -> io::Result<()> {
-        let canvas = Canvas { app: &self.app, shown: &self.shown, history: &self.history, theme: self.theme };
-        let hits = &mut self.hits;
-        self.screen.draw(|frame| *hits = draw(frame, &canvas))
+        let canvas = Canvas { choices: &self.choices, scene: &self.scene, theme: self.theme };
+        let mut hits = None;
+        self.screen.draw(|frame| hits = Some(draw(frame, &canvas)))?;
+        if let Some(hits) = hits {
+            self.scene.hits = hits;
+        }
+        Ok(())
     }
 }

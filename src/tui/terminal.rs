@@ -17,15 +17,14 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ratatui::Frame;
 use ratatui::backend::CrosstermBackend;
 
-/// The screen is up.
+/// The screen is on the terminal.
 static UP: AtomicBool = AtomicBool::new(false);
 /// What was logged meanwhile.
 static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
-/// No more than that is kept.
-const MOST_HELD: usize = 1 << 16;
+const MAX_HELD: usize = 1 << 16;
 
 /// The terminal while it shows the screen. Dropping it gives it back.
-pub struct Screen {
+pub(crate) struct Screen {
     terminal: ratatui::Terminal<CrosstermBackend<Stdout>>,
     mouse: bool,
     stops: SignalFd,
@@ -36,7 +35,7 @@ pub struct Screen {
 ///
 /// # Errors
 /// There is no such signal.
-pub fn hold_stops() -> nix::Result<()> {
+pub(crate) fn hold_stops() -> nix::Result<()> {
     SigSet::from(Signal::SIGTSTP).thread_block()
 }
 
@@ -45,7 +44,7 @@ impl Screen {
     ///
     /// # Errors
     /// It is none, or is gone.
-    pub fn open(mouse: bool) -> io::Result<Screen> {
+    pub(crate) fn open(mouse: bool) -> io::Result<Screen> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let usual = panic::take_hook();
@@ -65,7 +64,7 @@ impl Screen {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+    pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         // Another thread has panicked, and the terminal is given back already.
         if UP.load(Ordering::SeqCst) {
             self.terminal.draw(draw)?;
@@ -77,7 +76,7 @@ impl Screen {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn suspend(&mut self) -> io::Result<()> {
+    pub(crate) fn suspend(&mut self) -> io::Result<()> {
         restore();
         // The signal stops the thread that raises it before this returns, and all others with it.
         SigSet::from(Signal::SIGTSTP).thread_unblock()?;
@@ -88,7 +87,7 @@ impl Screen {
     }
 
     /// Whether somebody has asked by a signal for what [`Screen::suspend`] does.
-    pub fn is_to_stop(&self) -> bool {
+    pub(crate) fn is_to_stop(&self) -> bool {
         matches!(self.stops.read_signal(), Ok(Some(_)))
     }
 
@@ -96,7 +95,7 @@ impl Screen {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn clear(&mut self) -> io::Result<()> {
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
         // `Terminal::clear` would ask the terminal where its cursor is, and not all answer.
         self.terminal = ratatui::Terminal::new(CrosstermBackend::new(stdout()))?;
         execute!(stdout(), Clear(ClearType::All))
@@ -106,7 +105,7 @@ impl Screen {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+    pub(crate) fn copy(&mut self, text: &str) -> io::Result<()> {
         execute!(stdout(), CopyToClipboard::to_clipboard_from(text))
     }
 }
@@ -140,15 +139,15 @@ fn restore() {
 
 /// Where the log goes: to standard error, but not into the screen.
 #[derive(Debug)]
-pub struct Log;
+pub struct ScreenLog;
 
-impl Write for Log {
+impl Write for ScreenLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !UP.load(Ordering::SeqCst) {
             return stderr().write(bytes);
         }
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() < MOST_HELD {
+        if held.len() < MAX_HELD {
             held.extend_from_slice(bytes);
         }
         Ok(bytes.len())
@@ -174,7 +173,7 @@ mod tests {
         hold_stops().unwrap();
         let mut screen = Screen::open(true).unwrap();
         screen.draw(|frame| frame.render_widget("SCREEN", frame.area())).unwrap();
-        let _ = Log.write_all(b"logged meanwhile\n");
+        let _ = ScreenLog.write_all(b"logged meanwhile\n");
         // Whichever thread it is: it is not the one that draws.
         let _ = std::thread::spawn(|| panic!("for the test")).join();
         screen.draw(|_| panic!("drawn on a terminal that was given back")).unwrap();

@@ -2,17 +2,15 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
-use super::calls::Whose;
-use super::class::Class;
-use super::table::Tone;
+use super::state::call_tree::FrameOwner;
+use super::state::sparkline::BARS;
+use super::state::table::Tone;
+use crate::event::{Activity, ActivityColor};
 use crate::stack::label::Origin;
-
-/// The bars of a sparkline, from nothing to all; [`Theme::text`] has others where these cannot be shown.
-pub const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// How the screen is to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Theme {
+pub(crate) struct Theme {
     /// Colours can be used.
     pub color: bool,
     /// Characters beyond ASCII can not.
@@ -24,83 +22,71 @@ impl Theme {
         if self.color { Style::new().fg(color) } else { Style::new() }
     }
 
-    /// The colour of a state, as that of a text.
-    pub fn class(self, class: Class) -> Style {
-        match class {
-            Class::Held | Class::Running => self.fg(Color::Green),
-            Class::HeldIdle => self.fg(Color::Magenta).add_modifier(Modifier::BOLD),
-            Class::GilWait => self.fg(Color::Red),
-            Class::LockWait => self.fg(Color::Yellow),
-            Class::Native => self.fg(Color::Blue),
-            Class::Paused => self.fg(Color::Magenta),
-            Class::NoCpu => self.fg(Color::Cyan),
-            Class::Idle | Class::Unknown | Class::Absent => self.dim(),
+    /// The colour of an activity, as that of a text.
+    pub(crate) fn activity(self, activity: Option<Activity>) -> Style {
+        match activity {
+            Some(Activity::GilHeldIdle) => self.fg(Color::Magenta).add_modifier(Modifier::BOLD),
+            Some(activity) => terminal_color(activity).map_or(self.dim(), |color| self.fg(color)),
+            None => self.dim(),
         }
     }
 
     /// A cell of a strip.
-    pub fn strip(self, class: Class) -> Style {
-        let background = match class {
-            _ if !self.color => return self.class(class),
-            Class::Held | Class::Running => Color::Green,
-            Class::HeldIdle | Class::Paused => Color::Magenta,
-            Class::GilWait => Color::Red,
-            Class::LockWait => Color::Yellow,
-            Class::Native => Color::Blue,
-            Class::NoCpu => Color::Cyan,
-            Class::Idle | Class::Unknown | Class::Absent => return self.dim(),
-        };
-        Style::new().fg(Color::Black).bg(background)
+    pub(crate) fn strip(self, activity: Option<Activity>) -> Style {
+        match activity.and_then(terminal_color) {
+            Some(color) if self.color => Style::new().fg(Color::Black).bg(color),
+            _ => self.activity(activity),
+        }
     }
 
     /// How a cell of a table looks.
-    pub fn tone(self, tone: Tone) -> Style {
+    pub(crate) fn tone(self, tone: Tone) -> Style {
         match tone {
             Tone::Plain => Style::new(),
             Tone::Dim => self.dim(),
-            Tone::Of(class) => self.class(class),
+            Tone::Of(activity) => self.activity(activity),
             Tone::Alarm => self.alarm(),
         }
     }
 
     /// A frame of the flame graph. Neighbours differ in shade.
-    pub fn frame(self, whose: Whose, odd: bool) -> Style {
+    pub(crate) fn frame(self, owner: FrameOwner, odd: bool) -> Style {
         if !self.color {
             return if odd { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
         }
         // Of the 256 colours, which all terminals have that have colours at all.
         let indexed = |even: u8, other: u8| Color::Indexed(if odd { other } else { even });
-        let background = match whose {
-            Whose::Code(Origin::Program) => indexed(208, 214),
-            Whose::Code(Origin::Package) => indexed(114, 150),
-            Whose::Code(Origin::StandardLibrary) => indexed(186, 187),
-            Whose::Code(Origin::Native) => indexed(146, 147),
-            Whose::Code(Origin::Marker) => indexed(110, 111),
-            Whose::State(Class::GilWait) => indexed(167, 167),
-            Whose::State(Class::LockWait) => indexed(178, 178),
-            Whose::State(Class::HeldIdle | Class::Paused) => indexed(170, 170),
-            Whose::State(_) => indexed(110, 111),
+        let background = match owner {
+            FrameOwner::Code(Origin::Program) => indexed(208, 214),
+            FrameOwner::Code(Origin::Package) => indexed(114, 150),
+            FrameOwner::Code(Origin::StandardLibrary) => indexed(186, 187),
+            FrameOwner::Code(Origin::Native) => indexed(146, 147),
+            FrameOwner::Code(Origin::Marker) => indexed(110, 111),
+            FrameOwner::Activity(Activity::GilWait) => indexed(167, 167),
+            FrameOwner::Activity(Activity::LockWait) => indexed(178, 178),
+            FrameOwner::Activity(Activity::GilHeldIdle | Activity::Paused) => indexed(170, 170),
+            FrameOwner::Activity(_) => indexed(110, 111),
         };
         Style::new().fg(Color::Black).bg(background)
     }
 
     /// Matters less.
-    pub fn dim(self) -> Style {
+    pub(crate) fn dim(self) -> Style {
         if self.color { Style::new().fg(Color::DarkGray) } else { Style::new() }
     }
 
     /// Stands out.
-    pub fn bold(self) -> Style {
+    pub(crate) fn bold(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
     /// A warning.
-    pub fn alarm(self) -> Style {
+    pub(crate) fn alarm(self) -> Style {
         self.fg(Color::Red).add_modifier(Modifier::BOLD)
     }
 
     /// What is selected.
-    pub fn selected(self) -> Style {
+    pub(crate) fn selected(self) -> Style {
         match self.color {
             true => Style::new().fg(Color::Black).bg(Color::Cyan),
             false => Style::new().add_modifier(Modifier::REVERSED),
@@ -108,13 +94,13 @@ impl Theme {
     }
 
     /// A banner.
-    pub fn banner(self) -> Style {
+    pub(crate) fn banner(self) -> Style {
         let style = Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED);
         if self.color { style.fg(Color::Yellow) } else { style }
     }
 
     /// The bars of a sparkline, from nothing to all.
-    pub fn bars(self) -> &'static [char] {
+    pub(crate) fn bars(self) -> &'static [char] {
         match self.ascii {
             false => &BARS,
             true => &['_', '.', ':', '-', '=', '+', '*', '#', '#'],
@@ -122,7 +108,7 @@ impl Theme {
     }
 
     /// Which way a column is sorted.
-    pub fn arrow(self, ascending: bool) -> char {
+    pub(crate) fn arrow(self, ascending: bool) -> char {
         match (self.ascii, ascending) {
             (false, false) => '▼',
             (false, true) => '▲',
@@ -132,7 +118,7 @@ impl Theme {
     }
 
     /// A text, without characters that the terminal does not have.
-    pub fn text(self, text: &str) -> std::borrow::Cow<'_, str> {
+    pub(crate) fn text(self, text: &str) -> std::borrow::Cow<'_, str> {
         if !self.ascii || text.is_ascii() {
             return text.into();
         }
@@ -145,8 +131,25 @@ impl Theme {
         text.chars().map(ascii).collect::<String>().into()
     }
 
-    /// The letter of a strip.
-    pub fn letter(self, class: Class) -> char {
-        if class == Class::Idle && !self.ascii { '·' } else { class.letter() }
+    /// The letter of an activity in a strip or a legend.
+    pub(crate) fn letter(self, activity: Option<Activity>) -> char {
+        match activity {
+            Some(Activity::Blocked) if !self.ascii => '·',
+            Some(activity) => activity.row().letter,
+            None => ' ',
+        }
+    }
+}
+
+/// Of the 16 colours that all terminals have; `None` for grey, which is less than the others.
+fn terminal_color(activity: Activity) -> Option<Color> {
+    match activity.row().color {
+        ActivityColor::Green => Some(Color::Green),
+        ActivityColor::Magenta | ActivityColor::Purple => Some(Color::Magenta),
+        ActivityColor::Red => Some(Color::Red),
+        ActivityColor::Orange => Some(Color::Yellow),
+        ActivityColor::Blue => Some(Color::Blue),
+        ActivityColor::Brown => Some(Color::Cyan),
+        ActivityColor::Grey => None,
     }
 }

@@ -2,9 +2,10 @@
 
 use ratatui::text::{Line, Span};
 
+use crate::event::ACTIVITIES;
 use crate::report::text::units::wrap;
-use crate::tui::class::Class;
-use crate::tui::tabs::{Tab, columns};
+use crate::tui::state::choices::Tab;
+use crate::tui::tabs::columns;
 use crate::tui::theme::Theme;
 
 const KEYS: [(&str, &str); 19] = [
@@ -30,7 +31,7 @@ const KEYS: [(&str, &str); 19] = [
 ];
 
 /// The lines of it.
-pub fn lines(tab: Tab, theme: Theme, width: u16) -> Vec<Line<'static>> {
+pub(crate) fn lines(tab: Tab, theme: Theme, width: u16) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     let columns = columns(tab);
     if !columns.is_empty() {
@@ -46,9 +47,10 @@ pub fn lines(tab: Tab, theme: Theme, width: u16) -> Vec<Line<'static>> {
         lines.push(Line::default());
     }
     heading(&mut lines, "Letters and colours".to_owned(), theme);
-    for (class, help) in Class::LEGEND {
-        let letter = Span::styled(format!(" {} ", theme.letter(class)), theme.strip(class));
-        lines.push(Line::from(vec![letter, Span::raw(format!(" {help}"))]));
+    for row in &ACTIVITIES {
+        let activity = Some(row.activity);
+        let letter = Span::styled(format!(" {} ", theme.letter(activity)), theme.strip(activity));
+        lines.push(Line::from(vec![letter, Span::raw(format!(" {}", row.words))]));
     }
     lines.push(Line::default());
     heading(&mut lines, "Words".to_owned(), theme);

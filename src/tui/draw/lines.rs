@@ -5,12 +5,12 @@ use ratatui::layout::Rect;
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-use super::Hits;
 use crate::report::text::units::wrap;
+use crate::tui::state::hit_areas::HitAreas;
 use crate::tui::theme::Theme;
 
 /// Puts a text into one line, from a column on. Returns the column after it.
-pub fn put(buffer: &mut Buffer, area: Rect, from: u16, text: &str, style: Style, theme: Theme) -> u16 {
+pub(crate) fn put(buffer: &mut Buffer, area: Rect, from: u16, text: &str, style: Style, theme: Theme) -> u16 {
     if area.height == 0 || from >= area.width {
         return from;
     }
@@ -20,7 +20,7 @@ pub fn put(buffer: &mut Buffer, area: Rect, from: u16, text: &str, style: Style,
 }
 
 /// A text of several lines. Returns how many it took.
-pub fn paragraph(buffer: &mut Buffer, area: Rect, text: &str, style: Style, theme: Theme) -> u16 {
+pub(crate) fn paragraph(buffer: &mut Buffer, area: Rect, text: &str, style: Style, theme: Theme) -> u16 {
     let wrapped = wrap(text, "  ", usize::from(area.width));
     let mut taken = 0;
     for (y, line) in (0..area.height).zip(wrapped.lines()) {
@@ -31,12 +31,19 @@ pub fn paragraph(buffer: &mut Buffer, area: Rect, text: &str, style: Style, them
 }
 
 /// One line of an area.
-pub fn row(area: Rect, y: u16) -> Rect {
+pub(crate) fn row(area: Rect, y: u16) -> Rect {
     Rect { y: area.y + y, height: u16::from(y < area.height), ..area }
 }
 
 /// Lines that may not all fit.
-pub fn scrolled(buffer: &mut Buffer, area: Rect, lines: &[Line<'_>], from: usize, theme: Theme, hits: &mut Hits) {
+pub(crate) fn scrolled(
+    buffer: &mut Buffer,
+    area: Rect,
+    lines: &[Line<'_>],
+    from: usize,
+    theme: Theme,
+    hits: &mut HitAreas,
+) {
     hits.last_line = lines.len().saturating_sub(usize::from(area.height));
     let from = from.min(hits.last_line);
     for (y, line) in (0..area.height).zip(lines.iter().skip(from)) {
@@ -50,4 +57,9 @@ pub fn scrolled(buffer: &mut Buffer, area: Rect, lines: &[Line<'_>], from: usize
         let x = area.width.saturating_sub(place.len() as u16);
         put(buffer, row(area, area.height - 1), x, &place, theme.selected(), theme);
     }
+}
+
+/// Fills an area with a style.
+pub(crate) fn fill(buffer: &mut Buffer, area: Rect, style: Style) {
+    buffer.set_style(area, style);
 }

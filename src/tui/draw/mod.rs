@@ -1,8 +1,10 @@
-//! The screen: lines that are always there, and the tab below them. Pure: what is drawn follows from what was chosen, what
-//! is shown, and the size. What it returns says where everything is, for clicks and pages.
+//! The screen: lines that are always there, and the tab below them. Pure: what is drawn follows from the scene, what was
+//! chosen, and the size. What it returns says where everything is, for clicks and pages.
 
+mod canvas;
 mod findings;
 mod flame;
+mod footer;
 mod header;
 mod help;
 mod lines;
@@ -11,56 +13,25 @@ mod rows;
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::Style;
-use ratatui::text::Line;
+use ratatui::text::{Line, Span};
 
-use super::app::{App, Prompt};
-use super::history::History;
-use super::shown::Shown;
-use super::tabs::{Tab, table};
+use super::scene::SceneContent;
+use super::state::choices::Tab;
+use super::state::detail::DetailLine;
+use super::state::hit_areas::HitAreas;
 use super::theme::Theme;
 
-pub use self::header::{bars, verdict};
+pub(crate) use self::canvas::Canvas;
 
 /// Smaller screens show the verdict only.
-const LEAST: (u16, u16) = (40, 10);
+const MIN_SIZE: (u16, u16) = (40, 10);
 
-/// Where things are on the screen.
-#[derive(Clone, Debug, Default)]
-pub struct Hits {
-    /// The tabs.
-    pub tabs: Vec<(Rect, Tab)>,
-    /// The headings of the columns.
-    pub headings: Vec<(Rect, &'static str)>,
-    /// Rows, by their place in the table.
-    pub rows: Vec<(Rect, usize)>,
-    /// Frames of the flame graph, with their paths.
-    pub frames: Vec<(Rect, Vec<String>)>,
-    /// How many rows fit on the screen.
-    pub page: usize,
-    /// By how many lines a text can be scrolled.
-    pub last_line: usize,
-}
-
-/// Everything there is to draw with.
-#[derive(Clone, Copy, Debug)]
-pub struct Canvas<'a> {
-    /// What was chosen.
-    pub app: &'a App,
-    /// What is shown.
-    pub shown: &'a Shown,
-    /// What was before.
-    pub history: &'a History,
-    /// How it looks.
-    pub theme: Theme,
-}
-
-/// Draws the screen.
-pub fn draw(frame: &mut Frame<'_>, canvas: &Canvas<'_>) -> Hits {
+pub(crate) fn draw(frame: &mut Frame<'_>, canvas: &Canvas<'_>) -> HitAreas {
     let (area, buffer) = (frame.area(), frame.buffer_mut());
-    let mut hits = Hits { page: 1, ..Hits::default() };
-    if area.width < LEAST.0 || area.height < LEAST.1 {
-        lines::paragraph(buffer, area, &header::verdict(canvas.shown), canvas.theme.bold(), canvas.theme);
+    let mut hits = HitAreas { page: 1, ..HitAreas::default() };
+    if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
+        let verdict = canvas.scene.shown.verdict();
+        lines::paragraph(buffer, area, &verdict, canvas.theme.bold(), canvas.theme);
         return hits;
     }
     let header = header::height(canvas, area);
@@ -74,59 +45,36 @@ pub fn draw(frame: &mut Frame<'_>, canvas: &Canvas<'_>) -> Hits {
     header::draw(buffer, top, canvas);
     header::tabs(buffer, tabs, canvas, &mut hits);
     hits.page = usize::from(body.height.saturating_sub(2)).max(1);
-    let app = canvas.app;
-    if app.help {
-        let text = help::lines(app.tab, canvas.theme, body.width);
-        lines::scrolled(buffer, body, &text, app.scroll, canvas.theme, &mut hits);
-    } else if app.detail.is_some() {
-        let text = super::detail::lines(app, canvas.shown, canvas.history, body.width);
-        let styled: Vec<Line<'static>> = text.iter().map(|line| line.styled(canvas.theme)).collect();
-        lines::scrolled(buffer, body, &styled, app.scroll, canvas.theme, &mut hits);
-    } else {
-        match app.tab {
-            Tab::Flame => flame::draw(buffer, body, canvas, &mut hits),
-            Tab::Findings => findings::draw(buffer, body, canvas, &mut hits),
-            _ => rows::draw(buffer, body, canvas, &table(app, canvas.shown, canvas.history), &mut hits),
-        }
-    }
-    self::footer(buffer, footer, canvas);
+    self::body(buffer, body, canvas, &mut hits);
+    footer::draw(buffer, footer, canvas);
     hits
 }
 
-/// The last line: a question, a message, or the keys that matter here.
-fn footer(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>) {
-    let (app, theme) = (canvas.app, canvas.theme);
-    let (text, style) = match &app.prompt {
-        Some(Prompt::Filter(_)) => (format!("/{}_  (Enter keeps it, Esc does not)", app.list().filter), theme.bold()),
-        Some(Prompt::Reset) => ("Count from now on, and forget what was before? y / n".to_owned(), theme.banner()),
-        Some(Prompt::Save) => {
-            ("Save what is shown: s flame graph (SVG), j report (JSON), Esc nothing".to_owned(), theme.banner())
+fn body(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, hits: &mut HitAreas) {
+    let (choices, theme) = (canvas.choices, canvas.theme);
+    if choices.help {
+        let text = help::lines(choices.tab, theme, area.width);
+        return lines::scrolled(buffer, area, &text, choices.scroll, theme, hits);
+    }
+    match &canvas.scene.content {
+        SceneContent::Detail(detail) => {
+            let text: Vec<_> = detail.lines(area.width).iter().map(|line| styled(line, theme)).collect();
+            lines::scrolled(buffer, area, &text, choices.scroll, theme, hits);
         }
-        None if !app.message.is_empty() => (app.message.clone(), theme.bold()),
-        None => (keys(app).to_owned(), theme.dim()),
-    };
-    lines::put(buffer, area, 0, &text, style, theme);
-}
-
-fn keys(app: &App) -> &'static str {
-    match app.tab {
-        _ if app.help => "Esc back   j k scroll",
-        _ if app.detail.is_some() => "Esc back   j k scroll   y copy   ? help   q quit",
-        Tab::Flame => "? help  q quit  arrows move  Enter zoom  Esc out  v view  [ ] thread  L lines  / find  d save",
-        Tab::Functions => "? help  q quit  Enter detail  v view  [ ] thread  L lines  < > sort  / filter  d save",
-        Tab::Threads => {
-            "? help  q quit  Enter detail  t merge  w range  < > sort  / filter  space pause  r reset  d save"
+        SceneContent::Flame { tree, title } => flame::draw(buffer, area, canvas, (tree, title), hits),
+        SceneContent::Table(table) if choices.tab == Tab::Findings => {
+            findings::draw(buffer, area, canvas, table, hits);
         }
-        Tab::Gil | Tab::Locks => {
-            "? help  q quit  Enter detail  b blame  w range  < > sort  / filter  space pause  r reset  d save"
-        }
-        _ => "? help  q quit  Enter detail  w range  / filter  space pause  r reset  d save",
+        SceneContent::Table(table) => rows::draw(buffer, area, canvas, table, hits),
     }
 }
 
-/// Fills a line with a style.
-fn fill(buffer: &mut Buffer, area: Rect, style: Style) {
-    buffer.set_style(area, style);
+fn styled(line: &DetailLine, theme: Theme) -> Line<'static> {
+    let spans = line.spans().iter().map(|span| {
+        let style = if span.bold { theme.bold() } else { theme.tone(span.tone) };
+        Span::styled(theme.text(&span.text).into_owned(), style)
+    });
+    Line::from(spans.collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -4,15 +4,16 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
 
-use super::lines::{paragraph, put, row};
-use super::{Canvas, Hits, fill};
+use super::canvas::Canvas;
+use super::lines::{fill, paragraph, put, row};
 use crate::report::text::units::{cut, wrap};
-use crate::tui::table::{Cell, Table};
+use crate::tui::state::hit_areas::HitAreas;
+use crate::tui::state::table::{ScreenTable, TableCell};
 use crate::tui::theme::Theme;
 
 /// Draws a table with its headings.
-pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &Table, hits: &mut Hits) {
-    let (app, theme) = (canvas.app, canvas.theme);
+pub(crate) fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &ScreenTable, hits: &mut HitAreas) {
+    let (choices, theme) = (canvas.choices, canvas.theme);
     let mut area = area;
     for note in &table.notes {
         // What is said above the rows must leave room for them.
@@ -27,7 +28,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &Table,
         return;
     }
     let layout = table.layout(area.width);
-    let order = app.list().order.unwrap_or(app.tab.order());
+    let order = choices.order();
     for &(index, x, width) in &layout {
         let column = &table.columns[index];
         let place = Rect { x: area.x + x, width, ..row(area, 0) };
@@ -45,7 +46,7 @@ pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &Table,
     let body = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
     let visible = usize::from(body.height);
     hits.page = visible.max(1);
-    let selected = app.selected(table).unwrap_or(0);
+    let selected = choices.selected(table).unwrap_or(0);
     // The selected row is in the middle, once there is something to scroll.
     let first = selected.saturating_sub(visible / 2).min(table.rows.len().saturating_sub(visible));
     for (y, (index, content)) in (0..body.height).zip(table.rows.iter().enumerate().skip(first)) {
@@ -69,14 +70,14 @@ pub fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &Table,
     }
 }
 
-fn cell(buffer: &mut Buffer, place: Rect, cell: &Cell, right: bool, chosen: bool, theme: Theme) {
+fn cell(buffer: &mut Buffer, place: Rect, cell: &TableCell, right: bool, chosen: bool, theme: Theme) {
     if !cell.strip.is_empty() {
         let width = usize::from(place.width);
         let last = &cell.strip[cell.strip.len().saturating_sub(width)..];
         let from = width - last.len();
-        for (x, class) in (from as u16..).zip(last) {
-            let letter = theme.letter(*class);
-            buffer[(place.x + x, place.y)].set_char(letter).set_style(theme.strip(*class));
+        for (x, &activity) in (from as u16..).zip(last) {
+            let letter = theme.letter(activity);
+            buffer[(place.x + x, place.y)].set_char(letter).set_style(theme.strip(activity));
         }
         return;
     }

@@ -1,65 +1,72 @@
 //! The tab of pauses: stops of all threads by the interpreter, and garbage collections.
 
+use super::detail_parts::waits;
+use super::labels::NO_FRAME;
 use crate::report::Report;
+use crate::report::columns::pauses;
 use crate::report::model::Blamed;
 use crate::report::text::reasons;
-use crate::report::text::units::{duration, percent, short_label};
-use crate::tui::class::Class;
-use crate::tui::shown::Shown;
-use crate::tui::table::{Cell, Column, Row, RowKey, Table, Tone};
+use crate::report::text::units::{duration, label, percent, short_label};
+use crate::tui::state::detail::RowDetail;
+use crate::tui::state::history::History;
+use crate::tui::state::shown::ShownPart;
+use crate::tui::state::table::{PauseList, RowKey, ScreenColumn, ScreenTable, TableCell, TableRow};
 
-/// The column of [`COLUMNS`] that it is sorted by.
-pub const TIME: &str = "TIME";
-
-/// All columns.
-pub const COLUMNS: [Column; 5] = [
-    Column::text("THREAD", 12, 2, 0, "name and thread id"),
-    Column::text("WHAT", 12, 0, 1, "it stopped the others, was the last to stop, or collected garbage"),
-    Column::number(
-        "TIME",
-        8,
-        0,
-        "how long the others were held up, the one who stopped them had to wait, or it collected",
-    ),
-    Column::number("SHARE", 6, 2, "of all the time of that kind"),
-    Column::text("WHERE", 14, 4, 0, "the innermost Python function then"),
+pub(super) const COLUMNS: [ScreenColumn; 5] = [
+    ScreenColumn::text(&pauses::THREAD, 12, 2, 0),
+    ScreenColumn::text(&pauses::WHAT, 12, 0, 1),
+    ScreenColumn::number(&pauses::TIME, 8, 0),
+    ScreenColumn::number(&pauses::SHARE, 6, 2),
+    ScreenColumn::text(&pauses::WHERE, 14, 4, 0),
 ];
 
-/// One of the lists that the table consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum List {
-    /// Who stopped the others.
-    Stopped,
-    /// Who was the last to stop.
-    LastToStop,
-    /// Who collected garbage.
-    Collected,
-}
+const LISTS: [PauseList; 3] = [PauseList::Stopped, PauseList::LastToStop, PauseList::Collected];
 
-impl List {
-    const ALL: [List; 3] = [List::Stopped, List::LastToStop, List::Collected];
-
-    /// Who is in it.
-    pub fn of(self, report: &Report) -> &[Blamed] {
-        match self {
-            List::Stopped => &report.pauses.requesters,
-            List::LastToStop => &report.pauses.last_to_stop,
-            List::Collected => &report.collections.by,
-        }
-    }
-
-    /// What those did.
-    pub fn what(self) -> &'static str {
-        match self {
-            List::Stopped => "stopped them",
-            List::LastToStop => "last to stop",
-            List::Collected => "collected",
-        }
+fn entries(list: PauseList, report: &Report) -> &[Blamed] {
+    match list {
+        PauseList::Stopped => &report.pauses.requesters,
+        PauseList::LastToStop => &report.pauses.last_to_stop,
+        PauseList::Collected => &report.collections.by,
     }
 }
 
-/// The table.
-pub fn table(shown: &Shown) -> Table {
+pub(super) fn table(shown: &ShownPart) -> ScreenTable {
+    let mut rows = Vec::new();
+    for list in LISTS {
+        let entries = entries(list, &shown.report);
+        let all: f64 = entries.iter().map(|blamed| blamed.seconds).sum();
+        rows.extend(entries.iter().enumerate().map(|(index, blamed)| row(list, index, blamed, all)));
+    }
+    let empty = match shown.report.target.free_threaded {
+        true => {
+            "The interpreter has not held up any thread by stopping all of them (for a collection, a change of a \
+                 type, a fork)."
+        }
+        false => {
+            "No thread was seen to collect garbage. (Only free-threaded Pythons stop all threads: with a GIL, holding \
+                  it is enough to run alone.)"
+        }
+    };
+    ScreenTable { columns: COLUMNS.to_vec(), rows, notes: notes(shown), empty: empty.to_owned() }
+}
+
+fn row(list: PauseList, index: usize, blamed: &Blamed, all: f64) -> TableRow {
+    let what = match list {
+        PauseList::Stopped => "stopped them",
+        PauseList::LastToStop => "last to stop",
+        PauseList::Collected => "collected",
+    };
+    let cells = vec![
+        TableCell::text(short_label(&blamed.thread, blamed.tid, 40)),
+        TableCell::text(what),
+        TableCell::value(&pauses::TIME, blamed.seconds),
+        TableCell::share(&pauses::SHARE, blamed.seconds, all),
+        TableCell::text(blamed.stack.first().map_or(NO_FRAME, String::as_str)),
+    ];
+    TableRow { key: RowKey::Pause(list, index), cells }
+}
+
+fn notes(shown: &ShownPart) -> Vec<String> {
     let pauses = &shown.report.pauses;
     let mut notes = Vec::new();
     if pauses.count > 0 {
@@ -92,31 +99,26 @@ pub fn table(shown: &Shown) -> Table {
             duration(collections.waited_s)
         ));
     }
-    let sum = |all: &[Blamed]| all.iter().map(|blamed| blamed.seconds).sum::<f64>();
-    let mut rows = Vec::new();
-    for list in List::ALL {
-        let all = sum(list.of(&shown.report));
-        for (index, blamed) in list.of(&shown.report).iter().enumerate() {
-            let place = blamed.stack.first().map_or("(no Python frame)", String::as_str);
-            let cells = vec![
-                Cell::text(short_label(&blamed.thread, blamed.tid, 40)),
-                Cell::text(list.what()),
-                Cell::number(blamed.seconds, duration(blamed.seconds)).toned(Tone::Of(Class::Paused)),
-                Cell::number(blamed.seconds / all.max(1e-12), percent(blamed.seconds / all.max(1e-12))),
-                Cell::text(place),
-            ];
-            rows.push(Row { key: RowKey::Pause(list, index), cells });
-        }
-    }
-    let empty = match shown.report.target.free_threaded {
-        true => {
-            "The interpreter has not held up any thread by stopping all of them (for a collection, a change of a \
-                 type, a fork)."
-        }
-        false => {
-            "No thread was seen to collect garbage. (Stops of all threads are something of free-threaded Pythons: with a \
-                  GIL, holding it is enough to be alone.)"
-        }
+    notes
+}
+
+pub(super) fn detail(shown: &ShownPart, history: &History, list: PauseList, index: usize) -> RowDetail {
+    let mut detail = RowDetail::default();
+    let Some(Blamed { tid, thread, seconds, stack }) = entries(list, &shown.report).get(index) else {
+        detail.sentence("There was none in this part of the recording.");
+        return detail;
     };
-    Table { columns: COLUMNS.to_vec(), rows, notes, empty: empty.to_owned() }
+    let what = match list {
+        PauseList::Stopped => "stopped the others",
+        PauseList::LastToStop => "was the last to stop",
+        PauseList::Collected => "collected garbage, started here",
+    };
+    detail.heading(format!("{} {what}: {}", label(thread, *tid), duration(*seconds)));
+    detail.frames(stack.clone(), 4);
+    if shown.report.pauses.count > 0 {
+        detail.heading("How long threads were held up");
+        waits(&mut detail, shown, |part| Some(part.report.pauses.wait));
+        detail.over_time("Threads that were held up", history, |moment| moment.paused, "");
+    }
+    detail
 }

@@ -1,93 +1,89 @@
-//! The tab of threads: what each does, over time and now, and for whom it waits.
+//! The tab of threads: what each does, over time and now, and what it waits for.
 
 use std::collections::BTreeMap;
 
-use super::thread_label;
+use super::detail_parts::attributed_stacks;
+use super::labels::{NO_FRAME, short_thread_label, thread_label};
 use crate::contention;
-use crate::event::{ThreadId, ThreadState};
+use crate::event::{ACTIVITIES, Activity, ThreadId, ThreadState};
+use crate::report::columns::{TableColumn, threads as columns};
 use crate::report::model::{States, Thread};
+use crate::report::text::units::{cut, duration, percent};
 use crate::snapshot::Now;
 use crate::stack::label::one_line;
-use crate::tui::app::App;
-use crate::tui::class::Class;
-use crate::tui::history::History;
-use crate::tui::shown::Shown;
-use crate::tui::table::{Cell, Column, Row, RowKey, Table, Tone, Width};
+use crate::tui::state::activity::prevailing_activity;
+use crate::tui::state::detail::{DetailLine, RowDetail};
+use crate::tui::state::history::History;
+use crate::tui::state::shown::ShownPart;
+use crate::tui::state::table::{RowKey, ScreenColumn, ScreenTable, TableCell, TableRow, Tone};
 
-/// The column of [`COLUMNS`] that it is sorted by.
-pub const BUSY: &str = "BUSY%";
-/// So many moments fit into a strip.
-const STRIP: usize = 200;
+/// Moments that a strip keeps: as many as the widest screen has room for.
+const MAX_STRIP: usize = 200;
 
-type Share = fn(&States) -> f64;
+const fn share_column(activity: Activity, width: u16, priority: u8) -> ScreenColumn {
+    ScreenColumn::number(&columns::BY_ACTIVITY[activity as usize], width, priority)
+}
 
-/// Shares of a thread's time: what of it, and the colour.
-const SHARES: [(Share, Tone); 8] = [
-    (|states| states.running_s, Tone::Of(Class::Running)),
-    (|states| states.gil_held_s, Tone::Of(Class::Held)),
-    (|states| states.gil_held_off_cpu_s, Tone::Of(Class::HeldIdle)),
-    (|states| states.gil_wait_s, Tone::Of(Class::GilWait)),
-    (|states| states.lock_wait_s, Tone::Of(Class::LockWait)),
-    (|states| states.native_s, Tone::Of(Class::Native)),
-    (|states| states.paused_s, Tone::Of(Class::Paused)),
-    (|states| states.runnable_s, Tone::Of(Class::NoCpu)),
+pub(super) const COLUMNS: [ScreenColumn; 15] = [
+    ScreenColumn::text(&columns::THREAD, 16, 2, 0),
+    ScreenColumn::fixed(&columns::NOW, 1, 0),
+    ScreenColumn::text(&columns::OVER_TIME, 8, 3, 3),
+    ScreenColumn::number(&columns::BUSY, 6, 1),
+    ScreenColumn::number(&columns::CPU_SHARE, 6, 3),
+    share_column(Activity::Running, 6, 3),
+    share_column(Activity::GilHeld, 6, 2),
+    share_column(Activity::GilHeldIdle, 6, 4),
+    share_column(Activity::GilWait, 6, 1),
+    share_column(Activity::LockWait, 6, 2),
+    share_column(Activity::Native, 7, 6),
+    share_column(Activity::Paused, 6, 5),
+    share_column(Activity::NoCpu, 6, 6),
+    ScreenColumn::text(&columns::WAITS_FOR, 12, 4, 4),
+    ScreenColumn::text(&columns::DOING, 14, 5, 2),
 ];
-/// Where they are among the columns.
+/// The columns of activities among [`COLUMNS`]. Idleness has none: it is what is missing from `BUSY%`.
+const SHARES: [Activity; 8] = [
+    Activity::Running,
+    Activity::GilHeld,
+    Activity::GilHeldIdle,
+    Activity::GilWait,
+    Activity::LockWait,
+    Activity::Native,
+    Activity::Paused,
+    Activity::NoCpu,
+];
 const FIRST_SHARE: usize = 5;
 
-/// All columns.
-pub const COLUMNS: [Column; 15] = [
-    Column::text("THREAD", 16, 2, 0, "name and thread id"),
-    Column {
-        title: "S",
-        help: "what it does now, as a letter (see below)",
-        width: Width::Fixed(1),
-        right: false,
-        priority: 0,
-    },
-    Column::text("OVER TIME", 8, 3, 3, "what it did most, refresh by refresh, the newest on the right"),
-    Column::number("BUSY%", 6, 1, "part of its time that it was not idle: it ran, or waited to"),
-    Column::number("CPU%", 6, 3, "part of its time on a CPU"),
-    Column::number("RUN%", 6, 3, "ran Python (builds without a GIL)"),
-    Column::number("HELD%", 6, 2, "held the GIL and ran"),
-    Column::number("HIDLE%", 6, 4, "held the GIL, but was blocked or had no CPU: nobody could run Python"),
-    Column::number("WAIT%", 6, 1, "waited for the GIL"),
-    Column::number("LOCK%", 6, 2, "waited for a lock"),
-    Column::number("NATIVE%", 7, 6, "ran native code without the GIL"),
-    Column::number("PAUSE%", 6, 5, "stopped with all others by the interpreter"),
-    Column::number("NOCPU%", 6, 6, "ready to run, but others had the CPUs"),
-    Column::text("WAITS FOR", 12, 4, 4, "what it waits for now, and who holds it (~: usually)"),
-    Column::text("DOING", 14, 5, 2, "the innermost Python function now"),
-];
-
-/// The table.
-pub fn table(app: &App, shown: &Shown, history: &History) -> Table {
+/// Threads with similar names are one row if they are to be `merged`.
+pub(super) fn table(merged: bool, shown: &ShownPart, history: &History) -> ScreenTable {
     let threads = shown.report.threads.iter().enumerate();
     let is_there = |index: usize, thread: &Thread| !shown.part.profile.threads[index].exited || thread.wall_s > 0.0;
     let threads: Vec<_> = threads.filter(|(index, thread)| is_there(*index, thread)).collect();
-    let mut rows: Vec<Row> = match app.merged {
-        true => merged(shown, &threads),
+    let mut rows: Vec<TableRow> = match merged {
+        true => merged_rows(shown, &threads),
         false => threads.iter().map(|(index, thread)| row(shown, history, *index, thread)).collect(),
     };
-    // A state that nobody has been in since the start has no column.
+    // An activity that no thread has had since the start has no column.
     let since_start = shown.all.as_deref().unwrap_or(shown);
     let all = &since_start.report.threads;
-    let used = |share: Share| all.iter().any(|thread| share(&thread.states) > 0.0);
-    let dropped: Vec<usize> =
-        (FIRST_SHARE..).zip(SHARES).filter(|(_, (share, _))| !used(*share)).map(|(index, _)| index).collect();
+    let is_used = |activity: Activity| all.iter().any(|thread| thread.states.of(activity) > 0.0);
+    let unused = (FIRST_SHARE..).zip(SHARES).filter(|(_, activity)| !is_used(*activity));
+    let dropped: Vec<usize> = unused.map(|(index, _)| index).collect();
     let mut columns = COLUMNS.to_vec();
     for &index in dropped.iter().rev() {
         columns.remove(index);
         rows.iter_mut().for_each(|row| drop(row.cells.remove(index)));
     }
-    Table { columns, rows, notes: Vec::new(), empty: "No thread has been seen yet.".to_owned() }
+    ScreenTable { columns, rows, notes: Vec::new(), empty: "No thread has been seen yet.".to_owned() }
 }
 
-fn shares(cells: &mut Vec<Cell>, states: &States, cpu: f64, wall: f64) {
+fn shares(cells: &mut Vec<TableCell>, states: &States, cpu: f64, wall: f64) {
     let idle = states.blocked_s + states.unknown_s;
-    cells.push(Cell::share(wall - idle, wall));
-    cells.push(Cell::share(cpu, wall));
-    cells.extend(SHARES.iter().map(|(share, tone)| Cell::share(share(states), wall).toned(*tone)));
+    cells.push(TableCell::share(&columns::BUSY, wall - idle, wall));
+    cells.push(TableCell::share(&columns::CPU_SHARE, cpu, wall));
+    let share =
+        |activity: Activity| TableCell::share(&columns::BY_ACTIVITY[activity as usize], states.of(activity), wall);
+    cells.extend(SHARES.map(share));
 }
 
 /// Time on the CPU: as accounted, or as sampled.
@@ -96,37 +92,37 @@ fn cpu(thread: &Thread) -> f64 {
     thread.cpu_s.max(states.running_s + states.gil_held_s + states.native_s).min(thread.wall_s)
 }
 
-fn row(shown: &Shown, history: &History, index: usize, thread: &Thread) -> Row {
+fn row(shown: &ShownPart, history: &History, index: usize, thread: &Thread) -> TableRow {
     let now = shown.now(index);
     let exited = shown.part.profile.threads[index].exited;
-    let class = now.map_or(Class::Absent, |now| Class::of(now.state));
+    let activity = now.map(|now| now.state.activity());
     let tone = if exited { Tone::Dim } else { Tone::Plain };
     let mut cells = vec![
-        Cell { tone, ..Cell::text(thread_label(shown, index)) },
-        Cell { tone: Tone::Of(class), ..Cell::text(class.letter().to_string()) },
-        Cell {
-            strip: history.last(STRIP, |moment| moment.threads.get(index).copied().unwrap_or_default()),
-            ..Cell::default()
+        TableCell { tone, ..TableCell::text(short_thread_label(shown, index)) },
+        letter(activity),
+        TableCell {
+            strip: history.last(MAX_STRIP, |moment| moment.threads.get(index).copied().flatten()),
+            ..TableCell::default()
         },
     ];
     shares(&mut cells, &thread.states, cpu(thread), thread.wall_s);
     let doing =
         now.map_or_else(|| if exited { "(gone)".to_owned() } else { String::new() }, |now| place(shown, &now));
     let waits = now.map_or_else(String::new, |now| waits_for(shown, index, &now));
-    cells.push(Cell { tone: Tone::Of(class), ..Cell::text(waits) });
-    cells.push(Cell { tone, ..Cell::text(doing) });
-    Row { key: RowKey::Thread(index), cells }
+    cells.push(TableCell { tone: Tone::Of(activity), ..TableCell::text(waits) });
+    cells.push(TableCell { tone, ..TableCell::text(doing) });
+    TableRow { key: RowKey::Thread(index), cells }
 }
 
-fn place(shown: &Shown, now: &Now) -> String {
+fn place(shown: &ShownPart, now: &Now) -> String {
     match shown.place(now.stack) {
-        empty if empty.is_empty() => "(no Python frame)".to_owned(),
+        empty if empty.is_empty() => NO_FRAME.to_owned(),
         place => place,
     }
 }
 
 /// Threads whose names differ in their numbers only, as one.
-fn merged(shown: &Shown, threads: &[(usize, &Thread)]) -> Vec<Row> {
+fn merged_rows(shown: &ShownPart, threads: &[(usize, &Thread)]) -> Vec<TableRow> {
     let mut groups: BTreeMap<String, Vec<(usize, &Thread)>> = BTreeMap::new();
     for &(index, thread) in threads {
         let named = shown.part.profile.threads[index].name.is_some();
@@ -137,7 +133,7 @@ fn merged(shown: &Shown, threads: &[(usize, &Thread)]) -> Vec<Row> {
         let mut states = States::default();
         let (mut wall, mut used) = (0.0, 0.0);
         for (_, thread) in &group {
-            add(&mut states, &thread.states);
+            states = States::from_activities(|activity| states.of(activity) + thread.states.of(activity));
             wall += thread.wall_s;
             used += cpu(thread);
         }
@@ -146,25 +142,31 @@ fn merged(shown: &Shown, threads: &[(usize, &Thread)]) -> Vec<Row> {
             busy(a.1).total_cmp(&busy(b.1))
         });
         let now = busiest.and_then(|(index, _)| Some((*index, shown.now(*index)?)));
-        let class = Class::most(&states);
+        let activity = prevailing_activity(&states);
         let label =
-            if group.len() == 1 { thread_label(shown, group[0].0) } else { format!("{name} x{}", group.len()) };
+            if group.len() == 1 { short_thread_label(shown, group[0].0) } else { format!("{name} x{}", group.len()) };
         let mut cells = vec![
-            Cell::text(label),
-            Cell { tone: Tone::Of(class), ..Cell::text(class.letter().to_string()) },
-            Cell { strip: one_each(shown, &group), ..Cell::default() },
+            TableCell::text(label),
+            letter(activity),
+            TableCell { strip: one_each(shown, &group), ..TableCell::default() },
         ];
         shares(&mut cells, &states, used, wall);
-        cells.push(Cell::text(now.map_or_else(String::new, |(index, now)| waits_for(shown, index, &now))));
-        cells.push(Cell::text(now.map_or_else(String::new, |(_, now)| place(shown, &now))));
-        Row { key: RowKey::Threads(name), cells }
+        cells.push(TableCell::text(now.map_or_else(String::new, |(index, now)| waits_for(shown, index, &now))));
+        cells.push(TableCell::text(now.map_or_else(String::new, |(_, now)| place(shown, &now))));
+        TableRow { key: RowKey::Threads(name), cells }
     };
     groups.into_iter().map(row).collect()
 }
 
 /// What each thread of a group does now.
-fn one_each(shown: &Shown, group: &[(usize, &Thread)]) -> Vec<Class> {
-    group.iter().map(|(index, _)| shown.now(*index).map_or(Class::Absent, |now| Class::of(now.state))).collect()
+fn one_each(shown: &ShownPart, group: &[(usize, &Thread)]) -> Vec<Option<Activity>> {
+    group.iter().map(|(index, _)| shown.now(*index).map(|now| now.state.activity())).collect()
+}
+
+/// What a thread does now, as a letter.
+fn letter(activity: Option<Activity>) -> TableCell {
+    let letter = activity.map_or(' ', |activity| activity.row().letter);
+    TableCell { tone: Tone::Of(activity), ..TableCell::text(letter.to_string()) }
 }
 
 /// `worker-12` is like `worker-3`.
@@ -183,21 +185,8 @@ fn similar(name: &str) -> String {
     out
 }
 
-fn add(sum: &mut States, states: &States) {
-    sum.running_s += states.running_s;
-    sum.gil_held_s += states.gil_held_s;
-    sum.gil_held_off_cpu_s += states.gil_held_off_cpu_s;
-    sum.gil_wait_s += states.gil_wait_s;
-    sum.lock_wait_s += states.lock_wait_s;
-    sum.native_s += states.native_s;
-    sum.paused_s += states.paused_s;
-    sum.blocked_s += states.blocked_s;
-    sum.runnable_s += states.runnable_s;
-    sum.unknown_s += states.unknown_s;
-}
-
 /// What a thread waits for, and who holds it: known, or usually.
-pub fn waits_for(shown: &Shown, thread: usize, now: &Now) -> String {
+fn waits_for(shown: &ShownPart, thread: usize, now: &Now) -> String {
     match now.state {
         ThreadState::GilWait => match holder(shown, thread, now) {
             Some(holder) => format!("GIL < {}", shown.name(holder)),
@@ -225,7 +214,7 @@ pub fn waits_for(shown: &Shown, thread: usize, now: &Now) -> String {
 }
 
 /// Who holds the GIL that a thread waits for: who is seen to, or who did when the thread began to wait.
-pub fn holder(shown: &Shown, thread: usize, now: &Now) -> Option<usize> {
+fn holder(shown: &ShownPart, thread: usize, now: &Now) -> Option<usize> {
     let threads = &shown.part.profile.threads;
     let holds = |other: &usize| {
         threads[*other].process == threads[thread].process
@@ -233,4 +222,86 @@ pub fn holder(shown: &Shown, thread: usize, now: &Now) -> Option<usize> {
     };
     let seen = now.holder.filter(|holder| holder.0 as usize != thread).map(|ThreadId(holder)| holder as usize);
     seen.or_else(|| (0..threads.len()).filter(|other| *other != thread).find(holds))
+}
+
+pub(super) fn detail(shown: &ShownPart, history: &History, thread: usize) -> RowDetail {
+    let mut detail = RowDetail::default();
+    let info = &shown.part.profile.threads[thread];
+    let process = shown.part.profile.process_label(info.process);
+    detail.heading(format!("{} of {process}", thread_label(shown, thread)));
+    match shown.now(thread) {
+        Some(now) => {
+            let seconds = now.since.map_or(0.0, |since| shown.part.at.since(since) as f64 / 1e9);
+            let since = if seconds > 0.0 { format!(", for {}", duration(seconds)) } else { String::new() };
+            let state = format!("{}{since}", now.state);
+            detail.line(DetailLine::plain("now: ").and(state, now.state.activity()));
+            let waits = waits_for(shown, thread, &now);
+            if !waits.is_empty() {
+                detail.sentence(format!("waits for: {waits}"));
+            }
+            detail.frames(shown.stack(now.stack), 4);
+            holder_detail(&mut detail, shown, thread, &now);
+        }
+        None => detail.sentence("It is gone."),
+    }
+    detail.strip(history, thread);
+    ledger(&mut detail, shown, thread);
+    for gil in &shown.part.gils {
+        if let Some(share) = gil.threads.iter().find(|share| share.thread == ThreadId(thread as u32)) {
+            detail.histogram(&share.lengths);
+            let (waits, heading) = (&gil.contention.by_waiter, "Where it waited for the GIL");
+            attributed_stacks(&mut detail, shown, heading, waits, share.waits.total_ns, Some(thread));
+            let (holds, heading) = (&gil.contention.by_holder, "Where it held the GIL while others waited");
+            attributed_stacks(&mut detail, shown, heading, holds, share.caused_ns, Some(thread));
+        }
+    }
+    detail
+}
+
+pub(super) fn merged_detail(name: &str) -> RowDetail {
+    let mut detail = RowDetail::default();
+    detail.sentence(format!("{name}: t shows its threads one by one."));
+    detail
+}
+
+/// The stack of the thread that this one waits for.
+fn holder_detail(detail: &mut RowDetail, shown: &ShownPart, thread: usize, now: &Now) {
+    if now.state == ThreadState::GilWait {
+        let Some(holder) = holder(shown, thread, now) else { return };
+        detail.heading(format!("The GIL is held by {}", thread_label(shown, holder)));
+        if let Some(now) = shown.now(holder) {
+            detail.line(DetailLine::plain("now: ").and(now.state.to_string(), now.state.activity()));
+            detail.frames(shown.stack(now.stack), 4);
+        }
+    }
+    if let Some((summary, lock)) = now.state.lock().and_then(|lock| shown.lock(lock)) {
+        let heading = format!("{} was held by", one_line(&lock.label));
+        let contention = &summary.contention;
+        attributed_stacks(detail, shown, &heading, &contention.by_holder, contention.waits.total_ns, None);
+    }
+}
+
+/// Where a thread's time went, in the part that is shown and since the start.
+fn ledger(detail: &mut RowDetail, shown: &ShownPart, thread: usize) {
+    detail.heading("Where its time went");
+    let parts: Vec<&ShownPart> = [Some(shown), shown.all.as_deref()].into_iter().flatten().collect();
+    let headings: String = parts.iter().map(|part| format!("{:>28}", cut(&part.range, 26))).collect();
+    detail.line(DetailLine::dim(format!("{:<24}{headings}", "")));
+    for (row, column) in ACTIVITIES.iter().zip(&columns::BY_ACTIVITY) {
+        let threads = parts.iter().map(|part| &part.report.threads[thread]);
+        let values: Vec<(f64, f64)> = threads.map(|thread| (thread.states.of(row.activity), thread.wall_s)).collect();
+        if values.iter().any(|(part, _)| *part > 0.0) {
+            detail.line(ledger_line(row.activity, column, &values));
+        }
+    }
+}
+
+/// Pairs of the seconds of an activity and of the seconds that the thread was observed.
+fn ledger_line(activity: Activity, column: &TableColumn, values: &[(f64, f64)]) -> DetailLine {
+    let cell = |(part, whole): &(f64, f64)| {
+        let fraction = if *whole > 0.0 { part / whole } else { 0.0 };
+        format!("{:>19} {:>8}", duration(*part), percent(fraction))
+    };
+    let cells: String = values.iter().map(cell).collect();
+    DetailLine::default().and(format!("{:<24}", column.heading_line()), activity).and(cells, Tone::Plain)
 }

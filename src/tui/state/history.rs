@@ -1,24 +1,24 @@
-//! What was seen from refresh to refresh: the sparklines of the first lines, and the strips of threads and locks. Kept by
-//! the loop of the screen, one moment for each snapshot.
+//! What happened from refresh to refresh: the sparklines of the first lines, and the strips of threads and locks. One moment
+//! for each snapshot.
 
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use super::class::Class;
-use crate::event::LockId;
+use super::activity::prevailing_activity;
+use crate::event::{Activity, LockId};
 use crate::profile::Mode;
 use crate::report;
 use crate::snapshot::Snapshot;
 
-/// So many moments are kept: more than a wall is wide.
-const MOST: usize = 600;
+/// More than the widest screen has columns.
+const MAX_MOMENTS: usize = 600;
 
 /// One refresh: what happened since the one before.
 #[derive(Clone, Debug, Default)]
-pub struct Moment {
-    /// The part of it for which the GIL was held; of several, the one held most. On builds without a GIL how many threads
-    /// ran.
+pub(crate) struct Moment {
+    /// The fraction of it for which the GIL was held; of several GILs, the one held most. On builds without a GIL, how many
+    /// threads ran.
     pub held: f64,
     /// How many threads waited for a GIL or a lock, on average.
     pub waiting: f64,
@@ -27,8 +27,8 @@ pub struct Moment {
     /// Records and stacks that were lost.
     pub lost: u64,
     /// What each thread did most of the time, by [`crate::event::ThreadId`].
-    pub threads: Vec<Class>,
-    /// The part of it that each thread waited for the GIL or a lock, by [`crate::event::ThreadId`].
+    pub threads: Vec<Option<Activity>>,
+    /// The fraction of it for which each thread waited for the GIL or a lock, by [`crate::event::ThreadId`].
     pub waited: Vec<f64>,
     /// How many threads waited for each lock, on average.
     pub locks: FxHashMap<LockId, f64>,
@@ -38,24 +38,23 @@ pub struct Moment {
 
 /// The last moments, the newest last.
 #[derive(Clone, Debug, Default)]
-pub struct History(VecDeque<Moment>);
+pub(crate) struct History(VecDeque<Moment>);
 
 impl History {
     /// Adds what happened between two snapshots.
-    pub fn push(&mut self, now: &Snapshot, before: &Snapshot) {
-        if self.0.len() == MOST {
+    pub(crate) fn push(&mut self, now: &Snapshot, before: &Snapshot) {
+        if self.0.len() == MAX_MOMENTS {
             self.0.pop_front();
         }
         self.0.push_back(moment(&now.since(before)));
     }
 
     /// The newest `count` values of something, oldest first.
-    pub fn last<T>(&self, count: usize, of: impl Fn(&Moment) -> T) -> Vec<T> {
+    pub(crate) fn last<T>(&self, count: usize, of: impl Fn(&Moment) -> T) -> Vec<T> {
         self.0.iter().skip(self.0.len().saturating_sub(count)).map(of).collect()
     }
 
-    /// The newest moment.
-    pub fn newest(&self) -> Option<&Moment> {
+    pub(crate) fn newest(&self) -> Option<&Moment> {
         self.0.back()
     }
 }
@@ -80,7 +79,7 @@ fn moment(part: &Snapshot) -> Moment {
         waiting: mean(sum(|states| states.gil_wait_s + states.lock_wait_s)),
         cpus: mean(cpus),
         lost: part.profile.session.records_lost + part.profile.lost(),
-        threads: ledgers.iter().map(|thread| Class::most(&thread.states)).collect(),
+        threads: ledgers.iter().map(|thread| prevailing_activity(&thread.states)).collect(),
         waited: ledgers.iter().map(|thread| waits(&thread.states) / thread.wall_s.max(1e-9)).collect(),
         locks,
         paused: mean(sum(|states| states.paused_s)),

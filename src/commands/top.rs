@@ -1,0 +1,138 @@
+//! `gilscope top`: shows a program's threads, GIL and locks while it runs. Called by `main`.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use crate::commands::cli::TopArgs;
+use crate::commands::launch::{self, PreparedRecording};
+use crate::commands::text_style::bold;
+use crate::output::say;
+use crate::profile::Profile;
+use crate::report::Report;
+use crate::report::text::summary;
+use crate::session::launch::{Child, exit_code};
+use crate::session::{self, End};
+use crate::snapshot::Snapshot;
+use crate::tui::{self, LiveView, ViewOptions, ViewTarget};
+
+const SCREEN_INTERVAL_S: f64 = 0.5;
+const TABLES_INTERVAL_S: f64 = 2.0;
+
+/// Runs the command. Returns the exit code: that of the launched program if it has ended by itself, else 0.
+///
+/// # Errors
+/// As those of `record`: there is nothing to observe, or no way to; and the terminal may be gone.
+pub fn run(args: &TopArgs) -> Result<u8> {
+    let view = view_options(args);
+    let is_screen = matches!(view.target, ViewTarget::Screen { .. });
+    let options = args.collect.options();
+    let mut log = None;
+    let launch = |program: &[OsString]| {
+        let (child, path) = launch_with_log(program, args.log.as_deref())?;
+        log = Some(path);
+        Ok(child)
+    };
+    let prepared = launch::prepare(&args.collect, &options, launch)?;
+    let PreparedRecording { collector, mut child, root, mut signals } = prepared;
+    if is_screen {
+        // Before there is a second thread: one that does not hold them back would stop them all.
+        tui::hold_stops().context("cannot set up signal handling")?;
+    }
+    let mut view = LiveView::new(view)?;
+    let recorded = session::record(&options, collector, None, root, child.as_mut(), &mut signals, view.observer());
+    let (profile, end) = match recorded {
+        Ok(recorded) => recorded,
+        Err(error) => {
+            // The error of the recording matters more than one of the screen.
+            let _ = view.quit(&mut signals);
+            if let Some(child) = &mut child {
+                child.signal(Signal::SIGTERM);
+            }
+            if let Some(log) = &log {
+                say(format_args!("the output of the program is in {}", log.display()));
+            }
+            return Err(error.into());
+        }
+    };
+    let (closed, code) = match end {
+        End::TargetExited => {
+            let last = Snapshot::of(profile.session.end, &profile, &[]);
+            let code = child.as_mut().and_then(Child::try_wait).map(exit_code);
+            (view.stay(last, farewell(&profile, code), &mut signals), code.unwrap_or(0))
+        }
+        End::Duration | End::Signal | End::Observer | End::Unwritable => (view.quit(&mut signals), 0),
+    };
+    if is_screen && closed.is_ok() {
+        let report = Report::of(&profile, args.blame);
+        stdout().lock().write_all(summary(&report, bold(args.color, stdout().is_terminal())).as_bytes())?;
+    }
+    if let (Some(child), Some(log)) = (&mut child, &log) {
+        leave(child, log);
+    }
+    closed.map(|()| code)
+}
+
+fn view_options(args: &TopArgs) -> ViewOptions {
+    let (target, default_interval_s) = match args.batch || args.count.is_some() || !can_show_screen() {
+        true => (ViewTarget::Tables { count: args.count }, TABLES_INTERVAL_S),
+        false => (ViewTarget::Screen { mouse: !args.no_mouse }, SCREEN_INTERVAL_S),
+    };
+    ViewOptions {
+        target,
+        blame: args.blame,
+        interval_ms: (args.interval.unwrap_or(default_interval_s) * 1e3) as u64,
+        color: bold(args.color, stdout().is_terminal()),
+        ascii: args.ascii || !has_unicode(),
+    }
+}
+
+/// Runs the program, its output in a file. Returns the path of that, too.
+fn launch_with_log(program: &[OsString], path: Option<&Path>) -> Result<(Child, PathBuf)> {
+    let path = path.map_or_else(|| default_log(program), Path::to_owned);
+    let cannot =
+        || format!("cannot write the program's output to {}: choose another place with --log", path.display());
+    let log = File::create(&path).with_context(cannot)?;
+    let child = Child::launch_into(program, log).inspect_err(|_| drop(fs::remove_file(&path)))?;
+    Ok((child, path))
+}
+
+fn default_log(program: &[OsString]) -> PathBuf {
+    let command = program.first().map(|word| word.to_string_lossy()).unwrap_or_default();
+    let name = command.rsplit('/').next().unwrap_or_default();
+    std::env::temp_dir().join(format!("gilscope-{name}-{}.log", std::process::id()))
+}
+
+/// Ends the launched program, if it still runs: without its screen it has no output that anybody sees.
+fn leave(child: &mut Child, log: &Path) {
+    if child.try_wait().is_none() {
+        child.signal(Signal::SIGTERM);
+        let _ = writeln!(stderr(), "the program was still running: it was sent SIGTERM");
+    }
+    let _ = writeln!(stderr(), "the output of the program is in {}", log.display());
+}
+
+/// The line on the screen of a program that has ended, with this exit code if that is known.
+fn farewell(profile: &Profile, code: Option<u8>) -> String {
+    let pid = profile.processes.first().map_or(0, |info| info.pid);
+    let how = code.map_or_else(String::new, |code| format!(" with exit code {code}"));
+    format!("PROCESS {pid} EXITED{how}: this is its last state. q quits.")
+}
+
+/// There is a terminal that can do more than print lines.
+fn can_show_screen() -> bool {
+    let term = std::env::var_os("TERM");
+    stdout().is_terminal() && term.is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
+/// The locale says that the terminal shows more than ASCII.
+fn has_unicode() -> bool {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let locale = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG")).unwrap_or_default();
+    let locale = locale.to_lowercase();
+    locale.contains("utf-8") || locale.contains("utf8")
+}
