@@ -95,7 +95,7 @@ impl TableColumn {
     /// The heading in one line.
     pub(crate) fn heading_line(&self) -> String {
         match self.heading {
-            ["", line] => line.to_owned(),
+            ["", line] | [line, ""] => line.to_owned(),
             [first, second] => match first.strip_suffix('-') {
                 Some(first) => format!("{first}{second}"),
                 None => format!("{first} {second}"),
@@ -220,7 +220,8 @@ pub(crate) mod refcounts {
     use super::{Activity, ColumnFormat, TableColumn};
 
     pub(crate) const OBJECT: TableColumn =
-        TableColumn::text("object", "OBJECT", "the variable that leads to it, and its type; else its address");
+        TableColumn::text("object", "OBJECT", "the variable that leads to it, and its type; else its address")
+            .headed(["object", ""]);
     pub(crate) const CPU_SHARE: TableColumn = TableColumn::new(
         "of CPU",
         ["of", "CPU"],

@@ -14,6 +14,7 @@ use crate::report::text::headlines;
 use crate::report::{Report, verdict};
 use crate::stack::label::one_line;
 
+use super::columns::{PageColumns, page_columns};
 use super::lanes::{Lanes, lanes};
 use super::stacks::{PageStacks, PageTables};
 use super::whom::{Pair, whom};
@@ -29,6 +30,7 @@ pub(super) struct HtmlPage<'p> {
     /// What to call each process.
     processes: Vec<String>,
     activities: [ActivityWords; ACTIVITY_COUNT],
+    columns: PageColumns,
     states: Vec<PageState>,
     stacks: PageTables,
     views: Vec<PageView>,
@@ -133,6 +135,7 @@ pub(super) fn page<'p>(profile: &'p Profile, report: Report, options: &ExportOpt
             .map(|index| one_line(&profile.process_label(ProcessId(index))))
             .collect(),
         activities: ACTIVITIES.map(|row| ActivityWords { key: row.key, letter: row.letter, words: row.words }),
+        columns: page_columns(),
         states: states.states,
         stacks: stacks.finish(),
         views: flames,

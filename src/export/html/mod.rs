@@ -23,6 +23,7 @@ use crate::report::{Report, text};
 use super::ExportOptions;
 use crate::stack::label::one_line;
 
+mod columns;
 mod data;
 mod lanes;
 mod reduce;
@@ -38,6 +39,7 @@ const SCRIPT: &str = concat!(
     "(() => {\n\"use strict\";\n",
     include_str!("page/words.js"),
     include_str!("page/data.js"),
+    include_str!("page/columns.js"),
     include_str!("page/parts.js"),
     include_str!("page/ledger.js"),
     include_str!("page/contention.js"),

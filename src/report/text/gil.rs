@@ -1,8 +1,9 @@
 //! What happened at one GIL. Called by [`super::text`].
 
-use super::table::{Column, Table};
+use super::table::{TextColumn, TextTable};
 use super::units::{duration, percent, plural, short_label, wrap};
 use super::{ReportText, WIDTH};
+use crate::report::columns::gil as columns;
 use crate::report::model::{Attribution, Blamed, Gil, Report, Wait};
 
 /// How many threads and how many stacks are shown.
@@ -76,23 +77,20 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Attribution, text: &mut
 }
 
 fn waits(gil: &Gil, text: &mut ReportText) {
-    let headings = ["waits", "total", "mean", "p50", "p99", "max"];
-    let mut columns = vec![Column::label(["thread", ""])];
-    columns.extend(headings.map(|heading| Column::number([heading, ""], 9)));
-    let mut table = Table::new(columns, WIDTH);
-    let cells = |wait: &Wait| {
-        let times = [wait.total_s, wait.mean_s, wait.p50_s, wait.p99_s, wait.max_s].map(duration);
-        [vec![wait.count.to_string()], times.to_vec()].concat()
-    };
+    let numbers = [columns::WAITS, columns::TOTAL, columns::MEAN, columns::P50, columns::P99, columns::MAX];
+    let mut columns = vec![TextColumn::label(columns::THREAD)];
+    columns.extend(numbers.map(|column| TextColumn::number(column, 9)));
+    let mut table = TextTable::new(columns, WIDTH);
+    let values = |wait: &Wait| [wait.count as f64, wait.total_s, wait.mean_s, wait.p50_s, wait.p99_s, wait.max_s];
     let mut threads: Vec<_> = gil.threads.iter().filter(|thread| thread.wait.count > 0).collect();
     threads.sort_by(|a, b| b.wait.total_s.total_cmp(&a.wait.total_s));
     for thread in threads.iter().take(MAX_WAITERS) {
-        table.row(&short_label(&thread.thread, thread.tid, table.label_width()), &cells(&thread.wait));
+        table.row(&short_label(&thread.thread, thread.tid, table.label_width()), &values(&thread.wait));
     }
     if threads.len() > MAX_WAITERS {
         table.row(&format!("... and {} more", threads.len() - MAX_WAITERS), &[]);
     }
-    table.row("all", &cells(&gil.wait));
+    table.row("all", &values(&gil.wait));
     text.line(table.to_string());
 }
 

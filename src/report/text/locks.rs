@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 
 use crate::stack::label::one_line;
 
-use super::table::{Column, Table};
+use super::table::{TextColumn, TextTable};
 use super::units::{cut, duration, percent, plural, short_label, wrap};
 use super::{ReportText, WIDTH, by_stack};
+use crate::report::columns::{locks as columns, pauses as pause_columns};
 use crate::report::model::{Attribution, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
 
 /// How many locks are in the table, and how many are described in full.
@@ -42,20 +43,18 @@ fn table(report: &Report, text: &mut ReportText) {
     text.heading(&format!("Contended locks{estimated}"));
     // Threads spin only where there is no GIL, and that is known only in kernel mode.
     let spins = report.locks.iter().any(|lock| lock.spin_s > 0.0);
-    let last = if spins { ("spin", 9) } else { ("holders", 8) };
-    let mut columns = vec![Column::label(["lock", ""])];
-    columns.extend(
-        [("waits", 8), ("total", 9), ("mean", 9), ("p99", 9), ("max", 9), last]
-            .map(|(heading, width)| Column::number([heading, ""], width)),
-    );
-    let mut table = Table::new(columns, WIDTH);
+    let last = if spins { (columns::SPIN, 9) } else { (columns::HOLDERS, 8) };
+    let times = [columns::TOTAL, columns::MEAN, columns::P99, columns::MAX];
+    let mut columns = vec![TextColumn::label(columns::LOCK), TextColumn::number(columns::WAITS, 8)];
+    columns.extend(times.map(|column| TextColumn::number(column, 9)));
+    columns.push(TextColumn::number(last.0, last.1));
+    let mut table = TextTable::new(columns, WIDTH);
     for lock in report.locks.iter().take(MAX_LOCKS) {
         let wait = &lock.wait;
-        let times = [wait.total_s, wait.mean_s, wait.p99_s, wait.max_s].map(duration);
         let holders = lock.threads.iter().filter(|thread| thread.caused_s > 0.0).count();
-        let last = if spins { duration(lock.spin_s) } else { holders.to_string() };
-        let cells = [vec![wait.count.to_string()], times.to_vec(), vec![last]].concat();
-        table.row(&one_line(&lock.name_first()), &cells);
+        let last = if spins { lock.spin_s } else { holders as f64 };
+        let values = [wait.count as f64, wait.total_s, wait.mean_s, wait.p99_s, wait.max_s, last];
+        table.row(&one_line(&lock.name_first()), &values);
     }
     text.line(table.to_string());
     if report.locks.len() > MAX_LOCKS {
@@ -160,15 +159,16 @@ fn trend(pauses: &Pauses, text: &mut ReportText) {
     if pauses.trend.len() < 2 {
         return;
     }
-    let mut columns = vec![Column::label(["  from", ""])];
-    columns.extend(["stops", "held up", "longest"].map(|heading| Column::number([heading, ""], 12)));
-    let mut table = Table::new(columns, TREND_WIDTH);
+    let mut columns = vec![TextColumn::label(pause_columns::FROM)];
+    let numbers = [pause_columns::STOPS, pause_columns::HELD_UP, pause_columns::LONGEST];
+    columns.extend(numbers.map(|column| TextColumn::number(column, 12)));
+    let mut table = TextTable::indented("  ", columns, TREND_WIDTH);
     for intervals in pauses.trend.chunks(together) {
         let sum = |of: fn(&PausedInterval) -> f64| intervals.iter().map(of).sum::<f64>();
         let count: u64 = intervals.iter().map(|interval| interval.count).sum();
         let longest = intervals.iter().map(|interval| interval.max_s).fold(0.0, f64::max);
-        let from = format!("  {}", duration(intervals[0].from_s));
-        table.row(&from, &[count.to_string(), duration(sum(|of| of.total_s)), duration(longest)]);
+        let from = pause_columns::FROM.format.text(intervals[0].from_s);
+        table.row(&from, &[count as f64, sum(|of| of.total_s), longest]);
     }
     text.line("  over time");
     text.line(table.to_string());

@@ -15,8 +15,9 @@ use crate::event::{ACTIVITIES, Activity, ActivityRow};
 use crate::profile::Mode;
 
 pub use self::locks::reasons;
-use self::table::{Column, Table};
+use self::table::{TextColumn, TextTable};
 use self::units::{duration, percent, short_label, wrap};
+use super::columns::threads as columns;
 use super::model::{Attribution, Gil, Report, Severity, Thread};
 use super::verdict;
 use locks::is_library;
@@ -219,14 +220,17 @@ fn ledger(report: &Report, text: &mut ReportText) {
     // States that nobody was in say nothing.
     let used = |row: &&ActivityRow| threads.iter().any(|thread| thread.states.of(row.activity) > 0.0);
     let shown: Vec<&ActivityRow> = ACTIVITIES.iter().filter(used).collect();
-    let mut columns = vec![Column::label(["", "thread"]), Column::number(["", "wall"], 8)];
-    columns.extend(shown.iter().map(|row| Column::number(row.heading, 6)));
-    let mut table = Table::new(columns, WIDTH);
+    let mut columns = vec![TextColumn::label(columns::THREAD), TextColumn::number(columns::WALL, 8)];
+    columns.extend(shown.iter().map(|row| TextColumn::number(columns::BY_ACTIVITY[row.activity as usize], 6)));
+    let mut table = TextTable::new(columns, WIDTH);
     for thread in threads {
         let name = thread.name.clone().unwrap_or_else(|| format!("thread {}", thread.tid));
-        let mut cells = vec![duration(thread.wall_s)];
-        cells.extend(shown.iter().map(|row| share(thread.states.of(row.activity), thread.wall_s)));
-        table.row(&short_label(&name, thread.tid, table.label_width()), &cells);
+        let mut values = vec![thread.wall_s];
+        let share = |row: &&ActivityRow| {
+            if thread.wall_s > 0.0 { thread.states.of(row.activity) / thread.wall_s } else { 0.0 }
+        };
+        values.extend(shown.iter().map(share));
+        table.row(&short_label(&name, thread.tid, table.label_width()), &values);
     }
     text.heading("Threads: what each did, in % of its time");
     text.line(table.to_string());
@@ -241,14 +245,6 @@ fn ledger(report: &Report, text: &mut ReportText) {
     let notes: Vec<&str> = notes.iter().filter(|(of, _)| is_shown(*of)).map(|(_, note)| *note).collect();
     if !notes.is_empty() {
         text.line(format!("({})", notes.join("; ")));
-    }
-}
-
-/// A part of a whole in percent, without the sign.
-fn share(part: f64, whole: f64) -> String {
-    match part {
-        part if part <= 0.0 || whole <= 0.0 => "-".to_owned(),
-        part => format!("{:.1}", part / whole * 100.0),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::stack::label::one_line;
 
-use super::table::{Column, Table};
+use super::table::{TextColumn, TextTable};
 use super::units::{cut, percent, short_label, wrap};
 use super::{ReportText, WIDTH, by_stack};
+use crate::report::columns::refcounts as columns;
 use crate::report::model::{CountedObject, Refcounts, Report};
 
 /// How many objects are in the table, and how many are described in full.
@@ -34,30 +35,28 @@ pub(super) fn section(report: &Report, text: &mut ReportText) {
 fn table(refcounts: &Refcounts, text: &mut ReportText) {
     let (part, margin) = (percent(refcounts.cpu_fraction), percent(refcounts.margin));
     text.heading(&format!("Reference counts: {part} of the CPU time (+/- {margin}, estimated from samples)"));
-    let mut columns = vec![Column::label(["object", ""])];
-    columns.extend(
-        [
-            (["of", "CPU"], 7),
-            (["", "samples"], 9),
-            (["", "threads"], 8),
-            (["by in-", "cref"], 7),
-            (["atomic", "ops"], 7),
-        ]
-        .map(|(heading, width)| Column::number(heading, width)),
-    );
-    let mut table = Table::new(columns, WIDTH);
+    let numbers = [
+        (columns::CPU_SHARE, 7),
+        (columns::SAMPLES, 9),
+        (columns::THREADS, 8),
+        (columns::BY_INCREF, 7),
+        (columns::ATOMIC, 7),
+    ];
+    let mut columns = vec![TextColumn::label(columns::OBJECT)];
+    columns.extend(numbers.map(|(column, width)| TextColumn::number(column, width)));
+    let mut table = TextTable::new(columns, WIDTH);
     for object in refcounts.objects.iter().take(MAX_OBJECTS) {
         let all: u64 = object.operations.values().sum();
-        let of_all = |part: u64| percent(if all > 0 { part as f64 / all as f64 } else { 0.0 });
+        let of_all = |part: u64| if all > 0 { part as f64 / all as f64 } else { 0.0 };
         let up = object.operations.iter().filter(|(name, _)| name.ends_with("incref")).map(|(_, samples)| samples);
-        let cells = [
-            percent(object.cpu_fraction),
-            object.samples.to_string(),
-            object.threads.to_string(),
+        let values = [
+            object.cpu_fraction,
+            object.samples as f64,
+            object.threads as f64,
             of_all(up.sum()),
             of_all(object.atomic),
         ];
-        table.row(&one_line(&object.name_first()), &cells);
+        table.row(&one_line(&object.name_first()), &values);
     }
     text.line(table.to_string());
     if refcounts.objects.len() > MAX_OBJECTS {

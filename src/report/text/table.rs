@@ -1,48 +1,60 @@
-//! Lays out columns of numbers behind a label. Called by the sections of the text.
+//! Lays out columns of numbers behind a label.
 
 use std::fmt;
 
 use super::units::cut;
+use crate::report::columns::{ColumnFormat, TableColumn};
 
-/// The label gets at least this much.
-const LEAST_LABEL: usize = 10;
+const MIN_LABEL: usize = 10;
+/// A table with few columns would be hard to follow from end to end.
+const MAX_LABEL: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
+pub(super) struct TextColumn {
     heading: [&'static str; 2],
+    format: ColumnFormat,
+    /// With the space before it.
     width: usize,
 }
 
-impl Column {
+impl TextColumn {
     /// The first: what the row is about. It gets what the others leave.
-    pub fn label(heading: [&'static str; 2]) -> Column {
-        Column { heading, width: 0 }
+    pub fn label(column: TableColumn) -> TextColumn {
+        TextColumn { heading: column.heading, format: column.format, width: 0 }
     }
 
-    /// A number with a heading of two lines. The space before it is part of the width.
-    pub fn number(heading: [&'static str; 2], width: usize) -> Column {
-        Column { heading, width: width.max(heading[0].len() + 1).max(heading[1].len() + 1) }
+    /// A column of numbers, at least `width` wide.
+    pub fn number(column: TableColumn, width: usize) -> TextColumn {
+        let heading = column.heading;
+        let width = width.max(heading[0].len() + 1).max(heading[1].len() + 1);
+        TextColumn { heading, format: column.format, width }
     }
 }
 
-/// A table that prints at most as wide as it is told.
+/// A table of a width.
 #[derive(Debug)]
-pub(super) struct Table {
-    columns: Vec<Column>,
+pub(super) struct TextTable {
+    columns: Vec<TextColumn>,
+    /// Before the heading of the label.
+    indent: &'static str,
     lines: Vec<String>,
 }
 
-impl Table {
-    /// An empty table. The first column is the label.
-    pub fn new(mut columns: Vec<Column>, width: usize) -> Table {
+impl TextTable {
+    /// The first column is the label.
+    pub fn new(columns: Vec<TextColumn>, width: usize) -> TextTable {
+        TextTable::indented("", columns, width)
+    }
+
+    /// The same, with labels that begin with `indent`.
+    pub fn indented(indent: &'static str, mut columns: Vec<TextColumn>, width: usize) -> TextTable {
         let numbers: usize = columns[1..].iter().map(|column| column.width).sum();
-        // A table with few columns would be hard to follow from end to end.
-        columns[0].width = width.saturating_sub(numbers).clamp(LEAST_LABEL, 32);
-        let mut table = Table { columns, lines: Vec::new() };
+        columns[0].width = width.saturating_sub(numbers).clamp(MIN_LABEL, MAX_LABEL);
+        let mut table = TextTable { columns, indent, lines: Vec::new() };
         for line in 0..2 {
             let headings: Vec<String> = table.columns.iter().map(|column| column.heading[line].to_owned()).collect();
             if headings.iter().any(|heading| !heading.is_empty()) {
-                table.row(&headings[0], &headings[1..]);
+                table.cells(&headings[0], &headings[1..]);
             }
         }
         table
@@ -53,17 +65,24 @@ impl Table {
         self.columns[0].width
     }
 
-    pub fn row(&mut self, label: &str, numbers: &[String]) {
+    /// Adds a row with the values of the columns after the label, each in its column's format.
+    pub fn row(&mut self, label: &str, values: &[f64]) {
+        let formats = self.columns[1..].iter().map(|column| column.format);
+        let cells: Vec<String> = formats.zip(values).map(|(format, value)| format.text(*value)).collect();
+        self.cells(label, &cells);
+    }
+
+    fn cells(&mut self, label: &str, cells: &[String]) {
         let width = self.columns[0].width;
-        let mut line = format!("{:width$}", cut(label, width));
-        for (column, number) in self.columns[1..].iter().zip(numbers) {
-            line.push_str(&format!("{number:>width$}", width = column.width));
+        let mut line = format!("{:width$}", cut(&format!("{}{label}", self.indent), width));
+        for (column, cell) in self.columns[1..].iter().zip(cells) {
+            line.push_str(&format!("{cell:>width$}", width = column.width));
         }
         self.lines.push(line.trim_end().to_owned());
     }
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for TextTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines.join("\n"))
     }
@@ -72,12 +91,15 @@ impl fmt::Display for Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::columns::{gil, locks};
 
     #[test]
     fn numbers_are_on_the_right_and_labels_are_cut() {
-        let mut table = Table::new(vec![Column::label(["", "what"]), Column::number(["in", "all"], 6)], 18);
-        table.row("a", &["1".to_owned()]);
-        table.row("a label that is long", &["22".to_owned()]);
+        let what = TableColumn { heading: ["", "what"], ..locks::LOCK };
+        let number = TableColumn { heading: ["in", "all"], ..gil::WAITS };
+        let mut table = TextTable::new(vec![TextColumn::label(what), TextColumn::number(number, 6)], 18);
+        table.row("a", &[1.0]);
+        table.row("a label that is long", &[22.0]);
         assert_eq!(table.label_width(), 12);
         assert_eq!(
             table.to_string().lines().collect::<Vec<_>>(),

@@ -43,9 +43,12 @@ pub(crate) fn attributed_stacks(
     }
 }
 
+/// A column of waits, and what is in it.
+type WaitColumn = (TableColumn, fn(&Wait) -> f64);
+
 /// Waits in the part that is shown and, if that is another, since the start.
 pub(crate) fn waits(detail: &mut RowDetail, shown: &ShownPart, wait_of: impl Fn(&ShownPart) -> Option<Wait>) {
-    const COLUMNS: [(TableColumn, fn(&Wait) -> f64); 6] = [
+    const COLUMNS: [WaitColumn; 6] = [
         (gil::WAITS, |wait| wait.count as f64),
         (gil::TOTAL, |wait| wait.total_s),
         (gil::MEAN, |wait| wait.mean_s),

@@ -1,17 +1,9 @@
 // What is told of the GIL and of locks alike: waits and how long they were, who is to blame, who waited for whom.
 
-const waitColumns = (wait) => [
-  { title: "waits", of: (row) => wait(row).count, show: (row) => number(wait(row).count) },
-  ...[
-    ["total", "total_s"],
-    ["mean", "mean_s"],
-    ["p50", "p50_s"],
-    ["p99", "p99_s"],
-    ["max", "max_s"],
-  ].map(([title, key]) => ({ title, of: (row) => wait(row)[key], show: (row) => duration(wait(row)[key]) })),
+const waitColumns = (column) => [
+  column("waits", (row) => row.wait.count),
+  ...["total", "mean", "p50", "p99", "max"].map((key) => column(key, (row) => row.wait[`${key}_s`])),
 ];
-
-const share = ({ thread, tid }) => threadLabel(thread, tid);
 
 /** How many waits were how long: `[{ upto_s, count }]`. */
 function histogram(lengths, label) {

@@ -151,20 +151,18 @@ function flameGraph(page) {
   }
 
   function listFunctions() {
+    const column = columnsOf(page, "functions");
     const part = (value) => (value > 0 ? percent(ratio(value, root.total)) : "-");
     const columns = [
-      { title: "itself", of: (one) => one.own, show: (one) => part(one.own) },
-      { title: "with what it calls", of: (one) => one.total, show: (one) => part(one.total) },
-      {
-        title: chosen.byFunction ? "function" : "line",
-        text: true,
-        of: (one) => one.name,
+      column("itself", (one) => one.own, { show: (one) => part(one.own) }),
+      column("with what it calls", (one) => one.total, { show: (one) => part(one.total) }),
+      column(chosen.byFunction ? "function" : "line", (one) => one.name, {
         show: (one) =>
           button(one.name, () => ((search.value = one.name), search.dispatchEvent(new Event("input"))), {
             class: "link",
             title: pathOf(one),
           }),
-      },
+      }),
     ];
     const was = top.querySelector("details")?.open;
     const list = () => table("Time by function", columns, byName(root), { sort: 0 });

@@ -14,36 +14,23 @@ function gilSections(page) {
   return used.map((gil, index) => {
     const { held, wait } = gil;
     const total = held.python_s + held.native_s + held.off_cpu_s + held.runnable_s;
+    const part = (key, words, value) => ({ ...CLASSES.find((one) => one.key === key), words, value });
     const parts = [
-      {
-        css: "s-gil-held",
-        letter: "H",
-        words: gil.estimated ? "held, running or ready" : "held, running Python",
-        value: held.python_s,
-      },
-      { css: "s-native", letter: "N", words: "held, in native code", value: held.native_s },
-      { css: "s-gil-held-off-cpu", letter: "O", words: "held, but blocked in a system call", value: held.off_cpu_s },
-      { css: "s-runnable", letter: "C", words: "held, but without a CPU", value: held.runnable_s },
+      part("gil_held_s", gil.estimated ? "held, running or ready" : "held, running Python", held.python_s),
+      part("native_s", "held, in native code", held.native_s),
+      part("gil_held_off_cpu_s", "held, but blocked in a system call", held.off_cpu_s),
+      part("runnable_s", "held, but without a CPU", held.runnable_s),
       { css: "s-blocked", letter: "", words: "free", value: Math.max(0, gil.observed_s - total) },
     ].filter(({ value }) => value > 0);
     const waiting = gil.threads.filter((thread) => thread.wait.count > 0 || thread.caused_s > 0);
-    const columns = [
-      { title: "thread", text: true, of: share, show: share },
-      ...waitColumns((row) => row.wait),
-      {
-        title: "held",
-        help: "how long it held the GIL",
-        of: (row) => heldBy(row),
-        show: (row) => duration(heldBy(row)),
-      },
-      {
-        title: "caused",
-        help: "waiting of others while it held the GIL",
-        of: (row) => row.caused_s,
-        show: (row) => duration(row.caused_s),
-      },
-    ];
     const heldBy = (row) => row.held.python_s + row.held.native_s + row.held.off_cpu_s + row.held.runnable_s;
+    const column = columnsOf(page, "gil");
+    const columns = [
+      column("thread", ({ thread, tid }) => threadLabel(thread, tid)),
+      ...waitColumns(column),
+      column("held", heldBy),
+      column("caused", (row) => row.caused_s),
+    ];
     const found = page.whom.find((one) => one.pid === gil.pid && one.interpreter === gil.interpreter);
     const switched =
       gil.switched_on &&

@@ -80,7 +80,8 @@ const legend = (classes) =>
   );
 
 /** `show` is called with a thread whose flame graph is asked for. */
-function ledger({ threads: all, processes }, show) {
+function ledger(page, show) {
+  const { threads: all, processes } = page;
   const threads = all.filter((thread) => thread.ledger !== null);
   if (threads.length === 0) return null;
   const classes = usedClasses(threads.map((thread) => thread.ledger));
@@ -91,10 +92,11 @@ function ledger({ threads: all, processes }, show) {
       class: "link",
       title: `Flame graph of this thread${processes.length > 1 ? `, of ${thread.process}` : ""}`,
     });
+  const column = columnsOf(page, "threads");
   const columns = [
-    { title: "thread", text: true, of: (thread) => thread.label, show: name },
-    { title: "wall", of: (thread) => thread.ledger.wall_s, show: (thread) => duration(thread.ledger.wall_s) },
-    { title: "CPU", of: (thread) => thread.ledger.cpu_s, show: (thread) => duration(thread.ledger.cpu_s) },
+    column("thread", (thread) => thread.label, { show: name }),
+    column("wall", (thread) => thread.ledger.wall_s),
+    column("CPU", (thread) => thread.ledger.cpu_s),
     {
       title: "",
       text: true,
@@ -106,10 +108,7 @@ function ledger({ threads: all, processes }, show) {
       help: words,
       css: "share",
       of: (thread) => ratio(thread.ledger.states[key], thread.ledger.wall_s),
-      show: (thread) =>
-        thread.ledger.states[key] > 0
-          ? (ratio(thread.ledger.states[key], thread.ledger.wall_s) * 100).toFixed(1)
-          : "-",
+      show: (thread) => share(ratio(thread.ledger.states[key], thread.ledger.wall_s)),
     })),
   ];
   const sorted = [...threads].sort((a, b) => busy(b) - busy(a));

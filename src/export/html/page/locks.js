@@ -17,43 +17,17 @@ function locks(page) {
     details.scrollIntoView({ block: "start" });
   };
   const holders = (lock) => lock.threads.filter((thread) => thread.caused_s > 0).length;
+  const column = columnsOf(page, "locks");
   const columns = [
-    {
-      title: "lock",
-      text: true,
-      of: (lock) => lock.label,
+    column("lock", (lock) => lock.label, {
       show: (lock) => button(lock.label, () => open(lock), { class: "link" }),
-    },
+    }),
     { title: "", text: true, css: "small", show: (lock) => meter(ratio(lock.wait.total_s, waited)) },
-    ...waitColumns((lock) => lock.wait),
-    ...(all.some((lock) => lock.spin_s > 0)
-      ? [
-          {
-            title: "spin",
-            help: "CPU time that threads spun before they slept, estimated from samples",
-            of: (lock) => lock.spin_s,
-            show: (lock) => duration(lock.spin_s),
-          },
-        ]
-      : []),
-    {
-      title: "sleeps",
-      help: "how often a thread went to sleep for it",
-      of: (lock) => lock.parked,
-      show: (lock) => number(lock.parked),
-    },
-    {
-      title: "holders",
-      help: "threads that held it while others waited",
-      of: holders,
-      show: (lock) => number(holders(lock)),
-    },
-    {
-      title: "owner changes",
-      help: "let go of by another thread than the time before",
-      of: (lock) => lock.owner_changes,
-      show: (lock) => number(lock.owner_changes),
-    },
+    ...waitColumns(column),
+    ...(all.some((lock) => lock.spin_s > 0) ? [column("spin", (lock) => lock.spin_s)] : []),
+    column("sleeps", (lock) => lock.parked),
+    column("holders", holders),
+    column("owner changes", (lock) => lock.owner_changes),
   ];
   const list = el("div", { class: "lock-list" });
   for (const lock of all.slice(0, 10)) {

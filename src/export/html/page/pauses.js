@@ -1,7 +1,7 @@
 // Stops of all threads, and who had nothing to do.
 
-function pauses({ report }) {
-  const { pauses: all } = report;
+function pauses(page) {
+  const { pauses: all } = page.report;
   if (all.count === 0) return null;
   const { wait, time_to_stop: stop } = all;
   const words = { gc: "garbage collection", other: "unknown reasons" };
@@ -20,18 +20,20 @@ function pauses({ report }) {
     ),
     all.requesters.length > 0 && [heading("Stopped by"), blamedList(all.requesters, wait.total_s)],
     all.last_to_stop.length > 0 && [heading("Last to stop"), blamedList(all.last_to_stop, stop.total_s)],
-    all.trend.length > 1 && [heading("In the course of time"), trend(all.trend)],
+    all.trend.length > 1 && [heading("In the course of time"), trend(page, all.trend)],
   );
 }
 
 // How stops changed: intervals of one length.
-function trend(intervals) {
+function trend(page, intervals) {
+  const column = columnsOf(page, "pauses");
+  // In the order of time.
   const columns = [
-    { title: "from", text: true, show: (one) => duration(one.from_s) },
-    { title: "stops", show: (one) => number(one.count) },
-    { title: "held up", show: (one) => duration(one.total_s) },
-    { title: "longest", show: (one) => duration(one.max_s) },
-  ];
+    column("from", (one) => one.from_s, { text: true }),
+    column("stops", (one) => one.count),
+    column("held up", (one) => one.total_s),
+    column("longest", (one) => one.max_s),
+  ].map((one) => ({ ...one, of: undefined }));
   return table("How stops changed", columns, intervals);
 }
 

@@ -3,7 +3,8 @@
 /** Less than this part of the CPU time is not worth a row. */
 const WORTH_A_WORD = 0.002;
 
-function refcounts({ report }) {
+function refcounts(page) {
+  const { report } = page;
   const all = report.refcounts;
   if (!report.target.free_threaded || (all.samples === 0 && !all.unavailable)) return null;
   if (all.unavailable)
@@ -14,43 +15,27 @@ function refcounts({ report }) {
       el("p", { class: "note", text: `Not measured: ${all.unavailable}` }),
     );
   const fought = all.objects.filter((object) => object.cpu_fraction >= WORTH_A_WORD);
-  const share = (one) => percent(one.cpu_fraction);
+  const column = columnsOf(page, "refcounts");
   const bar = {
     title: "",
     text: true,
     css: "small",
     show: (one) => meter(ratio(one.cpu_fraction, all.cpu_fraction)),
   };
-  const cpu = { title: "of CPU", of: (one) => one.cpu_fraction, show: share };
-  const samples = { title: "samples", of: (one) => one.samples, show: (one) => number(one.samples) };
+  const cost = [bar, column("of CPU", (one) => one.cpu_fraction), column("samples", (one) => one.samples)];
   const objects = [
-    { title: "object", text: true, of: (one) => one.label, show: (one) => one.label },
-    bar,
-    cpu,
-    samples,
-    { title: "threads", of: (one) => one.threads, show: (one) => number(one.threads) },
-    {
-      title: "atomic",
-      help: "samples at an atomic operation",
-      of: (one) => ratio(one.atomic, one.samples),
-      show: (one) => percent(ratio(one.atomic, one.samples)),
-    },
-    { title: "counted", text: true, of: (one) => one.counting, show: (one) => one.counting },
+    column("object", (one) => one.label),
+    ...cost,
+    column("threads", (one) => one.threads),
+    column("atomic ops", (one) => ratio(one.atomic, one.samples)),
+    column("counted", (one) => one.counting),
   ];
   const lines = [
-    { title: "line", text: true, of: (one) => one.line, show: (one) => one.line },
-    bar,
-    cpu,
-    samples,
-    { title: "objects", text: true, show: (one) => one.objects.slice(0, 3).join(", ") },
+    column("line", (one) => one.line),
+    ...cost,
+    column("objects", undefined, { text: true, show: (one) => one.objects.slice(0, 3).join(", ") }),
   ];
-  const types = [
-    { title: "type", text: true, of: (one) => one.type, show: (one) => one.type },
-    bar,
-    cpu,
-    samples,
-    { title: "objects", of: (one) => one.objects, show: (one) => number(one.objects) },
-  ];
+  const types = [column("type", (one) => one.type), ...cost, column("objects", (one) => one.objects)];
   const nothing = el("p", {
     class: "note",
     text: "No object's count takes a part of the CPU time that is worth a word.",
