@@ -1,4 +1,4 @@
-//! The command line: what can be asked for. No behaviour; `main` runs what was parsed.
+//! The command line: commands and their options. No behaviour; `main` runs what was parsed.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,40 +14,36 @@ use crate::report::Attribution;
 use crate::sampler::Stopping;
 use crate::{profile, session};
 
-/// See from outside where the threads of a Python program spend their time, who holds the GIL and who waits.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Say more about what gilscope does, on standard error (-vv: even more).
+    /// Log what gilscope does to standard error (-vv: in detail).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
 
-/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Record a program: keep all that is seen, print a report of it.
+    /// Record a program into a file, and print a report.
     Record(RecordArgs),
-    /// Watch a program live: who holds the GIL and the locks, who waits for them, and where.
+    /// Watch a program live: who holds the GIL and locks, who waits for them, and where.
     Top(TopArgs),
-    /// Print what every thread of a process is doing right now.
+    /// Print what each thread of a process is doing now.
     Dump(DumpArgs),
-    /// Print what a recording shows: who waited for what, who held it meanwhile, and what is wrong.
+    /// Print the report of a recording: who waited for what, who held it, and what is wrong.
     Report(ReportArgs),
-    /// Write a recording as a flame graph, a trace or the like.
+    /// Convert a recording to a flame graph, a trace, or another format.
     Export(ExportArgs),
-    /// Join recordings of several processes of a machine.
+    /// Merge recordings of several processes of one machine.
     Merge(MergeArgs),
-    /// Draw what changed between two recordings: a flame graph, red where there is more, blue where there is less.
+    /// Compare two recordings in a flame graph: red where there is more, blue where there is less.
     Diff(DiffArgs),
-    /// Say what can be measured on this machine, what cannot, and what to do about it.
+    /// Check what can be measured on this machine, and how to enable the rest.
     Doctor(DoctorArgs),
 }
 
-/// Arguments of `record`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     gilscope record -- python app.py\n  \
@@ -56,61 +52,59 @@ pub enum Command {
     gilscope record -o profile.svg --pid 1234 -d 10\n  \
     gilscope record -o trace.json --subprocesses -- python -m pool_app")]
 pub struct RecordArgs {
-    /// Which process to record, and how.
     #[command(flatten)]
     pub collect: CollectArgs,
-    /// The file to write; its suffix picks the format.
+    /// Output file; its suffix selects the format.
     #[arg(short, long, value_name = "FILE", help = output_help())]
     pub output: Option<PathBuf>,
-    /// The format, if the suffix does not say.
+    /// Output format, if it does not follow from the suffix.
     #[arg(short, long, value_parser = OutputKind::parser())]
     pub format: Option<OutputKind>,
-    /// Stop recording after so many seconds; a launched program goes on [default: until it ends, or Ctrl-C].
+    /// Stop recording after this many seconds; a launched program continues [default: until it exits, or Ctrl-C].
     #[arg(short, long, value_name = "SECS", value_parser = seconds)]
     pub duration: Option<f64>,
-    /// What to show of it.
     #[command(flatten)]
     pub view: ViewArgs,
-    /// Whether headings are bold: where there is a terminal (auto), always, or never.
+    /// Print headings in bold: on a terminal (auto), always, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
     pub color: ColorChoice,
-    /// Print errors only.
+    /// Print only errors.
     #[arg(short, long)]
     pub quiet: bool,
 }
 
-/// What `record` and `top` have in common: whom to observe, and how.
+/// What `record` and `top` have in common: the program, and how to observe it.
 #[derive(Debug, Args)]
 pub struct CollectArgs {
-    /// The process to look at.
+    /// Process to observe.
     #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
     pub pid: Option<Pid>,
-    /// Samples a second.
+    /// Samples per second.
     #[arg(short, long, value_name = "HZ", default_value = "100", value_parser = rate)]
     pub rate: f64,
-    /// Follow child processes, too.
+    /// Observe child processes, too.
     #[arg(short, long)]
     pub subprocesses: bool,
-    /// How to look.
+    /// How to observe.
     #[arg(long, value_enum, default_value = "auto", env = "GILSCOPE_MODE")]
-    pub mode: Mode,
-    /// In kernel mode, keep no record of waits shorter than this, in microseconds. The threads' totals stay exact; the
-    /// tables of the GIL and of locks lack them.
+    pub mode: CollectorChoice,
+    /// In kernel mode, ignore waits shorter than this, in microseconds. The totals of threads stay exact, but the tables of
+    /// the GIL and locks do not contain these waits.
     #[arg(long, value_name = "US", default_value = "0", value_parser = microseconds)]
     pub min_wait: Duration,
-    /// Stop the running threads for every sample (slows the program down; never needed for correct stacks).
+    /// Stop the running threads for each sample (slows the program down; not needed for correct stacks).
     #[arg(long, conflicts_with = "nonblocking")]
     pub blocking: bool,
-    /// Never stop a thread, not even one whose stack moves too fast to be read; such samples are lost.
+    /// Never stop a thread, not even to read a stack that changes too fast; such samples are lost.
     #[arg(long)]
     pub nonblocking: bool,
-    /// The program to run and look at, with its arguments.
+    /// Program to run and observe, with its arguments.
     #[arg(last = false, trailing_var_arg = true, value_name = "COMMAND")]
     pub program: Vec<OsString>,
 }
 
 impl CollectArgs {
-    /// How to collect; until something else ends it, and without a timeline.
+    /// Without an end and without a timeline.
     pub fn options(&self) -> session::Options {
         session::Options {
             rate: self.rate,
@@ -128,90 +122,86 @@ impl CollectArgs {
     }
 }
 
-/// What an export shows.
+/// What flame graphs and traces show.
 #[derive(Debug, Args)]
 pub struct ViewArgs {
-    /// What to show: time on the CPU, all time, time holding the GIL, waiting for it, or off the CPU.
+    /// Which time to show: on the CPU, all, holding the GIL, waiting for it, or off the CPU.
     #[arg(long, value_enum, default_value = "cpu")]
     pub view: View,
-    /// Put each thread's name at the root of its stacks.
+    /// Begin each stack with the name of its thread.
     #[arg(short, long)]
     pub threads: bool,
-    /// Show threads that are off the CPU, too, with what they wait for.
+    /// Include threads that are off the CPU, with what they wait for.
     #[arg(short, long)]
     pub idle: bool,
-    /// Label frames with their function's first line, so that its lines are counted together.
+    /// Count the lines of a function together, under its first line.
     #[arg(short = 'F', long)]
     pub functions: bool,
-    /// To whom the report puts down the waiting for the GIL.
+    /// To whom the report attributes waiting for the GIL.
     #[arg(long, value_enum, default_value = "holder")]
     pub blame: Attribution,
 }
 
-/// Collectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mode {
-    /// Kernel mode where it can be had, else memory mode
+pub enum CollectorChoice {
+    /// Kernel mode if available, else memory mode
     Auto,
-    /// BPF programs see every wait, exactly (needs CAP_BPF and CAP_PERFMON)
+    /// Trace every wait with BPF programs: exact (needs CAP_BPF and CAP_PERFMON)
     Kernel,
-    /// Samples of the program's memory; waits are estimated (needs no privilege for one's own programs)
+    /// Sample the memory of the program: waits are estimated (needs no privileges for your own programs)
     Memory,
 }
 
-impl Mode {
-    /// The collector it asks for; none: the best there is.
+impl CollectorChoice {
+    /// `None` for the best one that is available.
     pub fn collector(self) -> Option<profile::Mode> {
         match self {
-            Mode::Auto => None,
-            Mode::Kernel => Some(profile::Mode::Kernel),
-            Mode::Memory => Some(profile::Mode::Memory),
+            CollectorChoice::Auto => None,
+            CollectorChoice::Kernel => Some(profile::Mode::Kernel),
+            CollectorChoice::Memory => Some(profile::Mode::Memory),
         }
     }
 }
 
-/// Arguments of `top`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     gilscope top --pid 1234\n  \
     gilscope top -- python app.py\n  \
     gilscope top -b -n 3 --pid 1234 > top.txt\n\n\
-    The output of COMMAND goes to a file (--log); if it ends by itself, its exit code is passed on.\n\
-    Press ? for the keys and for what each column means.")]
+    The output of COMMAND goes to a file (--log). If COMMAND exits by itself, its exit code is passed on.\n\
+    Press ? for the keys and the meaning of each column.")]
 pub struct TopArgs {
-    /// Which process to watch, and how.
     #[command(flatten)]
     pub collect: CollectArgs,
-    /// Seconds between two refreshes (+ and - change it) [default: 0.5; in batch mode 2].
+    /// Seconds between refreshes; + and - change it [default: 0.5; in batch mode 2].
     #[arg(short = 'i', long, value_name = "SECS", value_parser = interval)]
     pub interval: Option<f64>,
-    /// Print a table at each interval instead of taking over the terminal; so it is where output is no terminal.
+    /// Batch mode: print tables at each interval instead of a full-screen view; the default if the output is no terminal.
     #[arg(short, long)]
     pub batch: bool,
-    /// Batch mode: end after so many tables.
+    /// Batch mode: exit after this many intervals.
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
-    /// To whom waiting is put down (b changes it).
+    /// To whom waiting is attributed; b changes it.
     #[arg(long, value_enum, default_value = "holder")]
     pub blame: Attribution,
-    /// Whether to use colours: where the terminal has them (auto), always, or never.
+    /// Use colours: if the terminal supports them (auto), always, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
     pub color: ColorChoice,
-    /// Use ASCII characters only.
+    /// Use only ASCII characters.
     #[arg(long)]
     pub ascii: bool,
-    /// Leave the mouse to the terminal, so that text can be selected with it.
+    /// Ignore the mouse, so that the terminal can select text with it.
     #[arg(long)]
     pub no_mouse: bool,
-    /// Where the output of COMMAND goes [default: gilscope-COMMAND-PID.log in the directory for temporary files].
+    /// File for the output of COMMAND [default: gilscope-COMMAND-PID.log in the directory for temporary files].
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }
 
-/// Arguments of `dump`.
 #[derive(Debug, Args)]
 pub struct DumpArgs {
-    /// The process.
+    /// Process to dump.
     #[arg(short, long)]
     pub pid: Pid,
     /// Print JSON.
@@ -219,84 +209,75 @@ pub struct DumpArgs {
     pub json: bool,
 }
 
-/// Arguments of `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// What `record` wrote: NAME.gscope, or NAME.report.json.
+    /// Recording (NAME.gscope), or saved report (NAME.report.json).
     pub file: PathBuf,
-    /// What of it.
     #[command(flatten)]
     pub filter: FilterArgs,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-    /// To whom to put down the waiting for the GIL [default: as when it was recorded].
+    /// To whom waiting for the GIL is attributed [default: as when it was recorded].
     #[arg(long, value_enum)]
     pub blame: Option<Attribution>,
-    /// Whether headings are bold: where there is a terminal (auto), always, or never.
+    /// Print headings in bold: on a terminal (auto), always, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
     pub color: ColorChoice,
 }
 
-/// Arguments of `export`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     gilscope export app.gscope -o waits.svg --view gil-wait\n  \
     gilscope export app.gscope -o trace.json --from 2 --to 5\n  \
     gilscope export app.gscope -o part.gscope --from 2 --to 5")]
 pub struct ExportArgs {
-    /// What `record` wrote: NAME.gscope.
+    /// Recording: NAME.gscope.
     pub file: PathBuf,
-    /// Where to write; `-` is standard output. Its suffix picks the format, as with record.
+    /// Output file; `-` is standard output. The suffix selects the format, as for record.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// The format, if the suffix does not say.
+    /// Output format, if it does not follow from the suffix.
     #[arg(short, long, value_parser = OutputKind::parser())]
     pub format: Option<OutputKind>,
-    /// What to show of it.
     #[command(flatten)]
     pub view: ViewArgs,
-    /// What of it.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Print errors only.
+    /// Print only errors.
     #[arg(short, long)]
     pub quiet: bool,
 }
 
-/// Arguments of `merge`.
 #[derive(Debug, Args)]
 pub struct MergeArgs {
     /// Recordings: NAME.gscope.
     #[arg(required = true, num_args = 1.., value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Where to write the whole of them.
+    /// Output file.
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
 }
 
-/// Arguments of `diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
-    /// Before: a recording, or folded stacks (NAME.collapsed).
+    /// Recording, or folded stacks (NAME.collapsed), of before.
     pub before: PathBuf,
-    /// After: the same.
+    /// The same of after.
     pub after: PathBuf,
-    /// Where to write; `-` is standard output.
+    /// Output file; `-` is standard output.
     #[arg(short, long, value_name = "FILE", default_value = "gilscope-diff.svg")]
     pub output: PathBuf,
-    /// Compare amounts instead of shares of the whole.
+    /// Compare amounts instead of fractions of the total.
     #[arg(long)]
     pub absolute: bool,
-    /// What to compare of recordings.
     #[command(flatten)]
     pub view: ViewArgs,
 }
 
-/// Arguments of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// A process that one would like to look at.
+    /// Process to check.
     #[arg(short, long)]
     pub pid: Option<Pid>,
     /// Print JSON.
@@ -332,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_blamed_as_it_was_recorded_unless_told_otherwise() {
+    fn a_report_attributes_as_it_was_recorded_unless_asked_otherwise() {
         let parse = |line: &str| match Cli::parse_from(line.split(' ')).command {
             Command::Report(args) => args.blame,
             Command::Record(args) => Some(args.view.blame),

@@ -1,4 +1,4 @@
-//! `gilscope record`: records a program and writes what was seen. Called by `main`.
+//! `gilscope record`: records a program into a file. Called by `main`.
 
 use std::fs;
 use std::io::{IsTerminal, Write, stderr};
@@ -27,7 +27,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     let unnamed = PathBuf::from(format!("gilscope-{}.gscope", std::process::id()));
     let path = args.output.as_ref().unwrap_or(&unnamed);
     let kind = OutputKind::of(path, args.format)?;
-    // Before the recording rather than after it: a path that cannot be written to costs nothing then.
+    // Before the recording, so that a path that cannot be written to costs no recording.
     let output = Output::create(path)?;
     let options = options(args, kind);
     let prepared = match launch::prepare(&args.collect, &options, Child::launch) {
@@ -38,36 +38,38 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         }
     };
     let PreparedRecording { collector, mut child, root, mut signals } = prepared;
-    let mut sink = match kind {
-        OutputKind::Recording => Sink::Stream(Recorder::new(output, args.output.is_some(), &origin(args))?),
-        OutputKind::Export(format) => Sink::AtTheEnd(output, format),
+    let mut destination = match kind {
+        OutputKind::Recording => {
+            RecordingOutput::Stream(Recorder::new(output, args.output.is_some(), &origin(args))?)
+        }
+        OutputKind::Export(format) => RecordingOutput::AtTheEnd(output, format),
     };
-    let recorder = match &mut sink {
-        Sink::Stream(recorder) => Some(recorder),
-        Sink::AtTheEnd(..) => None,
+    let recorder = match &mut destination {
+        RecordingOutput::Stream(recorder) => Some(recorder),
+        RecordingOutput::AtTheEnd(..) => None,
     };
     let mut progress = Progress::new(!args.quiet);
     let recorded = session::record(&options, collector, recorder, root, child.as_mut(), &mut signals, &mut progress);
-    // The line is in the way of what comes next.
+    // Removes its line from the terminal.
     drop(progress);
     let (profile, end) = match recorded {
         Ok(recorded) => recorded,
         Err(error) => {
-            sink.discard();
+            destination.discard();
             if let Some(mut child) = child {
-                // It was only started to be recorded.
+                // It was started only for the recording.
                 child.signal(nix::sys::signal::Signal::SIGTERM);
             }
             return Err(error.into());
         }
     };
-    let written = sink.finish(&profile, &args.view.options());
+    let written = destination.finish(&profile, &args.view.options());
     if !args.quiet {
         report(args, &profile, written.as_ref().ok());
     }
     let written = match written {
         Ok(_) => None,
-        // The program goes on, whatever has become of the recording.
+        // The program continues, even if the recording is lost.
         Err(error) if child.is_some() => {
             say(format_args!("gilscope: {error:#}"));
             Some(1)
@@ -78,9 +80,9 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     if child.try_wait().is_none() && !args.quiet {
         let how = match end {
             End::Duration | End::Unwritable => {
-                "the program goes on; gilscope waits for it to pass on its exit code (Ctrl-C: do not wait)"
+                "the program continues; gilscope waits for its exit code (Ctrl-C: do not wait)"
             }
-            _ => "waiting for the program to end (Ctrl-C again: do not wait)",
+            _ => "waiting for the program to exit (Ctrl-C again: do not wait)",
         };
         say(how);
     }
@@ -91,7 +93,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
 fn options(args: &RecordArgs, kind: OutputKind) -> session::Options {
     session::Options {
         duration: args.duration.map(Duration::from_secs_f64),
-        // A recording has everything; the profile beside it is only for the report.
+        // A recording contains all events; the profile beside it is only for the report.
         timeline: matches!(kind, OutputKind::Export(format) if format.needs_timeline()),
         ..args.collect.options()
     }
@@ -106,44 +108,45 @@ fn origin(args: &RecordArgs) -> RecordingOrigin {
     }
 }
 
-/// Where what is recorded goes.
-enum Sink {
-    /// Event by event.
+/// The destination of what is recorded.
+enum RecordingOutput {
+    /// As a recording, event by event.
     Stream(Recorder),
-    /// As an export, when all is known.
+    /// As an export, at the end.
     AtTheEnd(Output, Format),
 }
 
-/// What has become of it.
-struct Written {
+struct WrittenOutput {
     path: PathBuf,
-    /// What an export has in it.
+    /// What an export contains.
     exported: Option<(Format, ExportSummary)>,
 }
 
-impl Sink {
-    fn finish(self, profile: &Profile, view: &export::ExportOptions) -> Result<Written> {
+impl RecordingOutput {
+    fn finish(self, profile: &Profile, view: &export::ExportOptions) -> Result<WrittenOutput> {
         match self {
-            Sink::Stream(recorder) => Ok(Written { path: recorder.finish(&profile.session)?, exported: None }),
-            Sink::AtTheEnd(output, format) => {
+            RecordingOutput::Stream(recorder) => {
+                Ok(WrittenOutput { path: recorder.finish(&profile.session)?, exported: None })
+            }
+            RecordingOutput::AtTheEnd(output, format) => {
                 let (path, summary) = crate::commands::export::write(output, profile, format, view)?;
-                Ok(Written { path, exported: Some((format, summary)) })
+                Ok(WrittenOutput { path, exported: Some((format, summary)) })
             }
         }
     }
 
     fn discard(self) {
         match self {
-            Sink::Stream(recorder) => recorder.discard(),
-            Sink::AtTheEnd(output, _) => output.discard(),
+            RecordingOutput::Stream(recorder) => recorder.discard(),
+            RecordingOutput::AtTheEnd(output, _) => output.discard(),
         }
     }
 }
 
-/// Waits for the launched program, unless told not to.
+/// Waits until the launched program exits, or a signal ends the waiting.
 fn wait(child: &mut Child, signals: &mut Signals) -> Result<u8> {
     loop {
-        // Once it has been waited for, there is no process to open any more.
+        // A process that has been waited for cannot be opened any more.
         if let Some(status) = child.try_wait() {
             return Ok(session::launch::exit_code(status));
         }
@@ -155,8 +158,8 @@ fn wait(child: &mut Child, signals: &mut Signals) -> Result<u8> {
     }
 }
 
-/// Says what was recorded, how well, and where it is.
-fn report(args: &RecordArgs, profile: &Profile, written: Option<&Written>) {
+/// Prints what was recorded, with what losses, and where it is.
+fn report(args: &RecordArgs, profile: &Profile, written: Option<&WrittenOutput>) {
     let session = &profile.session;
     let seconds = session.end.since(session.start) as f64 / 1e9;
     let mut lines = String::new();
@@ -187,7 +190,7 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&Written>) {
     });
     if session.stops > 0 {
         line(format!(
-            "stacks that moved too fast were read with their thread stopped: {} times, {:.0} us each on average",
+            "stacks that changed too fast were read with their thread stopped: {} times, {:.0} us each on average",
             session.stops,
             session.stopped_ns as f64 / 1e3 / session.stops as f64,
         ));
@@ -206,7 +209,7 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&Written>) {
     if nothing {
         line("no samples: the program ended too soon. A higher rate (-r 1000) may help".to_owned());
     }
-    if let Some(Written { path, exported }) = written {
+    if let Some(WrittenOutput { path, exported }) = written {
         if let Some((format, summary)) = exported.as_ref().filter(|_| !nothing) {
             crate::commands::export::amount(profile, *format, &args.view, summary).into_iter().for_each(&mut line);
         }

@@ -1,4 +1,4 @@
-//! What the loop that collects and the screen share: the newest snapshot, and what the screen asks for. Neither waits for
+//! What the recording loop and the screen share: the newest snapshot, and what the screen asks for. Neither waits for
 //! the other.
 
 use std::ops::ControlFlow;
@@ -96,7 +96,7 @@ impl Feed {
         self.changed.notify_all();
     }
 
-    /// Nothing new comes after this snapshot.
+    /// No more snapshots come after `last`.
     pub(crate) fn end(&self, last: Option<Snapshot>, ending: Ending) {
         if let Some(last) = last {
             self.publish(last);

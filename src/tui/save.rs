@@ -15,10 +15,10 @@ use crate::snapshot::Snapshot;
 /// Names that are tried.
 const MAX_NAMES: u32 = 10_000;
 
-/// Writes a file into the current directory, never over another one. Returns its name.
+/// Writes a file into the current directory without overwriting another one. Returns its name.
 ///
 /// # Errors
-/// It cannot be written there.
+/// The file cannot be written.
 pub(crate) fn save(choices: &UserChoices, shown: &ShownPart, format: Format) -> Result<PathBuf> {
     let (path, mut file) = create(shown, if format == Format::REPORT { "report.json" } else { "svg" })?;
     match format {
@@ -32,7 +32,7 @@ pub(crate) fn save(choices: &UserChoices, shown: &ShownPart, format: Format) -> 
                 functions: choices.calls.functions,
                 ..export::ExportOptions::default()
             };
-            // A copy, of which what is not on the screen can be left out.
+            // A copy without what is not on the screen.
             let mut part = shown.part.since(&Snapshot::default());
             if let Some(thread) = choices.shown_thread() {
                 part.profile.tree.retain(|key| key.thread == thread);
@@ -43,7 +43,7 @@ pub(crate) fn save(choices: &UserChoices, shown: &ShownPart, format: Format) -> 
     Ok(path)
 }
 
-/// What the flame graph of a tab shows.
+/// The view of the flame graph that belongs to a tab.
 fn view(choices: &UserChoices) -> View {
     match choices.tab {
         Tab::Functions | Tab::Flame => choices.calls.view,
@@ -67,5 +67,5 @@ fn create(shown: &ShownPart, suffix: &str) -> Result<(PathBuf, File)> {
             Err(error) => return Err(error).with_context(|| format!("cannot write {}", path.display())),
         }
     }
-    anyhow::bail!("there are too many gilscope-{name}-{pid}-*.{suffix} here already")
+    anyhow::bail!("there are too many files gilscope-{name}-{pid}-*.{suffix} here already")
 }

@@ -1,5 +1,5 @@
-//! The terminal: taken over for the screen, and given back as it was, however gilscope ends. While the screen is up, what is
-//! logged waits.
+//! The terminal: taken over for the screen, and restored however gilscope ends. Log output is held back while the screen is
+//! up.
 
 use std::io::{self, Stdout, Write, stderr, stdout};
 use std::panic;
@@ -23,27 +23,27 @@ static UP: AtomicBool = AtomicBool::new(false);
 static HELD: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 const MAX_HELD: usize = 1 << 16;
 
-/// The terminal while it shows the screen. Dropping it gives it back.
+/// The terminal while it shows the screen. Dropping this restores it.
 pub(crate) struct Screen {
     terminal: ratatui::Terminal<CrosstermBackend<Stdout>>,
     mouse: bool,
     stops: SignalFd,
 }
 
-/// `kill -TSTP` is to stop gilscope only when the terminal has been given back: holds it back in this thread, and in those
-/// that it starts from now on.
+/// Blocks SIGTSTP in this thread and those that it starts from now on: it must not stop gilscope before the terminal is
+/// restored.
 ///
 /// # Errors
-/// There is no such signal.
+/// The signal mask cannot be changed.
 pub(crate) fn hold_stops() -> nix::Result<()> {
     SigSet::from(Signal::SIGTSTP).thread_block()
 }
 
 impl Screen {
-    /// Takes the terminal over.
+    /// Takes over the terminal.
     ///
     /// # Errors
-    /// It is none, or is gone.
+    /// Standard output is no terminal, or the terminal is gone.
     pub(crate) fn open(mouse: bool) -> io::Result<Screen> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -60,19 +60,17 @@ impl Screen {
         Ok(Screen { terminal, mouse, stops })
     }
 
-    /// Draws.
-    ///
     /// # Errors
     /// The terminal is gone.
     pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        // Another thread has panicked, and the terminal is given back already.
+        // Otherwise another thread has panicked and restored the terminal.
         if UP.load(Ordering::SeqCst) {
             self.terminal.draw(draw)?;
         }
         Ok(())
     }
 
-    /// Leaves the terminal to the shell, until that wants gilscope to go on.
+    /// Leaves the terminal to the shell until it resumes gilscope.
     ///
     /// # Errors
     /// The terminal is gone.
@@ -86,7 +84,7 @@ impl Screen {
         self.clear()
     }
 
-    /// Whether somebody has asked by a signal for what [`Screen::suspend`] does.
+    /// Whether a signal asked for [`Screen::suspend`].
     pub(crate) fn is_to_stop(&self) -> bool {
         matches!(self.stops.read_signal(), Ok(Some(_)))
     }
@@ -101,7 +99,7 @@ impl Screen {
         execute!(stdout(), Clear(ClearType::All))
     }
 
-    /// Puts a text into the clipboard of the terminal, which may not want it.
+    /// Copies a text to the clipboard of the terminal, if the terminal supports that.
     ///
     /// # Errors
     /// The terminal is gone.
@@ -124,12 +122,12 @@ fn enter(mouse: bool) -> io::Result<()> {
     entered.inspect_err(|_| restore())
 }
 
-/// Gives the terminal back, if it was taken, and says what was logged meanwhile.
+/// Restores the terminal, if it was taken over, and prints what was logged meanwhile.
 fn restore() {
     if !UP.swap(false, Ordering::SeqCst) {
         return;
     }
-    // Whatever fails here, the rest has to be tried.
+    // If one of these fails, the others are still needed.
     let _ = execute!(stdout(), DisableMouseCapture);
     let _ = execute!(stdout(), LeaveAlternateScreen, crossterm::cursor::Show);
     let _ = disable_raw_mode();
@@ -137,7 +135,7 @@ fn restore() {
     let _ = stderr().write_all(&held);
 }
 
-/// Where the log goes: to standard error, but not into the screen.
+/// The destination of the log: standard error, but not while the screen is up.
 #[derive(Debug)]
 pub struct ScreenLog;
 

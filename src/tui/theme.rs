@@ -8,12 +8,11 @@ use super::state::table::Tone;
 use crate::event::{Activity, ActivityColor};
 use crate::stack::label::Origin;
 
-/// How the screen is to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Theme {
-    /// Colours can be used.
+    /// The terminal has colours.
     pub color: bool,
-    /// Characters beyond ASCII can not.
+    /// Only ASCII characters.
     pub ascii: bool,
 }
 
@@ -39,7 +38,6 @@ impl Theme {
         }
     }
 
-    /// How a cell of a table looks.
     pub(crate) fn tone(self, tone: Tone) -> Style {
         match tone {
             Tone::Plain => Style::new(),
@@ -54,7 +52,7 @@ impl Theme {
         if !self.color {
             return if odd { Style::new().add_modifier(Modifier::REVERSED) } else { Style::new() };
         }
-        // Of the 256 colours, which all terminals have that have colours at all.
+        // Of the 256 colours that every terminal with colours has.
         let indexed = |even: u8, other: u8| Color::Indexed(if odd { other } else { even });
         let background = match owner {
             FrameOwner::Code(Origin::Program) => indexed(208, 214),
@@ -70,22 +68,18 @@ impl Theme {
         Style::new().fg(Color::Black).bg(background)
     }
 
-    /// Matters less.
     pub(crate) fn dim(self) -> Style {
         if self.color { Style::new().fg(Color::DarkGray) } else { Style::new() }
     }
 
-    /// Stands out.
     pub(crate) fn bold(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    /// A warning.
     pub(crate) fn alarm(self) -> Style {
         self.fg(Color::Red).add_modifier(Modifier::BOLD)
     }
 
-    /// What is selected.
     pub(crate) fn selected(self) -> Style {
         match self.color {
             true => Style::new().fg(Color::Black).bg(Color::Cyan),
@@ -93,7 +87,6 @@ impl Theme {
         }
     }
 
-    /// A banner.
     pub(crate) fn banner(self) -> Style {
         let style = Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED);
         if self.color { style.fg(Color::Yellow) } else { style }
@@ -107,7 +100,7 @@ impl Theme {
         }
     }
 
-    /// Which way a column is sorted.
+    /// The direction in which a column is sorted.
     pub(crate) fn arrow(self, ascending: bool) -> char {
         match (self.ascii, ascending) {
             (false, false) => '▼',
@@ -117,7 +110,7 @@ impl Theme {
         }
     }
 
-    /// A text, without characters that the terminal does not have.
+    /// A text in characters that the terminal has.
     pub(crate) fn text(self, text: &str) -> std::borrow::Cow<'_, str> {
         if !self.ascii || text.is_ascii() {
             return text.into();

@@ -247,7 +247,7 @@ fn a_full_disk_ends_the_recording_but_not_the_program() {
     }
     let complaint = done.failed();
     assert!(complaint.contains("No space left") && complaint.contains("the recording ends here"), "{complaint}");
-    assert!(complaint.contains("the program goes on"), "{complaint}");
+    assert!(complaint.contains("the program continues"), "{complaint}");
     assert!(folded(&kept, &[]).total() > 20);
 }
 

@@ -1,4 +1,4 @@
-//! What the doctor finds out about the machine and about gilscope's privileges on it. Called by [`super::run`].
+//! The checks of the machine and of gilscope's privileges on it. Called by [`super::run`].
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -18,7 +18,6 @@ use crate::process::{Process, Status};
 /// The first kernel that has all that the BPF programs use.
 const KERNEL_MODE_SINCE: (u32, u32) = (5, 15);
 
-/// All checks of the machine.
 pub fn checks() -> Vec<Check> {
     let capabilities = Status::own().effective;
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -40,10 +39,10 @@ pub fn checks() -> Vec<Check> {
 fn platform(arch: &str, release: &str) -> Check {
     let verdict = if arch == "x86_64" { Verdict::Yes } else { Verdict::No };
     let check = Check::new("platform", "Linux on x86_64", verdict, format!("kernel {release}, {arch}"));
-    if verdict == Verdict::Yes { check } else { check.remedy("gilscope runs on no other architecture yet") }
+    if verdict == Verdict::Yes { check } else { check.remedy("gilscope supports no other architecture yet") }
 }
 
-/// Whether a program started by gilscope can be measured.
+/// Whether programs that gilscope starts can be measured.
 fn children() -> Check {
     const NAME: &str = "measuring programs that gilscope starts";
     let answer = sleeper().map(|mut child| {
@@ -55,10 +54,10 @@ fn children() -> Check {
     tried("memory_of_children", NAME, answer)
 }
 
-/// Whether a program that somebody else started as the same user can be measured.
+/// Whether programs that the same user started can be measured.
 fn same_user() -> Check {
     const NAME: &str = "measuring running processes of the same user";
-    // Its parent ends at once, so it is no descendant of ours.
+    // Its parent exits at once, so that it is no descendant of gilscope.
     let orphan = Command::new("sh").args(["-c", "sleep 10 >/dev/null 2>&1 & echo $!"]).output();
     let answer = orphan.map(|output| {
         let pid: Pid = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0);
@@ -85,7 +84,7 @@ fn try_read(pid: Pid) -> Result<(), AttachError> {
             _ => AttachError::Read { pid, error },
         })
     };
-    // It may be just about to replace its memory by that of `sleep`.
+    // A read may fail while `exec` replaces the memory.
     let failed = |result: &Result<(), AttachError>| matches!(result, Err(AttachError::Read { .. }));
     let mut result = read();
     for _ in 0..20 {
@@ -100,15 +99,15 @@ fn try_read(pid: Pid) -> Result<(), AttachError> {
 
 fn tried(id: &'static str, name: &'static str, answer: std::io::Result<Result<(), AttachError>>) -> Check {
     match answer {
-        Ok(Ok(())) => Check::new(id, name, Verdict::Yes, "tried on a `sleep`: its memory can be read"),
+        Ok(Ok(())) => Check::new(id, name, Verdict::Yes, "tested with `sleep`: its memory can be read"),
         Ok(Err(AttachError::Permission { cause, .. })) => {
-            Check::new(id, name, Verdict::No, format!("tried on a `sleep`: {}", cause.reason()))
+            Check::new(id, name, Verdict::No, format!("tested with `sleep`: {}", cause.reason()))
                 .remedy(cause.remedy())
         }
-        Ok(Err(error)) => Check::new(id, name, Verdict::No, format!("tried on a `sleep`: {error}")).remedy(
-            "If a sandbox forbids process_vm_readv: in a container, start it with --security-opt seccomp=unconfined",
+        Ok(Err(error)) => Check::new(id, name, Verdict::No, format!("tested with `sleep`: {error}")).remedy(
+            "If a sandbox blocks process_vm_readv: start the container with --security-opt seccomp=unconfined",
         ),
-        Err(error) => Check::new(id, name, Verdict::Partly, format!("not tried: `sleep` does not start: {error}")),
+        Err(error) => Check::new(id, name, Verdict::Partly, format!("not tested: `sleep` does not start: {error}")),
     }
 }
 
@@ -116,12 +115,12 @@ fn any_process(capabilities: u64, yama: Option<u8>) -> Check {
     let check =
         |verdict, reason: &str| Check::new("memory_of_any", "measuring processes of other users", verdict, reason);
     match (capabilities & CAP_SYS_PTRACE != 0, yama) {
-        (true, Some(3..)) => check(Verdict::No, "kernel.yama.ptrace_scope is 3, which permits it to nobody")
+        (true, Some(3..)) => check(Verdict::No, "kernel.yama.ptrace_scope is 3: no process may do this")
             .remedy("Set it to 1 in /etc/sysctl.d/ and reboot"),
         (true, _) => check(Verdict::Yes, "gilscope has the capability CAP_SYS_PTRACE"),
         (false, _) => check(Verdict::No, "gilscope lacks the capability CAP_SYS_PTRACE").remedy(format!(
-            "Run gilscope as root, or allow it once and for all: {} (in a container: start it with --cap-add \
-             SYS_PTRACE)",
+            "Run gilscope as root, or grant it the capability permanently: {} (in a container: start it with \
+             --cap-add SYS_PTRACE)",
             setcap("cap_sys_ptrace")
         )),
     }
@@ -138,27 +137,27 @@ fn visibility(mounts: &str, capabilities: u64) -> Check {
         Some(level) if !matches!(level, "0" | "off") && capabilities & CAP_SYS_PTRACE == 0 => {
             check(Verdict::No, format!("/proc is mounted with hidepid={level}")).remedy("Run gilscope as root")
         }
-        _ => check(Verdict::Yes, "/proc shows all of them".into()),
+        _ => check(Verdict::Yes, "/proc shows all processes".into()),
     }
 }
 
 fn run_times(schedstat: &str) -> Check {
     let check = |verdict, reason: &str| {
-        Check::new("schedstat", "skipping threads that did not run since the last sample", verdict, reason)
+        Check::new("schedstat", "skipping threads that have not run since the last sample", verdict, reason)
     };
     match schedstat.split(' ').next().and_then(|run_time| run_time.parse::<u64>().ok()) {
         Some(1..) => check(Verdict::Yes, "/proc/PID/task/TID/schedstat counts their run time"),
         _ => check(
             Verdict::No,
-            "the kernel was built without CONFIG_SCHED_INFO. Everything is measured, at a higher cost for processes \
-             with many idle threads",
+            "the kernel was built without CONFIG_SCHED_INFO. Nothing is missing, but processes with many idle threads \
+             cost more to measure",
         ),
     }
 }
 
 fn cpu_samples(paranoid: Option<i32>, capabilities: u64) -> Check {
     let check = |verdict, reason: String| {
-        let reason = format!("{reason}. Only kernel mode uses them so far");
+        let reason = format!("{reason}. Only kernel mode uses them");
         Check::new("perf_events", "sampling the CPU through perf events", verdict, reason)
     };
     match paranoid {
@@ -172,7 +171,7 @@ fn cpu_samples(paranoid: Option<i32>, capabilities: u64) -> Check {
     }
 }
 
-/// What the kernel mode needs: a kernel recent enough and built for it, and privileges.
+/// Kernel mode needs a recent kernel with BTF, and privileges.
 fn kernel_mode(release: &str, capabilities: u64) -> Check {
     let btf = fs::metadata("/sys/kernel/btf/vmlinux").is_ok();
     let lockdown = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
@@ -195,17 +194,21 @@ fn kernel_mode_with(release: &str, capabilities: u64, btf: bool, locked_down: bo
     let (major, minor) = KERNEL_MODE_SINCE;
     if version < KERNEL_MODE_SINCE {
         check(Verdict::No, format!("kernel {release} is older than {major}.{minor}"))
-            .remedy(format!("Use a kernel from {major}.{minor} on"))
+            .remedy(format!("Use kernel {major}.{minor} or later"))
     } else if !btf {
         check(Verdict::No, "the kernel was built without CONFIG_DEBUG_INFO_BTF".into())
-            .remedy("Use a kernel that has /sys/kernel/btf/vmlinux, as those of all major distributions do")
+            .remedy("Use a kernel that has /sys/kernel/btf/vmlinux, as all major distributions do")
     } else if locked_down {
         check(Verdict::No, "kernel lockdown is at `confidentiality`".into()).remedy("Boot with lockdown=integrity")
     } else if !kernel::is_permitted(capabilities) {
-        check(Verdict::No, "gilscope lacks CAP_BPF or CAP_PERFMON; without them it measures in memory mode, where waits are estimated".into())
-            .remedy(setcap("cap_bpf,cap_perfmon,cap_sys_ptrace"))
+        check(
+            Verdict::No,
+            "gilscope lacks CAP_BPF or CAP_PERFMON; without them it uses memory mode, in which waits are estimates"
+                .into(),
+        )
+        .remedy(setcap("cap_bpf,cap_perfmon,cap_sys_ptrace"))
     } else {
-        check(Verdict::Yes, "the kernel takes the BPF programs".into())
+        check(Verdict::Yes, "the kernel accepts the BPF programs".into())
     }
 }
 

@@ -1,5 +1,5 @@
-//! `gilscope doctor`: what can be measured on this machine and of one process, what cannot, why, and what to do
-//! about it. Called by the command line; it changes nothing and needs no privilege.
+//! `gilscope doctor`: what can be measured on this machine and of one process, what cannot, why, and how to enable it.
+//! Called by `main`; it changes nothing and needs no privileges.
 
 mod machine;
 mod process;
@@ -9,9 +9,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::event::Pid;
-pub use process::Target;
+pub use process::ExaminedProcess;
 
-/// The answer to one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -26,15 +25,14 @@ pub enum Verdict {
 /// One capability of the machine, or of gilscope towards a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// A stable name for programs.
+    /// A stable name, for programs.
     pub id: &'static str,
-    /// What is asked.
+    /// What is checked, in words.
     pub name: &'static str,
-    /// The answer.
     pub verdict: Verdict,
-    /// How it was found out, or what is missing.
+    /// How the verdict was reached, or what is missing.
     pub reason: String,
-    /// What to do to get it.
+    /// How to enable it.
     pub remedy: Option<String>,
 }
 
@@ -48,22 +46,19 @@ impl Check {
     }
 }
 
-/// Everything the doctor found. Its JSON is stable under the name in `schema`.
+/// All checks. The JSON is stable under the name in `schema`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct DoctorReport {
     /// `gilscope-doctor/1`.
     pub schema: &'static str,
-    /// The version of gilscope.
     pub gilscope: &'static str,
-    /// What this machine allows.
     pub machine: Vec<Check>,
-    /// The process that was asked about.
-    pub target: Option<Target>,
+    pub target: Option<ExaminedProcess>,
 }
 
 /// Examines this machine and, if given, process `pid`.
-pub fn run(pid: Option<Pid>) -> Report {
-    Report {
+pub fn run(pid: Option<Pid>) -> DoctorReport {
+    DoctorReport {
         schema: "gilscope-doctor/1",
         gilscope: env!("CARGO_PKG_VERSION"),
         machine: machine::checks(),
@@ -71,8 +66,8 @@ pub fn run(pid: Option<Pid>) -> Report {
     }
 }
 
-impl Report {
-    /// 0, or 1 if the process asked about is not there or cannot be measured by any remedy.
+impl DoctorReport {
+    /// 0, or 1 if the process does not exist or cannot be measured even with remedies.
     pub fn exit_code(&self) -> u8 {
         u8::from(self.target.as_ref().is_some_and(|target| target.hopeless))
     }
@@ -80,10 +75,10 @@ impl Report {
 
 /// The widest line, except where a command or path is longer.
 const WIDTH: usize = 80;
-/// Where the text begins that belongs to a verdict.
+/// The column at which the text after a verdict begins.
 const INDENT: usize = 10;
 
-impl fmt::Display for Report {
+impl fmt::Display for DoctorReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "gilscope {}\n\nThis machine", self.gilscope)?;
         self.machine.iter().try_for_each(|check| check.fmt(f))?;

@@ -1,4 +1,4 @@
-//! What the doctor finds out about one process. Called by [`super::run`].
+//! The checks of one process. Called by [`super::run`].
 
 use std::fmt;
 use std::fs;
@@ -12,53 +12,46 @@ use crate::event::Pid;
 use crate::process::error::AttachError;
 use crate::process::{Process, Status, tid_map};
 
-/// One process.
 #[derive(Clone, Debug, Serialize)]
-pub struct Target {
-    /// Its id.
+pub struct ExaminedProcess {
     pub pid: Pid,
-    /// Its command line; empty if it is not there.
+    /// Empty if the process does not exist.
     pub command: Vec<String>,
-    /// The number of its threads.
     pub threads: usize,
     /// Why it cannot be observed, if so.
     pub error: Option<String>,
-    /// The Python it runs.
-    pub python: Option<Python>,
-    /// What can be observed of it.
+    pub python: Option<ExaminedPython>,
     pub checks: Vec<Check>,
-    /// It is not there, or not what gilscope can measure.
+    /// It does not exist, or gilscope cannot measure it even with remedies.
     #[serde(skip)]
     pub hopeless: bool,
 }
 
-/// The Python that a process runs.
 #[derive(Clone, Debug, Serialize)]
-pub struct Python {
+pub struct ExaminedPython {
     /// Such as `3.13.0`.
     pub version: String,
     /// Built without a GIL.
     pub free_threaded: bool,
     /// The file that the interpreter was loaded from.
     pub binary: PathBuf,
-    /// That file is a library and not the executable.
+    /// That file is a shared library, not the executable.
     pub shared: bool,
     /// How `_PyRuntime` was found: `dynamic symbol`, `section`, `symbol`, `cookie` or `search`.
     pub found_by: &'static str,
 }
 
-/// Finds out about process `pid`.
-pub fn examine(pid: Pid) -> Target {
+pub fn examine(pid: Pid) -> ExaminedProcess {
     let process = Process::open(pid).ok();
     let located = locate(pid);
-    Target {
+    ExaminedProcess {
         pid,
         command: process.map(|process| process.command()).unwrap_or_default(),
         threads: process.map_or(0, |process| process.threads()),
         hopeless: located.as_ref().is_err_and(is_hopeless),
         checks: located.as_ref().map_or_else(|_| Vec::new(), checks),
         error: located.as_ref().err().map(AttachError::to_string),
-        python: located.ok().map(|located| Python {
+        python: located.ok().map(|located| ExaminedPython {
             version: located.version.to_string(),
             free_threaded: located.free_threaded,
             binary: located.binary,
@@ -91,8 +84,8 @@ fn checks(located: &Located) -> Vec<Check> {
         FoundBy::DynamicSymbol => "by its exported symbol",
         FoundBy::Section => "by its section .PyRuntime",
         FoundBy::Symbol => "by its symbol",
-        FoundBy::Cookie => "by the cookie it begins with",
-        FoundBy::Search => "by searching the memory",
+        FoundBy::Cookie => "by the cookie at its start",
+        FoundBy::Search => "by a search of the memory",
     };
     let mut checks = vec![
         Check::new("supported", "supported Python", Verdict::Yes, format!("CPython {}, {flavour}", located.version)),
@@ -107,25 +100,26 @@ fn checks(located: &Located) -> Vec<Check> {
     let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| "/".into());
     let mounts = |who: &str| fs::read_link(format!("/proc/{who}/ns/mnt")).ok();
     if root.as_os_str() != "/" || mounts(&pid.to_string()) != mounts("self") {
-        let reason = format!("it sees other files than gilscope; they are reached through /proc/{pid}/root");
+        let reason =
+            format!("it has another root directory than gilscope, which reads its files through /proc/{pid}/root");
         checks.push(Check::new("root", "files in another root or container", Verdict::Yes, reason));
     }
     if tid_map(pid).is_some() {
-        let reason = "it counts its threads in a pid namespace of its own; gilscope shows the ids seen from here";
+        let reason = "it has its own pid namespace; gilscope shows the thread ids of this one";
         checks.push(Check::new("pid_namespace", "threads in another pid namespace", Verdict::Yes, reason));
     }
     if let Some(Status { tracer, .. }) = Status::read(pid).filter(|status| status.tracer != 0) {
         let debugger = Process::open(tracer).map(|process| process.comm()).unwrap_or_default();
         let reason = format!(
-            "{debugger} (process {tracer}) traces it. Its memory can be read all the same, but whenever {debugger} \
-             stops it, the time shows as waiting"
+            "{debugger} (process {tracer}) traces it. Its memory can be read nevertheless, but time for which {debugger} \
+             stops it is reported as waiting"
         );
-        checks.push(Check::new("debugger", "undisturbed by a debugger", Verdict::Partly, reason));
+        checks.push(Check::new("debugger", "no debugger attached", Verdict::Partly, reason));
     }
     checks
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for ExaminedProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let threads = match self.threads {
             0 => String::new(),

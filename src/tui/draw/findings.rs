@@ -9,7 +9,7 @@ use crate::report::text::units::wrap;
 use crate::tui::state::hit_areas::HitAreas;
 use crate::tui::state::table::ScreenTable;
 
-/// Draws the findings, from one on so that the selected one is seen.
+/// Draws the findings from the first one with which the selected one is visible.
 pub(crate) fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &ScreenTable, hits: &mut HitAreas) {
     let theme = canvas.theme;
     let mut area = area;

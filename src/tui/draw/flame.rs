@@ -11,10 +11,10 @@ use crate::tui::state::call_tree::CallTree;
 use crate::tui::state::flame::{path, root, selected};
 use crate::tui::state::hit_areas::HitAreas;
 
-/// A frame to draw: the node, its depth, from which column to which.
+/// A frame to draw: the node, its depth, and its first and last column.
 type FrameBox = (u32, u16, f64, f64);
 
-/// Draws the graph, with a line above it that says what it is of, and one below about the selected frame.
+/// Draws the graph between a line with its title and one about the selected frame.
 pub(crate) fn draw(
     buffer: &mut Buffer,
     area: Rect,
@@ -46,7 +46,7 @@ pub(crate) fn draw(
         let mut x = left;
         for &child in &tree.nodes[node as usize].children {
             let wide = tree.nodes[child as usize].total as f64 / whole * width;
-            // What is narrower than half a column is not seen.
+            // Frames narrower than half a column have no room.
             if (x + wide).round() > x.round() {
                 boxes.push((child, depth + 1, x, x + wide));
             }
@@ -66,7 +66,7 @@ pub(crate) fn draw(
         if node == chosen {
             style = theme.selected().patch(theme.bold());
         }
-        // Without colours something else has to say where a frame begins.
+        // Without colours an edge marks where a frame begins.
         let edge = if theme.color { "" } else { "|" };
         let room = usize::from(place.width) - edge.len();
         put(buffer, place, 0, &format!("{edge}{:<room$}", cut(label, room)), style, theme);

@@ -11,9 +11,9 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>) {
     let (choices, theme) = (canvas.choices, canvas.theme);
     let (text, style) = match &choices.prompt {
         Some(Prompt::Filter(_)) => {
-            (format!("/{}_  (Enter keeps it, Esc does not)", choices.rows().filter), theme.bold())
+            (format!("/{}_  (Enter applies it, Esc discards it)", choices.rows().filter), theme.bold())
         }
-        Some(Prompt::Reset) => ("Count from now on, and forget what was before? y / n".to_owned(), theme.banner()),
+        Some(Prompt::Reset) => ("Reset: discard everything before now? y / n".to_owned(), theme.banner()),
         Some(Prompt::Save) => {
             ("Save what is shown: s flame graph (SVG), j report (JSON), Esc nothing".to_owned(), theme.banner())
         }

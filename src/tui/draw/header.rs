@@ -1,4 +1,4 @@
-//! The first lines: the verdict, how things went over the last minutes, and the tabs.
+//! The first lines: the verdict, the most important numbers over time, and the tabs.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -19,21 +19,20 @@ use crate::tui::state::sparkline::sparkline;
 pub(crate) fn height(canvas: &Canvas<'_>, area: Rect) -> u16 {
     let wrapped = wrap(&canvas.scene.shown.verdict(), "  ", usize::from(area.width)).lines().count() as u16;
     let verdict = wrapped.clamp(1, if area.height < 16 { 1 } else { 3 });
-    // On small screens what can be had elsewhere goes first.
+    // Small screens have no room for what other commands show, too.
     let subject = u16::from(area.height >= 14);
     verdict + subject + 1 + u16::from(banner(canvas).is_some())
 }
 
-/// What has to be known before anything else is believed.
+/// Why the screen does not change, if so.
 fn banner(canvas: &Canvas<'_>) -> Option<String> {
     match (&canvas.choices.ended, canvas.choices.paused) {
         (Some(why), _) => Some(why.clone()),
-        (None, true) => Some("PAUSED: the screen stands still, recording goes on. Space goes on.".to_owned()),
+        (None, true) => Some("PAUSED: the screen does not change, recording continues. Space resumes.".to_owned()),
         (None, false) => None,
     }
 }
 
-/// Draws them.
 pub(crate) fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>) {
     let theme = canvas.theme;
     let mut y = 0;
@@ -60,7 +59,7 @@ pub(crate) fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>) {
     sparklines(buffer, row(area, y), canvas);
 }
 
-/// What is observed, how, and how well.
+/// The observed program, the mode, and what gilscope costs.
 fn subject(shown: &ShownPart, width: u16) -> String {
     let (target, session) = (&shown.report.target, &shown.report.session);
     let mode = match session.mode {
@@ -101,7 +100,7 @@ fn sparklines(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>) {
         ("lost", |moment| moment.lost as f64, |value| format!("{value:.0}"), 0.0, Activity::GilHeldIdle),
     ];
     let words: usize = lines.iter().map(|(name, ..)| name.len() + 8).sum();
-    // What is left is for the bars; the least important ones have none on small screens.
+    // The bars get the remaining room.
     let room = usize::from(area.width).saturating_sub(words) / 4;
     let mut x = 0;
     for (name, of, text, max, activity) in lines {
@@ -118,7 +117,7 @@ fn sparklines(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>) {
     }
 }
 
-/// The tabs, with what part of the recording they are of.
+/// The tabs, with the time range that they show.
 pub(crate) fn tabs(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, hits: &mut HitAreas) {
     let theme = canvas.theme;
     fill(buffer, area, theme.dim());

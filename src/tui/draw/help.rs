@@ -11,26 +11,25 @@ use crate::tui::theme::Theme;
 const KEYS: [(&str, &str); 19] = [
     ("1-8 Tab", "tabs"),
     ("j k arrows", "move; PgUp PgDn g G: by pages, to the ends"),
-    ("Enter", "detail of what is selected: both stacks, lengths, over time; Esc goes back"),
-    ("w", "part of the recording that the numbers are of: the last 1, 5, 10 seconds, or all since start or reset"),
+    ("Enter", "details of the selected row: both stacks, lengths of waits, history; Esc goes back"),
+    ("w", "time range of the numbers: the last 1, 5 or 10 seconds, or all since the start or the last reset"),
     ("r", "reset: count from now on"),
-    ("space", "the screen stands still; recording goes on"),
+    ("space", "pause the screen; recording continues"),
     ("+ -", "refresh more or less often"),
-    ("< > s S", "sort by another column; S turns the order around. Or click on a heading"),
-    ("/", "only rows with a text in them; n N: the next and the last one; Esc: all rows again"),
-    ("b", "to whom waiting is put down: who held it meanwhile, who let go in the end, who waited"),
-    ("t", "threads whose names differ in their numbers only, as one row"),
-    ("v V", "functions and flame graph: of which states (cpu, wall, gil-hold, gil-wait, lock-wait, offcpu)"),
-    ("[ ]", "functions and flame graph: of which thread"),
-    ("L", "lines of a function together or apart"),
+    ("< > s S", "sort by another column; S reverses the order. Or click on a heading"),
+    ("/", "show only rows that contain a text; n N: next and previous row; Esc: show all rows again"),
+    ("b", "to whom waiting is attributed: who held the GIL or lock, who released it in the end, who waited"),
+    ("t", "show threads whose names differ only in numbers as one row"),
+    ("v V", "functions and flame graph: select the states (cpu, wall, gil-hold, gil-wait, lock-wait, offcpu)"),
+    ("[ ]", "functions and flame graph: select the thread"),
+    ("L", "count the lines of a function together or separately"),
     ("d", "save what is shown: flame graph (SVG) or report (JSON, for gilscope report)"),
-    ("y", "copy what is selected (OSC 52)"),
-    ("Ctrl-Z", "to the shell; fg comes back"),
+    ("y", "copy the selection (OSC 52)"),
+    ("Ctrl-Z", "suspend to the shell; fg resumes"),
     ("q Ctrl-C", "quit"),
     ("mouse", "click on tabs, headings, rows and frames; a second click opens; the wheel scrolls"),
 ];
 
-/// The lines of it.
 pub(crate) fn lines(tab: Tab, theme: Theme, width: u16) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     let columns = columns(tab);
@@ -41,8 +40,8 @@ pub(crate) fn lines(tab: Tab, theme: Theme, width: u16) -> Vec<Line<'static>> {
     }
     if tab == Tab::Flame {
         heading(&mut lines, "The flame graph".to_owned(), theme);
-        let text = "What was called is below what called it; a frame is as wide as its part of the time. The order from \
-                    left to right is by size, not by time. Frames in brackets say what a thread did that ran no Python.";
+        let text = "Callees are below their callers; the width of a frame is its fraction of the time. Frames are ordered by \
+                    size, not by time. Frames in brackets say what a thread did when it ran no Python.";
         paragraph(&mut lines, text, width);
         lines.push(Line::default());
     }
@@ -53,14 +52,14 @@ pub(crate) fn lines(tab: Tab, theme: Theme, width: u16) -> Vec<Line<'static>> {
         lines.push(Line::from(vec![letter, Span::raw(format!(" {}", row.words))]));
     }
     lines.push(Line::default());
-    heading(&mut lines, "Words".to_owned(), theme);
+    heading(&mut lines, "Terms".to_owned(), theme);
     for (word, help) in [
-        ("held", "part of the time that the GIL was held; over time in the first lines"),
+        ("held", "fraction of the time that the GIL was held; its history is in the first lines"),
         ("waiting", "how many threads waited for the GIL or a lock, on average"),
         ("CPU", "how many CPUs the threads used"),
-        ("lost", "records and stacks that could not be had since the last refresh"),
-        ("p99", "99 % of the waits were not longer; of waits that ended in the part that is shown"),
-        ("caused", "waiting of others while it held the GIL or the lock"),
+        ("lost", "records and stacks lost since the last refresh"),
+        ("p99", "99 % of the waits that ended in the time range were not longer"),
+        ("caused", "how long others waited while it held the GIL or the lock"),
     ] {
         entry(&mut lines, word, help, theme, width);
     }

@@ -1,4 +1,4 @@
-//! Text on the screen. Called by the rest of `draw`.
+//! Text on the screen, for the rest of `draw`.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

@@ -1,4 +1,4 @@
-//! Draws a table.
+//! Draws a table with its headings.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -11,12 +11,11 @@ use crate::tui::state::hit_areas::HitAreas;
 use crate::tui::state::table::{ScreenTable, TableCell};
 use crate::tui::theme::Theme;
 
-/// Draws a table with its headings.
 pub(crate) fn draw(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>, table: &ScreenTable, hits: &mut HitAreas) {
     let (choices, theme) = (canvas.choices, canvas.theme);
     let mut area = area;
     for note in &table.notes {
-        // What is said above the rows must leave room for them.
+        // Notes must leave room for the rows.
         let most = (area.height / 4).max(1);
         let short = wrap(note, "  ", usize::from(area.width)).lines().count() as u16;
         let taken = paragraph(buffer, Rect { height: short.min(most), ..area }, note, theme.dim(), theme);

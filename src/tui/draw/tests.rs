@@ -210,7 +210,7 @@ fn what_a_thread_does_now_is_what_it_does_most_if_it_does_nothing_else() {
 }
 
 #[test]
-fn who_let_go_is_told_where_that_was_asked_for() {
+fn who_released_is_shown_where_that_was_asked_for() {
     let heading = |tab, blame| {
         let mut choices = choices(tab);
         choices.blame = blame;
@@ -219,11 +219,11 @@ fn who_let_go_is_told_where_that_was_asked_for() {
     use crate::report::Attribution;
     for (blame, wanted) in [
         (Attribution::Holder, "HOLDS IT IN"),
-        (Attribution::Releaser, "LETS GO IN"),
+        (Attribution::Releaser, "RELEASES IT IN"),
         (Attribution::Waiter, "WAITS IN"),
     ] {
         let text = heading(Tab::Gil, blame);
-        let others = ["HOLDS IT IN", "LETS GO IN", "WAITS IN"].into_iter().filter(|other| *other != wanted);
+        let others = ["HOLDS IT IN", "RELEASES IT IN", "WAITS IN"].into_iter().filter(|other| *other != wanted);
         assert!(text.contains(wanted) && !others.clone().any(|other| text.contains(other)), "{text}");
     }
 }

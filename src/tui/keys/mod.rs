@@ -327,7 +327,7 @@ impl<'a> InputHandler<'a> {
             let filter = self.choices.rows().filter.clone();
             match flame::find(tree, &self.choices.flame, &filter, by > 0) {
                 Some(found) => self.choices.flame.selected = found,
-                None => self.choices.message = format!("no frame has \"{filter}\" in its name"),
+                None => self.choices.message = format!("no frame contains \"{filter}\""),
             }
             return ScreenEffect::Draw;
         }
@@ -383,7 +383,7 @@ impl<'a> InputHandler<'a> {
                 cells.map(|cell| cell.text.as_str()).collect::<Vec<_>>().join("\t")
             }
         };
-        self.choices.message = "copied (if the terminal takes it)".to_owned();
+        self.choices.message = "copied (if the terminal supports it)".to_owned();
         ScreenEffect::Copy(text)
     }
 }

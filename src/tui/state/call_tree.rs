@@ -20,7 +20,7 @@ pub(crate) struct CallTreeChoice {
     pub thread: Option<ThreadId>,
 }
 
-/// FrameOwner code a frame is, for its colour.
+/// Whose code a frame is, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameOwner {
     Code(Origin),
@@ -111,7 +111,7 @@ impl<'a> FrameLabels<'a> {
 impl CallTree {
     pub(crate) fn of(profile: &Profile, choice: &CallTreeChoice) -> CallTree {
         let options = export::ExportOptions { view: choice.view, ..export::ExportOptions::default() };
-        // Threads that do the same are added up before anything is put into words.
+        // Equal stacks of all threads are added up before they are labelled.
         let mut stacks: FxHashMap<(ThreadState, StackId, bool), u64> = FxHashMap::default();
         for (key, weight) in profile.tree.iter() {
             if options.shows(key.state) && choice.thread.is_none_or(|thread| thread == key.thread) {
@@ -179,7 +179,7 @@ impl CallTree {
         path
     }
 
-    /// The node that such a path leads to; as far as there is one.
+    /// The node at the end of a path; the root if there is none.
     pub(crate) fn find(&self, path: &[String]) -> u32 {
         path.iter().try_fold(0, |at, label| self.child(at, label)).unwrap_or(0)
     }

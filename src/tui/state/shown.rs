@@ -89,9 +89,9 @@ impl PastSnapshots {
 pub(crate) struct ShownPart {
     /// The part of the recording that the tables are of.
     pub part: Snapshot,
-    /// What it amounts to.
+    /// The report of `part`.
     pub report: Report,
-    /// What to call the part.
+    /// The name of the time range: `last 10 s`.
     pub range: String,
     /// All since the start or the reset, if the part is less than that.
     pub all: Option<Box<ShownPart>>,
@@ -121,7 +121,7 @@ impl ShownPart {
             (!self.report.deadlocks.is_empty()).then(|| verdict(&self.report).trim_end_matches('.').to_owned());
         let lines: Vec<String> = stuck.into_iter().chain(headlines(&self.report)).collect();
         match lines.is_empty() {
-            true => "Nothing has been seen of its threads yet".to_owned(),
+            true => "No data on its threads yet".to_owned(),
             false => lines.join(". "),
         }
     }
@@ -160,7 +160,6 @@ impl ShownPart {
         self.part.locks.iter().filter(|lock| lock.info.kind.is_lock()).zip(&self.report.locks)
     }
 
-    /// A lock by its id.
     pub(crate) fn lock(&self, id: LockId) -> Option<(&LockSummary, &Lock)> {
         self.locks().find(|(summary, _)| summary.id == id)
     }

@@ -119,7 +119,6 @@ pub(crate) struct ScreenColumn {
 }
 
 impl ScreenColumn {
-    /// A column of text.
     pub(crate) const fn text(column: &TableColumn, min: u16, weight: u16, priority: u8) -> ScreenColumn {
         let width = ColumnWidth::Flexible { min, weight };
         ScreenColumn { title: column.screen_heading, help: column.help, width, right: false, priority }

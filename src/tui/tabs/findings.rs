@@ -24,14 +24,14 @@ pub(super) fn table(shown: &ShownPart) -> ScreenTable {
         columns: COLUMNS.to_vec(),
         rows: shown.report.findings.iter().enumerate().map(row).collect(),
         notes: shown.report.session.degraded.iter().map(|note| one_line(note)).collect(),
-        empty: "Nothing is wrong that gilscope could see.".to_owned(),
+        empty: "gilscope has found no problem.".to_owned(),
     }
 }
 
 pub(super) fn detail(shown: &ShownPart, index: usize) -> RowDetail {
     let mut detail = RowDetail::default();
     let Some(finding) = shown.report.findings.get(index) else {
-        detail.sentence("It is no longer true.");
+        detail.sentence("This finding no longer applies.");
         return detail;
     };
     detail.heading(finding.id.clone());

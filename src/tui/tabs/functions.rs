@@ -141,7 +141,7 @@ pub(super) fn detail(choice: &CallTreeChoice, shown: &ShownPart, name: &str) -> 
         detail.heading(heading);
         for (ns, label) in merged.into_iter().take(MAX_CALLS) {
             let text = tree.labels[label as usize].0.as_str();
-            let text = if label == 0 { "(nothing: a thread begins here)" } else { text };
+            let text = if label == 0 { "(none: the thread begins here)" } else { text };
             detail.line(DetailLine::plain(format!("{:>9} {:>6}  {text}", seconds(ns), share(ns))));
         }
     }

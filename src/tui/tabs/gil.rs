@@ -35,7 +35,7 @@ pub(super) fn table(blame: Attribution, shown: &ShownPart) -> ScreenTable {
     if let Some(last) = table.columns.last_mut() {
         last.title = match blame {
             Attribution::Holder => "HOLDS IT IN",
-            Attribution::Releaser => "LETS GO IN",
+            Attribution::Releaser => "RELEASES IT IN",
             Attribution::Waiter => "WAITS IN",
         };
     }
@@ -71,7 +71,7 @@ fn what_happened(gil: &Gil) -> String {
     let drops = match gil.estimated {
         true => String::new(),
         false => {
-            format!("; let go {} on request, {} by choice", plural(gil.forced_drops, "time"), gil.voluntary_drops)
+            format!("; released {} on request, {} by choice", plural(gil.forced_drops, "time"), gil.voluntary_drops)
         }
     };
     format!(
@@ -128,13 +128,13 @@ pub(super) fn detail(shown: &ShownPart, history: &History, gil: GilId, thread: u
     let mut detail = RowDetail::default();
     let summary = shown.part.gils.get(gil.0 as usize);
     let (Some(summary), Some((share, part))) = (summary, waiter(shown, gil, thread)) else {
-        detail.sentence("Nothing has been seen of it in this part of the recording.");
+        detail.sentence("It was not seen in this time range.");
         return detail;
     };
     detail.heading(format!("{} at the GIL", thread_label(shown, thread)));
     waits(&mut detail, shown, |part| waiter(part, gil, thread).map(|(_, thread)| thread.wait));
     detail.sentence(format!(
-        "held the GIL for {} of {}, and caused {} of waiting of others",
+        "held the GIL for {} of {}; others waited {} for it meanwhile",
         duration(part.held.total_s()),
         duration(part.wall_s),
         duration(part.caused_s)

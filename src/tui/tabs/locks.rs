@@ -42,7 +42,7 @@ const SPIN: usize = COLUMNS.len() - 1;
 pub(super) fn table(blame: Attribution, shown: &ShownPart) -> ScreenTable {
     let mut columns = COLUMNS.to_vec();
     if blame == Attribution::Releaser {
-        columns[HELD_BY].title = "LET GO BY";
+        columns[HELD_BY].title = "RELEASED BY";
     }
     // Threads spin only where there is no GIL.
     if !shown.report.target.free_threaded {
@@ -54,11 +54,11 @@ pub(super) fn table(blame: Attribution, shown: &ShownPart) -> ScreenTable {
         row
     };
     let rows = shown.locks().map(row).collect();
-    let mut empty = "No thread has had to sleep for a lock. (Waiting for work, in Queue.get or Event.wait, is no \
-                     waiting for a lock.)"
+    let mut empty = "No thread has had to sleep for a lock. (Waiting for work in Queue.get or Event.wait is not \
+                     counted.)"
         .to_owned();
     if shown.report.session.mode == Mode::Memory {
-        empty += " In memory mode short waits are seen only by chance.";
+        empty += " In memory mode most short waits are missed.";
     }
     ScreenTable { columns, rows, notes: note(shown).into_iter().collect(), empty }
 }
@@ -116,15 +116,15 @@ pub(super) fn detail(shown: &ShownPart, history: &History, id: LockId) -> RowDet
     let Some((summary, lock)) = shown.lock(id) else {
         let label = shown.part.profile.locks.info(id).label();
         detail.heading(one_line(&label));
-        detail.sentence("No thread has waited for it in this part of the recording.");
+        detail.sentence("No thread waited for it in this time range.");
         return detail;
     };
     detail.heading(format!("{} at {:#x}", one_line(&lock.label), lock.address));
     waits(&mut detail, shown, |part| part.lock(id).map(|(_, lock)| lock.wait));
     let of = |part: f64| percent(if lock.wait.total_s > 0.0 { part / lock.wait.total_s } else { 0.0 });
     detail.sentence(format!(
-        "{}; waited for {} of the time; it changed hands {}. Of the waiting {} is put down to holders, \
-         {} to hand-overs, {} is unknown",
+        "{}; waited for {} of the time; it changed hands {}. Of the waiting {} is attributed to holders, \
+         {} to hand-offs, {} is unknown",
         plural(lock.parked, "sleep"),
         percent(lock.contended_fraction),
         plural(lock.owner_changes, "time"),
@@ -142,7 +142,7 @@ pub(super) fn detail(shown: &ShownPart, history: &History, id: LockId) -> RowDet
     for (heading, blames) in [
         ("Holders: who held it meanwhile, and where", &contention.by_holder),
         ("Waiters: who waited, and where", &contention.by_waiter),
-        ("Releasers: who let go of it in the end, and where", &contention.by_releaser),
+        ("Releasers: who released it in the end, and where", &contention.by_releaser),
     ] {
         attributed_stacks(&mut detail, shown, heading, blames, contention.waits.total_ns, None);
     }

@@ -33,7 +33,7 @@ pub(crate) fn table(choices: &ContentChoices, shown: &ShownPart, history: &Histo
     if !choices.filter.is_empty() {
         table.filter(&choices.filter);
         if table.rows.is_empty() {
-            table.empty = format!("Nothing here has \"{}\" in it. Esc shows all again.", choices.filter);
+            table.empty = format!("Nothing here contains \"{}\". Esc shows all rows again.", choices.filter);
         }
     }
     if choices.tab != Tab::Findings {

@@ -39,8 +39,8 @@ pub(super) fn table(shown: &ShownPart) -> ScreenTable {
     }
     let empty = match shown.report.target.free_threaded {
         true => {
-            "The interpreter has not held up any thread by stopping all of them (for a collection, a change of a \
-                 type, a fork)."
+            "The interpreter has not stopped all threads while one of them wanted to run (for a garbage collection, a \
+                 change of a type, a fork)."
         }
         false => {
             "No thread was seen to collect garbage. (Only free-threaded Pythons stop all threads: with a GIL, holding \
@@ -105,7 +105,7 @@ fn notes(shown: &ShownPart) -> Vec<String> {
 pub(super) fn detail(shown: &ShownPart, history: &History, list: PauseList, index: usize) -> RowDetail {
     let mut detail = RowDetail::default();
     let Some(Blamed { tid, thread, seconds, stack }) = entries(list, &shown.report).get(index) else {
-        detail.sentence("There was none in this part of the recording.");
+        detail.sentence("There was none in this time range.");
         return detail;
     };
     let what = match list {

@@ -38,7 +38,7 @@ pub(super) fn table(shown: &ShownPart) -> ScreenTable {
         ));
     }
     let empty = match &refcounts.unavailable {
-        Some(why) => format!("Nothing is known of reference counts: {}.", one_line(why)),
+        Some(why) => format!("Reference counts are not measured: {}.", one_line(why)),
         None => format!("None of {} samples found threads that contend for a reference count.", refcounts.samples),
     };
     ScreenTable { columns: COLUMNS.to_vec(), rows: refcounts.objects.iter().map(row).collect(), notes, empty }
@@ -64,7 +64,7 @@ pub(super) fn detail(shown: &ShownPart, address: u64) -> RowDetail {
     let mut detail = RowDetail::default();
     let refcounts = &shown.report.refcounts;
     let Some(object) = refcounts.objects.iter().find(|object| object.address == address) else {
-        detail.sentence("No thread was held up by its count in this part of the recording.");
+        detail.sentence("No thread was held up by its count in this time range.");
         return detail;
     };
     let length = object.length.map_or_else(String::new, |length| format!(", {length} items"));

@@ -203,7 +203,7 @@ fn waits_for(shown: &ShownPart, thread: usize, now: &Now) -> String {
         }
         ThreadState::Paused(_) => "a stop of all threads".to_owned(),
         ThreadState::Blocked(call) => match shown.part.profile.work(now.stack) {
-            Some(work) if work.is_limited() => format!("a {} to be free", work.name()),
+            Some(work) if work.is_limited() => format!("a free {}", work.name()),
             Some(work) => format!("work ({})", work.name()),
             None => call.to_string(),
         },
@@ -242,7 +242,7 @@ pub(super) fn detail(shown: &ShownPart, history: &History, thread: usize) -> Row
             detail.frames(shown.stack(now.stack), 4);
             holder_detail(&mut detail, shown, thread, &now);
         }
-        None => detail.sentence("It is gone."),
+        None => detail.sentence("It has exited."),
     }
     detail.strip(history, thread);
     ledger(&mut detail, shown, thread);
@@ -260,7 +260,7 @@ pub(super) fn detail(shown: &ShownPart, history: &History, thread: usize) -> Row
 
 pub(super) fn merged_detail(name: &str) -> RowDetail {
     let mut detail = RowDetail::default();
-    detail.sentence(format!("{name}: t shows its threads one by one."));
+    detail.sentence(format!("{name}: press t to show its threads separately."));
     detail
 }
 

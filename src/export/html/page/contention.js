@@ -1,11 +1,11 @@
-// What is told of the GIL and of locks alike: waits and how long they were, who is to blame, who waited for whom.
+// What the sections of the GIL and of locks have in common: waits and their lengths, attribution, who waited for whom.
 
 const waitColumns = (column) => [
   column("waits", (row) => row.wait.count),
   ...["total", "mean", "p50", "p99", "max"].map((key) => column(key, (row) => row.wait[`${key}_s`])),
 ];
 
-/** How many waits were how long: `[{ upto_s, count }]`. */
+/** The number of waits by length: `[{ upto_s, count }]`. */
 function histogram(lengths, label) {
   if (!lengths || lengths.length === 0) return null;
   const most = Math.max(...lengths.map(({ count }) => count));
@@ -20,7 +20,7 @@ function histogram(lengths, label) {
   return el("table", { class: "histogram", "aria-label": label }, el("tbody", {}, lengths.map(row)));
 }
 
-/** Who waited for whom, of the threads that did most of it. */
+/** Who waited for whom, for the threads with the most waiting. */
 function matrix(page, found) {
   if (!found || found.pairs.length === 0) return null;
   const sums = [new Map(), new Map()];
@@ -73,12 +73,12 @@ function matrix(page, found) {
     hidden &&
       el("p", {
         class: "note",
-        text: `The ten of ${sums[0].size} that waited longest, for the ten of ${sums[1].size} that had it longest.`,
+        text: `The ten of ${sums[0].size} threads that waited longest, for the ten of ${sums[1].size} that were waited for longest.`,
       }),
   ];
 }
 
-/** The same waits, put down in three ways. */
+/** The same waits, attributed in three ways. */
 function blame(of, whole, chosen) {
   const ended = of.releasers.reduce((sum, one) => sum + one.seconds, 0);
   const left = whole - ended;
@@ -87,19 +87,19 @@ function blame(of, whole, chosen) {
     [
       "Releasers",
       of.releasers,
-      `Who ended each wait, and where; all of the wait is put down to that.${left > whole * 0.0005 ? ` ${duration(left)} ended without a release that was seen.` : ""}`,
+      `Who ended each wait, and where; all of the wait is attributed to that.${left > whole * 0.0005 ? ` ${duration(left)} ended without an observed release.` : ""}`,
     ],
     ["Waiters", of.waiters, "Who waited, and where."],
   ];
-  const nothing = el("p", { class: "note", text: "Nobody is known." });
+  const nothing = el("p", { class: "note", text: "No thread is known." });
   const make = ([name, list, words]) => [
     name,
     () => [el("p", { class: "note", text: words }), list.length > 0 ? blamedList(list, whole) : nothing].flat(),
   ];
-  return tabs("To whom the waiting is put down", choices.map(make), ["holder", "releaser", "waiter"].indexOf(chosen));
+  return tabs("To whom waiting is attributed", choices.map(make), ["holder", "releaser", "waiter"].indexOf(chosen));
 }
 
-/** The parts are all there is: what cannot be checked cannot be trusted. */
+/** Shows that the parts add up to the whole, so that readers can verify them. */
 function selfCheck({ caused_s, gap_s, unknown_s, wait }) {
   const ns = (seconds) => Math.round(seconds * 1e9);
   const equal = ns(caused_s) + ns(gap_s) + ns(unknown_s) === ns(wait.total_s) ? "=" : "≠";

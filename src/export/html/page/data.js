@@ -15,7 +15,7 @@ async function load() {
     process: page.processes[thread.process],
     ledger: null,
   }));
-  // The report has them in the same order, or some of them. A tid can be several threads' in turn.
+  // The report has all or some of them, in the same order. Several threads can have had the same tid, one after another.
   let next = 0;
   for (const ledger of page.report.threads) {
     const same = ({ pid, tid, index }) => index >= next && pid === ledger.pid && tid === ledger.tid;

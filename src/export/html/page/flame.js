@@ -1,11 +1,11 @@
-// The flame graph: callers above what they call. Elements, not a picture: they can be printed, tabbed through and
-// read aloud. Frames that are too narrow to be seen have none, so that their number depends on the width of the
-// screen and not on the size of the tree.
+// The flame graph: callers above what they call. It consists of elements, so that it can be printed, navigated by keys and
+// read aloud. Frames that are too narrow to be visible have none, so that their number depends on the width of the
+// screen, not on the size of the tree.
 
 const ROW = 19;
 /** Narrower frames are not drawn, in pixels. */
 const NARROWEST = 0.7;
-/** So many frames are drawn above each other until more is asked for. */
+/** The depth that is drawn until the reader asks for more. */
 const FIRST_DEPTH = 40;
 
 function flameGraph(page) {
@@ -56,7 +56,7 @@ function flameGraph(page) {
   const amount = (value) =>
     view().timed ? duration(value / 1e6) : `${plural(value, "sample")}, ${duration((value * page.period) / 1e6)}`;
   const pathOf = (node) => (node.frame < 0 ? "" : page.stacks.strings[page.stacks.files[node.frame]]);
-  // Of many frames with few names.
+  // By name, because many frames share few names.
   let hits = new Map();
   const isHit = (node) => {
     if (!hits.has(node.name))
@@ -80,7 +80,7 @@ function flameGraph(page) {
     if (focus) boxes.get(node)?.focus();
   }
 
-  /** The boxes to be seen: those around what is zoomed at over the whole width, and those below it. */
+  /** The visible boxes: the zoomed frame and its callers over the whole width, and what it called. */
   function draw() {
     const width = graph.clientWidth || 1000;
     const narrowest = (NARROWEST / width) * zoomed.total;
@@ -203,7 +203,7 @@ function flameGraph(page) {
   ).observe(graph);
   let drawnAt = 0;
 
-  const owners = ["frame that is none", "the program", "packages", "standard library", "native code"];
+  const owners = ["not code", "the program", "packages", "standard library", "native code"];
   const shownOwners = [1, 2, 3, ...(page.stacks.owners.includes(4) ? [4] : []), 0];
   const element = section(
     "flame",

@@ -83,7 +83,7 @@ function sumUp(root) {
   }
 }
 
-/** All nodes below one, outermost first, but for those that `wanted` leaves out with all below them. */
+/** All nodes below one, outermost first, without the subtrees whose root is not `wanted`. */
 function* nodesBelow(root, wanted = () => true) {
   const left = [root];
   while (left.length > 0) {
@@ -109,7 +109,7 @@ function byName(root) {
   return [...sums.values()].sort((a, b) => b.own - a.own);
 }
 
-/** How much is in frames that a search finds, and below them. */
+/** How much is in frames that match a search, and below them. */
 function found(root, isHit) {
   let sum = 0;
   const left = [...root.children];

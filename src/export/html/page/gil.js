@@ -47,7 +47,7 @@ function gilSections(page) {
         fact(duration(wait.total_s), `waited in ${plural(wait.count, "wait")}`),
         fact(duration(gil.switch_interval_s), "switch interval"),
         !gil.estimated &&
-          fact(`${number(gil.forced_drops)} / ${number(gil.voluntary_drops)}`, "given up on request / by choice"),
+          fact(`${number(gil.forced_drops)} / ${number(gil.voluntary_drops)}`, "released on request / by choice"),
       ),
       stackedBar(parts, gil.observed_s, "The GIL"),
       el(
@@ -66,10 +66,10 @@ function gilSections(page) {
         heading("Who waits"),
         table("Waits for the GIL by thread", columns, waiting, { sort: 2 }),
         matrix(page, found),
-        heading("To whom the waiting is put down"),
+        heading("To whom waiting is attributed"),
         blame(gil, wait.total_s, chosen),
         gil.lengths?.length > 0 &&
-          fold("How long the waits were", () => histogram(gil.lengths, "Lengths of waits for the GIL")),
+          fold("Lengths of waits", () => histogram(gil.lengths, "Lengths of waits for the GIL")),
       ],
       gil.held_off_cpu.length > 0 &&
         fold(`Blocked with the GIL held: ${duration(held.off_cpu_s)}`, () =>

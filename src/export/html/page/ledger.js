@@ -1,10 +1,10 @@
-// The beginning of the report: what was recorded, the verdict, what is wrong, and where each thread's time went.
+// The beginning of the report: what was recorded, the verdict, the findings, and where each thread's time went.
 
 function subject({ report }) {
   const { target, session } = report;
   const python = target.python ? `Python ${target.python}${target.free_threaded ? ", free-threaded" : ""}` : "";
   const how = `${session.mode} mode, ${duration(session.duration_s)}, ${plural(report.threads.length, "thread")}`;
-  // The folders of the interpreter and of the script say little and take much room.
+  // The folders of the interpreter and of the script take much room.
   const short = target.command.map((word, index) => (index < 2 ? word.split("/").pop() || word : word)).join(" ");
   return el(
     "div",
@@ -18,7 +18,7 @@ function subject({ report }) {
 function verdict({ verdicts, report }) {
   const nothing =
     report.threads.length === 0
-      ? "Nothing was recorded: no thread was seen. The program may have ended too soon."
+      ? "Nothing was recorded: no thread was observed. The program may have ended too soon."
       : "No GIL and no lock was waited for.";
   const lines = verdicts.length > 0 ? verdicts : [nothing];
   const estimated = report.session.mode === "memory" && report.threads.length > 0;
@@ -53,12 +53,12 @@ function findings({ report }) {
         finding.cost_s > 0 && el("small", { text: duration(finding.cost_s) }),
       ),
       el("p", { text: finding.message }),
-      evidence.length > 0 && fold("Numbers behind it", rows),
+      evidence.length > 0 && fold("Evidence", rows),
     );
   };
   const none = el("p", {
     class: "note",
-    text: "None: no thread was kept from its work for long enough to be worth a word.",
+    text: "None: no thread was blocked for long enough to matter.",
   });
   return section(
     "findings",
@@ -79,7 +79,7 @@ const legend = (classes) =>
     ),
   );
 
-/** `show` is called with a thread whose flame graph is asked for. */
+/** `show` opens the flame graph of a thread. */
 function ledger(page, show) {
   const { threads: all, processes } = page;
   const threads = all.filter((thread) => thread.ledger !== null);
@@ -122,7 +122,6 @@ function ledger(page, show) {
   );
 }
 
-/** The small print. */
 function howRecorded({ report, notes, generator }) {
   const { session } = report;
   const lines = [

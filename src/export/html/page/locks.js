@@ -41,7 +41,7 @@ function locks(page) {
     "Locks",
     facts(
       fact(number(all.length), all.length === 1 ? "lock was waited for" : "locks were waited for"),
-      fact(duration(waited), "waited in all"),
+      fact(duration(waited), "waited in total"),
       fact(ratio(waited, page.report.session.duration_s).toFixed(2), "threads wait on average"),
     ),
     table("Locks that were waited for", columns, all),
@@ -63,12 +63,12 @@ function lockDetails(page, lock, open) {
       ),
       el("p", {
         class: "note",
-        text: `Of the waiting ${of(lock.caused_s)} is put down to holders, ${of(lock.gap_s)} was hand-over, ${of(lock.unknown_s)} is unknown.${lock.estimated ? " Estimated from samples." : ""}`,
+        text: `Of the waiting, ${of(lock.caused_s)} is attributed to holders, ${of(lock.gap_s)} was hand-off, ${of(lock.unknown_s)} is unknown.${lock.estimated ? " Estimated from samples." : ""}`,
       }),
       blame(lock, wait.total_s, page.report.blame),
       lock.holder_off_cpu.length > 0 &&
         fold(
-          `The holder did not run: ${duration(lock.holder_off_cpu.reduce((sum, one) => sum + one.seconds, 0))}`,
+          `The holder was off the CPU: ${duration(lock.holder_off_cpu.reduce((sum, one) => sum + one.seconds, 0))}`,
           () =>
             blamedList(lock.holder_off_cpu, wait.total_s, SECONDS, (one) =>
               one.syscall ? `${one.state} in ${one.syscall}` : one.state,
@@ -79,7 +79,7 @@ function lockDetails(page, lock, open) {
         page.whom.find((one) => one.pid === lock.pid && one.label === lock.label),
       ),
       lock.lengths?.length > 0 &&
-        fold("How long the waits were", () => histogram(lock.lengths, `Lengths of waits for ${lock.label}`)),
+        fold("Lengths of waits", () => histogram(lock.lengths, `Lengths of waits for ${lock.label}`)),
       selfCheck(lock),
     ]
       .flat(Infinity)

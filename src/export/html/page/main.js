@@ -1,14 +1,14 @@
-// Puts the page together, and what concerns all of it: navigation, colours, printing.
+// Builds the page, and handles navigation, colours and printing.
 
 function themeButton(redraw) {
   const root = document.documentElement;
   const themes = ["auto", "light", "dark"];
-  // A file may not be allowed to keep anything.
+  // Pages from files may have no storage.
   const keep = (theme) => {
     try {
       localStorage.setItem("gilscope-theme", theme);
     } catch {
-      /* then it is forgotten */
+      /* not kept */
     }
   };
   const kept = () => {
@@ -37,7 +37,7 @@ function themeButton(redraw) {
   return press;
 }
 
-/** On paper all is light, and everything that opens is open. */
+/** Prints in light colours, with everything unfolded. */
 function printing(redraw) {
   let before = [];
   window.addEventListener("beforeprint", () => {
@@ -45,7 +45,7 @@ function printing(redraw) {
     const closed = [];
     before = [root.dataset.theme, closed];
     root.dataset.theme = "light";
-    // What is made now can be folded itself; it comes at the end of the list.
+    // Building adds further folded parts to the end of the list.
     for (const one of folded) {
       if (!one.details.isConnected || one.details.open) continue;
       one.build();

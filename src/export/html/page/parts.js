@@ -1,6 +1,6 @@
 // What the sections are made of: headings, tables, bars, stacks. Knows nothing of profiles.
 
-/** So many rows of a table and so many stacks are shown until more is asked for. */
+/** How many rows, stacks and frames are shown until the reader asks for more. */
 const FIRST_ROWS = 15;
 const FIRST_STACKS = 4;
 const FIRST_FRAMES = 3;
@@ -17,7 +17,7 @@ function section(id, title, short, ...children) {
 
 const folded = [];
 
-/** What is opened by a click, and made only then. Printing opens all. */
+/** A part that a click unfolds, and that is built only then. Printing unfolds all. */
 function fold(summary, make, open = false, attributes = {}) {
   const details = el("details", attributes, el("summary", {}, summary));
   let made = false;
@@ -34,7 +34,7 @@ function fold(summary, make, open = false, attributes = {}) {
   return details;
 }
 
-/** A part of the time as a bar. */
+/** A fraction as a bar. */
 function meter(fraction, css = "") {
   const width = `${Math.max(0, Math.min(1, fraction)) * 100}%`;
   return el("span", { class: `meter ${css}`, "aria-hidden": "true" }, el("span", { style: { width } }));
@@ -103,7 +103,7 @@ function table(label, columns, rows, { first = FIRST_ROWS, sort = -1, css = "" }
   return el("div", { class: "scroll", role: "region", "aria-label": label, tabindex: "0" }, whole, more);
 }
 
-/** A stack, innermost first, of which the rest opens. */
+/** A stack, innermost frame first; a click unfolds the rest. */
 function stackList(frames) {
   if (frames.length === 0) return el("p", { class: "stack none", text: "(no Python frame)" });
   const list = (part, start) =>
@@ -164,7 +164,7 @@ function blamedList(all, whole, { of, show } = SECONDS, prefix = () => null) {
   ];
 }
 
-/** One of several, to be chosen; each is `[name, make]`. */
+/** One of several panels, selected by a button; each is `[name, make]`. */
 function tabs(label, choices, chosen = 0) {
   const panel = el("div", { class: "panel" });
   const show = (index) => {

@@ -1,4 +1,4 @@
-// Stops of all threads, and who had nothing to do.
+// Stops of all threads, garbage collections, and threads that wait for work.
 
 function pauses(page) {
   const { pauses: all } = page.report;
@@ -11,16 +11,16 @@ function pauses(page) {
     "Stops of all threads by the interpreter",
     "Pauses",
     facts(
-      fact(number(all.count), "stops that held somebody up"),
+      fact(number(all.count), "stops that delayed a thread"),
       ...reasons.map(([reason, count]) => fact(number(count), `for ${words[reason] ?? reason}`)),
-      fact(duration(wait.total_s), "threads were held up in all"),
+      fact(duration(wait.total_s), "threads were stopped in total"),
       fact(duration(wait.p99_s), "p99"),
       fact(duration(wait.max_s), "longest"),
       stop.count > 0 && fact(duration(stop.total_s), "until all had stopped"),
     ),
     all.requesters.length > 0 && [heading("Stopped by"), blamedList(all.requesters, wait.total_s)],
     all.last_to_stop.length > 0 && [heading("Last to stop"), blamedList(all.last_to_stop, stop.total_s)],
-    all.trend.length > 1 && [heading("In the course of time"), trend(page, all.trend)],
+    all.trend.length > 1 && [heading("Over time"), trend(page, all.trend)],
   );
 }
 
@@ -37,7 +37,7 @@ function trend(page, intervals) {
   return table("How stops changed", columns, intervals);
 }
 
-// Garbage collections: under the GIL, others wait for them.
+// With a GIL, other threads wait for garbage collections.
 function collections({ report }) {
   const { collections: all } = report;
   if (!all || all.total_s === 0) return null;
@@ -61,7 +61,7 @@ function waitingForLimited({ report }) {
   const total = all.reduce((sum, one) => sum + one.seconds, 0);
   return section(
     "limited",
-    "Waiting until others give something back",
+    "Waiting for limited resources",
     "Limits",
     el("p", { class: "note", text: "A connection of a pool, a permit of a semaphore, room in a queue." }),
     blamedList(all, total, SECONDS, (one) => `for ${one.kind}`),
@@ -76,7 +76,7 @@ function waitingForWork({ report }) {
     "idle",
     "Waiting for work",
     "Idle",
-    el("p", { class: "note", text: "Nothing is wrong with that: these threads had nothing to do." }),
+    el("p", { class: "note", text: "This is normal: these threads had nothing to do." }),
     fold(`${plural(all.length, "place")}, ${duration(total)} in all`, () =>
       blamedList(all, total, SECONDS, (one) => `in ${one.kind}`),
     ),

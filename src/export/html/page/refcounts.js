@@ -1,7 +1,7 @@
-// Objects whose reference counts threads fight for (free-threaded builds): an estimate, from samples on the CPU.
+// Objects whose reference counts threads contend for (free-threaded builds): estimated from samples on the CPU.
 
-/** Less than this part of the CPU time is not worth a row. */
-const WORTH_A_WORD = 0.002;
+/** Objects that cost a smaller fraction of the CPU time have no row. */
+const MIN_CPU_FRACTION = 0.002;
 
 function refcounts(page) {
   const { report } = page;
@@ -14,7 +14,7 @@ function refcounts(page) {
       "Reference counts",
       el("p", { class: "note", text: `Not measured: ${all.unavailable}` }),
     );
-  const fought = all.objects.filter((object) => object.cpu_fraction >= WORTH_A_WORD);
+  const contended = all.objects.filter((object) => object.cpu_fraction >= MIN_CPU_FRACTION);
   const column = columnsOf(page, "refcounts");
   const bar = {
     title: "",
@@ -38,7 +38,7 @@ function refcounts(page) {
   const types = [column("type", (one) => one.type), ...cost, column("objects", (one) => one.objects)];
   const nothing = el("p", {
     class: "note",
-    text: "No object's count takes a part of the CPU time that is worth a word.",
+    text: "No object's reference count costs a significant fraction of the CPU time.",
   });
   return section(
     "refcounts",
@@ -46,22 +46,22 @@ function refcounts(page) {
     "Reference counts",
     facts(
       fact(percent(all.cpu_fraction), "of the CPU time held up"),
-      fact(`± ${percent(all.margin)}`, "of that, 95 % sure"),
-      fact(number(all.samples), "samples looked at"),
+      fact(`± ${percent(all.margin)}`, "margin of error (95 % confidence)"),
+      fact(number(all.samples), "samples examined"),
     ),
     el("p", {
       class: "note",
-      text: "CPU time in which threads were held up by reference counts of objects that others use. Estimated from samples; no wait, and no part of the waiting above.",
+      text: "CPU time that threads lost to reference counts of objects that other threads use. Estimated from samples; not part of the waiting above.",
     }),
-    fought.length === 0
+    contended.length === 0
       ? nothing
       : [
           tabs("By what", [
             [
               "By object",
               () => [
-                table("Objects whose counts are fought for", objects, fought),
-                fought.slice(0, 20).map((object, index) => objectDetails(object, index < 1)),
+                table("Objects with contended reference counts", objects, contended),
+                contended.slice(0, 20).map((object, index) => objectDetails(object, index < 1)),
               ],
             ],
             ["By line", () => [table("Lines", lines, all.lines)]],
@@ -99,7 +99,7 @@ function objectDetails(object, open) {
   );
 }
 
-/** What else holds threads up in the same way. */
+/** Other atomic operations that cost CPU time in the same way. */
 function elsewhere(parts) {
   const words = {
     object_mutex: "objects' own locks",
@@ -109,10 +109,10 @@ function elsewhere(parts) {
     content: "objects behind their headers",
     memory: "other memory",
   };
-  const told = Object.entries(words).filter(([key]) => parts[key] >= WORTH_A_WORD);
-  if (told.length === 0) return null;
+  const significant = Object.entries(words).filter(([key]) => parts[key] >= MIN_CPU_FRACTION);
+  if (significant.length === 0) return null;
   return el("p", {
     class: "note",
-    text: `Other atomic operations, in % of the CPU time, whether shared or not: ${told.map(([key, name]) => `${name} ${percent(parts[key])}`).join("; ")}.`,
+    text: `Other atomic operations, in % of the CPU time, whether shared or not: ${significant.map(([key, name]) => `${name} ${percent(parts[key])}`).join("; ")}.`,
   });
 }

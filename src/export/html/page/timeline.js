@@ -1,11 +1,11 @@
 // The timeline: what each thread did when, and who held the GIL and the locks meanwhile. An overview of all of it, and
-// below it the part that is looked at; wheel, mouse, touch and keys move that.
+// below it the visible part; wheel, mouse, touch and keys move that.
 
 const LANE = 20;
 const OVERVIEW = 44;
-/** So many threads have a row until more are asked for. */
+/** Threads that have a row until the reader asks for more. */
 const FIRST_LANES = 24;
-/** So many GILs and locks come before the threads; the others, which cost less, after them. */
+/** GILs and locks that come before the threads; the others, which cost less, come after them. */
 const FIRST_CONTENDED = 3;
 
 function timeline(page) {
@@ -184,7 +184,7 @@ function timeline(page) {
     context.strokeRect(from, row.top - 1, Math.max(3, to - from), row.height + 2);
   }
 
-  /** All threads on top of each other: what share of them did what. */
+  /** All threads stacked: the fraction of them in each state. */
   function paintOverview(all, ink) {
     const [context, width] = fit(overview, OVERVIEW);
     if (paintOverview.width !== width) {
@@ -271,7 +271,7 @@ function timeline(page) {
     const y = event.clientY - top;
     const row = rows.find((one) => y >= one.top - 2 && y <= one.top + one.height + 2);
     if (!row) return null;
-    // A finger is wider than a pixel: what begins nearby will do.
+    // A finger is wider than a pixel: a stretch that begins nearby counts, too.
     const at = timeAt(event);
     let index = stretchAt(row.lane, at);
     if (index < 0) {
@@ -307,7 +307,7 @@ function timeline(page) {
     detail.replaceChildren(
       ...(what
         ? describeStretch(page, contended, what, zoomTo)
-        : [el("p", { class: "note", text: "Press a stretch for its stack." })]),
+        : [el("p", { class: "note", text: "Click a stretch for its stack." })]),
     );
     later();
   }

@@ -45,7 +45,7 @@ function describeStretch(page, contended, stretch, zoomTo) {
     parts.push(
       el("p", {
         class: "note",
-        text: `This is ${plural(mix.count, "stretch", "stretches")} put together: ${list.join(", ")}. The stack is that of the longest.`,
+        text: `This is ${plural(mix.count, "stretch", "stretches")} merged: ${list.join(", ")}. The stack is that of the longest.`,
       }),
     );
   }

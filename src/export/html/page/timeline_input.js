@@ -1,8 +1,8 @@
 // Moves the timeline: wheel, mouse, touch and keys.
 
-/** Lets the reader move about in `view`, which `timeline` makes. */
+/** Connects input to `view`, which `timeline` makes. */
 function steer(canvas, overview, view) {
-  // Plain wheeling scrolls the page, unless the timeline has been clicked into.
+  // The wheel scrolls the page unless the timeline has the focus.
   canvas.addEventListener(
     "wheel",
     (event) => {

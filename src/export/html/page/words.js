@@ -1,4 +1,4 @@
-// Numbers in words, and elements. Used by all files after this one.
+// Formats of numbers, and elements. Used by all files after this one.
 // Numbers read as they do in the terminal: src/report/text/units.rs has the rules.
 
 /** Seconds with three digits: "850 ns", "12.3 us", "5.07 ms", "1.23 s". */
@@ -23,7 +23,7 @@ const ratio = (part, whole) => (whole > 0 ? part / whole : 0);
 const number = (value) => value.toLocaleString("en");
 const plural = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 
-/** What to call a thread: its name and tid, unless the name is made of it. */
+/** The label of a thread: its name and tid, unless the name contains the tid. */
 const threadLabel = (name, tid) => (name === null || name === `thread ${tid}` ? `thread ${tid}` : `${name} (${tid})`);
 
 /**
