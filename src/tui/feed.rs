@@ -25,7 +25,6 @@ pub(crate) struct Feed {
 
 #[derive(Debug, Default)]
 struct NewestSnapshot {
-    /// Counts snapshots.
     number: u64,
     snapshot: Option<Arc<Snapshot>>,
     end: Option<Ending>,
@@ -39,10 +38,8 @@ pub(crate) enum Ending {
     Quit,
 }
 
-/// The newest snapshot.
 #[derive(Clone, Debug)]
 pub(crate) struct FeedNews {
-    /// Counts snapshots.
     pub number: u64,
     pub snapshot: Arc<Snapshot>,
     /// Why no more come, if so.

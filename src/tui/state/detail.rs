@@ -59,7 +59,7 @@ impl fmt::Display for DetailLine {
 enum DetailBlock {
     /// After an empty line.
     Heading(String),
-    /// Wrapped.
+    /// Wrapped at the width of the screen.
     Sentence(String),
     /// Cut where the screen ends.
     Line(DetailLine),
