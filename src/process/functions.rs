@@ -127,8 +127,8 @@ mod tests {
         assert_eq!(function.start, here);
         assert!(function.end > here && function.end - here < 1 << 16);
         // And one of the C library.
-        let function = functions.around(libc::malloc as *const () as u64, Nanos(0)).unwrap();
-        assert_eq!(function.start, libc::malloc as *const () as u64);
+        let function = functions.around(nix::libc::malloc as *const () as u64, Nanos(0)).unwrap();
+        assert_eq!(function.start, nix::libc::malloc as *const () as u64);
         assert_eq!(functions.around(8, Nanos(0)), None);
     }
 

@@ -81,7 +81,7 @@ impl RegisterClock {
         match opened {
             Ok(ring) => Some(ring),
             // The thread has ended.
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => None,
             Err(error) => {
                 self.refused = Some(error);
                 None
@@ -115,7 +115,7 @@ impl Ring {
         attrs.sample_type = (sys::PERF_SAMPLE_TID | sys::PERF_SAMPLE_TIME | sys::PERF_SAMPLE_REGS_USER).into();
         attrs.sample_regs_user = PERF_REGISTERS_MASK;
         attrs.set_use_clockid(1);
-        attrs.clockid = libc::CLOCK_MONOTONIC;
+        attrs.clockid = nix::libc::CLOCK_MONOTONIC;
         let counter = builder.build()?;
         // SAFETY: the descriptor belongs to `counter`, which outlives the borrow.
         let fd = unsafe { BorrowedFd::borrow_raw(counter.as_raw_fd()) };

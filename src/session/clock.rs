@@ -34,12 +34,12 @@ fn short_slices() {
     const SHORTEST: u64 = 100_000;
     // SAFETY: the kernel reads `size` bytes of a structure of plain integers, which lives until it returns.
     unsafe {
-        let mut attributes: libc::sched_attr = std::mem::zeroed();
-        attributes.size = size_of::<libc::sched_attr>() as u32;
-        attributes.sched_policy = libc::SCHED_OTHER as u32;
+        let mut attributes: nix::libc::sched_attr = std::mem::zeroed();
+        attributes.size = size_of::<nix::libc::sched_attr>() as u32;
+        attributes.sched_policy = nix::libc::SCHED_OTHER as u32;
         attributes.sched_nice = rustix::process::getpriority_process(None).unwrap_or(0);
         attributes.sched_runtime = SHORTEST;
-        libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0);
+        nix::libc::syscall(nix::libc::SYS_sched_setattr, 0, &raw const attributes, 0);
     }
 }
 

@@ -74,7 +74,7 @@ fn a_page_says_who_held_the_gil_and_can_be_clicked_through() {
     // The same words and numbers as in the terminal.
     let verdict = text_of(&mut browser, ".verdict p");
     assert!(
-        verdict.starts_with("Waiting for the GIL ") && done.stderr.contains(&verdict[..20]),
+        verdict.starts_with("Biggest cost: waiting for the GIL") && done.stderr.contains(&verdict[..33]),
         "{verdict}\n{}",
         done.stderr
     );

@@ -1,4 +1,4 @@
-// Locks: which were waited for, by whom, and who held them.
+// Contended locks: who waited for them, and who held them.
 
 function locks(page) {
   const all = page.report.locks;
