@@ -241,8 +241,8 @@ fn views_formats_and_blame_are_documented_in_full() {
     assert_eq!(views.table("suffix").len(), accepted("--format").len(), "a row for each format");
     assert_eq!(Document::read("docs/report.md").first_column("`--blame`"), accepted("--blame"));
 
-    let help = run(gilscope(["record", "--help"])).ok();
-    let (_, list) = help.split_once("The suffix picks the format:").expect("the help lists the suffixes");
+    let help = run(gilscope(["record", "--help"]));
+    let (_, list) = help.ok().split_once("The suffix picks the format:").expect("the help lists the suffixes");
     let list = list.split("[default").next().unwrap();
     let words = list.split_whitespace().map(|word| word.trim_matches([',', '(', ')']));
     let suffixes = words.filter(|word| word.starts_with('.')).map(str::to_owned).collect();
