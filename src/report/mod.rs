@@ -14,6 +14,7 @@ mod locks;
 pub mod model;
 mod refcounts;
 mod saved;
+mod states;
 pub mod text;
 mod verdict;
 
