@@ -15,6 +15,7 @@ mod locks;
 pub mod model;
 mod refcounts;
 mod saved;
+mod states;
 pub mod text;
 mod verdict;
 
