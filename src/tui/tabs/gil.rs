@@ -70,9 +70,12 @@ fn what_happened(gil: &Gil) -> String {
     };
     let drops = match gil.estimated {
         true => String::new(),
-        false => {
-            format!("; released {} on request, {} by choice", plural(gil.forced_drops, "time"), gil.voluntary_drops)
-        }
+        false => format!(
+            "; released {}: {} forced, {} voluntary",
+            plural(gil.forced_drops + gil.voluntary_drops, "time"),
+            gil.forced_drops,
+            gil.voluntary_drops
+        ),
     };
     format!(
         "held {} ({how}); waited for {} of the time, by {:.1} threads on average{drops}; switch interval {}",

@@ -47,7 +47,7 @@ function gilSections(page) {
         fact(duration(wait.total_s), `waited in ${plural(wait.count, "wait")}`),
         fact(duration(gil.switch_interval_s), "switch interval"),
         !gil.estimated &&
-          fact(`${number(gil.forced_drops)} / ${number(gil.voluntary_drops)}`, "released on request / by choice"),
+          fact(`${number(gil.forced_drops)} / ${number(gil.voluntary_drops)}`, "releases: forced / voluntary"),
       ),
       stackedBar(parts, gil.observed_s, "The GIL"),
       el(
