@@ -28,7 +28,7 @@ const COLLECTIONS: &[&str] = &[
     "who_runs_while_a_finalizer_waits_does_not_collect",
     "without_a_gil_others_run_meanwhile",
 ];
-const COUNTS: &[&str] = &["accesses_have_the_proportions_of_the_program", "a_count_is_fought_for_by_several_threads"];
+const COUNTS: &[&str] = &["accesses_have_the_proportions_of_the_program", "a_count_is_contended_by_several_threads"];
 const LOCK: &[&str] = &["a_lock_is_waited_for_as_long_as_it_was_held_by_who_held_it"];
 const NAMES: &[&str] = &[
     "a_variable_of_this_very_process_has_its_name_and_others_have_none",
