@@ -99,16 +99,13 @@ function blame(of, whole, chosen) {
   return tabs("To whom waiting is attributed", choices.map(make), ["holder", "releaser", "waiter"].indexOf(chosen));
 }
 
-/** Shows that the parts add up to the whole, so that readers can verify them. */
-function selfCheck({ caused_s, gap_s, unknown_s, wait }) {
+/** Says whether the parts add up to the whole, in the report's words; the exact sum is its tooltip. */
+function accounting({ caused_s, gap_s, unknown_s, wait }) {
+  const parts = [caused_s, gap_s, unknown_s];
   const ns = (seconds) => Math.round(seconds * 1e9);
-  const equal = ns(caused_s) + ns(gap_s) + ns(unknown_s) === ns(wait.total_s) ? "=" : "≠";
-  return el(
-    "p",
-    { class: "check" },
-    "Self-check, in seconds: caused + gap + unknown = waited. ",
-    el("code", {
-      text: `${[caused_s, gap_s, unknown_s].map((part) => part.toFixed(9)).join(" + ")} ${equal} ${wait.total_s.toFixed(9)}`,
-    }),
-  );
+  const complete = parts.reduce((sum, part) => sum + ns(part), 0) === ns(wait.total_s);
+  const sum = `${parts.map((part) => part.toFixed(9)).join(" + ")} ${complete ? "=" : "≠"} ${wait.total_s.toFixed(9)}`;
+  const [caused, gap, unknown] = parts.map(duration);
+  const words = `accounting complete: ${caused} held by others, ${gap} hand-off, ${unknown} unknown`;
+  return el("p", { class: "check" }, el("code", { title: sum, text: complete ? words : `accounting INCOMPLETE: ${sum}` }));
 }

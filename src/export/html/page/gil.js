@@ -75,7 +75,7 @@ function gilSections(page) {
         fold(`Blocked with the GIL held: ${duration(held.off_cpu_s)}`, () =>
           blamedList(gil.held_off_cpu, held.off_cpu_s, SECONDS, (one) => `in ${one.syscall}`),
         ),
-      wait.count > 0 && selfCheck(gil),
+      wait.count > 0 && accounting(gil),
     );
   });
 }

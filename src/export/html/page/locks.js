@@ -80,7 +80,7 @@ function lockDetails(page, lock, open) {
       ),
       lock.lengths?.length > 0 &&
         fold("Lengths of waits", () => histogram(lock.lengths, `Lengths of waits for ${lock.label}`)),
-      selfCheck(lock),
+      accounting(lock),
     ]
       .flat(Infinity)
       .filter(Boolean);
