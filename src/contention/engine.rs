@@ -141,7 +141,7 @@ pub enum Owner {
 /// A part of a wait, up to the end of one of its sleeps, for which it is to be decided who had the resource.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitSegment {
-    resource: usize,
+    resource: u32,
     pub waiter: ThreadId,
     pub range: TimeRange,
 }
@@ -274,14 +274,11 @@ impl<R: Resource> Engine<R> {
     pub fn sleep(&mut self, resource: usize, off: &OffCpu) -> SleepOfWait {
         let history = *self.threads.of(off.thread);
         let contended = &mut self.resources[resource];
-        let last = contended.waits.of(off.thread).take();
-        let (before, goes_on) = match last {
+        let last_wait = contended.waits.of(off.thread);
+        let (before, goes_on) = match *last_wait {
             Some(wait) if R::continues(&wait, off, &history.since(&wait, off, resource)) => (None, Some(wait)),
             over => (over, None),
         };
-        if let Some(wait) = before {
-            contended.end(off.thread, &wait, &self.retention, &mut self.past);
-        }
         let is_first = goes_on.is_none();
         let from = goes_on.map_or(off.start, |wait| wait.end);
         let wait = ResourceWait {
@@ -293,12 +290,15 @@ impl<R: Resource> Engine<R> {
             mark: R::mark(off),
             suspended_ns: history.suspended_ns,
         };
-        *contended.waits.of(off.thread) = Some(wait);
+        *last_wait = Some(wait);
+        if let Some(before) = before {
+            contended.end(off.thread, &before, &self.retention, &mut self.past);
+        }
         let counts = self.retention.counts(off.thread, wait.stack, contended.lock, off.start);
         if counts {
             contended.waited(off, from, wait.stack, is_first);
             let range = TimeRange { start: from, end: off.end };
-            self.undecided.push_back(WaitSegment { resource, waiter: off.thread, range });
+            self.undecided.push_back(WaitSegment { resource: resource as u32, waiter: off.thread, range });
         }
         if let (Some(timeline), Some(release), true) =
             (&mut contended.timeline, wait.release, R::EVERY_RELEASE_HANDS_OVER)
@@ -320,7 +320,7 @@ impl<R: Resource> Engine<R> {
     pub fn decide(&mut self, until: Nanos) {
         while let Some(&segment) = self.undecided.front().filter(|segment| segment.range.end <= until) {
             self.undecided.pop_front();
-            let contended = &mut self.resources[segment.resource];
+            let contended = &mut self.resources[segment.resource as usize];
             let rest = contended.attribute(&segment, &self.evidence, &mut self.owners);
             contended.attribute_parked(&self.evidence, &mut self.owners, &mut self.ready);
             if let Some(range) = rest {

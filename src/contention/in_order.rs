@@ -2,7 +2,7 @@
 //! ([`OffCpuOrder`]), and the facts about a GIL that follow from them.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::event::{Nanos, OffCpu};
 
@@ -54,16 +54,11 @@ pub struct OrderedOffCpu {
     pub has_locks: bool,
 }
 
-impl Timed for OrderedOffCpu {
-    fn place(&self) -> (Nanos, u8) {
-        (self.off.end, 0)
-    }
-}
-
 /// Times off the CPU, put in the order of their ends. Each is handed out when none that ended before it can come any more.
 #[derive(Debug, Default)]
 pub struct OffCpuOrder {
-    waiting: InOrder<OrderedOffCpu>,
+    /// In the order of their ends. Nearly all come in this order already.
+    waiting: VecDeque<OrderedOffCpu>,
     complete: Nanos,
 }
 
@@ -76,12 +71,14 @@ impl OffCpuOrder {
     /// Takes one that has come.
     pub fn push(&mut self, off: OffCpu, has_locks: bool) {
         self.complete = self.complete.max(complete_with(off.end));
-        self.waiting.push(OrderedOffCpu { off, has_locks });
+        let later = self.waiting.iter().rev().take_while(|other| other.off.end > off.end).count();
+        self.waiting.insert(self.waiting.len() - later, OrderedOffCpu { off, has_locks });
     }
 
     /// The next one, if all before it have come.
     pub fn pop(&mut self) -> Option<OrderedOffCpu> {
-        self.waiting.pop_until(self.complete)
+        self.waiting.front().filter(|first| first.off.end <= self.complete)?;
+        self.waiting.pop_front()
     }
 
     /// No more times off the CPU come.
