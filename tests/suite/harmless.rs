@@ -18,14 +18,22 @@ const COUNTS: &str = "DONE alarms=200 execs=5 forks=20 pipes=1000 signals=1000 s
 
 #[track_caller]
 fn assert_undisturbed(python: &Python, options: &[&str]) {
+    // How many samples there are depends on what CPU time gilscope gets.
+    thrice(|| match busy_samples(python, options) {
+        samples if samples > 100 => Ok(()),
+        samples => Err(format!("{samples} samples")),
+    });
+}
+
+/// Records a program that must not notice it. Returns how many samples there are of its busy function.
+fn busy_samples(python: &Python, options: &[&str]) -> u64 {
     let folder = folder();
     let out = folder.path().join("out.collapsed");
     let program = python.script("busy_life.py", &[]);
     let done = support::run(support::recording(&out, options, &program));
     assert!(done.stdout.contains(COUNTS), "on {}: {}{}", python.version, done.stdout, done.stderr);
     assert_eq!(done.code, 7, "{}", done.stderr);
-    let stacks = Folded::parse(&fs::read_to_string(out).unwrap());
-    assert!(stacks.with("busy") > 100, "{} samples", stacks.with("busy"));
+    Folded::parse(&fs::read_to_string(out).unwrap()).with("busy")
 }
 
 on_every_python! {

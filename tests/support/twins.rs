@@ -41,7 +41,7 @@ const PAUSES: &[&str] = &["who_stands_still_for_a_stop_is_paused_for_as_long"];
 const KEPT: &[&str] = &["a_lock_that_is_never_released_is_held_by_who_is_seen_to_have_it"];
 const ONE_AFTER_THE_OTHER: &[&str] = &["each_of_many_waits_in_a_row_is_counted"];
 /// What is asserted is no number that gilscope works out, but that it is there in time: to look at a lock before the
-/// program is gone, to take the first sample.
+/// program is gone, to take the first sample, to take enough of them.
 const IN_TIME: &[&str] = &[];
 const SHORT_WAITS: &[&str] = &["measured_times_are_taken_as_they_are"];
 const FILTERS: &[&str] = &[
@@ -57,7 +57,7 @@ const TRACE: &[&str] = &["every_moment_of_a_thread_has_a_state_and_a_stack", "ar
 const LOCK_TRACE: &[&str] = &["locks_that_were_waited_for_much_have_a_track", "arrows_go_from_slice_to_slice"];
 const STOPS: &[&str] = &["a_thread_that_moves_is_hardly_ever_tried_and_a_quiet_one_never_stopped"];
 
-pub const TWINS: [Row; 40] = [
+pub const TWINS: [Row; 43] = [
     ("chains::every_stack_was_there_and_the_busy_share_is_right_in_kernel_mode_at_10000_hz", STACKS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_at_2000_hz", STACKS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_at_100_hz", STACKS),
@@ -69,6 +69,9 @@ pub const TWINS: [Row; 40] = [
     ("counts::whose_count_holds_threads_up_and_where", COUNTS),
     ("gil::a_sleep_that_keeps_the_gil_is_distinguished_from_one_that_does_not", HELD_ASLEEP),
     ("gil::the_gil_of_a_free_threaded_build_is_seen_when_it_is_on", HELD_ASLEEP),
+    ("harmless::a_program_can_do_what_it_wants_to", IN_TIME),
+    ("harmless::also_when_it_is_never_stopped_and_its_children_are_followed", IN_TIME),
+    ("harmless::also_when_it_is_stopped_for_every_sample", IN_TIME),
     ("harmless::a_program_that_is_being_debugged_is_read_without_stopping_it_and_says_so", STOPS),
     ("kernel::short_waits_can_be_left_out_but_count_all_the_same", SHORT_WAITS),
     ("kernel::the_first_thing_a_program_does_is_seen_in_kernel_mode", FIRST_AND_LAST),
