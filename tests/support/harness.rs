@@ -11,6 +11,7 @@ use std::io::Write;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::RwLock;
 use std::time::Instant;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -41,6 +42,13 @@ struct CurrentTest {
 thread_local! {
     static CURRENT: RefCell<Option<CurrentTest>> = const { RefCell::new(None) };
 }
+
+/// Tests of threads that must run at the same time: on one CPU they hand locks to one another without ever sleeping for
+/// them, so no other test may have the second one meanwhile.
+const ALONE: &[&str] = &["locks::a_program_that_is_killed_has_no_other_locks"];
+
+/// Held by each test that runs; for writing by those that run alone.
+static RUNNING: RwLock<()> = RwLock::new(());
 
 /// What a test unwinds with that can measure nothing.
 struct NotMeasured;
@@ -113,6 +121,10 @@ pub fn python_trial(path: &'static str, name: String, test: impl FnOnce() + Send
 }
 
 fn outcome(path: &'static str, name: &str, test: impl FnOnce()) -> Result<Completion, Failed> {
+    let is_alone = ALONE.contains(&path);
+    // A test that fails does so in `catch_unwind`, so the lock is never poisoned.
+    let _alone = is_alone.then(|| RUNNING.write().unwrap());
+    let _beside_others = (!is_alone).then(|| RUNNING.read().unwrap());
     CURRENT.set(Some(CurrentTest { path, ..CurrentTest::default() }));
     let start = Instant::now();
     let result = panic::catch_unwind(AssertUnwindSafe(test));
