@@ -401,7 +401,7 @@ impl<R: Resource> Contended<R> {
         owners: &mut Vec<(Owner, TimeRange)>,
     ) -> Option<TimeRange> {
         self.resource.owners(segment.waiter, segment.range, owners);
-        self.book(evidence, owners)
+        self.book(segment.waiter, evidence, owners)
     }
 
     fn attribute_parked(
@@ -424,13 +424,18 @@ impl<R: Resource> Contended<R> {
     fn attribute_rest(&mut self, evidence: &Evidence, owners: &mut Vec<(Owner, TimeRange)>) {
         for segment in std::mem::take(&mut self.parked) {
             self.resource.owners_at_end(segment.waiter, segment.range, owners);
-            let unknown = self.book(evidence, owners);
+            let unknown = self.book(segment.waiter, evidence, owners);
             self.ledger.is_unknown(unknown.map_or(0, |range| range.ns()));
         }
     }
 
     /// Enters owners into the ledger. Returns the undecided part, if there is one.
-    fn book(&mut self, evidence: &Evidence, owners: &mut Vec<(Owner, TimeRange)>) -> Option<TimeRange> {
+    fn book(
+        &mut self,
+        waiter: ThreadId,
+        evidence: &Evidence,
+        owners: &mut Vec<(Owner, TimeRange)>,
+    ) -> Option<TimeRange> {
         let Contended { resource, ledger, .. } = self;
         let mut undecided = None;
         for (owner, range) in owners.drain(..) {
@@ -439,7 +444,7 @@ impl<R: Resource> Contended<R> {
                 Owner::Unknown => ledger.is_unknown(range.ns()),
                 Owner::Undecided => undecided = (range.start < range.end).then_some(range),
                 Owner::Held(hold) => evidence.attribute(&hold, range, |place, ns| {
-                    ledger.caused_by(hold.by, place.stack, ns);
+                    ledger.caused_by(waiter, hold.by, place.stack, ns);
                     resource.caused(hold.by, place, ns);
                 }),
             }

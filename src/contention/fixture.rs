@@ -4,6 +4,11 @@ use crate::stack::{Frame, FrameKind, Interner, StackId};
 
 /// The stack number `number`, another for each.
 pub fn stack(number: u32) -> StackId {
+    stacks(number).last().copied().unwrap_or(StackId::EMPTY)
+}
+
+/// As many stacks, all different.
+pub fn stacks(number: u32) -> Vec<StackId> {
     let mut stacks = Interner::default();
     let name = stacks.string("f");
     let ids = (1..=number).map(|line| {
@@ -11,5 +16,5 @@ pub fn stack(number: u32) -> StackId {
             stacks.frame(Frame { kind: FrameKind::Python, function: name, name, file: name, line, first_line: 1 });
         stacks.push(StackId::EMPTY, frame)
     });
-    ids.last().unwrap_or(StackId::EMPTY)
+    ids.collect()
 }

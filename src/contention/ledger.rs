@@ -74,6 +74,39 @@ impl Blames {
     }
 }
 
+/// How many pairs of waiter and holder, each with a stack of the holder, are kept of one GIL or lock.
+const MAX_PAIRS: usize = 1 << 16;
+
+/// Wait time by waiter, holder, and where that one was.
+#[derive(Clone, Debug, Default)]
+struct Pairs(FxHashMap<(ThreadId, ThreadId, StackId), u64>);
+
+impl Pairs {
+    /// Adds some. When the table is full, the stacks of new pairs are left out; and if that is not enough, the pairs.
+    fn add(&mut self, waiter: ThreadId, holder: ThreadId, stack: StackId, time: u64) {
+        if time == 0 {
+            return;
+        }
+        if self.0.len() < MAX_PAIRS {
+            *self.0.entry((waiter, holder, stack)).or_default() += time;
+        } else if let Some(known) = self.0.get_mut(&(waiter, holder, stack)) {
+            *known += time;
+        } else if self.0.len() < 2 * MAX_PAIRS {
+            *self.0.entry((waiter, holder, StackId::EMPTY)).or_default() += time;
+        } else if let Some(known) = self.0.get_mut(&(waiter, holder, StackId::EMPTY)) {
+            *known += time;
+        }
+    }
+
+    /// All, the greatest first.
+    fn sorted(&self, unit: u64) -> Vec<(ThreadId, Blame)> {
+        let pair = |(&(waiter, thread, stack), &time): (_, &u64)| (waiter, Blame { thread, stack, ns: time * unit });
+        let mut pairs: Vec<_> = self.0.iter().map(pair).collect();
+        pairs.sort_unstable_by_key(|&(waiter, blame)| (Reverse(blame.ns), waiter, blame.thread, blame.stack));
+        pairs
+    }
+}
+
 /// One thread's part in what is counted.
 #[derive(Clone, Debug, Default)]
 pub struct ThreadLedger {
@@ -107,6 +140,7 @@ pub struct Ledger {
     pub by_releaser: Blames,
     /// Wait time by who held the resource meanwhile, and where.
     pub by_holder: Blames,
+    by_pair: Pairs,
     /// Time for which the GIL was held by a thread blocked in a system call: in which, who, where.
     held_off_cpu: FxHashMap<(Syscall, ThreadId, StackId), u64>,
     waits: Waits,
@@ -145,11 +179,12 @@ impl Ledger {
     }
 
     /// Decides who caused some of the waiting.
-    pub fn caused_by(&mut self, holder: ThreadId, stack: StackId, time: u64) {
+    pub fn caused_by(&mut self, waiter: ThreadId, holder: ThreadId, stack: StackId, time: u64) {
         self.undecided -= time;
         self.caused += time;
         self.shares.of(holder).caused += time;
         self.by_holder.add(holder, stack, time);
+        self.by_pair.add(waiter, holder, stack, time);
     }
 
     /// Decides that the resource was free.
@@ -187,6 +222,7 @@ impl Ledger {
             by_waiter: self.by_waiter.sorted(unit),
             by_releaser: self.by_releaser.sorted(unit),
             by_holder: self.by_holder.sorted(unit),
+            by_pair: self.by_pair.sorted(unit),
         }
     }
 
@@ -224,10 +260,25 @@ mod tests {
     }
 
     #[test]
+    fn pairs_are_bounded_and_lose_their_stacks_first() {
+        use crate::contention::fixture::stacks;
+        let mut pairs = Pairs::default();
+        let all = stacks(MAX_PAIRS as u32 + 10);
+        all.iter().for_each(|&stack| pairs.add(ThreadId(1), ThreadId(2), stack, 3));
+        pairs.add(ThreadId(1), ThreadId(2), all[0], 1);
+        let sorted = pairs.sorted(2);
+        assert_eq!(sorted.iter().map(|(_, blame)| blame.ns).sum::<u64>(), 2 * (3 * (MAX_PAIRS as u64 + 10) + 1));
+        let blame = |stack, ns| (ThreadId(1), Blame { thread: ThreadId(2), stack, ns });
+        assert_eq!(sorted[..2], [blame(StackId::EMPTY, 60), blame(all[0], 8)]);
+        (0..2 * MAX_PAIRS as u32).for_each(|number| pairs.add(ThreadId(number), ThreadId(9), all[0], 1));
+        assert_eq!(pairs.0.len(), 2 * MAX_PAIRS);
+    }
+
+    #[test]
     fn every_nanosecond_is_undecided_until_it_is_decided() {
         let mut ledger = Ledger::default();
         ledger.waited(ThreadId(0), StackId::EMPTY, 100);
-        ledger.caused_by(ThreadId(1), StackId::EMPTY, 50);
+        ledger.caused_by(ThreadId(0), ThreadId(1), StackId::EMPTY, 50);
         ledger.was_free(20);
         ledger.is_unknown(5);
         assert_eq!((ledger.caused, ledger.gap, ledger.unknown, ledger.undecided), (50, 20, 5, 25));

@@ -68,6 +68,9 @@ pub struct Contention {
     pub by_releaser: Vec<Blame>,
     /// Wait by who held it meanwhile, where. Sum: `caused_ns`.
     pub by_holder: Vec<Blame>,
+    /// As `by_holder`, each with the thread that waited. Sum: `caused_ns`, unless there are too many pairs of threads; where
+    /// there are too many stacks, the rest of a pair has [`StackId::EMPTY`].
+    pub by_pair: Vec<(ThreadId, Blame)>,
 }
 
 /// A stretch of time, without the moment at its end.

@@ -34,9 +34,8 @@ pub struct SampledGil {
     number: u64,
     holder: Option<(ThreadId, StackId)>,
     holders: u32,
-    waiters: u32,
-    waited: u64,
-    longest: u64,
+    /// Who waits at this tick, and for how long.
+    waiters: Vec<(ThreadId, u64)>,
     retention: Retention,
     /// All waits that are over, if these are kept.
     pub past: Vec<PastWait>,
@@ -82,9 +81,7 @@ impl SampledGil {
     fn waits(&mut self, thread: ThreadId, periods: u64, stack: StackId) {
         let counts = self.retention.counts(thread, stack, None, self.at);
         if counts {
-            self.waiters += 1;
-            self.waited += periods;
-            self.longest = self.longest.max(periods);
+            self.waiters.push((thread, periods));
             self.ledger.waited(thread, stack, periods);
         }
         let run = self.runs.of(thread);
@@ -119,11 +116,13 @@ impl SampledGil {
     /// held the GIL. If two seem to (they were not read at the same instant), it is not known which.
     fn tick_is_complete(&mut self, next: Nanos) {
         let holder = self.holder.take().filter(|_| self.holders == 1);
-        match holder {
-            Some((thread, stack)) => self.ledger.caused_by(thread, stack, self.waited),
-            None => self.ledger.is_unknown(self.waited),
+        for &(waiter, waited) in &self.waiters {
+            match holder {
+                Some((thread, stack)) => self.ledger.caused_by(waiter, thread, stack, waited),
+                None => self.ledger.is_unknown(waited),
+            }
         }
-        self.contended += self.longest;
+        self.contended += self.waiters.iter().map(|(_, waited)| *waited).max().unwrap_or(0);
         if let Some(timeline) = &mut self.timeline {
             if let Some((thread, _)) = holder.filter(|_| self.at < next) {
                 match timeline.holds.last_mut() {
@@ -131,10 +130,12 @@ impl SampledGil {
                     _ => timeline.holds.push(Hold { start: self.at, end: next, thread }),
                 }
             }
-            if timeline.waiters.last().map_or(0, |last| last.1) != self.waiters {
-                timeline.waiters.push((self.at, self.waiters));
+            let waiters = self.waiters.len() as u32;
+            if timeline.waiters.last().map_or(0, |last| last.1) != waiters {
+                timeline.waiters.push((self.at, waiters));
             }
         }
-        (self.holders, self.waiters, self.waited, self.longest) = (0, 0, 0, 0);
+        self.holders = 0;
+        self.waiters.clear();
     }
 }

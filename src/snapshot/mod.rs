@@ -124,6 +124,14 @@ impl Snapshot {
                 let stack = now.map_or(StackId::EMPTY, |now| now.stack);
                 lock.contention.caused_ns += waiter.ns;
                 add(&mut lock.contention.by_holder, Blame { thread, stack, ns: waiter.ns });
+                let pairs = &mut lock.contention.by_pair;
+                let is_it = |(by, blame): &&mut (ThreadId, Blame)| {
+                    (*by, blame.thread, blame.stack) == (waiter.thread, thread, stack)
+                };
+                match pairs.iter_mut().find(is_it) {
+                    Some((_, known)) => known.ns += waiter.ns,
+                    None => pairs.push((waiter.thread, Blame { thread, stack, ns: waiter.ns })),
+                }
                 share(&mut lock.threads, thread).caused_ns += waiter.ns;
             }
             None => lock.contention.unknown_ns += waiter.ns,
@@ -199,7 +207,8 @@ mod tests {
             (lock.contention.waits.total_ns, lock.contention.caused_ns, lock.contention.unknown_ns),
             (400, 300, 100)
         );
-        assert_eq!(lock.contention.by_holder, [Blame { thread: HOLDER, stack: stack(2), ns: 300 }]);
+        let held = Blame { thread: HOLDER, stack: stack(2), ns: 300 };
+        assert_eq!((lock.contention.by_holder, lock.contention.by_pair), (vec![held], vec![(WAITER, held)]));
         let caused: u64 = lock.threads.iter().map(|share| share.caused_ns).sum();
         assert_eq!((lock.contention.by_waiter.len(), lock.contention.by_waiter[0].ns, caused), (1, 400, 300));
         let lock = waits_again(false);

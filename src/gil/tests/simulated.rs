@@ -124,6 +124,7 @@ fn check(name: &str, load: Load, tolerance: Tolerance, seed: u64) {
     assert_eq!(ledger.undecided, 0, "{name}");
     assert_eq!(ledger.caused + ledger.gap + ledger.unknown, stats.total_ns, "{name}");
     assert_eq!(sum(&by_holder), ledger.caused, "{name}");
+    assert_eq!(contention.by_pair.iter().map(|(_, blame)| blame.ns).sum::<u64>(), ledger.caused, "{name}");
     assert!(sum(&contention.by_releaser) <= stats.total_ns, "{name}");
     assert!(ledger.unknown * 1000 <= stats.total_ns, "{name}: {} ns unknown", ledger.unknown);
     let (by_thread, by_stack) = errors(&by_stack(&by_holder), &caused);

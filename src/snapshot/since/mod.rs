@@ -13,8 +13,10 @@ use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::lockstats::summary::{LockShare, LockSummary};
 use crate::profile::{Profile, SessionInfo, ThreadInfo};
 
-/// How many stacks are kept in each list, and how many locks: more than anybody reads while they change.
+/// How many stacks are kept in each list, how many pairs of waiter and holder, and how many locks: more than anybody reads
+/// while they change. Pairs are added up, so there are more of them.
 const MAX_STACKS: usize = 50;
+const MAX_PAIRS: usize = 1000;
 const MAX_LOCKS: usize = 300;
 
 impl Snapshot {
@@ -104,27 +106,28 @@ fn waits(now: (&WaitStats, &WaitLengths), before: (&WaitStats, &WaitLengths)) ->
 fn amounts<K: Copy + Eq + Hash + Ord>(
     now: impl Iterator<Item = (K, u64)>,
     before: impl Iterator<Item = (K, u64)>,
+    limit: usize,
 ) -> Vec<(K, u64)> {
     let before: FxHashMap<K, u64> = before.collect();
     let since = now.map(|(key, ns)| (key, ns.saturating_sub(before.get(&key).copied().unwrap_or(0))));
     let mut since: Vec<(K, u64)> = since.filter(|(_, ns)| *ns > 0).collect();
     since.sort_unstable_by_key(|&(key, ns)| (Reverse(ns), key));
-    since.truncate(MAX_STACKS);
+    since.truncate(limit);
     since
 }
 
 fn blames(now: &[Blame], before: &[Blame]) -> Vec<Blame> {
     let split = |all: &[Blame]| all.iter().map(|blame| ((blame.thread, blame.stack), blame.ns)).collect::<Vec<_>>();
-    let since = amounts(split(now).into_iter(), split(before).into_iter());
+    let since = amounts(split(now).into_iter(), split(before).into_iter(), MAX_STACKS);
     since.into_iter().map(|((thread, stack), ns)| Blame { thread, stack, ns }).collect()
 }
 
-/// The same for time that is attributed to what somebody did, too.
-fn kinds<T: Copy + Eq + Hash + Ord>(now: &[(T, Blame)], before: &[(T, Blame)]) -> Vec<(T, Blame)> {
+/// The same for time that is attributed to what somebody did, too, or to whom it happened.
+fn kinds<T: Copy + Eq + Hash + Ord>(now: &[(T, Blame)], before: &[(T, Blame)], limit: usize) -> Vec<(T, Blame)> {
     let split = |all: &[(T, Blame)]| {
         all.iter().map(|(kind, blame)| ((*kind, blame.thread, blame.stack), blame.ns)).collect::<Vec<_>>()
     };
-    let since = amounts(split(now).into_iter(), split(before).into_iter());
+    let since = amounts(split(now).into_iter(), split(before).into_iter(), limit);
     since.into_iter().map(|((kind, thread, stack), ns)| (kind, Blame { thread, stack, ns })).collect()
 }
 
@@ -149,6 +152,7 @@ fn contention(now: &Contention, before: &Contention) -> Contention {
         by_waiter: blames(&now.by_waiter, &before.by_waiter),
         by_releaser: blames(&now.by_releaser, &before.by_releaser),
         by_holder: blames(&now.by_holder, &before.by_holder),
+        by_pair: kinds(&now.by_pair, &before.by_pair, MAX_PAIRS),
     }
 }
 
@@ -165,7 +169,7 @@ fn gil(now: &GilSummary, before: Option<&GilSummary>) -> GilSummary {
         contention: contention(&now.contention, &before.contention),
         forced_drops: now.forced_drops.saturating_sub(before.forced_drops),
         voluntary_drops: now.voluntary_drops.saturating_sub(before.voluntary_drops),
-        held_off_cpu: kinds(&now.held_off_cpu, &before.held_off_cpu),
+        held_off_cpu: kinds(&now.held_off_cpu, &before.held_off_cpu, MAX_STACKS),
         threads: now.threads.iter().map(|share| self::share(share, by_thread.get(&share.thread).copied())).collect(),
     }
 }
@@ -195,7 +199,7 @@ fn lock(now: &LockSummary, before: Option<&LockSummary>) -> LockSummary {
         spun: now.spun.saturating_sub(before.spun),
         owner_changes: now.owner_changes.saturating_sub(before.owner_changes),
         releases: now.releases.saturating_sub(before.releases),
-        holder_off_cpu: kinds(&now.holder_off_cpu, &before.holder_off_cpu),
+        holder_off_cpu: kinds(&now.holder_off_cpu, &before.holder_off_cpu, MAX_STACKS),
         threads: now
             .threads
             .iter()
