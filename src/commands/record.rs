@@ -17,7 +17,7 @@ use crate::output::{Output, say};
 use crate::profile::{Mode, Profile};
 use crate::recording::{Recorder, RecordingOrigin};
 use crate::report::Report;
-use crate::report::text::text;
+use crate::report::text::{brief, text};
 use crate::session::launch::Child;
 use crate::session::signals::{Received, Signals};
 use crate::session::{self, RecordingEnd};
@@ -215,11 +215,34 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&WrittenOutput>)
         }
         line(format!("written to {}", path.display()));
     }
-    let blame = args.view.blame;
-    let tables = text(&Report::of(profile, blame), blame, bold(args.color, stderr().is_terminal()));
-    if !tables.is_empty() {
+    let report = Report::of(profile, args.view.blame);
+    let bold = bold(args.color, stderr().is_terminal());
+    // Nothing is lost if nothing could be written.
+    let answer = if written.is_some() { brief(&report, bold) } else { text(&report, args.view.blame, bold) };
+    if !answer.is_empty() {
         lines.push('\n');
-        lines.push_str(&tables);
+        lines.push_str(&answer);
+        lines.push_str(&where_the_rest_is(written));
     }
     let _ = stderr().write_all(lines.as_bytes());
+}
+
+/// How to see the tables of what was recorded.
+fn where_the_rest_is(written: Option<&WrittenOutput>) -> String {
+    match written {
+        Some(WrittenOutput { path, exported: None }) => format!(
+            "\nTables of threads, GIL and locks: gilscope report {0}\nAs a page: gilscope export {0} -o {1}\n",
+            path.display(),
+            path.with_extension("html").display(),
+        ),
+        Some(WrittenOutput { path, exported: Some((format, _)) }) if *format == Format::REPORT => {
+            format!("\nTables of threads, GIL and locks: gilscope report {}\n", path.display())
+        }
+        Some(WrittenOutput { exported: Some((format, _)), .. }) if format.has_all() => String::new(),
+        Some(_) => {
+            "\nFor tables of threads, GIL and locks record into a .gscope file: it can be exported later, too.\n"
+                .to_owned()
+        }
+        None => String::new(),
+    }
 }

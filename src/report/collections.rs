@@ -44,6 +44,7 @@ pub(super) fn collections(profile: &Profile, gils: &[GilSummary]) -> Collections
 fn started(mut by: Blamed) -> Blamed {
     if by.stack.first().is_some_and(|frame| frame == FRAME) {
         by.stack.remove(0);
+        by.own = by.own.saturating_sub(1);
     }
     by
 }

@@ -134,6 +134,11 @@ pub fn fight() -> (Profile, GilSummary) {
                 blame(LEGACY, call, 380 * MS),
                 blame(CLIENT, ask, 119_876_543),
             ],
+            by_pair: vec![
+                (CLIENT, blame(CRUNCHER, crunch, 1500 * MS)),
+                (CRUNCHER, blame(LEGACY, call, 380 * MS)),
+                (CRUNCHER, blame(CLIENT, ask, 119_876_543)),
+            ],
             ..Contention::default()
         },
         forced_drops: 280,

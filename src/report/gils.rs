@@ -5,12 +5,17 @@ use crate::contention::{self, WaitStats};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::profile::Profile;
 use crate::stack::label::stack_labels;
+use crate::stack::own::own_index;
 
+use super::causes::victims_and_causes;
+use super::groups::ThreadGroups;
 use super::model::{Bar, Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
 use super::{MAX_ATTRIBUTED, fraction, ratio, seconds, thread_name};
 
 /// One GIL. `threads` are the ledgers, indexed by thread.
-pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gil {
+pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread], groups: &ThreadGroups<'_>) -> Gil {
+    let waits = gil.threads.iter().map(|share| (share.thread, share.waits));
+    let (victims, causes) = victims_and_causes(profile, groups, threads, waits, &gil.contention);
     Gil {
         pid: profile.processes[gil.info.process.0 as usize].pid,
         interpreter: gil.info.interpreter,
@@ -38,6 +43,8 @@ pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread]) -> Gi
         waiters: all_blamed(profile, &gil.contention.by_waiter),
         held_off_cpu: held_off_cpu(profile, gil),
         threads: gil.threads.iter().map(|share| thread(profile, share, threads)).collect(),
+        victims,
+        causes,
     }
 }
 
@@ -57,6 +64,7 @@ pub(super) fn blamed(profile: &Profile, blame: &contention::Blame) -> Blamed {
         thread: thread_name(profile, blame.thread),
         seconds: seconds(blame.ns),
         stack: stack_labels(&profile.stacks, blame.stack),
+        own: own_index(&profile.stacks, blame.stack),
     }
 }
 

@@ -11,21 +11,30 @@ use crate::lockstats::trend::TrendInterval;
 use crate::profile::Profile;
 use crate::stack::idle_wait::Work;
 
+use super::causes::victims_and_causes;
 use super::gils::{all_blamed, bars, blamed, wait};
-use super::model::{Idle, Lock, LockThread, OffCpuHolder, PausedInterval, Pauses, Wait};
+use super::groups::ThreadGroups;
+use super::model::{Idle, Lock, LockThread, OffCpuHolder, PausedInterval, Pauses, Thread, Wait};
 use super::{MAX_ATTRIBUTED, fraction, seconds, thread_name};
 
 /// How many locks a report has at most: programs can have a new one for every call.
 const MAX_LOCKS: usize = 1000;
 
 /// All locks that were waited for.
-pub(super) fn locks(profile: &Profile, locks: &[LockSummary]) -> Vec<Lock> {
+pub(super) fn locks(
+    profile: &Profile,
+    locks: &[LockSummary],
+    threads: &[Thread],
+    groups: &ThreadGroups<'_>,
+) -> Vec<Lock> {
     let real = locks.iter().filter(|lock| lock.info.kind.is_lock());
-    real.take(MAX_LOCKS).map(|lock| self::lock(profile, lock)).collect()
+    real.take(MAX_LOCKS).map(|lock| self::lock(profile, lock, threads, groups)).collect()
 }
 
-fn lock(profile: &Profile, lock: &LockSummary) -> Lock {
+fn lock(profile: &Profile, lock: &LockSummary, threads: &[Thread], groups: &ThreadGroups<'_>) -> Lock {
     let info = &lock.info;
+    let waits = lock.threads.iter().map(|share| (share.thread, share.waits));
+    let (victims, causes) = victims_and_causes(profile, groups, threads, waits, &lock.contention);
     Lock {
         pid: profile.processes[info.process.0 as usize].pid,
         address: info.address,
@@ -58,6 +67,8 @@ fn lock(profile: &Profile, lock: &LockSummary) -> Lock {
                 caused_s: seconds(share.caused_ns),
             })
             .collect(),
+        victims,
+        causes,
     }
 }
 

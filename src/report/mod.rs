@@ -4,12 +4,15 @@
 //! Pure. [`model`] says what a report consists of, `ledger` and `gils` fill it, `findings` judges it, [`verdict()`] sums
 //! it up, and [`text`] prints it. The last three know nothing but the report: a saved one prints like a new one.
 
+mod blocked;
+mod causes;
 mod collections;
 pub(crate) mod columns;
 mod findings;
 #[cfg(test)]
 mod fixture;
 mod gils;
+mod groups;
 mod ledger;
 mod locks;
 pub mod model;
@@ -28,6 +31,7 @@ use crate::profile::Profile;
 use crate::stack::idle_wait::Work;
 use crate::stack::label::one_line;
 
+use self::groups::ThreadGroups;
 use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, VERSION};
 
 pub use self::ledger::ledgers;
@@ -65,17 +69,19 @@ impl Report {
     /// The report of a recording whose GILs and locks have been summed up.
     pub fn new(profile: &Profile, gils: &[GilSummary], locks: &[LockSummary], blame: Attribution) -> Report {
         let threads = ledger::ledgers(profile, gils);
+        let groups = ThreadGroups::new(profile);
         let mut report = Report {
             schema: format!("{SCHEMA}/{VERSION}"),
             target: target(profile, gils),
             session: session(profile),
-            gils: gils.iter().map(|gil| gils::gil(profile, gil, &threads)).collect(),
+            gils: gils.iter().map(|gil| gils::gil(profile, gil, &threads, &groups)).collect(),
+            locks: locks::locks(profile, locks, &threads, &groups),
             threads,
-            locks: locks::locks(profile, locks),
             pauses: locks::pauses(profile, locks),
             collections: collections::collections(profile, gils),
             deadlocks: deadlocks(profile),
             refcounts: refcounts::refcounts(profile),
+            blocked: blocked::blocked(profile, &groups),
             waiting_for_work: locks::waiting_for_work(profile, false),
             waiting_for_limited: locks::waiting_for_work(profile, true),
             findings: Vec::new(),
@@ -139,6 +145,11 @@ fn thread_name(profile: &Profile, thread: ThreadId) -> String {
 
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
+}
+
+/// Without the digits that arithmetic added: they would not come back from JSON as they went in.
+fn nanos(seconds: f64) -> f64 {
+    (seconds * 1e9).round() / 1e9
 }
 
 /// A part of a whole, at most 1, to six decimals: more would only pretend to be known.

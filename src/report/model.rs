@@ -13,6 +13,8 @@ use serde_json::Value;
 use crate::event::{LockKind, Pid, Tid};
 use crate::profile::Mode;
 
+pub use super::blocked::BlockedPlace;
+pub use super::causes::{WaitCause, WaitVictim};
 pub use super::states::States;
 
 /// The name of the schema without its version.
@@ -46,6 +48,9 @@ pub struct Report {
     /// Objects whose reference counts threads contend for (free-threaded builds).
     #[serde(default)]
     pub refcounts: Refcounts,
+    /// Where threads were blocked in system calls, other than for locks and for something to do. The longest first.
+    #[serde(default)]
+    pub blocked: Vec<BlockedPlace>,
     /// Who waited for something to do, for what, and where: a queue, an event, the end of a thread. The longest first.
     #[serde(default)]
     pub waiting_for_work: Vec<Idle>,
@@ -172,6 +177,12 @@ pub struct Gil {
     pub held_off_cpu: Vec<BlockedHolder>,
     /// Each thread that waited for it or held it.
     pub threads: Vec<GilThread>,
+    /// Who waited, by groups of threads. Who lost the greatest part of its time first.
+    #[serde(default)]
+    pub victims: Vec<WaitVictim>,
+    /// What code of the program ran meanwhile, in whatever thread. The costliest first.
+    #[serde(default)]
+    pub causes: Vec<WaitCause>,
 }
 
 /// A GIL that came to be used.
@@ -230,6 +241,20 @@ pub struct Blamed {
     pub seconds: f64,
     /// Where, `func (file.py:LINE)`, innermost first.
     pub stack: Vec<String>,
+    /// Which of these frames is the program's own, and not the library's that it called.
+    #[serde(default, skip_serializing_if = "is_innermost")]
+    pub own: usize,
+}
+
+fn is_innermost(own: &usize) -> bool {
+    *own == 0
+}
+
+impl Blamed {
+    /// The program's own line; none if there is no frame.
+    pub fn own_line(&self) -> Option<&str> {
+        self.stack.get(self.own).map(String::as_str)
+    }
 }
 
 /// Time a GIL was held by a thread blocked in a system call.
@@ -306,6 +331,12 @@ pub struct Lock {
     pub holder_off_cpu: Vec<OffCpuHolder>,
     /// Each thread that waited for it or was seen to hold it.
     pub threads: Vec<LockThread>,
+    /// Who waited, by groups of threads. Who lost the greatest part of its time first.
+    #[serde(default)]
+    pub victims: Vec<WaitVictim>,
+    /// What code of the program held it meanwhile, in whatever thread. The costliest first.
+    #[serde(default)]
+    pub causes: Vec<WaitCause>,
 }
 
 impl Lock {
@@ -474,6 +505,9 @@ pub struct Sampled {
     pub samples: u64,
     /// Where, `func (file.py:LINE)`, innermost first.
     pub stack: Vec<String>,
+    /// Which of these frames is the program's own.
+    #[serde(default, skip_serializing_if = "is_innermost")]
+    pub own: usize,
 }
 
 /// Objects of one type, as [`CountedObject`].
@@ -562,6 +596,9 @@ pub struct Finding {
     /// time.
     #[serde(default)]
     pub cost_s: f64,
+    /// Victim, cause and place in one clause, for the line that goes first. Empty: the first sentence of `message` is that.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub headline: String,
     pub message: String,
     /// The numbers behind it, with the thresholds that they passed.
     pub evidence: BTreeMap<String, Value>,

@@ -8,6 +8,7 @@ use crate::profile::{Mode, Profile};
 use crate::refcount::analysis::{ObjectSummary, RefcountSummary};
 use crate::stack::StackId;
 use crate::stack::label::{frame_label, stack_labels};
+use crate::stack::own::own_index;
 
 use super::model::{CountedLine, CountedObject, CountedType, Elsewhere, Refcounts, Sampled};
 use super::{MAX_ATTRIBUTED, ratio, thread_name};
@@ -93,6 +94,7 @@ fn object(profile: &Profile, of: &ObjectSummary, summary: &RefcountSummary) -> C
                 thread: thread_name(profile, thread),
                 samples,
                 stack: stack_labels(&profile.stacks, at),
+                own: own_index(&profile.stacks, at),
             })
             .collect(),
     }

@@ -1,51 +1,68 @@
 //! What a recording comes to, in one sentence. Called by everything that shows a report to people.
 
-use super::model::{Report, Severity};
+use super::model::{Finding, Report, Severity};
 use super::text::units::duration;
+use crate::profile::Mode;
 
-/// Waiting matters from this many threads on, on average.
-const MIN_HELD_UP: f64 = 0.05;
+/// The finding of a machine without enough CPUs: what is wrong with the program itself goes before it.
+const MACHINE: &str = "no-cpu";
 
-/// The sentence that goes first.
+/// The sentence that goes first: what costs most, who suffers, because of what code.
 pub fn verdict(report: &Report) -> String {
-    let (session, gils) = (&report.session, &report.gils);
     if report.threads.is_empty() {
         return "No thread was seen.".to_owned();
     }
-    let for_gil: f64 = gils.iter().map(|gil| gil.wait.total_s).sum();
-    let for_locks: f64 = report.real_locks().map(|lock| lock.wait.total_s).sum();
     if !report.deadlocks.is_empty() {
         let stuck: usize = report.deadlocks.iter().map(Vec::len).sum();
-        return format!("Deadlock: {stuck} threads wait for each other and cannot proceed.");
+        return match stuck {
+            1 => "Deadlock: a thread waits for itself and cannot proceed.".to_owned(),
+            _ => format!("Deadlock: {stuck} threads wait for each other and cannot proceed."),
+        };
     }
-    let cpu: f64 = report.threads.iter().map(|thread| thread.cpu_s).sum();
-    let counts = &report.refcounts;
-    let kinds = [
-        ("waiting for the GIL", for_gil),
-        ("waiting for locks", for_locks),
-        ("waiting for a free connection", report.waiting_for_connections_s()),
-        ("waiting for a CPU", report.threads.iter().map(|thread| thread.states.runnable_s).sum()),
-        ("stops of all threads by the interpreter", report.pauses.wait.total_s),
-        ("counting references to shared objects", (counts.cpu_fraction - counts.margin).max(0.0) * cpu),
-    ];
-    let (what, cost) = kinds.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or_default();
-    let threads = if session.duration_s > 0.0 { cost / session.duration_s } else { 0.0 };
-    let time = duration(session.duration_s);
-    if threads >= MIN_HELD_UP {
-        let cost = duration(cost);
-        return format!(
-            "Biggest cost: {what}. On average {threads:.1} threads were held up ({cost} of thread time in {time})."
-        );
+    let serious = report.findings.iter().filter(|finding| finding.severity != Severity::Low && finding.cost_s > 0.0);
+    match serious.max_by(|a, b| (a.id != MACHINE).cmp(&(b.id != MACHINE)).then(a.cost_s.total_cmp(&b.cost_s))) {
+        Some(worst) => biggest_cost(report, worst),
+        None => hardly_any(report),
     }
+}
+
+fn biggest_cost(report: &Report, worst: &Finding) -> String {
+    let time = report.session.duration_s;
+    let threads = if time > 0.0 { worst.cost_s / time } else { 0.0 };
+    let estimate = if report.session.mode == Mode::Memory { " (estimated)" } else { "" };
+    format!(
+        "Biggest cost{estimate}: {}. On average {threads:.1} threads were held up ({} of thread time in {}).",
+        headline(worst),
+        duration(worst.cost_s),
+        duration(time),
+    )
+}
+
+/// Its own, or the first sentence of its message, without the full stop.
+fn headline(finding: &Finding) -> &str {
+    let first = finding.message.split_once(". ").map_or(finding.message.trim_end_matches('.'), |(first, _)| first);
+    if finding.headline.is_empty() { first } else { &finding.headline }
+}
+
+fn hardly_any(report: &Report) -> String {
+    let time = duration(report.session.duration_s);
+    let for_gil: f64 = report.gils.iter().map(|gil| gil.wait.total_s).sum();
+    let for_locks: f64 = report.real_locks().map(|lock| lock.wait.total_s).sum();
     let nothing = report.findings.iter().all(|finding| finding.severity == Severity::Low);
     let so = if nothing { "Threads hardly get in each other's way" } else { "Threads hardly wait for each other" };
+    let seen = if report.session.mode == Mode::Memory { "were seen to wait" } else { "waited" };
     match for_gil + for_locks {
+        0.0 if report.session.mode == Mode::Memory => {
+            format!("{so}: no thread was seen waiting for the GIL or a lock in {time}.")
+        }
         0.0 => format!("{so}: nobody waited for the GIL or a lock in {time}."),
-        _ => format!(
-            "{so}: in {time} they waited {} for the GIL and {} for locks.",
-            duration(for_gil),
-            duration(for_locks)
-        ),
+        _ => {
+            format!(
+                "{so}: in {time} they {seen} {} for the GIL and {} for locks.",
+                duration(for_gil),
+                duration(for_locks)
+            )
+        }
     }
 }
 
@@ -55,29 +72,37 @@ mod tests {
     use crate::report::fixture;
 
     #[test]
-    fn what_costs_most_is_named() {
+    fn what_costs_most_is_named_with_victim_cause_and_place() {
         let mut report = fixture::report();
         assert_eq!(
             verdict(&report),
-            "Biggest cost: waiting for the GIL. On average 1.0 threads were held up (2.01 s of thread time in 2.00 s)."
+            "Biggest cost: client waits 76 % of its time for the GIL, mostly held by cruncher in crunch (app.py:30). On \
+             average 1.0 threads were held up (2.01 s of thread time in 2.00 s)."
         );
-        report.pauses.wait.total_s = 3.0;
-        assert!(
-            verdict(&report)
-                .starts_with("Biggest cost: stops of all threads by the interpreter. On average 1.5 threads")
-        );
-        report.pauses.wait.total_s = 0.0;
-        report.threads[0].states.runnable_s = 4.0;
-        assert!(verdict(&report).starts_with("Biggest cost: waiting for a CPU. "));
-        report.threads[0].states.runnable_s = 0.0;
-        report.gils[0].wait.total_s = 0.01;
+        let mut other = Finding { cost_s: 3.0, id: MACHINE.to_owned(), ..report.findings[0].clone() };
+        report.findings.push(other.clone());
+        assert!(verdict(&report).starts_with("Biggest cost: client waits"), "the program's own fault goes first");
+        (other.id, other.headline, other.message) =
+            ("x".to_owned(), String::new(), "One thing (a.py:3). Two.".to_owned());
+        report.findings.push(other);
+        assert!(verdict(&report).starts_with("Biggest cost: One thing (a.py:3). On average 1.5 threads"));
+        report.session.mode = Mode::Memory;
+        assert!(verdict(&report).starts_with("Biggest cost (estimated): One thing"));
+    }
+
+    #[test]
+    fn where_nothing_is_wrong_it_is_said_how_little_was_waited() {
+        let mut report = fixture::report();
         report.findings.clear();
+        report.gils[0].wait.total_s = 0.01;
         assert_eq!(
             verdict(&report),
             "Threads hardly get in each other's way: in 2.00 s they waited 10.0 ms for the GIL and 0 for locks."
         );
         report.gils.clear();
         assert!(verdict(&report).ends_with("nobody waited for the GIL or a lock in 2.00 s."));
+        report.session.mode = Mode::Memory;
+        assert!(verdict(&report).ends_with("no thread was seen waiting for the GIL or a lock in 2.00 s."));
         report.threads.clear();
         assert_eq!(verdict(&report), "No thread was seen.");
     }

@@ -14,13 +14,16 @@ use serde_json::{Value, json};
 use super::browser::Browser;
 use crate::support::{self, Done, Python, folder, run};
 
-/// Records a script as a page.
+/// Records a script, and makes a page of the recording. In place of what `record` printed comes what `report` does.
 fn recorded(folder: &Path, script: &str, arguments: &[&str], mode: &str) -> (PathBuf, Done) {
-    let out = folder.join(format!("{script}.{mode}.html"));
+    let recording = folder.join(format!("{script}.{mode}.gscope"));
+    let page = recording.with_extension("html");
     let program = Python::usual().script(script, arguments);
-    let done = run(support::recording(&out, &["--mode", mode], &program));
+    let mut done = run(support::recording(&recording, &["--mode", mode], &program));
     done.ok();
-    (out, done)
+    run(support::gilscope([Path::new("export"), &recording, Path::new("-o"), &page])).ok();
+    done.stderr = run(support::gilscope([Path::new("report"), &recording])).ok().to_owned();
+    (page, done)
 }
 
 /// The first number after `word` in what a target printed.
@@ -74,7 +77,7 @@ fn a_page_says_who_held_the_gil_and_can_be_clicked_through() {
     // The same words and numbers as in the terminal.
     let verdict = text_of(&mut browser, ".verdict p");
     assert!(
-        verdict.starts_with("Biggest cost: waiting for the GIL") && done.stderr.contains(&verdict[..33]),
+        verdict.starts_with("Biggest cost: victim waits") && done.stderr.contains(&verdict[..33]),
         "{verdict}\n{}",
         done.stderr
     );

@@ -2,7 +2,7 @@
 
 use super::table::{TextColumn, TextTable};
 use super::units::{duration, percent, plural, short_label, wrap};
-use super::{ReportText, WIDTH};
+use super::{ReportText, WIDTH, by_stack};
 use crate::report::columns::gil as columns;
 use crate::report::model::{Attribution, Blamed, Gil, Report, Wait};
 
@@ -114,14 +114,19 @@ fn blamed(heading: &str, all: &[Blamed], gil: &Gil, text: &mut ReportText) {
         return;
     }
     text.heading(heading);
-    for blamed in all.iter().take(MAX_STACKS) {
-        let part = if gil.wait.total_s > 0.0 { blamed.seconds / gil.wait.total_s } else { 0.0 };
-        let label = short_label(&blamed.thread, blamed.tid, WIDTH - 18);
-        text.line(format!("{:>9} {:>6}  {label}", duration(blamed.seconds), percent(part)));
-        text.frames(&blamed.stack, 19);
+    let places = by_stack(all, |blamed| &blamed.stack, |blamed| blamed.seconds);
+    for (seconds, by) in places.iter().take(MAX_STACKS) {
+        let part = if gil.wait.total_s > 0.0 { seconds / gil.wait.total_s } else { 0.0 };
+        let others = match by.len() {
+            1 => String::new(),
+            many => format!(" and {} more", many - 1),
+        };
+        let label = short_label(&by[0].thread, by[0].tid, WIDTH - 18 - others.len());
+        text.line(format!("{:>9} {:>6}  {label}{others}", duration(*seconds), percent(part)));
+        text.frames(&by[0].stack, by[0].own, 19);
     }
-    if all.len() > MAX_STACKS {
-        let rest: f64 = all[MAX_STACKS..].iter().map(|blamed| blamed.seconds).sum();
-        text.line(format!("{:>9}         {} more stacks", duration(rest), all.len() - MAX_STACKS));
+    if places.len() > MAX_STACKS {
+        let rest: f64 = places[MAX_STACKS..].iter().map(|(seconds, _)| seconds).sum();
+        text.line(format!("{:>9}         {} more stacks", duration(rest), places.len() - MAX_STACKS));
     }
 }

@@ -1,13 +1,16 @@
 //! What happened at locks, and who had nothing to do. Called by [`super::text`].
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
+use crate::event::Tid;
 use crate::stack::label::one_line;
 
 use super::table::{TextColumn, TextTable};
 use super::units::{cut, duration, percent, plural, short_label, wrap};
 use super::{ReportText, WIDTH, by_stack};
 use crate::report::columns::{locks as columns, pauses as pause_columns};
+use crate::report::groups::pattern;
 use crate::report::model::{Attribution, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
 
 /// How many locks are in the table, and how many are described in full.
@@ -104,7 +107,7 @@ fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut ReportText) {
         };
         let label = short_label(&by[0].thread, by[0].tid, WIDTH - 20 - others.len());
         text.line(format!("  {:>9} {:>6}  {label}{others}", duration(*seconds), percent(part)));
-        text.frames(&by[0].stack, 21);
+        text.frames(&by[0].stack, by[0].own, 21);
     }
     if places.len() > MAX_STACKS {
         let rest: f64 = places[MAX_STACKS..].iter().map(|(seconds, _)| seconds).sum();
@@ -205,27 +208,26 @@ fn waiting(heading: &str, all: &[Idle], text: &mut ReportText) {
         return;
     }
     text.heading(heading);
-    for idle in all.iter().take(MAX_IDLE) {
-        let by = &idle.by;
-        let label = short_label(&by.thread, by.tid, 28);
-        // Where the thread's own code called the library's.
-        let own = own_frame(&by.stack).map_or_else(String::new, |frame| one_line(frame));
-        text.line(format!("{:>9}  {:<10} {label:<28} {}", duration(by.seconds), idle.kind, cut(&own, 28)));
+    // Threads that wait at the same line are together.
+    let mut places: BTreeMap<(&str, &str), Vec<&Idle>> = BTreeMap::new();
+    for idle in all {
+        places.entry((&idle.kind, idle.by.own_line().unwrap_or_default())).or_default().push(idle);
     }
-    if all.len() > MAX_IDLE {
-        text.line(format!("... and {} more places", all.len() - MAX_IDLE));
+    let sum = |by: &[&Idle]| by.iter().map(|idle| idle.by.seconds).sum::<f64>();
+    let mut places: Vec<_> = places.into_iter().map(|(place, by)| (sum(&by), place, by)).collect();
+    places.sort_by(|a, b| b.0.total_cmp(&a.0));
+    for (seconds, (kind, line), by) in places.iter().take(MAX_IDLE) {
+        let mut tids: Vec<Tid> = by.iter().map(|idle| idle.by.tid).collect();
+        tids.sort_unstable();
+        tids.dedup();
+        let first = &by[0].by;
+        let label = match tids.len() {
+            1 => short_label(&first.thread, first.tid, 28),
+            many => format!("{} ({many} threads)", cut(&pattern(&first.thread), 15)),
+        };
+        text.line(format!("{:>9}  {kind:<10} {label:<28} {}", duration(*seconds), cut(&one_line(line), 28)));
     }
-}
-
-/// Where modules are that stand between a thread's own code and a lock, as labels have it.
-const LIBRARY: [&str; 6] = ["threading.py:", "queue.py:", "_base.py:", "concurrent/futures/", "logging/", "<frozen "];
-
-/// A frame of these.
-pub(super) fn is_library(frame: &str) -> bool {
-    frame.rsplit_once(" (").is_some_and(|(_, place)| LIBRARY.iter().any(|module| place.starts_with(module)))
-}
-
-/// Where a thread's own code called the library's; the innermost frame if there is none of its own.
-pub(in crate::report) fn own_frame(stack: &[String]) -> Option<&String> {
-    stack.iter().find(|frame| !is_library(frame)).or(stack.first())
+    if places.len() > MAX_IDLE {
+        text.line(format!("... and {} more places", places.len() - MAX_IDLE));
+    }
 }

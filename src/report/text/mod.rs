@@ -2,6 +2,7 @@
 //!
 //! First a sentence, then what is wrong, then the numbers.
 
+mod blocked;
 mod gil;
 mod locks;
 mod refcounts;
@@ -11,17 +12,16 @@ pub mod units;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::event::{ACTIVITIES, Activity, ActivityRow};
+use crate::event::{ACTIVITIES, Activity, ActivityRow, Pid};
 use crate::profile::Mode;
 
 pub use self::locks::reasons;
 use self::table::{TextColumn, TextTable};
-use self::units::{duration, percent, short_label, wrap};
+use self::units::{cut_label, duration, label, percent, wrap};
 use super::columns::threads as columns;
-use super::model::{Attribution, Gil, Report, Severity, Thread};
+use super::groups::pattern;
+use super::model::{Attribution, Gil, Report, Severity, States, Thread};
 use super::verdict;
-use locks::is_library;
-pub(super) use locks::own_frame;
 
 /// Everything fits in this many columns.
 pub const WIDTH: usize = 80;
@@ -46,10 +46,10 @@ impl ReportText {
         self.out.push('\n');
     }
 
-    /// The innermost frames of a stack, so far to the right. The last one is the thread's own, if those are all the
-    /// library's.
-    fn frames(&mut self, stack: &[String], indent: usize) {
-        let own = stack.iter().position(|frame| !is_library(frame)).filter(|&own| own >= MAX_FRAMES);
+    /// The innermost frames of a stack, so far to the right. The last one is the program's own, which has this index, if
+    /// those are all a library's.
+    fn frames(&mut self, stack: &[String], own: usize, indent: usize) {
+        let own = Some(own).filter(|&own| own >= MAX_FRAMES && own < stack.len());
         let innermost = stack.iter().take(MAX_FRAMES - usize::from(own.is_some()));
         let own = own.map(|own| format!("... {}", stack[own]));
         for frame in innermost.chain(&own) {
@@ -94,30 +94,44 @@ pub fn text(report: &Report, blame: Attribution, bold: bool) -> String {
     if report.threads.is_empty() {
         return text.out;
     }
-    text.heading(&wrap(&verdict(report), "", WIDTH));
-    for line in headlines(report) {
-        text.heading(&wrap(&line, "  ", WIDTH));
-    }
-    if report.session.mode == Mode::Memory {
-        text.line("All times are estimated from samples.");
-    }
-    findings(report, &mut text);
+    answer(report, &mut text);
     ledger(report, &mut text);
     for gil in report.gils.iter().filter(|gil| is_used(gil)) {
         gil::section(report, gil, blame, &mut text);
     }
     locks::sections(report, blame, &mut text);
+    blocked::section(report, &mut text);
     refcounts::section(report, &mut text);
     text.out
 }
 
-/// What was recorded, the verdict and the findings: what fits on a screen.
+/// The verdict and the findings: what fits on a screen.
+pub fn brief(report: &Report, bold: bool) -> String {
+    let mut text = ReportText { out: String::new(), bold };
+    if !report.threads.is_empty() {
+        answer(report, &mut text);
+    }
+    text.out
+}
+
+/// What was recorded, the verdict and the findings.
 pub fn summary(report: &Report, bold: bool) -> String {
     let mut text = ReportText { out: subject(report), bold };
-    text.heading(&wrap(&verdict(report), "", WIDTH));
-    headlines(report).iter().for_each(|line| text.heading(&wrap(line, "  ", WIDTH)));
-    findings(report, &mut text);
+    answer(report, &mut text);
     text.out
+}
+
+fn answer(report: &Report, text: &mut ReportText) {
+    text.heading(&wrap(&verdict(report), "", WIDTH));
+    findings(report, text);
+    let numbers = headlines(report);
+    if !numbers.is_empty() {
+        text.line("");
+    }
+    numbers.iter().for_each(|line| text.line(wrap(line, "  ", WIDTH)));
+    if report.session.mode == Mode::Memory {
+        text.line("All times are estimated from samples.");
+    }
 }
 
 fn findings(report: &Report, text: &mut ReportText) {
@@ -162,10 +176,18 @@ fn is_used(gil: &Gil) -> bool {
     gil.enabled || gil.wait.count > 0 || gil.switched_on.is_some()
 }
 
-/// `GIL: 98 % held, 3.4 threads wait on average, worst waiter T-7 p99 41 ms`, for each GIL there is.
+/// How many GILs have a line of their own.
+const MAX_GILS: usize = 2;
+
+/// The most important numbers, a line each: `GIL: 98 % held, 3.4 threads wait on average, longest wait 41 ms`.
 pub fn headlines(report: &Report) -> Vec<String> {
-    let mut lines: Vec<String> =
-        report.gils.iter().filter(|gil| is_used(gil)).map(|gil| headline(report, gil)).collect();
+    let mut gils: Vec<&Gil> = report.gils.iter().filter(|gil| is_used(gil)).collect();
+    gils.sort_by(|a, b| b.wait.total_s.total_cmp(&a.wait.total_s));
+    let mut lines: Vec<String> = gils.iter().take(MAX_GILS).map(|gil| headline(report, gil)).collect();
+    if gils.len() > MAX_GILS {
+        let waited: f64 = gils[MAX_GILS..].iter().map(|gil| gil.wait.total_s).sum();
+        lines.push(format!("{} more GILs: threads waited {} for them", gils.len() - MAX_GILS, duration(waited)));
+    }
     if lines.is_empty() && report.target.free_threaded {
         let running: f64 = report.threads.iter().map(|thread| thread.states.running_s).sum();
         let mean = if report.session.duration_s > 0.0 { running / report.session.duration_s } else { 0.0 };
@@ -176,8 +198,7 @@ pub fn headlines(report: &Report) -> Vec<String> {
         let mean = waited / report.session.duration_s;
         let label = crate::stack::label::one_line(&worst.label);
         let label = units::cut(&label, WIDTH - 10);
-        let p99 = duration(worst.wait.p99_s);
-        lines.push(format!("Locks: {mean:.1} threads wait on average, most for {label}, p99 {p99}"));
+        lines.push(format!("Locks: {mean:.1} threads wait on average, most for {label}"));
     }
     let refcounts = &report.refcounts;
     if let Some(worst) = refcounts.objects.first().filter(|_| refcounts.cpu_fraction >= MIN_COUNTING) {
@@ -192,45 +213,68 @@ pub fn headlines(report: &Report) -> Vec<String> {
 fn headline(report: &Report, gil: &Gil) -> String {
     let name = gil::name(report, gil);
     let held = percent(gil.held_fraction);
-    let worst = gil.threads.iter().filter(|thread| thread.wait.count > 0);
-    let Some(worst) = worst.max_by(|a, b| a.wait.p99_s.total_cmp(&b.wait.p99_s)) else {
-        return format!("{name}: {held} held, nobody waits");
-    };
+    if gil.wait.count == 0 {
+        return format!("{name}: {held} held, {}", if gil.estimated { "no waiting seen" } else { "nobody waits" });
+    }
     let waiters = match gil.mean_waiters {
         few if few < 0.095 => format!("{few:.2}"),
         many => format!("{many:.1}"),
     };
-    let who = crate::stack::label::one_line(&worst.thread);
-    format!(
-        "{name}: {held} held, {waiters} threads wait on average, worst waiter {} p99 {}",
-        units::cut(&who, 24),
-        duration(worst.wait.p99_s),
-    )
+    // How long a wait took is not known where waits were sampled.
+    let longest = if gil.estimated { String::new() } else { format!(", longest wait {}", duration(gil.wait.max_s)) };
+    format!("{name}: {held} held, {waiters} threads wait on average{longest}")
+}
+
+/// A row of the table of threads: one of them, or a group.
+struct LedgerRow {
+    label: String,
+    wall_s: f64,
+    states: States,
+}
+
+/// The rows, the busiest first. Where threads are too many for a row each, those of a group share one.
+fn ledger_rows(report: &Report) -> Vec<LedgerRow> {
+    let name = |thread: &Thread| thread.name.clone().unwrap_or_else(|| format!("thread {}", thread.tid));
+    let mut groups: BTreeMap<(Pid, String), Vec<&Thread>> = BTreeMap::new();
+    for thread in &report.threads {
+        let key = match report.threads.len() > MAX_THREADS {
+            true => thread.name.as_deref().map_or_else(|| "unnamed".to_owned(), pattern),
+            false => thread.tid.to_string(),
+        };
+        groups.entry((thread.pid, key)).or_default().push(thread);
+    }
+    let sum = |threads: &[&Thread], activity| threads.iter().map(|thread| thread.states.of(activity)).sum();
+    let row = |((_, pattern), threads): ((Pid, String), Vec<&Thread>)| LedgerRow {
+        label: match *threads {
+            [only] => label(&name(only), only.tid),
+            _ => format!("{pattern} ({} threads)", threads.len()),
+        },
+        wall_s: threads.iter().map(|thread| thread.wall_s).sum(),
+        states: States::from_activities(|activity| sum(&threads, activity)),
+    };
+    let mut rows: Vec<LedgerRow> = groups.into_iter().map(row).collect();
+    let busy = |row: &LedgerRow| row.wall_s - row.states.blocked_s;
+    rows.sort_by(|a, b| busy(b).total_cmp(&busy(a)));
+    rows
 }
 
 fn ledger(report: &Report, text: &mut ReportText) {
-    if report.threads.is_empty() {
-        return;
-    }
-    let mut threads: Vec<&Thread> = report.threads.iter().collect();
-    let busy = |thread: &Thread| thread.wall_s - thread.states.blocked_s;
-    threads.sort_by(|a, b| busy(b).total_cmp(&busy(a)));
-    let hidden = threads.len().saturating_sub(MAX_THREADS);
-    threads.truncate(MAX_THREADS);
+    let mut rows = ledger_rows(report);
+    let hidden = rows.len().saturating_sub(MAX_THREADS);
+    rows.truncate(MAX_THREADS);
     // States that nobody was in say nothing.
-    let used = |row: &&ActivityRow| threads.iter().any(|thread| thread.states.of(row.activity) > 0.0);
+    let used = |row: &&ActivityRow| rows.iter().any(|thread| thread.states.of(row.activity) > 0.0);
     let shown: Vec<&ActivityRow> = ACTIVITIES.iter().filter(used).collect();
     let mut columns = vec![TextColumn::label(columns::THREAD), TextColumn::number(columns::WALL, 8)];
     columns.extend(shown.iter().map(|row| TextColumn::number(columns::BY_ACTIVITY[row.activity as usize], 6)));
     let mut table = TextTable::new(columns, WIDTH);
-    for thread in threads {
-        let name = thread.name.clone().unwrap_or_else(|| format!("thread {}", thread.tid));
+    for thread in rows {
         let mut values = vec![thread.wall_s];
         let share = |row: &&ActivityRow| {
             if thread.wall_s > 0.0 { thread.states.of(row.activity) / thread.wall_s } else { 0.0 }
         };
         values.extend(shown.iter().map(share));
-        table.row(&short_label(&name, thread.tid, table.label_width()), &values);
+        table.row(&cut_label(&thread.label, table.label_width()), &values);
     }
     text.heading("Threads: what each did, in % of its time");
     text.line(table.to_string());

@@ -83,7 +83,7 @@ fn details(object: &CountedObject, text: &mut ReportText) {
         };
         let label = short_label(&by[0].thread, by[0].tid, WIDTH - 10 - others.len());
         text.line(format!("  {part:>6}  {label}{others}"));
-        text.frames(&by[0].stack, 11);
+        text.frames(&by[0].stack, by[0].own, 11);
     }
     if places.len() > MAX_STACKS {
         text.line(format!("          {} more stacks", places.len() - MAX_STACKS));

@@ -19,25 +19,24 @@ fn a_fight() {
     let text = text(&report, Attribution::Holder, false);
     assert_fits(&text);
     insta::assert_snapshot!(text, @r"
-    Biggest cost: waiting for the GIL. On average 1.0 threads were held up (2.01 s
-    of thread time in 2.00 s).
-
-    GIL: 97 % held, 1.0 threads wait on average, worst waiter client p99 9.00 ms
+    Biggest cost: client waits 76 % of its time for the GIL, mostly held by cruncher
+    in crunch (app.py:30). On average 1.0 threads were held up (2.01 s of thread
+    time in 2.00 s).
 
     Findings
-    HIGH: The GIL is held 97 % of the time, and 1.0 threads wait for it on average:
-      2.0 threads had Python to run, but only one can at a time. Processes or a
-      free-threaded Python can help.
-    HIGH: client (101) releases the GIL often and waits 5.10 ms to acquire it again,
-      300 times, 76 % of its time, for 100 us of work each. CPython lets the holder
-      keep it for 5.00 ms. Try a smaller sys.setswitchinterval(), or move the
-      holder's work to another process.
-    HIGH: cruncher (102) causes 75 % of the waiting for the GIL (1.50 s of 2.01 s),
-      most of it in crunch (app.py:30). client (101) waits for 76 % of its time.
-      Another process, or code that releases the GIL, could do this work.
+    HIGH: client waits 76 % of its time for the GIL (1.53 s, longest 12.0 ms);
+      cruncher 24 %. 75 % of the waiting passes while cruncher is in crunch
+      (app.py:30). client releases the GIL often and gets it back after 5.10 ms on
+      average, 300 times, for 100 us of work each: CPython lets a holder keep it for
+      5.00 ms. On average 2.0 threads have Python to run, and the GIL lets one run
+      at a time. Move the work of crunch to another process, use a free-threaded
+      Python, or try sys.setswitchinterval(0.001).
     MEDIUM: legacy (103) kept the GIL while blocked in clock_nanosleep in
       call_native_code (app.py:40): 398 ms, 20 % of the time. Others waited up to
-      380 ms for it meanwhile: the code that makes the call should release the GIL.
+      380 ms for it meanwhile (client waited 76 % of its time): the code that makes
+      the call should release the GIL.
+
+    GIL: 97 % held, 1.0 threads wait on average, longest wait 12.0 ms
 
     Threads: what each did, in % of its time
                                                GIL  held   GIL                 no
@@ -106,7 +105,7 @@ fn only_headings_are_bold() {
     assert!(!plain.contains('\x1b'));
     assert_eq!(bold.replace("\x1b[1m", "").replace("\x1b[0m", ""), plain);
     assert!(
-        bold.starts_with("\x1b[1mBiggest cost: waiting for the GIL") && bold.contains("\x1b[1mGIL: 97 % held"),
+        bold.starts_with("\x1b[1mBiggest cost: client waits") && bold.contains("\x1b[1mGIL: who waits"),
         "{bold}"
     );
 }
@@ -128,7 +127,12 @@ fn sleepers(mode: Mode, count: usize, name: &str) -> Profile {
 
 #[test]
 fn of_many_threads_those_that_do_most_are_shown() {
-    let mut profile = sleepers(Mode::Memory, 30, "a name that is much too long for the table it is to be in");
+    let names: Vec<String> =
+        ('a'..='z').map(|letter| format!("{letter} name that is much too long for its table")).collect();
+    let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
+    names.extend(["", "pool_1", "pool_2", "pool_3"]);
+    let mut profile = fixture::profile(Mode::Memory, true, &names);
+    fixture::finish(&mut profile);
     for index in 0..30 {
         let thread = crate::event::ThreadId(index);
         fixture::samples(&mut profile, thread, 100, crate::event::ThreadState::Blocked(crate::event::Syscall(0)));
@@ -138,9 +142,10 @@ fn of_many_threads_those_that_do_most_are_shown() {
     let text = text(&report, Attribution::Holder, false);
     assert_fits(&text);
     assert!(text.contains("\n\nNo GIL: 3.6 threads run at a time on average\nAll times are estimated"), "{text}");
-    assert!(text.contains("... and 10 more"), "{text}");
-    assert!(text.contains(" (129)") && text.contains(" (110)") && !text.contains(" (109)"), "{text}");
-    assert!(text.find("(129)") < text.find("(128)"), "the busiest first");
+    assert!(text.contains("pool_* (3 threads)"), "of a group all are in one row: {text}");
+    assert!(text.contains("... and 8 more"), "{text}");
+    assert!(text.contains(" (125)") && text.contains(" (108)") && !text.contains(" (107)"), "{text}");
+    assert!(text.find("(125)") < text.find("(124)"), "the busiest first");
 }
 
 #[test]
@@ -185,7 +190,9 @@ fn what_is_left_out_of_lists_is_summed_up() {
     let mut report = fixture::report();
     let gil = &mut report.gils[0];
     let (one, thread) = (gil.holders[0].clone(), gil.threads[0].clone());
-    gil.holders = (1..=8).map(|number| Blamed { seconds: f64::from(number), ..one.clone() }).collect();
+    let holder =
+        |number: i32| Blamed { seconds: f64::from(number), stack: vec![format!("f{number}")], ..one.clone() };
+    gil.holders = (1..=8).map(holder).collect();
     gil.threads = (0..13)
         .map(|number| {
             let mut thread = thread.clone();
@@ -195,7 +202,7 @@ fn what_is_left_out_of_lists_is_summed_up() {
         })
         .collect();
     let text = text(&report, Attribution::Holder, false);
-    assert!(text.contains("21.0 s         3 more stacks"), "{text}");
+    assert!(text.contains("6.00 s         3 more stacks"), "{text}");
     assert!(text.contains("... and 3 more\n"), "{text}");
     let at = |tid: i32| text.find(&format!("client ({tid})  "));
     assert!(at(512) < at(511) && at(503).is_some() && at(502).is_none(), "who waits most comes first: {text}");
@@ -203,21 +210,21 @@ fn what_is_left_out_of_lists_is_summed_up() {
 
 #[test]
 fn where_the_library_waits_the_threads_own_code_is_shown() {
-    let lines = |labels: &[&str]| {
+    let lines = |labels: &[&str], own: usize| {
         let mut text = ReportText { out: String::new(), bold: false };
-        text.frames(&labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>(), 0);
+        text.frames(&labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>(), own, 0);
         text.out.lines().map(str::to_owned).collect::<Vec<_>>()
     };
     let [handle, call, log] =
         ["handle (logging/__init__.py:10)", "callHandlers (logging/__init__.py:20)", "_log (logging/__init__.py:30)"];
     assert_eq!(
-        lines(&[handle, call, log, "work (app.py:1)", "run (threading.py:2)"]),
+        lines(&[handle, call, log, "work (app.py:1)", "run (threading.py:2)"], 3),
         [handle, call, "... work (app.py:1)"]
     );
     assert_eq!(
-        lines(&[handle, "work (app.py:1)", "main (app.py:2)", "<module> (app.py:3)"]),
+        lines(&[handle, "work (app.py:1)", "main (app.py:2)", "<module> (app.py:3)"], 1),
         [handle, "work (app.py:1)", "main (app.py:2)"]
     );
-    assert_eq!(lines(&[handle, call, log, handle]), [handle, call, log], "there is none");
-    assert_eq!(lines(&[]), ["(no Python frame)"]);
+    assert_eq!(lines(&[handle, call, log, handle], 0), [handle, call, log], "there is none");
+    assert_eq!(lines(&[], 0), ["(no Python frame)"]);
 }

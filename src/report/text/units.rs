@@ -53,17 +53,21 @@ pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
     format!("{}..", kept.trim_end()).into()
 }
 
+/// A label whose end, in brackets, is kept: the part before it gives way.
+pub fn cut_label(label: &str, width: usize) -> String {
+    if label.chars().count() <= width {
+        return label.to_owned();
+    }
+    let (name, end) = label.rfind(" (").map_or((label, ""), |at| label.split_at(at));
+    match width.checked_sub(end.chars().count()).filter(|&left| left >= 4) {
+        Some(left) => format!("{}{end}", cut(name, left)),
+        None => cut(label, width).into_owned(),
+    }
+}
+
 /// A label with its tid, in at most `width` characters: the name gives way, not the tid.
 pub fn short_label(name: &str, tid: Tid, width: usize) -> String {
-    let whole = label(name, tid);
-    if whole.chars().count() <= width {
-        return whole;
-    }
-    let tid = format!(" ({tid})");
-    match width.checked_sub(tid.len()).filter(|&left| left >= 4) {
-        Some(left) => format!("{}{tid}", cut(&one_line(name), left)),
-        None => cut(&whole, width).into_owned(),
-    }
+    cut_label(&label(name, tid), width)
 }
 
 const UNITS: [&str; 5] = ["ns", "us", "ms", "s", "%"];

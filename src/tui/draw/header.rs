@@ -18,7 +18,7 @@ use crate::tui::state::sparkline::sparkline;
 /// How many lines it takes.
 pub(crate) fn height(canvas: &Canvas<'_>, area: Rect) -> u16 {
     let wrapped = wrap(&canvas.scene.shown.verdict(), "  ", usize::from(area.width)).lines().count() as u16;
-    let verdict = wrapped.clamp(1, if area.height < 16 { 1 } else { 3 });
+    let verdict = wrapped.clamp(1, if area.height < 16 { 1 } else { 4 });
     // Small screens have no room for what other commands show, too.
     let subject = u16::from(area.height >= 14);
     verdict + subject + 1 + u16::from(banner(canvas).is_some())

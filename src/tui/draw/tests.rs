@@ -103,9 +103,11 @@ fn a_small_screen_drops_what_matters_less() {
 #[test]
 fn a_tiny_screen_has_the_verdict_only() {
     insta::assert_snapshot!(screen(&convoy(), &choices(Tab::Threads), (30, 5), PLAIN), @r"
-    GIL: 100 % held, 0.8 threads
-      wait on average, worst
-      waiter client p99 8.00 ms
+    Biggest cost: client waits
+      80 % of its time for the
+      GIL, mostly held by cruncher
+      in is_prime (app.py:31). On
+      average 0.8 threads were
     ");
 }
 

@@ -114,16 +114,13 @@ impl ShownPart {
         ShownPart { part, report, range, all: None }
     }
 
-    /// A sentence or two with the numbers that matter most.
+    /// What costs most, and the numbers that matter most.
     pub(crate) fn verdict(&self) -> String {
-        // Nothing else matters in a deadlock.
-        let stuck =
-            (!self.report.deadlocks.is_empty()).then(|| verdict(&self.report).trim_end_matches('.').to_owned());
-        let lines: Vec<String> = stuck.into_iter().chain(headlines(&self.report)).collect();
-        match lines.is_empty() {
-            true => "No data on its threads yet".to_owned(),
-            false => lines.join(". "),
+        if self.report.threads.is_empty() {
+            return "No data on its threads yet".to_owned();
         }
+        let verdict = verdict(&self.report).trim_end_matches('.').to_owned();
+        std::iter::once(verdict).chain(headlines(&self.report)).collect::<Vec<_>>().join(". ")
     }
 
     /// What a thread is doing.

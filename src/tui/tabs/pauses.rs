@@ -104,7 +104,7 @@ fn notes(shown: &ShownPart) -> Vec<String> {
 
 pub(super) fn detail(shown: &ShownPart, history: &History, list: PauseList, index: usize) -> RowDetail {
     let mut detail = RowDetail::default();
-    let Some(Blamed { tid, thread, seconds, stack }) = entries(list, &shown.report).get(index) else {
+    let Some(Blamed { tid, thread, seconds, stack, .. }) = entries(list, &shown.report).get(index) else {
         detail.sentence("There was none in this time range.");
         return detail;
     };

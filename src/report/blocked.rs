@@ -1,0 +1,70 @@
+//! Where threads are blocked: in which system call, and at which line of the program. Called by [`super::Report::new`].
+
+use std::cmp::Reverse;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Syscall, ThreadId, ThreadState};
+use crate::profile::Profile;
+use crate::stack::FrameId;
+use crate::stack::label::{frame_label, one_line};
+use crate::stack::own::own_frame;
+
+use super::groups::{GroupKey, ThreadGroups};
+use super::seconds;
+
+/// How many places are listed.
+const MAX_PLACES: usize = 50;
+
+/// A line of the program that blocks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlockedPlace {
+    pub syscall: String,
+    /// Who was blocked there, in words.
+    pub threads: String,
+    pub count: usize,
+    pub seconds: f64,
+    /// The program's own line.
+    pub place: String,
+    /// The innermost frame, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub innermost: Option<String>,
+}
+
+/// All of them. Threads of a group that are blocked at the same line are one.
+pub(super) fn blocked(profile: &Profile, groups: &ThreadGroups<'_>) -> Vec<BlockedPlace> {
+    let period = profile.session.period_ns();
+    type BlockedKey = (Syscall, GroupKey, Option<FrameId>, Option<FrameId>);
+    let mut places: FxHashMap<BlockedKey, (u64, Vec<ThreadId>)> = FxHashMap::default();
+    for (key, weight) in profile.tree.iter() {
+        let ThreadState::Blocked(call) = key.state else { continue };
+        if call == Syscall::FUTEX && profile.work(key.stack).is_some() {
+            continue;
+        }
+        let own = own_frame(&profile.stacks, key.stack);
+        let innermost = profile.stacks.frames(key.stack).next().filter(|frame| Some(*frame) != own);
+        let (ns, threads) = places.entry((call, groups.key(key.thread), own, innermost)).or_default();
+        *ns += weight.ns(period);
+        if !threads.contains(&key.thread) {
+            threads.push(key.thread);
+        }
+    }
+    let mut places: Vec<_> = places.into_iter().filter(|(_, (ns, _))| *ns > 0).collect();
+    places.sort_by(|a, b| (Reverse(a.1.0), &a.0).cmp(&(Reverse(b.1.0), &b.0)));
+    places.truncate(MAX_PLACES);
+    let label = |frame: FrameId| one_line(&frame_label(&profile.stacks, frame, false));
+    let place = |((call, _, own, innermost), (ns, mut threads)): (BlockedKey, (u64, Vec<ThreadId>))| {
+        threads.sort_unstable();
+        let words = groups.words(&threads);
+        BlockedPlace {
+            syscall: call.to_string(),
+            threads: words.words,
+            count: words.count,
+            seconds: seconds(ns),
+            place: own.map_or_else(|| "(no Python frame)".to_owned(), label),
+            innermost: innermost.map(label),
+        }
+    };
+    places.into_iter().map(place).collect()
+}

@@ -1,0 +1,175 @@
+//! Threads that do the same thing have names that differ in a number: those of a pool, workers, readers. They are a group,
+//! and sentences speak of groups. Called by everything in the report that names threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::{ProcessId, ThreadId};
+use crate::profile::Profile;
+use crate::stack::label::one_line;
+
+/// Stands for the number in which names differ.
+const NUMBER: char = '*';
+/// A group of threads whose names nobody knows.
+const UNNAMED: &str = "";
+/// Up to this many threads are named each; of more only the number and what they are called in common.
+const MAX_NAMED: usize = 3;
+
+/// A group of a process: the name its threads have in common.
+pub(super) type GroupKey = (ProcessId, Arc<str>);
+
+/// All threads of a recording by their groups.
+pub(super) struct ThreadGroups<'p> {
+    profile: &'p Profile,
+    patterns: Vec<Arc<str>>,
+}
+
+/// Threads as the subject of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ThreadWords {
+    /// `MainThread`, `a and b`, `8 threads (ThreadPoolExecutor-0_*)`.
+    pub words: String,
+    pub count: usize,
+}
+
+impl<'p> ThreadGroups<'p> {
+    pub fn new(profile: &'p Profile) -> ThreadGroups<'p> {
+        let mut known: BTreeMap<String, Arc<str>> = BTreeMap::new();
+        let pattern = |name: Option<&str>| {
+            let pattern = name.map_or_else(|| UNNAMED.to_owned(), |name| pattern(&one_line(name)));
+            known.entry(pattern).or_insert_with_key(|pattern| pattern.as_str().into()).clone()
+        };
+        let patterns = profile.threads.iter().map(|thread| thread.name.as_deref()).map(pattern).collect();
+        ThreadGroups { profile, patterns }
+    }
+
+    pub fn key(&self, thread: ThreadId) -> GroupKey {
+        let index = thread.0 as usize;
+        (self.profile.threads[index].process, self.patterns[index].clone())
+    }
+
+    /// What to call these threads, the most important first.
+    pub fn words(&self, threads: &[ThreadId]) -> ThreadWords {
+        let words = match threads {
+            [] => "nobody".to_owned(),
+            [only] => self.name(*only),
+            _ if self.is_one_group(threads) => self.group(threads),
+            _ if threads.len() <= MAX_NAMED => {
+                let names: Vec<String> = threads.iter().map(|thread| self.name(*thread)).collect();
+                let (last, others) = names.split_last().expect("there are several");
+                format!("{} and {last}", others.join(", "))
+            }
+            _ => {
+                let mut groups: Vec<GroupKey> = Vec::new();
+                for key in threads.iter().map(|thread| self.key(*thread)) {
+                    if !groups.contains(&key) && groups.len() <= MAX_NAMED {
+                        groups.push(key);
+                    }
+                }
+                let more = if groups.len() > MAX_NAMED { ", ..." } else { "" };
+                let known = groups.iter().take(MAX_NAMED).filter(|(_, pattern)| &**pattern != UNNAMED);
+                let names: Vec<&str> = known.map(|(_, pattern)| &**pattern).collect();
+                format!("{} threads ({}{more})", threads.len(), names.join(", "))
+            }
+        };
+        ThreadWords { words: words + &self.process(threads), count: threads.len() }
+    }
+
+    fn is_one_group(&self, threads: &[ThreadId]) -> bool {
+        threads.windows(2).all(|two| self.key(two[0]) == self.key(two[1]))
+    }
+
+    fn group(&self, threads: &[ThreadId]) -> String {
+        let pattern = &*self.key(threads[0]).1;
+        match pattern {
+            UNNAMED => format!("{} unnamed threads", threads.len()),
+            pattern => format!("{} threads ({pattern})", threads.len()),
+        }
+    }
+
+    /// A thread's name, with its tid if another has the same.
+    fn name(&self, thread: ThreadId) -> String {
+        let info = &self.profile.threads[thread.0 as usize];
+        let Some(name) = &info.name else { return format!("thread {}", info.tid) };
+        let same =
+            self.profile.threads.iter().filter(|other| other.process == info.process && other.name == info.name);
+        if same.count() > 1 { format!("{} ({})", one_line(name), info.tid) } else { one_line(name) }
+    }
+
+    /// Which process that is, if there are several.
+    fn process(&self, threads: &[ThreadId]) -> String {
+        let processes = &self.profile.processes;
+        let Some(first) = threads.first().filter(|_| processes.len() > 1) else { return String::new() };
+        let process = self.profile.threads[first.0 as usize].process;
+        let is_same = |thread: &ThreadId| self.profile.threads[thread.0 as usize].process == process;
+        match threads.iter().all(is_same) {
+            true => format!(" of process {}", processes[process.0 as usize].pid),
+            false => String::new(),
+        }
+    }
+}
+
+/// A name with a star for the number that tells threads of a group apart: `ThreadPoolExecutor-0_*`, `Thread-* (work)`.
+pub(super) fn pattern(name: &str) -> String {
+    let (head, tail) = match name.strip_suffix(')').and_then(|_| name.rfind(" (")) {
+        Some(at) => name.split_at(at),
+        None => (name, ""),
+    };
+    let stem = head.trim_end_matches(|char: char| char.is_ascii_digit());
+    if stem.len() == head.len() || stem.is_empty() { name.to_owned() } else { format!("{stem}{NUMBER}{tail}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Mode;
+    use crate::report::fixture;
+
+    #[test]
+    fn the_number_of_a_name_is_the_last() {
+        for (name, expected) in [
+            ("ThreadPoolExecutor-0_12", "ThreadPoolExecutor-0_*"),
+            ("Thread-12 (work)", "Thread-* (work)"),
+            ("Thread-7", "Thread-*"),
+            ("w0", "w*"),
+            ("MainThread", "MainThread"),
+            ("4711", "4711"),
+            ("thread (of 2)", "thread (of 2)"),
+            ("", ""),
+        ] {
+            assert_eq!(pattern(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn groups_are_named_in_sentences() {
+        let profile = fixture::profile(Mode::Kernel, false, &["", "w1", "w2", "w3", "main", "same", "same", "other"]);
+        let groups = ThreadGroups::new(&profile);
+        let words = |threads: &[u32]| {
+            let threads: Vec<ThreadId> = threads.iter().copied().map(ThreadId).collect();
+            groups.words(&threads).words
+        };
+        assert_eq!(words(&[]), "nobody");
+        assert_eq!(words(&[0]), "thread 100");
+        assert_eq!(words(&[4]), "main");
+        assert_eq!(words(&[5]), "same (105)");
+        assert_eq!(words(&[5, 6]), "2 threads (same)");
+        assert_eq!(words(&[1, 2, 3]), "3 threads (w*)");
+        assert_eq!(words(&[1, 4, 7]), "w1, main and other");
+        assert_eq!(words(&[1, 2, 4, 7]), "4 threads (w*, main, other)");
+    }
+
+    #[test]
+    fn with_several_processes_it_is_said_which() {
+        use crate::event::{Event, Nanos, ProcessInfo};
+        let mut profile = fixture::profile(Mode::Kernel, false, &["", "w1"]);
+        let info = ProcessInfo { pid: 200, command: Vec::new(), python: String::new(), free_threaded: false };
+        profile.push(&Event::Process { process: ProcessId(1), info: info.into() });
+        let (thread, process) = (ThreadId(2), ProcessId(1));
+        profile.push(&Event::ThreadStarted { at: Nanos(1), thread, process, tid: 201 });
+        profile.push(&Event::ThreadNamed { thread, name: "w2".into() });
+        let groups = ThreadGroups::new(&profile);
+        assert_eq!(groups.words(&[ThreadId(1)]).words, "w1 of process 100");
+        assert_eq!(groups.words(&[ThreadId(1), thread]).words, "w1 and w2");
+    }
+}

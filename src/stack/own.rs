@@ -1,0 +1,96 @@
+//! The frame of a stack at which its reader would look: the program's own line, and not the library's that it called.
+
+use super::label::{Origin, describe};
+use super::{FrameId, Interner, StackId};
+
+/// Where modules are that stand between a thread's own code and what it waits for, as labels have it.
+const PLUMBING: [&str; 7] =
+    ["threading.py", "queue.py", "_base.py", "concurrent/futures/", "logging/", "asyncio/", "<frozen "];
+
+/// How much a frame says about the program, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Interest {
+    /// A file of the program.
+    Program,
+    /// Code without a file: `-c`, a cell of a notebook, what `exec` made.
+    Generated,
+    /// Something installed, or the script that starts it.
+    Package,
+    StandardLibrary,
+    Plumbing,
+    /// Native code and markers.
+    Other,
+}
+
+fn interest(stacks: &Interner, frame: FrameId) -> Interest {
+    let described = describe(stacks, frame, false);
+    let file = described.file.unwrap_or("");
+    match described.origin {
+        Origin::Program if file.starts_with('<') => Interest::Generated,
+        Origin::Program if is_script(file) => Interest::Package,
+        Origin::Program => Interest::Program,
+        Origin::Package => Interest::Package,
+        Origin::StandardLibrary => {
+            let place = described.label.rsplit_once(" (").map_or("", |(_, place)| place);
+            let is_plumbing = PLUMBING.iter().any(|module| place.starts_with(module));
+            if is_plumbing { Interest::Plumbing } else { Interest::StandardLibrary }
+        }
+        Origin::Native | Origin::Marker => Interest::Other,
+    }
+}
+
+/// What `pip` puts beside the interpreter to start a package: `/venv/bin/gunicorn`.
+fn is_script(file: &str) -> bool {
+    let mut parts = file.rsplit('/');
+    parts.next().is_some_and(|name| !name.contains('.')) && parts.next() == Some("bin")
+}
+
+/// Which frame that is, counted from the innermost; 0 for an empty stack.
+pub(crate) fn own_index(stacks: &Interner, stack: StackId) -> usize {
+    let frames = stacks.frames(stack).enumerate();
+    // Of those that are as good, the innermost.
+    frames.min_by_key(|&(index, frame)| (interest(stacks, frame), index)).map_or(0, |(index, _)| index)
+}
+
+/// That frame; none of an empty stack.
+pub(crate) fn own_frame(stacks: &Interner, stack: StackId) -> Option<FrameId> {
+    stacks.frames(stack).nth(own_index(stacks, stack))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::{Frame, FrameKind};
+
+    /// The own frame's index in a stack of these files, innermost first.
+    fn own(files: &[&str]) -> usize {
+        let mut stacks = Interner::default();
+        let stack = files.iter().rev().fold(StackId::EMPTY, |caller, file| {
+            let frame = match file.strip_prefix('!') {
+                Some(marker) => stacks.marker_frame(marker),
+                None => {
+                    let (function, file) = (stacks.string("f"), stacks.string(file));
+                    let kind = FrameKind::Python;
+                    stacks.frame(Frame { kind, function, name: function, file, line: 1, first_line: 1 })
+                }
+            };
+            stacks.push(caller, frame)
+        });
+        own_index(&stacks, stack)
+    }
+
+    #[test]
+    fn the_innermost_line_of_the_program_is_its_own() {
+        const LIBRARY: &str = "/usr/lib/python3.12/json/decoder.py";
+        const PLUMBING: &str = "/usr/lib/python3.12/threading.py";
+        const PACKAGE: &str = "/v/lib/python3.12/site-packages/django/db.py";
+        assert_eq!(own(&[]), 0);
+        assert_eq!(own(&["/srv/app.py", "/srv/main.py"]), 0);
+        assert_eq!(own(&["!marker", LIBRARY, PACKAGE, "/srv/app.py", "/srv/main.py", PLUMBING]), 3);
+        assert_eq!(own(&["<string>", LIBRARY, "/srv/app.py"]), 2, "what a dataclass generates is nobody's line");
+        assert_eq!(own(&[LIBRARY, "<string>"]), 1, "python -c");
+        assert_eq!(own(&[LIBRARY, PACKAGE, "/v/bin/gunicorn"]), 1, "a script that starts a package");
+        assert_eq!(own(&[PLUMBING, LIBRARY, PLUMBING]), 1);
+        assert_eq!(own(&[PLUMBING, PLUMBING]), 0);
+    }
+}
