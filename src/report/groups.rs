@@ -110,7 +110,7 @@ impl<'p> ThreadGroups<'p> {
 }
 
 /// A name with a star for the number that tells threads of a group apart: `ThreadPoolExecutor-0_*`, `Thread-* (work)`.
-pub(super) fn pattern(name: &str) -> String {
+pub(crate) fn pattern(name: &str) -> String {
     let (head, tail) = match name.strip_suffix(')').and_then(|_| name.rfind(" (")) {
         Some(at) => name.split_at(at),
         None => (name, ""),

@@ -34,6 +34,7 @@ use crate::stack::label::one_line;
 use self::groups::ThreadGroups;
 use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, VERSION};
 
+pub(crate) use self::groups::pattern as thread_group;
 pub use self::ledger::ledgers;
 pub use self::model::{Attribution, Report};
 pub use self::refcounts::unavailable;

@@ -1,6 +1,6 @@
 //! `gilscope dump`: what every thread of a process is doing now, and what it waits for. Called by `main`.
 
-use std::fmt::Write as _;
+mod text;
 
 use anyhow::Result;
 use serde::{Serialize, Serializer};
@@ -15,6 +15,7 @@ use crate::sampler::Stopping;
 use crate::sampler::inspection::Inspection;
 use crate::stack::idle_wait::Work;
 use crate::stack::label::{frame_label, one_line};
+use crate::stack::own::own_index;
 use crate::stack::{Interner, StackId};
 
 /// The threads of a process at one moment, as in JSON.
@@ -70,6 +71,9 @@ struct ThreadDump {
     stack: Vec<FrameDump>,
     #[serde(skip)]
     describes: String,
+    /// Which frame of the stack is the program's own.
+    #[serde(skip)]
+    own: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -193,65 +197,6 @@ fn describe_thread(thread: &ObservedThread, stacks: &Interner) -> ThreadDump {
         }),
         stack: stacks.frames(stack).map(frame).collect(),
         describes: thread.state().to_string(),
-    }
-}
-
-impl Dump {
-    /// The dump as text for the terminal.
-    pub fn text(&self) -> String {
-        let mut out = String::new();
-        // Writing to a String cannot fail.
-        let mut line = |text: std::fmt::Arguments<'_>| {
-            let _ = writeln!(out, "{text}");
-        };
-        let flavour = if self.free_threaded { ", free-threaded" } else { "" };
-        line(format_args!("Process {}: {}", self.pid, one_line(&self.command.join(" "))));
-        line(format_args!("Python {}{flavour} ({})", self.python, self.executable));
-        if let Some(note) = &self.note {
-            line(format_args!("note: {note}"));
-        }
-        for InterpreterDump { id, gil } in &self.interpreters {
-            let which = if self.interpreters.len() > 1 { format!(" of interpreter {id}") } else { String::new() };
-            let holder = gil.holder.map_or_else(|| "free".to_owned(), |tid| format!("held by {}", self.name_of(tid)));
-            match gil.enabled {
-                true => line(format_args!("GIL{which}: {holder}, {} waiting", gil.waiters.len())),
-                false => line(format_args!("GIL{which}: not enabled")),
-            }
-        }
-        for circle in &self.deadlocks {
-            line(format_args!("DEADLOCK: {} threads wait for each other", circle.len()));
-            for thread in circle.iter().filter_map(|&tid| self.threads.iter().find(|thread| thread.tid == tid)) {
-                let waits = thread.waits_for.as_ref().map(|waits| self.wait(waits)).unwrap_or_default();
-                line(format_args!("    {} waits for {waits}", self.name_of(thread.tid)));
-            }
-        }
-        for thread in &self.threads {
-            let others: Vec<String> =
-                thread.interpreters.iter().filter(|&&id| id != 0).map(|id| format!(" in interpreter {id}")).collect();
-            line(format_args!("\nThread {}: {}{}", self.name_of(thread.tid), thread.describes, others.concat()));
-            if let Some(waits) = &thread.waits_for {
-                line(format_args!("    (waits for {})", self.wait(waits)));
-            }
-            if let Some(error) = thread.error {
-                line(format_args!("    ({error})"));
-            } else if thread.stack.is_empty() {
-                line(format_args!("    (no Python frame)"));
-            }
-            for frame in &thread.stack {
-                line(format_args!("    {}", frame.label));
-            }
-        }
-        out
-    }
-
-    fn wait(&self, waits: &WaitsFor) -> String {
-        let of = if waits.lock.is_none() { ": " } else { ", held by " };
-        let by = waits.held_by.map_or_else(String::new, |tid| format!("{of}{}", self.name_of(tid)));
-        format!("{}{by}", waits.label)
-    }
-
-    fn name_of(&self, tid: Tid) -> String {
-        let name = self.threads.iter().find(|thread| thread.tid == tid).and_then(|thread| thread.name.as_deref());
-        name.map_or_else(|| tid.to_string(), |name| format!("{tid} \"{}\"", one_line(name)))
+        own: own_index(stacks, stack),
     }
 }

@@ -6,7 +6,7 @@ use crate::report::text::units::percent;
 /// How many places are named where none has most of the time.
 const MAX_PLACES: usize = 3;
 /// A line with less of its function's time than this is only its costliest.
-const ONE_LINE: f64 = 0.8;
+const ONE_LINE: f64 = 0.5;
 
 /// `MainThread, an event loop,`: who it is, as the subject of a sentence.
 pub(super) fn subject(victim: &WaitVictim) -> String {
