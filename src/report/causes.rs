@@ -21,6 +21,9 @@ use super::{nanos, seconds};
 /// How many victims and causes are listed.
 const MAX_LISTED: usize = 20;
 
+/// A thread with less than this part of what the first of its group has, as a divisor, is not spoken of.
+const MINOR_MEMBER: u64 = 100;
+
 /// Threads of a group that waited.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WaitVictim {
@@ -160,6 +163,8 @@ fn victims(
     }
     let victim = |(key, mut members): (GroupKey, Vec<(ThreadId, WaitStats)>)| {
         members.sort_by_key(|(thread, stats)| (Reverse(stats.total_ns), *thread));
+        let worth = members[0].1.total_ns / MINOR_MEMBER;
+        members.retain(|(_, stats)| stats.total_ns >= worth);
         let ids: Vec<ThreadId> = members.iter().map(|(thread, _)| *thread).collect();
         let ledgers = || ids.iter().filter_map(|id| threads.get(id.0 as usize));
         let wall: f64 = ledgers().map(|ledger| ledger.wall_s).sum();
@@ -226,7 +231,10 @@ fn causes(
     let label = |frame: FrameId| one_line(&frame_label(&profile.stacks, frame, false));
     let cause = |sums: CauseSums| {
         let (line, line_ns) = sums.lines.largest().unwrap_or((None, 0));
-        let threads: Vec<ThreadId> = sums.threads.sorted().into_iter().map(|(thread, _)| thread).collect();
+        let threads = sums.threads.sorted();
+        let worth = threads.first().map_or(0, |(_, ns)| ns / MINOR_MEMBER);
+        let threads = threads.into_iter().filter(|(_, ns)| *ns >= worth);
+        let threads: Vec<ThreadId> = threads.map(|(thread, _)| thread).collect();
         let words = groups.words(&threads);
         let whole = whole_ns.max(1) as f64;
         WaitCause {

@@ -49,7 +49,19 @@ fn is_script(file: &str) -> bool {
 pub(crate) fn own_index(stacks: &Interner, stack: StackId) -> usize {
     let frames = stacks.frames(stack).enumerate();
     // Of those that are as good, the innermost.
-    frames.min_by_key(|&(index, frame)| (interest(stacks, frame), index)).map_or(0, |(index, _)| index)
+    let Some((index, frame)) = frames.min_by_key(|&(index, frame)| (interest(stacks, frame), index)) else {
+        return 0;
+    };
+    // A comprehension is a part of the function around it, which is in the same file.
+    let same_file = |caller: &FrameId| stacks.get_frame(*caller).file == stacks.get_frame(frame).file;
+    let around =
+        stacks.frames(stack).skip(index).take_while(same_file).position(|frame| !is_comprehension(stacks, frame));
+    index + around.unwrap_or(0)
+}
+
+fn is_comprehension(stacks: &Interner, frame: FrameId) -> bool {
+    let name = stacks.text(stacks.get_frame(frame).name);
+    ["<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"].contains(&name)
 }
 
 /// That frame; none of an empty stack.
@@ -92,5 +104,22 @@ mod tests {
         assert_eq!(own(&[LIBRARY, PACKAGE, "/v/bin/gunicorn"]), 1, "a script that starts a package");
         assert_eq!(own(&[PLUMBING, LIBRARY, PLUMBING]), 1);
         assert_eq!(own(&[PLUMBING, PLUMBING]), 0);
+    }
+
+    #[test]
+    fn a_comprehension_is_part_of_the_function_around_it() {
+        let mut stacks = Interner::default();
+        let mut own = |names: &[(&str, &str)]| {
+            let stack = names.iter().rev().fold(StackId::EMPTY, |caller, (name, file)| {
+                let (name, file) = (stacks.string(name), stacks.string(file));
+                let kind = FrameKind::Python;
+                let frame = stacks.frame(Frame { kind, function: name, name, file, line: 1, first_line: 1 });
+                stacks.push(caller, frame)
+            });
+            own_index(&stacks, stack)
+        };
+        assert_eq!(own(&[("<genexpr>", "/a.py"), ("<listcomp>", "/a.py"), ("crunch", "/a.py")]), 2);
+        assert_eq!(own(&[("<genexpr>", "/a.py"), ("call", "/b.py")]), 0);
+        assert_eq!(own(&[("<lambda>", "/a.py"), ("call", "/a.py")]), 0, "which is a function of its own");
     }
 }

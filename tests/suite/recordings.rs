@@ -52,10 +52,11 @@ fn recorded(folder: &Path, name: &str, options: &[&str], program: &Words) -> (Pa
     (out, done)
 }
 
-/// The part of the output from the verdict on.
-fn tables(text: &str) -> &str {
-    let start = text.find("\nGIL: ").unwrap_or_else(|| panic!("{text}"));
-    &text[start + 1..]
+/// The verdict and the findings of an output.
+fn answer(text: &str) -> &str {
+    let start = text.find("\nBiggest cost").unwrap_or_else(|| panic!("{text}"));
+    let end = text.find("\nGIL: ").unwrap_or_else(|| panic!("{text}"));
+    &text[start + 1..end]
 }
 
 #[test]
@@ -65,7 +66,10 @@ fn a_recording_gives_what_was_printed_as_it_was_recorded_and_every_export() {
         let program = Python::usual().script("stall.py", &["1"]);
         let (file, done) = recorded(folder.path(), &format!("{mode}.gscope"), &["--mode", mode], &program);
         let printed = asked(&["report"], &[&file]);
-        assert_eq!(tables(printed.ok()), tables(&done.stderr));
+        assert_eq!(answer(printed.ok()), answer(&done.stderr));
+        assert!(
+            printed.stdout.contains("\nThreads: what each did") && !done.stderr.contains("\nThreads: what each did")
+        );
         assert!(printed.stdout.contains("stall.py") && printed.stdout.contains(&format!("{mode} mode")));
         let saved = folder.path().join("x.report.json");
         export(&file, &saved, &[]);

@@ -201,7 +201,7 @@ fn a_convoy_is_seen_and_its_holder_named() {
     let (target, folder) = (convoy(), folder());
     let mut top = Terminal::top(target.pid(), &[], folder.path());
     let screen = top.wait_for(&["1Threads", "GIL < cruncher", "client ("]);
-    assert!(screen.starts_with("GIL: "), "{screen}");
+    assert!(screen.starts_with("Biggest cost (estimated): client waits "), "{screen}");
     top.keys("2");
     top.wait_for(&["HOLDS IT IN", "CAUSED"]);
     // The client is who waits most; its detail has both stacks.
@@ -248,7 +248,7 @@ fn it_fits_any_terminal() {
     let mut top = Terminal::top(target.pid(), &["--ascii"], folder.path());
     top.wait_for(&["OVER TIME", "cruncher ("]);
     for ((rows, cols), there, not_there) in
-        [((10, 40), "THREAD", "OVER TIME"), ((6, 30), "GIL: ", "THREAD"), ((50, 200), "OVER TIME", "PAUSED")]
+        [((10, 40), "THREAD", "OVER TIME"), ((6, 30), "Biggest cost", "THREAD"), ((50, 200), "OVER TIME", "PAUSED")]
     {
         top.screen.lock().unwrap().screen_mut().set_size(rows, cols);
         top.master.resize(PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }).unwrap();
@@ -400,7 +400,7 @@ fn without_a_terminal_it_prints_tables() {
     let text = done.ok();
     assert_eq!(text.matches("THREAD").count(), 2, "{text}");
     assert_eq!(text.matches("cruncher (").count(), 2, "{text}");
-    assert!(text.contains("] GIL: ") && !text.contains('\x1b'), "{text}");
+    assert!(text.contains("] Biggest cost (estimated): client waits ") && !text.contains('\x1b'), "{text}");
 }
 
 #[test]
