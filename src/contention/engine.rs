@@ -14,11 +14,11 @@ use std::fmt::Debug;
 
 use super::by_thread::ByThread;
 use super::cover::Cover;
-use super::evidence::{AttributedHold, Evidence, HolderPlace};
+use super::evidence::{AttributedHold, Evidence, HeldPart};
 use super::ledger::Ledger;
 use super::selection::{PastWait, Retention};
 use super::{Handoff, Hold, TimeRange, Timeline, count};
-use crate::event::{LockId, Nanos, OffCpu, ThreadId};
+use crate::event::{LockId, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::stack::StackId;
 
 /// A thread that was on the CPU for less, in nanoseconds, cannot have done more than look at what it waits for and sleep
@@ -55,8 +55,8 @@ pub trait Resource {
     /// Moves those that can be decided by now from `parked` to `ready`. `contended` is when threads waited.
     fn unpark(&mut self, parked: &mut VecDeque<WaitSegment>, contended: &Cover, ready: &mut Vec<UnparkedSegment>);
 
-    /// A holder has caused waiting while it was at a place.
-    fn caused(&mut self, _holder: ThreadId, _place: HolderPlace, _ns: u64) {}
+    /// A holder has caused waiting while it was off the CPU.
+    fn caused_off_cpu(&mut self, _holder: ThreadId, _state: ThreadState, _stack: StackId, _ns: u64) {}
 
     /// Who held it when, for a timeline up to `end`. `handoffs` are in the order of time.
     fn holds(&mut self, end: Nanos, handoffs: &[Handoff]) -> Vec<Hold>;
@@ -443,9 +443,14 @@ impl<R: Resource> Contended<R> {
                 Owner::Nobody => ledger.was_free(range.ns()),
                 Owner::Unknown => ledger.is_unknown(range.ns()),
                 Owner::Undecided => undecided = (range.start < range.end).then_some(range),
-                Owner::Held(hold) => evidence.attribute(&hold, range, |place, ns| {
-                    ledger.caused_by(waiter, hold.by, place.stack, ns);
-                    resource.caused(hold.by, place, ns);
+                Owner::Held(hold) => evidence.attribute(&hold, range, |part| match part {
+                    HeldPart::OffCpu(state, stack, ns) => {
+                        ledger.caused_by(waiter, hold.by, stack, ns);
+                        resource.caused_off_cpu(hold.by, state, stack, ns);
+                    }
+                    HeldPart::Sampled(stack, ns) => ledger.caused_by_sampled(waiter, hold.by, stack, ns),
+                    HeldPart::Unsampled(ns) => ledger.caused_by_unsampled(waiter, hold.by, hold.place(), ns),
+                    HeldPart::Sample(sample) => ledger.hold_sampled(&sample),
                 }),
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::TimeRange;
+use super::unsampled::{HoldPlace, HoldSample};
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::stack::StackId;
 
@@ -39,16 +40,30 @@ pub struct AttributedHold {
     pub by: ThreadId,
     pub start: Nanos,
     pub end: Nanos,
-    /// Where the holder was on the CPU if no sample shows that.
-    pub otherwise: StackId,
+    /// Where the holder acquired it, if that is known.
+    pub acquired: Option<StackId>,
+    /// Where the holder released it, if that is known.
+    pub released: Option<StackId>,
 }
 
-/// Where a holder was for some time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HolderPlace {
-    pub stack: StackId,
-    /// Why it was off the CPU; none if it was on it.
-    pub off_cpu: Option<ThreadState>,
+impl AttributedHold {
+    /// Where it was released says more than where it was acquired: that is known of nearly all.
+    pub fn place(&self) -> HoldPlace {
+        let acquired = self.acquired.map_or(HoldPlace::Unknown, HoldPlace::AcquiredAt);
+        self.released.map_or(acquired, HoldPlace::ReleasedAt)
+    }
+}
+
+/// Where a holder was for some time, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum HeldPart {
+    OffCpu(ThreadState, StackId, u64),
+    /// On a CPU, where the nearest sample in this hold shows it.
+    Sampled(StackId, u64),
+    /// On a CPU, in a hold without a sample.
+    Unsampled(u64),
+    /// No time: a sample was taken then.
+    Sample(HoldSample),
 }
 
 impl Evidence {
@@ -63,12 +78,9 @@ impl Evidence {
         insert(&mut self.off_cpu, OffCpuEvidence { start, end, thread, stack, state }, |off| off.end);
     }
 
-    /// Attributes a part of a hold to the holder's stacks:
-    ///
-    /// - while it was off the CPU, the stack it had then;
-    /// - else that of the sample taken of it in this hold that is nearest in time;
-    /// - without such samples, [`AttributedHold::otherwise`].
-    pub fn attribute(&self, hold: &AttributedHold, part: TimeRange, mut put: impl FnMut(HolderPlace, u64)) {
+    /// Attributes a part of a hold to the holder's stacks: while it was off the CPU, to the stack it had then, else to that
+    /// of the sample taken of it in this hold that is nearest in time.
+    pub fn attribute(&self, hold: &AttributedHold, part: TimeRange, mut put: impl FnMut(HeldPart)) {
         let mut from = part.start;
         let first = self.off_cpu.partition_point(|off| off.end <= part.start);
         for off in self.off_cpu.range(first..) {
@@ -79,17 +91,16 @@ impl Evidence {
                 let start = off.start.max(from);
                 self.attribute_on_cpu(hold, TimeRange { start: from, end: start }, &mut put);
                 from = off.end.min(part.end);
-                put(HolderPlace { stack: off.stack, off_cpu: Some(off.state) }, from.since(start));
+                put(HeldPart::OffCpu(off.state, off.stack, from.since(start)));
             }
         }
         self.attribute_on_cpu(hold, TimeRange { start: from, end: part.end }, &mut put);
     }
 
-    fn attribute_on_cpu(&self, hold: &AttributedHold, part: TimeRange, put: &mut impl FnMut(HolderPlace, u64)) {
+    fn attribute_on_cpu(&self, hold: &AttributedHold, part: TimeRange, put: &mut impl FnMut(HeldPart)) {
         if part.start >= part.end {
             return;
         }
-        let mut put = |stack, time| put(HolderPlace { stack, off_cpu: None }, time);
         let right_of = self.samples.partition_point(|sample| sample.at <= part.start);
         let left = self
             .samples
@@ -103,15 +114,29 @@ impl Evidence {
         for sample in inside.filter(|sample| sample.thread == hold.by) {
             if let Some(left) = nearest {
                 let middle = Nanos(left.at.0 + sample.at.since(left.at) / 2).clamp(from, part.end);
-                put(left.stack, middle.since(from));
+                put(HeldPart::Sampled(left.stack, middle.since(from)));
                 from = middle;
             }
             nearest = Some(sample);
+            if sample.at <= part.end {
+                put(HeldPart::Sample(self.sample_of(hold, sample)));
+            }
             if sample.at >= part.end {
                 break;
             }
         }
-        put(nearest.map_or(hold.otherwise, |sample| sample.stack), part.end.since(from));
+        let rest = part.end.since(from);
+        put(nearest.map_or(HeldPart::Unsampled(rest), |sample| HeldPart::Sampled(sample.stack, rest)));
+    }
+
+    fn sample_of(&self, hold: &AttributedHold, sample: &SampleEvidence) -> HoldSample {
+        let &AttributedHold { by, start, end, acquired, released } = hold;
+        let first = self.off_cpu.partition_point(|off| off.end <= start);
+        let within = self.off_cpu.range(first..).take_while(|off| off.thread != by || off.start < end);
+        let of_holder = within.filter(|off| off.thread == by);
+        let off_cpu: u64 = of_holder.map(|off| off.end.min(end).since(off.start.max(start))).sum();
+        let on_cpu_ns = end.since(start).saturating_sub(off_cpu);
+        HoldSample { at: sample.at, holder: by, stack: sample.stack, acquired, released, on_cpu_ns }
     }
 }
 
@@ -131,8 +156,8 @@ mod tests {
 
     const A: ThreadId = ThreadId(1);
     const B: ThreadId = ThreadId(2);
-    /// Where A was, if nothing else says so.
-    const OTHERWISE: u32 = 8;
+    /// It is not known where A was.
+    const UNSAMPLED: u32 = 8;
 
     enum Told {
         Sampled(u64, ThreadId, u32),
@@ -155,15 +180,20 @@ mod tests {
         let mut parts = Vec::new();
         let number = |id| (0..9).find(|&number| stack(number) == id).unwrap();
         let part = TimeRange { start: Nanos(from), end: Nanos(to) };
-        let hold = AttributedHold { by: A, start: Nanos(100), end: Nanos(200), otherwise: stack(OTHERWISE) };
-        evidence.attribute(&hold, part, |place, time| parts.push((number(place.stack), time)));
+        let hold =
+            AttributedHold { by: A, start: Nanos(100), end: Nanos(200), acquired: None, released: Some(stack(7)) };
+        evidence.attribute(&hold, part, |part| match part {
+            HeldPart::OffCpu(_, stack, time) | HeldPart::Sampled(stack, time) => parts.push((number(stack), time)),
+            HeldPart::Unsampled(time) => parts.push((UNSAMPLED, time)),
+            HeldPart::Sample(_) => (),
+        });
         parts.retain(|part| part.1 > 0);
         assert_eq!(parts.iter().map(|part| part.1).sum::<u64>(), to - from);
         parts
     }
 
     #[test]
-    fn without_evidence_it_is_where_it_is_said_to_have_been() {
+    fn without_evidence_it_is_not_known_where_it_was() {
         assert_eq!(split(&[], 110, 190), [(8, 80)]);
         let others = [Sampled(50, A, 1), Sampled(120, B, 1), Off(130, 150, B, 1), Sampled(200, A, 1)];
         assert_eq!(split(&others, 110, 190), [(8, 80)], "another thread's, or of another hold");
@@ -186,6 +216,32 @@ mod tests {
         assert_eq!(split(&facts, 115, 155), [(1, 5), (4, 30), (2, 5)]);
         assert_eq!(split(&facts, 152, 158), [(2, 6)]);
         assert_eq!(split(&facts[..1], 105, 130), [(8, 5), (1, 10), (8, 10)]);
+    }
+
+    #[test]
+    fn a_sample_says_for_how_long_its_hold_was_on_the_cpu() {
+        let mut evidence = Evidence::default();
+        let times_off = [(50, 110, A), (120, 180, B), (150, 160, A), (195, 250, A)];
+        for (start, end, thread) in times_off {
+            let span = TimeRange { start: Nanos(start), end: Nanos(end) };
+            evidence.off_cpu(span, thread, stack(1), ThreadState::Runnable);
+        }
+        evidence.sample(Nanos(130), A, stack(2));
+        let (acquired, released) = (Some(stack(3)), Some(stack(4)));
+        let hold = AttributedHold { by: A, start: Nanos(100), end: Nanos(200), acquired, released };
+        let samples = |start, end| {
+            let mut samples = Vec::new();
+            evidence.attribute(&hold, TimeRange { start: Nanos(start), end: Nanos(end) }, |part| {
+                samples.extend(match part {
+                    HeldPart::Sample(sample) => Some(sample),
+                    _ => None,
+                });
+            });
+            samples
+        };
+        let (at, holder, stack) = (Nanos(130), A, stack(2));
+        assert_eq!(samples(100, 140), [HoldSample { at, holder, stack, acquired, released, on_cpu_ns: 75 }]);
+        assert_eq!((samples(110, 130).len(), samples(130, 200).len(), samples(140, 200).len()), (1, 0, 0));
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //! of the sampling rate where they were sampled.
 
 use std::cmp::Reverse;
+use std::hash::Hash;
 
 use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 
 use super::by_thread::ByThread;
 use super::lengths::WaitLengths;
+use super::unsampled::{HoldPlace, HoldSample, UnsampledHolds};
 use super::{Blame, Contention, WaitStats};
-use crate::event::{Syscall, ThreadId};
+use crate::event::{Nanos, Syscall, ThreadId};
 use crate::stack::StackId;
 
 /// Waits of one thread or of all, counted as they go on.
@@ -74,30 +76,43 @@ impl Blames {
     }
 }
 
-/// How many pairs of waiter and holder, each with a stack of the holder, are kept of one GIL or lock.
+/// How many pairs of waiter and holder, each with a place of the holder, are kept of one GIL or lock.
 const MAX_PAIRS: usize = 1 << 16;
 
 /// Wait time by waiter, holder, and where that one was.
-#[derive(Clone, Debug, Default)]
-struct Pairs(FxHashMap<(ThreadId, ThreadId, StackId), u64>);
+#[derive(Clone, Debug)]
+pub(super) struct Pairs<P>(FxHashMap<(ThreadId, ThreadId, P), u64>);
 
-impl Pairs {
-    /// Adds some. When the table is full, the stacks of new pairs are left out; and if that is not enough, the pairs.
-    fn add(&mut self, waiter: ThreadId, holder: ThreadId, stack: StackId, time: u64) {
+impl<P> Default for Pairs<P> {
+    fn default() -> Self {
+        Pairs(FxHashMap::default())
+    }
+}
+
+impl<P: Copy + Eq + Hash> Pairs<P> {
+    /// Adds some. When the table is full, new pairs are at `anywhere`; and if that is not enough, they are left out.
+    pub(super) fn add(&mut self, waiter: ThreadId, holder: ThreadId, place: P, anywhere: P, time: u64) {
         if time == 0 {
             return;
         }
-        if self.0.len() < MAX_PAIRS {
-            *self.0.entry((waiter, holder, stack)).or_default() += time;
-        } else if let Some(known) = self.0.get_mut(&(waiter, holder, stack)) {
-            *known += time;
-        } else if self.0.len() < 2 * MAX_PAIRS {
-            *self.0.entry((waiter, holder, StackId::EMPTY)).or_default() += time;
-        } else if let Some(known) = self.0.get_mut(&(waiter, holder, StackId::EMPTY)) {
-            *known += time;
+        for (place, limit) in [(place, MAX_PAIRS), (anywhere, 2 * MAX_PAIRS)] {
+            let key = (waiter, holder, place);
+            if self.0.len() < limit {
+                *self.0.entry(key).or_default() += time;
+                return;
+            } else if let Some(known) = self.0.get_mut(&key) {
+                *known += time;
+                return;
+            }
         }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&(ThreadId, ThreadId, P), &u64)> {
+        self.0.iter()
+    }
+}
+
+impl Pairs<StackId> {
     /// All, the greatest first.
     fn sorted(&self, unit: u64) -> Vec<(ThreadId, Blame)> {
         let pair = |(&(waiter, thread, stack), &time): (_, &u64)| (waiter, Blame { thread, stack, ns: time * unit });
@@ -138,9 +153,15 @@ pub struct Ledger {
     pub by_waiter: Blames,
     /// Wait time by who ended the wait where.
     pub by_releaser: Blames,
-    /// Wait time by who held the resource meanwhile, and where.
-    pub by_holder: Blames,
-    by_pair: Pairs,
+    /// Wait time by who held the resource meanwhile, and where; without what is in `unsampled`.
+    by_holder: Blames,
+    by_pair: Pairs<StackId>,
+    unsampled: UnsampledHolds,
+    /// The part of `caused` in which the holder was on a CPU, or was only sampled.
+    on_cpu: u64,
+    /// How many samples say where holders were then.
+    samples: u64,
+    last_sample: Nanos,
     /// Time for which the GIL was held by a thread blocked in a system call: in which, who, where.
     held_off_cpu: FxHashMap<(Syscall, ThreadId, StackId), u64>,
     waits: Waits,
@@ -178,13 +199,42 @@ impl Ledger {
         self.shares.of(thread).waits.get_or_insert_default().end(length);
     }
 
-    /// Decides who caused some of the waiting.
+    /// Decides who caused some of the waiting, and where that one was: off the CPU, where that is known exactly.
     pub fn caused_by(&mut self, waiter: ThreadId, holder: ThreadId, stack: StackId, time: u64) {
+        self.is_caused(holder, time);
+        self.by_holder.add(holder, stack, time);
+        self.by_pair.add(waiter, holder, stack, StackId::EMPTY, time);
+    }
+
+    /// As [`Ledger::caused_by`], as a sample says.
+    pub fn caused_by_sampled(&mut self, waiter: ThreadId, holder: ThreadId, stack: StackId, time: u64) {
+        self.on_cpu += time;
+        self.caused_by(waiter, holder, stack, time);
+    }
+
+    /// As [`Ledger::caused_by`], in a hold without a sample, of which only that place is known.
+    pub fn caused_by_unsampled(&mut self, waiter: ThreadId, holder: ThreadId, place: HoldPlace, time: u64) {
+        self.is_caused(holder, time);
+        self.on_cpu += time;
+        self.unsampled.add(waiter, holder, place, time);
+    }
+
+    fn is_caused(&mut self, holder: ThreadId, time: u64) {
         self.undecided -= time;
         self.caused += time;
         self.shares.of(holder).caused += time;
-        self.by_holder.add(holder, stack, time);
-        self.by_pair.add(waiter, holder, stack, time);
+    }
+
+    /// A thread waited while a holder was sampled at that moment.
+    pub fn holder_sampled(&mut self, at: Nanos) {
+        self.samples += u64::from(at > self.last_sample);
+        self.last_sample = self.last_sample.max(at);
+    }
+
+    /// As [`Ledger::holder_sampled`], with what is known of that hold.
+    pub fn hold_sampled(&mut self, sample: &HoldSample) {
+        self.holder_sampled(sample.at);
+        self.unsampled.sampled(sample);
     }
 
     /// Decides that the resource was free.
@@ -209,9 +259,11 @@ impl Ledger {
         self.waits.total
     }
 
-    /// All waits, and to whom they are attributed. `contended` is for how long at least one thread waited, and `unit` what
-    /// times are counted in, in nanoseconds.
-    pub fn contention(&self, contended: u64, unit: u64) -> Contention {
+    /// All waits, and to whom they are attributed. `contended` is for how long at least one thread waited, `unit` what
+    /// times are counted in, and `period_ns` how far samples of a thread on a CPU are apart; in nanoseconds.
+    pub fn contention(&self, contended: u64, unit: u64, period_ns: f64) -> Contention {
+        let (mut by_holder, mut by_pair) = (self.by_holder.clone(), self.by_pair.clone());
+        self.unsampled.attribute(period_ns, &mut by_holder, &mut by_pair);
         Contention {
             waits: self.waits.stats(unit),
             lengths: self.waits.lengths(unit),
@@ -221,8 +273,10 @@ impl Ledger {
             unknown_ns: (self.unknown + self.undecided) * unit,
             by_waiter: self.by_waiter.sorted(unit),
             by_releaser: self.by_releaser.sorted(unit),
-            by_holder: self.by_holder.sorted(unit),
-            by_pair: self.by_pair.sorted(unit),
+            on_cpu_ns: self.on_cpu * unit,
+            samples: self.samples,
+            by_holder: by_holder.sorted(unit),
+            by_pair: by_pair.sorted(unit),
         }
     }
 
@@ -251,12 +305,12 @@ mod tests {
             ledger.waited(thread, StackId::EMPTY, length * 1000);
             ledger.wait_ends(thread, length * 1000);
         }
-        for stats in [ledger.contention(0, 1).waits, ledger.shares.get(thread).unwrap().waits(1)] {
+        for stats in [ledger.contention(0, 1, 1e7).waits, ledger.shares.get(thread).unwrap().waits(1)] {
             assert_eq!((stats.count, stats.total_ns, stats.max_ns), (1000, 500_500_000, 1_000_000));
             assert!(stats.p50_ns.abs_diff(500_000) <= 5000, "{stats:?}");
             assert!(stats.p99_ns.abs_diff(990_000) <= 10_000 && stats.p99_ns <= stats.max_ns, "{stats:?}");
         }
-        assert_eq!(ledger.contention(0, 3).waits.total_ns, 3 * 500_500_000);
+        assert_eq!(ledger.contention(0, 3, 1e7).waits.total_ns, 3 * 500_500_000);
     }
 
     #[test]
@@ -264,13 +318,15 @@ mod tests {
         use crate::contention::fixture::stacks;
         let mut pairs = Pairs::default();
         let all = stacks(MAX_PAIRS as u32 + 10);
-        all.iter().for_each(|&stack| pairs.add(ThreadId(1), ThreadId(2), stack, 3));
-        pairs.add(ThreadId(1), ThreadId(2), all[0], 1);
+        let mut add = |waiter, stack, time| pairs.add(ThreadId(waiter), ThreadId(2), stack, StackId::EMPTY, time);
+        all.iter().for_each(|&stack| add(1, stack, 3));
+        add(1, all[0], 1);
         let sorted = pairs.sorted(2);
         assert_eq!(sorted.iter().map(|(_, blame)| blame.ns).sum::<u64>(), 2 * (3 * (MAX_PAIRS as u64 + 10) + 1));
         let blame = |stack, ns| (ThreadId(1), Blame { thread: ThreadId(2), stack, ns });
         assert_eq!(sorted[..2], [blame(StackId::EMPTY, 60), blame(all[0], 8)]);
-        (0..2 * MAX_PAIRS as u32).for_each(|number| pairs.add(ThreadId(number), ThreadId(9), all[0], 1));
+        (2..2 * MAX_PAIRS as u32)
+            .for_each(|waiter| pairs.add(ThreadId(waiter), ThreadId(9), all[0], StackId::EMPTY, 1));
         assert_eq!(pairs.0.len(), 2 * MAX_PAIRS);
     }
 

@@ -11,6 +11,7 @@ pub mod in_order;
 pub mod ledger;
 pub mod lengths;
 pub mod selection;
+pub mod unsampled;
 
 use self::lengths::WaitLengths;
 use crate::event::{Nanos, ThreadId};
@@ -66,11 +67,24 @@ pub struct Contention {
     pub by_waiter: Vec<Blame>,
     /// Wait by who ended it, releasing it where. Sum: at most `waits.total_ns`; the rest ended otherwise.
     pub by_releaser: Vec<Blame>,
+    /// The part of `caused_ns` in which the holder was on a CPU, or was only sampled: where it was then is an estimate.
+    pub on_cpu_ns: u64,
+    /// How many samples that estimate rests on.
+    pub samples: u64,
     /// Wait by who held it meanwhile, where. Sum: `caused_ns`.
     pub by_holder: Vec<Blame>,
     /// As `by_holder`, each with the thread that waited. Sum: `caused_ns`, unless there are too many pairs of threads; where
     /// there are too many stacks, the rest of a pair has [`StackId::EMPTY`].
     pub by_pair: Vec<(ThreadId, Blame)>,
+}
+
+impl Contention {
+    /// How far the share of a stack in all of the waiting may be off, as a part of it, at 95 % confidence: at most, which is
+    /// for one that has half of what was sampled. None if nothing is estimated.
+    pub fn margin(&self) -> Option<f64> {
+        let estimated = self.on_cpu_ns as f64 / self.waits.total_ns.max(1) as f64;
+        (estimated > 0.0).then(|| estimated * (1.96 * 0.5 / (self.samples.max(1) as f64).sqrt()).min(1.0))
+    }
 }
 
 /// A stretch of time, without the moment at its end.

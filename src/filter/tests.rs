@@ -186,7 +186,8 @@ fn a_function_is_selected_with_what_it_calls() {
         let filter = filter(|args| args.function = list(&[wanted]));
         assert_eq!(
             filter.selection(&profile, &names).unwrap().stacks.unwrap(),
-            [false, false, false, true, true, true, true, true, true]
+            [false, false, false, false, true, true, true, true, true, true],
+            "the first two are the empty one and a marker"
         );
     }
     let filter = filter(|args| args.function = list(&["f33"]));

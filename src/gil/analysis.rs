@@ -134,7 +134,7 @@ impl GilAnalysis {
             estimated,
             observed_ns: self.latest.since(self.found),
             held,
-            contention: ledger.contention(contended, unit),
+            contention: ledger.contention(contended, unit, period_ns),
             forced_drops: ledger.forced,
             voluntary_drops: ledger.voluntary,
             held_off_cpu: ledger.calls(unit),

@@ -13,7 +13,6 @@ use crate::contention::engine::{
 use crate::contention::evidence::AttributedHold;
 use crate::contention::{Handoff, Hold, TimeRange};
 use crate::event::{Nanos, OffCpu, ThreadId};
-use crate::stack::StackId;
 
 /// A GIL, as far as it decides what its waits are and who caused them.
 #[derive(Debug)]
@@ -67,8 +66,8 @@ impl Resource for GilResource {
                 // It cannot have held what it waited for.
                 Holder::Held(thread) if thread == waiter => Owner::Unknown,
                 Holder::Held(by) => {
-                    let otherwise = span.released.or(span.acquired).unwrap_or(StackId::EMPTY);
-                    Owner::Held(AttributedHold { by, start: span.start, end: span_end, otherwise })
+                    let (acquired, released) = (span.acquired, span.released);
+                    Owner::Held(AttributedHold { by, start: span.start, end: span_end, acquired, released })
                 }
                 Holder::Unknown => Owner::Unknown,
             };

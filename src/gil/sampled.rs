@@ -118,7 +118,10 @@ impl SampledGil {
         let holder = self.holder.take().filter(|_| self.holders == 1);
         for &(waiter, waited) in &self.waiters {
             match holder {
-                Some((thread, stack)) => self.ledger.caused_by(waiter, thread, stack, waited),
+                Some((thread, stack)) => {
+                    self.ledger.holder_sampled(self.at);
+                    self.ledger.caused_by_sampled(waiter, thread, stack, waited);
+                }
                 None => self.ledger.is_unknown(waited),
             }
         }

@@ -111,7 +111,8 @@ impl Releases {
         let start = acquired.or(before.map(|before| before.at)).unwrap_or(Nanos(0));
         let middle = start.clamp(part.start, part.end);
         owners.push((Owner::Nobody, TimeRange { start: part.start, end: middle }));
-        let hold = AttributedHold { by: release.by, start, end: release.at, otherwise: release.stack };
+        let (acquired, released) = (None, Some(release.stack));
+        let hold = AttributedHold { by: release.by, start, end: release.at, acquired, released };
         owners.push((Owner::Held(hold), TimeRange { start: middle, end: part.end }));
     }
 }

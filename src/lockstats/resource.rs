@@ -9,7 +9,6 @@ use crate::contention::cover::Cover;
 use crate::contention::engine::{
     BetweenSleeps, Owner, Resource, ResourceWait, UnparkedSegment, WaitSegment, WakingRelease,
 };
-use crate::contention::evidence::HolderPlace;
 use crate::contention::{Handoff, Hold, TimeRange};
 use crate::event::{Nanos, OffCpu, ThreadId, ThreadState};
 use crate::stack::StackId;
@@ -101,10 +100,8 @@ impl Resource for LockResource {
         }
     }
 
-    fn caused(&mut self, holder: ThreadId, place: HolderPlace, ns: u64) {
-        if let Some(state) = place.off_cpu {
-            *self.holder_off_cpu.entry((state, holder, place.stack)).or_default() += ns;
-        }
+    fn caused_off_cpu(&mut self, holder: ThreadId, state: ThreadState, stack: StackId, ns: u64) {
+        *self.holder_off_cpu.entry((state, holder, stack)).or_default() += ns;
     }
 
     /// As far as somebody waited: whoever released it had it since the release before, or since it was back from its own

@@ -89,7 +89,10 @@ impl SampledLockWaits {
         }
         contended.ledger.waited(thread, stack, periods);
         match holder {
-            Some((holder, place)) => contended.ledger.caused_by(thread, holder, place, periods),
+            Some((holder, place)) => {
+                contended.ledger.holder_sampled(at);
+                contended.ledger.caused_by_sampled(thread, holder, place, periods);
+            }
             None => contended.ledger.is_unknown(periods),
         }
         let lock = &mut self.locks[id.0 as usize];

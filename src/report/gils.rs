@@ -39,6 +39,7 @@ pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread], group
         forced_drops: gil.forced_drops,
         voluntary_drops: gil.voluntary_drops,
         holders: all_blamed(profile, &gil.contention.by_holder),
+        holders_margin: gil.contention.margin(),
         releasers: all_blamed(profile, &gil.contention.by_releaser),
         waiters: all_blamed(profile, &gil.contention.by_waiter),
         held_off_cpu: held_off_cpu(profile, gil),

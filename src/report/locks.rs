@@ -54,6 +54,7 @@ fn lock(profile: &Profile, lock: &LockSummary, threads: &[Thread], groups: &Thre
         gap_s: seconds(lock.contention.gap_ns),
         unknown_s: seconds(lock.contention.unknown_ns),
         holders: all_blamed(profile, &lock.contention.by_holder),
+        holders_margin: lock.contention.margin(),
         releasers: all_blamed(profile, &lock.contention.by_releaser),
         waiters: all_blamed(profile, &lock.contention.by_waiter),
         holder_off_cpu: off_cpu(profile, lock),

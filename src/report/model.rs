@@ -170,6 +170,10 @@ pub struct Gil {
     pub voluntary_drops: u64,
     /// Who held it while others waited. The longest first; at most [`super::MAX_ATTRIBUTED`].
     pub holders: Vec<Blamed>,
+    /// How far the share of one of them in `wait.total_s` may be off, as a part of that, at 95 % confidence: where a holder was
+    /// while it was on a CPU is known from samples. None if nothing is.
+    #[serde(default)]
+    pub holders_margin: Option<f64>,
     /// Who ended the waits.
     pub releasers: Vec<Blamed>,
     pub waiters: Vec<Blamed>,
@@ -324,6 +328,10 @@ pub struct Lock {
     pub unknown_s: f64,
     /// Who held it while others waited. The longest first; at most [`super::MAX_ATTRIBUTED`].
     pub holders: Vec<Blamed>,
+    /// How far the share of one of them in `wait.total_s` may be off, as a part of that, at 95 % confidence: where a holder was
+    /// while it was on a CPU is known from samples. None if nothing is.
+    #[serde(default)]
+    pub holders_margin: Option<f64>,
     /// Who ended the waits.
     pub releasers: Vec<Blamed>,
     pub waiters: Vec<Blamed>,

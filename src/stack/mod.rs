@@ -41,6 +41,9 @@ impl StackId {
     /// The stack without frames.
     pub const EMPTY: StackId = StackId(0);
 
+    /// A marker alone: what a thread did is not known, as it was never sampled then.
+    pub const NOT_SAMPLED: StackId = StackId(1);
+
     /// Its place in the order of all stacks, of which the empty one is the first.
     pub fn index(self) -> u32 {
         self.0
@@ -90,14 +93,17 @@ pub struct Interner {
 
 impl Default for Interner {
     fn default() -> Self {
-        Interner {
+        let mut table = Interner {
             strings: Vec::new(),
             by_string: FxHashMap::default(),
             frames: Vec::new(),
             by_frame: FxHashMap::default(),
             stacks: vec![(StackId::EMPTY, FrameId(u32::MAX))],
             by_stack: FxHashMap::default(),
-        }
+        };
+        let marker = table.marker_frame("(not sampled)");
+        table.push(StackId::EMPTY, marker);
+        table
     }
 }
 
@@ -218,6 +224,6 @@ mod tests {
         assert_eq!(first, second);
         let back: Vec<FrameId> = table.frames(first).collect();
         assert_eq!(back, frames.iter().rev().copied().collect::<Vec<_>>());
-        assert_eq!(table.stacks().len(), 3);
+        assert_eq!(table.stacks().len(), 3 + 1, "one is always there");
     }
 }

@@ -84,11 +84,13 @@ fn kernel_mode_is_exact() {
     assert_eq!(summary.contention.by_waiter, [blame(C, 4, 14 * MS), blame(B, 1, 7 * MS)]);
     assert_eq!(summary.contention.by_releaser, [blame(A, 3, 7 * MS)]);
     // B waited 6.9 ms for A, C 0.9 ms; 3 ms of that for its sleep. Then C waited 13 ms for B.
-    let by_holder = [blame(B, 6, 13 * MS), blame(A, 3, 4_800_000), blame(A, 2, 3 * MS)];
+    let unsampled = Blame { thread: A, stack: crate::stack::StackId::NOT_SAMPLED, ns: 4_800_000 };
+    let by_holder = [blame(B, 6, 13 * MS), unsampled, blame(A, 2, 3 * MS)];
     assert_eq!(
         summary.contention.by_holder, by_holder,
         "the first sample came before it was known that this is kernel mode"
     );
+    assert_eq!((summary.contention.on_cpu_ns, summary.contention.samples), (17_800_000, 1));
     assert_eq!((summary.forced_drops, summary.voluntary_drops), (1, 0));
     assert_eq!(summary.held_off_cpu, [(Syscall(35), blame(A, 2, 3 * MS))]);
     let held = HoldClasses { python_ns: 2 * MS, native_ns: 3 * MS, off_cpu_ns: 3 * MS, runnable_ns: 0 };

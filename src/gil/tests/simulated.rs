@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::simulator::{Load, Run, Sim, Stretch};
+use super::simulator::{Load, PERIOD, Run, Sim, Stretch};
 use crate::contention::in_order::OffCpuOrder;
 use crate::contention::selection::Retention;
 use crate::contention::{Blame, Hold, Timeline};
@@ -54,7 +54,7 @@ fn analyse(run: &Run, load: &Load, seed: u64) -> Found {
         }
         let ledger = exact.ledger();
         let parts = ledger.caused + ledger.gap + ledger.unknown + ledger.undecided;
-        assert_eq!(parts, ledger.contention(0, 1).waits.total_ns, "at any time");
+        assert_eq!(parts, ledger.contention(0, 1, PERIOD as f64).waits.total_ns, "at any time");
     }
     order.finish();
     std::iter::from_fn(|| order.pop()).for_each(|next| exact.off_cpu(&next.off));
@@ -68,11 +68,11 @@ type ByStack = BTreeMap<(ThreadId, StackId), u64>;
 fn truth(run: &Run) -> (ByStack, ByStack) {
     let (mut caused, mut waited) = (BTreeMap::new(), BTreeMap::new());
     for wait in &run.waits {
-        let first = run.holds.partition_point(|hold| hold.end <= wait.start);
-        for hold in run.holds[first..].iter().take_while(|hold| hold.start < wait.end) {
-            if hold.thread != wait.thread {
-                let both = hold.end.min(wait.end) - hold.start.max(wait.start);
-                *caused.entry((hold.thread, hold.stack)).or_default() += both;
+        let first = run.pieces.partition_point(|piece| piece.end <= wait.start);
+        for piece in run.pieces[first..].iter().take_while(|piece| piece.start < wait.end) {
+            if piece.thread != wait.thread {
+                let both = piece.end.min(wait.end) - piece.start.max(wait.start);
+                *caused.entry((piece.thread, piece.stack)).or_default() += both;
             }
         }
         *waited.entry((wait.thread, wait.stack)).or_default() += wait.end - wait.start;
@@ -111,7 +111,7 @@ fn check(name: &str, load: Load, tolerance: Tolerance, seed: u64) {
     assert!(run.waits.len() > 20, "the load must contend: {}", run.waits.len());
     let Found { exact, remembered } = analyse(&run, &load, seed);
     let ledger = exact.ledger();
-    let contention = ledger.contention(0, 1);
+    let contention = ledger.contention(0, 1, PERIOD as f64);
     let (stats, by_holder) = (contention.waits, contention.by_holder);
     let (caused, waited) = truth(&run);
     let name = format!("{name}, seed {seed}");
@@ -167,8 +167,9 @@ fn loads() -> Vec<(&'static str, Load, Tolerance)> {
     // A thread drops the GIL for some microseconds, and takes it again before the one it woke is there: it cannot be
     // known when.
     let short = Tolerance(0.08, 0.5);
-    // The GIL is free for long, and what threads do with it then they tell only if it went through more hands.
-    let late = Tolerance(0.01, 0.15);
+    // The GIL is free for long, and what threads do with it then they tell only if it went through more hands. Where they
+    // were is then known from few samples.
+    let late = Tolerance(0.01, 0.25);
     vec![
         ("a fight for the CPU", base, good),
         ("two threads", Load { threads: 2, ..base }, good),
@@ -190,6 +191,49 @@ fn what_is_found_is_what_was() {
     for (name, load, tolerance) in loads() {
         (1..7).for_each(|seed| check(name, load, tolerance, seed));
     }
+}
+
+/// Two functions behind one place where the GIL is acquired and released; most holds have no sample.
+fn branches() -> Vec<(&'static str, Load)> {
+    let base = Load { block: (100, (20, 400)), interval: 100_000, ..Load::default() };
+    let some = |chance, short, long| Some((chance, [short, long]));
+    vec![
+        ("short and long", Load { branches: some(80, (20, 100), (300, 900)), ..base }),
+        ("long ones are sampled always", Load { branches: some(90, (50, 200), (1200, 3000)), ..base }),
+        ("both are short", Load { branches: some(50, (10, 50), (50, 200)), ..base }),
+        ("both in one hold", Load { branches: some(60, (20, 200), (200, 700)), block: (60, (20, 400)), ..base }),
+        ("few waiters", Load { branches: some(70, (20, 100), (300, 900)), threads: 2, ..base }),
+    ]
+}
+
+/// What a function causes is off by less than five points, and by less than its margin nearly always: neither where the GIL
+/// was acquired and released counts, nor are functions favoured that are seen more easily.
+#[test]
+fn short_holds_did_what_samples_of_others_show() {
+    let (mut all, mut beyond_margin) = (0, 0);
+    for (name, load) in branches() {
+        for seed in 1..9 {
+            let run = Sim::run(load, seed, 2 * SECOND);
+            let Found { exact, .. } = analyse(&run, &load, seed);
+            let found = exact.ledger().contention(0, 1, PERIOD as f64);
+            let total = exact.ledger().caused as f64;
+            let (truth, by_holder) = (truth(&run).0, by_stack(&found.by_holder));
+            assert_eq!(sum(&found.by_holder), exact.ledger().caused);
+            assert_eq!(found.by_pair.iter().map(|(_, blame)| blame.ns).sum::<u64>(), exact.ledger().caused);
+
+            assert!(by_holder.keys().all(|key| truth.contains_key(key)), "{name}: only where holders were");
+            let share = |of: &ByStack| {
+                let of_branch = of.iter().filter(|((_, stack), _)| run.short.contains(stack));
+                of_branch.map(|(_, ns)| *ns as f64).sum::<f64>() / total
+            };
+            let error = (share(&by_holder) - share(&truth)).abs();
+            println!("{name}, seed {seed}: {:.3} instead of {:.3}", share(&by_holder), share(&truth));
+            assert!(error < 0.05, "{name}, seed {seed}: {} instead of {}", share(&by_holder), share(&truth));
+            all += 1;
+            beyond_margin += u32::from(error > found.margin().unwrap_or(0.0));
+        }
+    }
+    assert!(beyond_margin * 8 <= all, "{beyond_margin} of {all} are beyond the margin");
 }
 
 /// How many times off the CPU a second are digested. `cargo test --release --lib -- --ignored --nocapture rate`

@@ -28,6 +28,9 @@ pub struct Load {
     pub late: (u64, (u64, u64)),
     /// Chance to lose the CPU between being woken and looking at the GIL.
     pub preempted: (u64, (u64, u64)),
+    /// Each piece of work is in one of two functions, which are neither where the GIL was acquired nor where it is released:
+    /// the chance that it is the first, and the lengths of both.
+    pub branches: Option<(u64, [(u64, u64); 2])>,
 }
 
 impl Default for Load {
@@ -44,6 +47,7 @@ impl Default for Load {
             latency: (5, 60),
             late: (0, (0, 0)),
             preempted: (0, (0, 0)),
+            branches: None,
         }
     }
 }
@@ -73,6 +77,10 @@ pub struct Run {
     /// From the first to the last time asleep of each wait.
     pub waits: Vec<Stretch>,
     pub holds: Vec<Stretch>,
+    /// The first branch of each thread.
+    pub short: Vec<StackId>,
+    /// Where holders were.
+    pub pieces: Vec<Stretch>,
     pub forced: u64,
     pub lost_races: u64,
     pub end: u64,
@@ -121,6 +129,9 @@ enum Piece {
 struct Thread {
     stacks: [StackId; 3],
     stack: usize,
+    branches: [StackId; 2],
+    /// Where it works, and since when.
+    at: (StackId, u64),
     epoch: u64,
     sleep: Option<Sleep>,
     /// First and last end of the slices of the wait that goes on.
@@ -147,14 +158,17 @@ pub struct Sim {
 
 const NOBODY: u32 = u32::MAX;
 
+/// How far samples are apart, in nanoseconds; at most.
+pub const PERIOD: u64 = 1_000_000;
+
 impl Sim {
     /// Runs `load` for `end` ns.
     pub fn run(load: Load, seed: u64, end: u64) -> Run {
         let mut stacks = Interner::default();
         let file = stacks.string("sim.py");
         let threads = (0..load.threads)
-            .map(|thread| Thread {
-                stacks: [0, 1, 2].map(|place| {
+            .map(|thread| {
+                let mut stack = |place: u32| {
                     let name = stacks.string(&format!("{thread}.{place}"));
                     let frame = crate::stack::Frame {
                         kind: crate::stack::FrameKind::Python,
@@ -166,14 +180,19 @@ impl Sim {
                     };
                     let frame = stacks.frame(frame);
                     stacks.push(StackId::EMPTY, frame)
-                }),
-                stack: 0,
-                epoch: 0,
-                sleep: None,
-                wait: None,
-                piece: Piece::Python,
-                left: 0,
-                off: None,
+                };
+                Thread {
+                    stacks: [0, 1, 2].map(&mut stack),
+                    stack: 0,
+                    branches: [3, 4].map(&mut stack),
+                    at: (StackId::EMPTY, 0),
+                    epoch: 0,
+                    sleep: None,
+                    wait: None,
+                    piece: Piece::Python,
+                    left: 0,
+                    off: None,
+                }
             })
             .collect();
         let mut sim = Sim {
@@ -190,6 +209,7 @@ impl Sim {
             held_since: 0,
             run: Run { end, ..Run::default() },
         };
+        sim.run.short = sim.threads.iter().map(|thread| thread.branches[0]).collect();
         for thread in 0..load.threads {
             let at = 1_000_000 + sim.between((0, 1000));
             sim.at(at, thread, Act::Look { timed_out: false });
@@ -284,6 +304,7 @@ impl Sim {
             }
             Act::On => self.on(now, thread),
             Act::PieceEnds => {
+                self.piece_is_over(now, thread);
                 if let Some((start, state, glimpse)) = self.threads[index].off.take() {
                     self.emit(thread, start, now, state, None, glimpse);
                 }
@@ -310,6 +331,7 @@ impl Sim {
             }
             Act::Dropped => {
                 // Asked to release it in the middle of a piece.
+                self.piece_is_over(now, thread);
                 self.release(now, thread, true);
             }
             Act::BlockEnds => {
@@ -320,12 +342,18 @@ impl Sim {
             Act::Sample => {
                 let holder = self.last_holder;
                 if self.locked && self.threads[holder as usize].off.is_none() {
-                    let stack = self.stack(holder);
+                    let stack = self.threads[holder as usize].at.0;
                     self.run.samples.push(Sample { at: now, thread: ThreadId(holder), stack });
                 }
-                self.at(now + 1_000_000, 0, Act::Sample);
+                let early = if self.load.branches.is_some() { self.random() % (PERIOD / 10) } else { 0 };
+                self.at(now + PERIOD - early, 0, Act::Sample);
             }
         }
+    }
+
+    fn piece_is_over(&mut self, now: u64, thread: u32) {
+        let (stack, start) = self.threads[thread as usize].at;
+        self.run.pieces.push(Stretch { thread: ThreadId(thread), stack, start, end: now });
     }
 
     /// The loop of `take_gil`.
@@ -388,6 +416,11 @@ impl Sim {
         } else {
             (Piece::Python, load.python)
         };
+        let branch = load.branches.filter(|_| piece == Piece::Python);
+        let branch = branch.map(|(chance, ranges)| (ranges, usize::from(!self.chance(chance))));
+        let range = branch.map_or(range, |(ranges, which)| ranges[which]);
+        let at = branch.map_or(self.stack(thread), |(_, which)| self.threads[index].branches[which]);
+        self.threads[index].at = (at, now);
         let length = 300 + self.between(range);
         self.threads[index].piece = piece;
         self.threads[index].left = length;
@@ -476,6 +509,7 @@ impl Sim {
             }
         }
         if self.locked {
+            self.piece_is_over(end, self.last_holder);
             let thread = ThreadId(self.last_holder);
             self.run.holds.push(Stretch { thread, stack: self.stack(self.last_holder), start: self.held_since, end });
         }

@@ -197,7 +197,7 @@ impl Locks {
             id,
             info: self.info(id).clone(),
             estimated: sampled.is_some(),
-            contention: ledger.contention(contended, unit),
+            contention: ledger.contention(contended, unit, period_ns),
             parks: resource.parks,
             spun: resource.spun,
             owner_changes: resource.owner_changes(),

@@ -51,6 +51,7 @@ fn contended_while(idle: ThreadState) -> Profile {
     };
     for turn in (0..2000).step_by(100) {
         profile.push(&off(HOLDER, turn + 5, turn + 85, idle, writes, None));
+        profile.push(&runs(Nanos(START + (turn + 88) * MS), HOLDER, writes));
         let wake = Wake { at: Nanos(START + (turn + 90) * MS), by: Some(HOLDER), stack: writes, switches: None };
         profile.push(&off(WAITER, turn + 10, turn + 91, ThreadState::LockWait(LIST), waits, Some(wake)));
     }
@@ -119,6 +120,11 @@ fn the_text_and_the_flame_graph_name_it() {
     assert_eq!(String::from_utf8(folded).unwrap(), expected);
 }
 
+/// A thread is sampled on a CPU.
+fn runs(at: Nanos, thread: ThreadId, stack: StackId) -> Event {
+    Event::Sample { at, periods: 1, thread, state: ThreadState::Running, stack, gil: None }
+}
+
 /// Two threads call a function that takes the lock of an object for 100 us, one after the other.
 fn one_at_a_time(calls: u64, line_of_other: u32) -> Report {
     calls_of(calls, line_of_other, &[WAITER, HOLDER])
@@ -135,6 +141,9 @@ fn calls_of(calls: u64, line_of_other: u32, holders: &[ThreadId]) -> Report {
         let other = usize::from(by == threads[1]);
         let own = 1 - other;
         let start = START + turn * MS / 10;
+        if turn % 100 == 0 {
+            profile.push(&runs(Nanos(start + MS / 20), by, lines[other]));
+        }
         let wake = Wake { at: Nanos(start + MS / 10), by: Some(by), stack: lines[other], switches: None };
         profile.push(&Event::OffCpu(OffCpu {
             wake: Some(wake),

@@ -102,23 +102,57 @@ fn waits(now: (&WaitStats, &WaitLengths), before: (&WaitStats, &WaitLengths)) ->
     (stats, lengths)
 }
 
-/// What was attributed to whom since; the most first.
-fn amounts<K: Copy + Eq + Hash + Ord>(
-    now: impl Iterator<Item = (K, u64)>,
-    before: impl Iterator<Item = (K, u64)>,
+/// What was attributed to whom since; the most first. All of a `group` together only grows. A part of it may become less,
+/// where it is an estimate and more is known now: the others have that less, so that the sum is right.
+fn amounts<K: Copy + Eq + Hash + Ord, G: Eq + Hash>(
+    now: &[(K, u64)],
+    before: &[(K, u64)],
+    group: impl Fn(K) -> G,
     limit: usize,
 ) -> Vec<(K, u64)> {
-    let before: FxHashMap<K, u64> = before.collect();
-    let since = now.map(|(key, ns)| (key, ns.saturating_sub(before.get(&key).copied().unwrap_or(0))));
-    let mut since: Vec<(K, u64)> = since.filter(|(_, ns)| *ns > 0).collect();
+    let mut groups: FxHashMap<G, Grown> = FxHashMap::default();
+    before.iter().for_each(|&(key, ns)| groups.entry(group(key)).or_default().before += ns);
+    let before: FxHashMap<K, u64> = before.iter().copied().collect();
+    let more = |&(key, ns): &(K, u64)| (key, ns.saturating_sub(before.get(&key).copied().unwrap_or(0)));
+    for each in now {
+        let grown = groups.entry(group(each.0)).or_default();
+        grown.now += each.1;
+        grown.sum += more(each).1;
+    }
+    let since = now.iter().map(more).filter(|(_, ns)| *ns > 0);
+    let scaled = since.map(|(key, ns)| (key, groups.get_mut(&group(key)).map_or(ns, |grown| grown.part(ns))));
+    let mut since: Vec<(K, u64)> = scaled.filter(|(_, ns)| *ns > 0).collect();
     since.sort_unstable_by_key(|&(key, ns)| (Reverse(ns), key));
     since.truncate(limit);
     since
 }
 
+/// How much some amounts have grown together.
+#[derive(Debug, Default)]
+struct Grown {
+    before: u64,
+    now: u64,
+    /// What those have grown by together that did.
+    sum: u64,
+    /// How much of that sum has been made a part of.
+    done: u64,
+}
+
+impl Grown {
+    /// An amount that grew, as a part of what all together have grown by.
+    fn part(&mut self, ns: u64) -> u64 {
+        let all = u128::from(self.now.saturating_sub(self.before));
+        let upto = |done: u64| (u128::from(done) * all / u128::from(self.sum.max(1))) as u64;
+        let from = upto(self.done);
+        let part = upto(self.done + ns) - from;
+        self.done += ns;
+        part
+    }
+}
+
 fn blames(now: &[Blame], before: &[Blame]) -> Vec<Blame> {
     let split = |all: &[Blame]| all.iter().map(|blame| ((blame.thread, blame.stack), blame.ns)).collect::<Vec<_>>();
-    let since = amounts(split(now).into_iter(), split(before).into_iter(), MAX_STACKS);
+    let since = amounts(&split(now), &split(before), |(thread, _)| thread, MAX_STACKS);
     since.into_iter().map(|((thread, stack), ns)| Blame { thread, stack, ns }).collect()
 }
 
@@ -127,7 +161,7 @@ fn kinds<T: Copy + Eq + Hash + Ord>(now: &[(T, Blame)], before: &[(T, Blame)], l
     let split = |all: &[(T, Blame)]| {
         all.iter().map(|(kind, blame)| ((*kind, blame.thread, blame.stack), blame.ns)).collect::<Vec<_>>()
     };
-    let since = amounts(split(now).into_iter(), split(before).into_iter(), limit);
+    let since = amounts(&split(now), &split(before), |(kind, thread, _)| (kind, thread), limit);
     since.into_iter().map(|((kind, thread, stack), ns)| (kind, Blame { thread, stack, ns })).collect()
 }
 
@@ -149,6 +183,8 @@ fn contention(now: &Contention, before: &Contention) -> Contention {
         caused_ns: now.caused_ns.saturating_sub(before.caused_ns),
         gap_ns: now.gap_ns.saturating_sub(before.gap_ns),
         unknown_ns: now.unknown_ns.saturating_sub(before.unknown_ns),
+        on_cpu_ns: now.on_cpu_ns.saturating_sub(before.on_cpu_ns),
+        samples: now.samples.saturating_sub(before.samples),
         by_waiter: blames(&now.by_waiter, &before.by_waiter),
         by_releaser: blames(&now.by_releaser, &before.by_releaser),
         by_holder: blames(&now.by_holder, &before.by_holder),

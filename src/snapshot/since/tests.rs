@@ -170,3 +170,15 @@ fn whatever_is_counted_is_counted_from_the_earlier_one() {
     };
     assert_eq!(format!("{:?}", super::lock(&lock(5), Some(&lock(2)))), format!("{:?}", lock(3)));
 }
+
+#[test]
+fn an_estimate_that_has_become_less_does_not_make_the_sum_more() {
+    use crate::contention::fixture::stack;
+    let blame = |thread, number, ns| Blame { thread: ThreadId(thread), stack: stack(number), ns };
+    let before = [blame(1, 1, 100), blame(2, 1, 10)];
+    let now = [blame(1, 1, 60), blame(1, 2, 60), blame(1, 3, 21), blame(2, 1, 30)];
+    let since = blames(&now, &before);
+    assert_eq!(since, [blame(1, 2, 30), blame(2, 1, 20), blame(1, 3, 11)]);
+    let pairs = |all: &[Blame]| all.iter().map(|&blame| (ThreadId(9), blame)).collect::<Vec<_>>();
+    assert_eq!(kinds(&pairs(&now), &pairs(&before), 9), pairs(&since));
+}
