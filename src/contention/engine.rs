@@ -55,6 +55,9 @@ pub trait Resource {
     /// Moves those that can be decided by now from `parked` to `ready`. `contended` is when threads waited.
     fn unpark(&mut self, parked: &mut VecDeque<WaitSegment>, contended: &Cover, ready: &mut Vec<UnparkedSegment>);
 
+    /// A thread waited for a part of a hold.
+    fn waited_for(&mut self, _hold: &AttributedHold, _part: TimeRange, _evidence: &Evidence) {}
+
     /// A holder has caused waiting while it was at a place.
     fn caused(&mut self, _holder: ThreadId, _place: HolderPlace, _ns: u64) {}
 
@@ -438,10 +441,13 @@ impl<R: Resource> Contended<R> {
                 Owner::Nobody => ledger.was_free(range.ns()),
                 Owner::Unknown => ledger.is_unknown(range.ns()),
                 Owner::Undecided => undecided = (range.start < range.end).then_some(range),
-                Owner::Held(hold) => evidence.attribute(&hold, range, |place, ns| {
-                    ledger.caused_by(hold.by, place.stack, ns);
-                    resource.caused(hold.by, place, ns);
-                }),
+                Owner::Held(hold) => {
+                    resource.waited_for(&hold, range, evidence);
+                    evidence.attribute(&hold, range, |place, ns| {
+                        ledger.caused_by(hold.by, place.stack, ns);
+                        resource.caused(hold.by, place, ns);
+                    });
+                }
             }
         }
         undecided

@@ -41,6 +41,8 @@ pub struct AttributedHold {
     pub end: Nanos,
     /// Where the holder was on the CPU if no sample shows that.
     pub otherwise: StackId,
+    /// When a waiting thread asked the holder to release it, if one did (a GIL).
+    pub asked: Option<Nanos>,
 }
 
 /// Where a holder was for some time.
@@ -155,7 +157,8 @@ mod tests {
         let mut parts = Vec::new();
         let number = |id| (0..9).find(|&number| stack(number) == id).unwrap();
         let part = TimeRange { start: Nanos(from), end: Nanos(to) };
-        let hold = AttributedHold { by: A, start: Nanos(100), end: Nanos(200), otherwise: stack(OTHERWISE) };
+        let hold =
+            AttributedHold { by: A, start: Nanos(100), end: Nanos(200), otherwise: stack(OTHERWISE), asked: None };
         evidence.attribute(&hold, part, |place, time| parts.push((number(place.stack), time)));
         parts.retain(|part| part.1 > 0);
         assert_eq!(parts.iter().map(|part| part.1).sum::<u64>(), to - from);

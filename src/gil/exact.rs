@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::delays::GilDelays;
 use super::facts::{GilFact, GilFactKind, Holder};
 use super::resource::GilResource;
 use super::waits::woken_by_taker;
@@ -48,6 +49,11 @@ impl ExactGil {
 
     pub fn ledger(&self) -> &Ledger {
         &self.engine.get(GIL).ledger
+    }
+
+    /// Why waits took as long as they did.
+    pub fn delays(&self) -> &GilDelays {
+        &self.engine.get(GIL).resource.delays
     }
 
     /// For how long at least one thread waited, in nanoseconds.

@@ -3,14 +3,15 @@
 
 use std::collections::VecDeque;
 
+use super::delays::GilDelays;
 use super::facts::Holder;
-use super::holders::Holders;
+use super::holders::{HolderSpan, Holders};
 use super::waits::{self, SwitchesAfterSleep};
 use crate::contention::cover::Cover;
 use crate::contention::engine::{
     BetweenSleeps, Owner, Resource, ResourceWait, UnparkedSegment, WaitSegment, WakingRelease,
 };
-use crate::contention::evidence::AttributedHold;
+use crate::contention::evidence::{AttributedHold, Evidence};
 use crate::contention::{Handoff, Hold, TimeRange};
 use crate::event::{Nanos, OffCpu, ThreadId};
 use crate::stack::StackId;
@@ -19,6 +20,7 @@ use crate::stack::StackId;
 #[derive(Debug)]
 pub struct GilResource {
     pub holders: Holders,
+    pub delays: GilDelays,
     /// Segments that end after this moment are parked: the holders' last span began then.
     parked_for: Nanos,
 }
@@ -26,7 +28,7 @@ pub struct GilResource {
 impl GilResource {
     /// Nothing is known of it yet; `keep_holds` says whether a timeline is wanted.
     pub fn new(keep_holds: bool) -> GilResource {
-        GilResource { holders: Holders::new(keep_holds), parked_for: Nanos(0) }
+        GilResource { holders: Holders::new(keep_holds), delays: GilDelays::default(), parked_for: Nanos(0) }
     }
 }
 
@@ -68,7 +70,8 @@ impl Resource for GilResource {
                 Holder::Held(thread) if thread == waiter => Owner::Unknown,
                 Holder::Held(by) => {
                     let otherwise = span.released.or(span.acquired).unwrap_or(StackId::EMPTY);
-                    Owner::Held(AttributedHold { by, start: span.start, end: span_end, otherwise })
+                    let HolderSpan { start, asked, .. } = *span;
+                    Owner::Held(AttributedHold { by, start, end: span_end, otherwise, asked })
                 }
                 Holder::Unknown => Owner::Unknown,
             };
@@ -76,6 +79,10 @@ impl Resource for GilResource {
         }
         // Spans before that are forgotten.
         owners.push((Owner::Unknown, TimeRange { start: range.start, end: first_known }));
+    }
+
+    fn waited_for(&mut self, hold: &AttributedHold, part: TimeRange, evidence: &Evidence) {
+        self.delays.waited(hold, part, evidence);
     }
 
     /// There is at most one for each waiter and gap between its waits.

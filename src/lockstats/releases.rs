@@ -111,7 +111,7 @@ impl Releases {
         let start = acquired.or(before.map(|before| before.at)).unwrap_or(Nanos(0));
         let middle = start.clamp(part.start, part.end);
         owners.push((Owner::Nobody, TimeRange { start: part.start, end: middle }));
-        let hold = AttributedHold { by: release.by, start, end: release.at, otherwise: release.stack };
+        let hold = AttributedHold { by: release.by, start, end: release.at, otherwise: release.stack, asked: None };
         owners.push((Owner::Held(hold), TimeRange { start: middle, end: part.end }));
     }
 }
