@@ -77,9 +77,7 @@ impl GilDelays {
             Some(ThreadState::GilHeldRunnable) => self.total.no_cpu_ns += ns,
             Some(_) => self.total.blocked_ns += ns,
         });
-        // Whatever still goes on at the end of the recording has no end of its own.
-        let end = if hold.end == Nanos(u64::MAX) { part.end } else { hold.end };
-        if let Some(stack) = self.place(hold, TimeRange { start: asked, end }, evidence)
+        if let Some(stack) = self.place(hold, part.end, evidence)
             && let Some(place) = self.places.get_mut(&(hold.by, stack))
         {
             place.waited_ns += on_cpu;
@@ -87,12 +85,14 @@ impl GilDelays {
     }
 
     /// Where the holder was for most of the time on a CPU for which it kept the GIL although it had been asked; none if that
-    /// was not long.
-    fn place(&mut self, hold: &AttributedHold, after: TimeRange, evidence: &Evidence) -> Option<StackId> {
+    /// was not long. A hold that still goes on at the end of the recording ends `at_the_latest`.
+    fn place(&mut self, hold: &AttributedHold, at_the_latest: Nanos, evidence: &Evidence) -> Option<StackId> {
         let key = (hold.by, hold.start);
         if let Some((_, place)) = self.recent.iter().rev().find(|(known, _)| *known == key) {
             return *place;
         }
+        let end = if hold.end == Nanos(u64::MAX) { at_the_latest } else { hold.end };
+        let after = TimeRange { start: hold.asked?.max(hold.start), end };
         let mut stacks: Vec<(u64, StackId)> = Vec::new();
         evidence.attribute(hold, after, |place, ns| {
             if place.off_cpu.is_none() {
@@ -161,9 +161,10 @@ mod tests {
         let (mut delays, mut evidence) = (GilDelays::default(), Evidence::default());
         evidence.sample(Nanos(2 * MS), HOLDER, stack(1));
         evidence.sample(Nanos(20 * MS), HOLDER, stack(2));
+        // The first part that is decided need not be the first of the hold.
+        delays.waited(&HOLD, ms(25, 30), &evidence);
         delays.waited(&HOLD, ms(5, 15), &evidence);
         delays.waited(&HOLD, ms(15, 30), &evidence);
-        delays.waited(&HOLD, ms(25, 30), &evidence);
         let parts = HolderDelays { until_asked_ns: 5 * MS, until_released_ns: 25 * MS, ..HolderDelays::default() };
         assert_eq!(delays.total, parts);
         let at = PlaceDelays { times: 1, delay_ns: 20 * MS, max_ns: 20 * MS, waited_ns: 25 * MS };

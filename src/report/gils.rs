@@ -5,7 +5,8 @@ use crate::contention::{self, WaitStats};
 use crate::gil::delays::HolderDelays;
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::profile::Profile;
-use crate::stack::label::stack_labels;
+use crate::stack::StackId;
+use crate::stack::label::{frame_label, stack_labels};
 
 use super::model::{
     Bar, Blamed, BlockedHolder, Gil, GilThread, Held, NotReleased, SwitchedOn, Thread, Wait, WaitParts,
@@ -67,9 +68,18 @@ fn not_released(profile: &Profile, gil: &GilSummary) -> Vec<NotReleased> {
         times: delays.times,
         mean_s: seconds(delays.delay_ns.checked_div(delays.times).unwrap_or(0)),
         max_s: seconds(delays.max_ns),
+        function: native_function(profile, stack),
         by: blamed(profile, &contention::Blame { thread, stack, ns: delays.waited_ns }),
     })
     .collect()
+}
+
+/// The function in which most of the samples with a stack were.
+fn native_function(profile: &Profile, stack: StackId) -> Option<String> {
+    let functions = profile.held_in_native.get(&stack)?;
+    let all: u64 = functions.values().sum();
+    let (&function, &count) = functions.iter().max_by_key(|&(function, &count)| (count, *function))?;
+    (2 * count > all).then(|| frame_label(&profile.stacks, function, false))
 }
 
 /// The costliest of them.

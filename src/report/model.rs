@@ -205,6 +205,9 @@ pub struct NotReleased {
     /// How long after it was asked it released the GIL, on average, in seconds; without the time for which it was off the CPU.
     pub mean_s: f64,
     pub max_s: f64,
+    /// In which native function, `symbol (library.so)`, if one was sampled there more often than anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
     /// Who, where; `seconds` is for how long others waited meanwhile.
     #[serde(flatten)]
     pub by: Blamed,

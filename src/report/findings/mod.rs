@@ -3,6 +3,8 @@
 //! Each rule is a function of the report, with its thresholds as constants above it. A threshold is there so that a
 //! program with nothing worth changing gets no finding at all.
 
+mod not_released;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -20,6 +22,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
         found.extend(saturated(gil));
         found.extend(gil.threads.iter().filter_map(|thread| convoy(gil, thread)));
         found.extend(hog(gil));
+        found.extend(not_released::not_released(report, gil));
         found.extend(held_while_blocked(gil));
     }
     let locks = || report.real_locks();
@@ -139,6 +142,10 @@ fn convoy(gil: &Gil, thread: &GilThread) -> Option<Finding> {
     let turn = thread.cpu_s / wait.count as f64;
     let waited = part(wait.total_s, thread.wall_s);
     if wait.mean_s < CONVOY_MEAN * interval || turn > CONVOY_TURN * interval || waited < CONVOY_PART {
+        return None;
+    }
+    // Most of it is not the interval, but what the holder does after it is asked.
+    if gil.parts.is_some_and(|parts| parts.until_released_s > parts.until_asked_s) {
         return None;
     }
     let message = format!(
