@@ -9,6 +9,7 @@ mod support;
 mod suite {
     mod browser;
     mod deadlocks;
+    mod delays;
     mod errors;
     mod exports;
     mod harmless;

@@ -55,6 +55,9 @@ pub trait Resource {
     /// Moves those that can be decided by now from `parked` to `ready`. `contended` is when threads waited.
     fn unpark(&mut self, parked: &mut VecDeque<WaitSegment>, contended: &Cover, ready: &mut Vec<UnparkedSegment>);
 
+    /// A thread waited for a part of a hold.
+    fn waited_for(&mut self, _hold: &AttributedHold, _part: TimeRange, _evidence: &Evidence) {}
+
     /// A holder has caused waiting while it was off the CPU.
     fn caused_off_cpu(&mut self, _holder: ThreadId, _state: ThreadState, _stack: StackId, _ns: u64) {}
 
@@ -443,15 +446,18 @@ impl<R: Resource> Contended<R> {
                 Owner::Nobody => ledger.was_free(range.ns()),
                 Owner::Unknown => ledger.is_unknown(range.ns()),
                 Owner::Undecided => undecided = (range.start < range.end).then_some(range),
-                Owner::Held(hold) => evidence.attribute(&hold, range, |part| match part {
-                    HeldPart::OffCpu(state, stack, ns) => {
-                        ledger.caused_by(waiter, hold.by, stack, ns);
-                        resource.caused_off_cpu(hold.by, state, stack, ns);
-                    }
-                    HeldPart::Sampled(stack, ns) => ledger.caused_by_sampled(waiter, hold.by, stack, ns),
-                    HeldPart::Unsampled(ns) => ledger.caused_by_unsampled(waiter, hold.by, hold.place(), ns),
-                    HeldPart::Sample(sample) => ledger.hold_sampled(&sample),
-                }),
+                Owner::Held(hold) => {
+                    resource.waited_for(&hold, range, evidence);
+                    evidence.attribute(&hold, range, |part| match part {
+                        HeldPart::OffCpu(state, stack, ns) => {
+                            ledger.caused_by(waiter, hold.by, stack, ns);
+                            resource.caused_off_cpu(hold.by, state, stack, ns);
+                        }
+                        HeldPart::Sampled(stack, ns) => ledger.caused_by_sampled(waiter, hold.by, stack, ns),
+                        HeldPart::Unsampled(ns) => ledger.caused_by_unsampled(waiter, hold.by, hold.place(), ns),
+                        HeldPart::Sample(sample) => ledger.hold_sampled(&sample),
+                    });
+                }
             }
         }
         undecided

@@ -44,6 +44,8 @@ pub struct AttributedHold {
     pub acquired: Option<StackId>,
     /// Where the holder released it, if that is known.
     pub released: Option<StackId>,
+    /// When a waiting thread asked the holder to release it, if one did (a GIL).
+    pub asked: Option<Nanos>,
 }
 
 impl AttributedHold {
@@ -130,7 +132,7 @@ impl Evidence {
     }
 
     fn sample_of(&self, hold: &AttributedHold, sample: &SampleEvidence) -> HoldSample {
-        let &AttributedHold { by, start, end, acquired, released } = hold;
+        let &AttributedHold { by, start, end, acquired, released, .. } = hold;
         let first = self.off_cpu.partition_point(|off| off.end <= start);
         let within = self.off_cpu.range(first..).take_while(|off| off.thread != by || off.start < end);
         let of_holder = within.filter(|off| off.thread == by);
@@ -180,8 +182,14 @@ mod tests {
         let mut parts = Vec::new();
         let number = |id| (0..9).find(|&number| stack(number) == id).unwrap();
         let part = TimeRange { start: Nanos(from), end: Nanos(to) };
-        let hold =
-            AttributedHold { by: A, start: Nanos(100), end: Nanos(200), acquired: None, released: Some(stack(7)) };
+        let hold = AttributedHold {
+            by: A,
+            start: Nanos(100),
+            end: Nanos(200),
+            acquired: None,
+            released: Some(stack(7)),
+            asked: None,
+        };
         evidence.attribute(&hold, part, |part| match part {
             HeldPart::OffCpu(_, stack, time) | HeldPart::Sampled(stack, time) => parts.push((number(stack), time)),
             HeldPart::Unsampled(time) => parts.push((UNSAMPLED, time)),
@@ -228,7 +236,7 @@ mod tests {
         }
         evidence.sample(Nanos(130), A, stack(2));
         let (acquired, released) = (Some(stack(3)), Some(stack(4)));
-        let hold = AttributedHold { by: A, start: Nanos(100), end: Nanos(200), acquired, released };
+        let hold = AttributedHold { by: A, start: Nanos(100), end: Nanos(200), acquired, released, asked: None };
         let samples = |start, end| {
             let mut samples = Vec::new();
             evidence.attribute(&hold, TimeRange { start: Nanos(start), end: Nanos(end) }, |part| {

@@ -71,6 +71,7 @@ impl Event {
             | Event::RecordsLost { at, .. }
             | Event::Access { at, .. }
             | Event::Spin { at, .. }
+            | Event::HeldInNative { at, .. }
             | Event::Deadlock { at, .. }
             | Event::Sample { at, .. }
             | Event::Lost { at, .. } => Some(*at),
@@ -90,6 +91,7 @@ impl Event {
             }
             Event::ThreadNamed { thread, .. }
             | Event::ThreadExited { thread, .. }
+            | Event::HeldInNative { thread, .. }
             | Event::Account { thread, .. } => *thread = to.thread(*thread),
             Event::Gil { gil, info, .. } => {
                 let process = to.process(info.process);

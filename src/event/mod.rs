@@ -40,7 +40,7 @@ pub mod version;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::stack::StackId;
+use crate::stack::{FrameId, StackId};
 
 pub(crate) use self::activity::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityColor, ActivityRow};
 pub use self::ids::{Ids, Renumber};
@@ -176,6 +176,16 @@ pub enum Event {
         stack: StackId,
         /// For which, if that is known.
         lock: Option<LockId>,
+    },
+    /// A sample found a thread that held the GIL in this function of a shared library or the executable. Comes after that
+    /// sample; there is none if it ran the interpreter's own loop.
+    HeldInNative {
+        at: Nanos,
+        thread: ThreadId,
+        /// Its Python stack.
+        stack: StackId,
+        /// A frame of the kind [`FrameKind::Native`](crate::stack::FrameKind::Native).
+        function: FrameId,
     },
     /// Threads wait for each other in a circle: each for what the next one has, the last for what the first one has.
     Deadlock {
@@ -314,6 +324,22 @@ pub struct OffCpu {
     pub asked: Option<Nanos>,
     /// It had left the CPU before recording started, or was not back when recording ended.
     pub open: bool,
+}
+
+impl OffCpu {
+    /// What it did when: a thread that was blocked is ready, without a CPU, from when it was woken. Waits for the GIL and for
+    /// locks go on until the thread runs.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (Nanos, Nanos, ThreadState)> {
+        let after = match self.state {
+            ThreadState::Blocked(_) => ThreadState::Runnable,
+            ThreadState::GilHeldOffCpu(_) => ThreadState::GilHeldRunnable,
+            state => state,
+        };
+        let ready = self.wake.filter(|_| after != self.state).map_or(self.end, |wake| wake.at);
+        let ready = ready.clamp(self.start, self.end);
+        let after = Some((ready, self.end, after)).filter(|_| ready < self.end);
+        std::iter::once((self.start, ready, self.state)).chain(after)
+    }
 }
 
 #[cfg(test)]

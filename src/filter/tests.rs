@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Event, LockId, OffCpu, Syscall, ThreadState, Tid};
+use crate::event::{Event, LockId, OffCpu, Syscall, ThreadState, Tid, Wake};
 use crate::profile::Mode;
 use crate::recording::tests::{Act, START, THREADS, session, some_act, some_mode};
 use crate::stack::StackId;
@@ -120,7 +120,10 @@ proptest! {
                 let (_, original) = originals.iter().find(is_it).unwrap();
                 let is_whole = (off.start, off.end) == (original.start, original.end);
                 prop_assert_eq!(off.open, original.open || !is_whole);
-                prop_assert_eq!(off.wake.is_some(), original.wake.is_some() && off.end == original.end);
+                let woken = original.wake.filter(|wake| wake.at.0 <= to);
+                prop_assert_eq!(off.wake.is_some(), woken.is_some());
+                let by = |wake: Option<Wake>| wake.is_some_and(|wake| wake.by.is_some());
+                prop_assert_eq!(by(off.wake), by(woken) && off.end == original.end);
             }
         }
         prop_assert_eq!(parts, sums(&whole));

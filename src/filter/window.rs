@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::event::{
-    Event, GilId, Ids, LockId, Nanos, ObjectId, ObjectInfo, OffCpu, ProcessId, Renumber, ThreadId, Tid,
+    Event, GilId, Ids, LockId, Nanos, ObjectId, ObjectInfo, OffCpu, ProcessId, Renumber, ThreadId, Tid, Wake,
 };
 use crate::profile::{Mode, SessionInfo};
+use crate::stack::StackId;
 
 /// A time, and what is known of those who were there.
 #[derive(Debug)]
@@ -121,7 +122,12 @@ impl Window {
             return None;
         }
         let open = off.open || (start, end) != (off.start, off.end);
-        let wake = off.wake.filter(|wake| wake.at <= self.to && end == off.end);
+        let wake = off.wake.filter(|wake| wake.at <= self.to);
+        // What the thread went on to do is not in the window: all that counts is that it was ready.
+        let wake = match end == off.end {
+            true => wake,
+            false => wake.map(|wake| Wake { by: None, stack: StackId::EMPTY, switches: None, ..wake }),
+        };
         Some(OffCpu { start, end, open, wake, ..off })
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::delays::GilDelays;
 use super::exact::ExactGil;
 use super::sampled::SampledGil;
 use super::summary::{GilSummary, HoldClasses, ThreadShare};
@@ -120,6 +121,10 @@ impl GilAnalysis {
             Source::Sampled(sampled) => (&sampled.ledger, sampled.contended, period, true),
             Source::Exact(exact) => (exact.ledger(), exact.contended_ns(), 1, false),
         };
+        let delays = match &self.source {
+            Source::Sampled(_) => None,
+            Source::Exact(exact) => Some(exact.delays()),
+        };
         let threads = self.threads(ledger, unit, period);
         let mut held = HoldClasses::default();
         for share in &threads {
@@ -138,6 +143,8 @@ impl GilAnalysis {
             forced_drops: ledger.forced,
             voluntary_drops: ledger.voluntary,
             held_off_cpu: ledger.calls(unit),
+            delays: delays.map(|delays| delays.total),
+            not_released: delays.map(GilDelays::places).unwrap_or_default(),
             threads,
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::delays::GilDelays;
 use super::facts::{GilFact, GilFactKind, Holder};
 use super::resource::GilResource;
 use super::waits::woken_by_taker;
@@ -48,6 +49,11 @@ impl ExactGil {
 
     pub fn ledger(&self) -> &Ledger {
         &self.engine.get(GIL).ledger
+    }
+
+    /// Why waits took as long as they did.
+    pub fn delays(&self) -> &GilDelays {
+        &self.engine.get(GIL).resource.delays
     }
 
     /// For how long at least one thread waited, in nanoseconds.
@@ -104,12 +110,18 @@ impl ExactGil {
         let &OffCpu { thread, start, end, stack, state, .. } = off;
         self.engine.wait_is_over(GIL, thread, start);
         let ledger = &mut self.gil().ledger;
-        match state {
-            ThreadState::GilHeldOffCpu(call) => ledger.held_off_cpu(call, thread, stack, end.since(start)),
-            _ => ledger.shares.of(thread).runnable += end.since(start),
+        let mut ready = end;
+        for (from, to, state) in off.parts() {
+            match state {
+                ThreadState::GilHeldOffCpu(call) => {
+                    ledger.held_off_cpu(call, thread, stack, to.since(from));
+                    ready = to;
+                }
+                _ => ledger.shares.of(thread).runnable += to.since(from),
+            }
         }
         self.fact(start, GilFactKind::Seen { holder: Holder::Held(thread), switches: Some(glimpse.switches) });
-        self.fact(end, GilFactKind::HeldOffCpu { thread, since: start, stack, state });
+        self.fact(end, GilFactKind::HeldOffCpu { thread, since: start, ready, stack, state });
     }
 
     fn did_something_else(&mut self, off: &OffCpu, glimpse: &GilGlimpse) {
@@ -192,8 +204,13 @@ impl ExactGil {
             GilFactKind::Sampled { thread, stack, holds: true } => {
                 self.engine.evidence.sample(fact.at, thread, stack)
             }
-            GilFactKind::HeldOffCpu { thread, since, stack, state } => {
-                self.engine.evidence.off_cpu(TimeRange { start: since, end: fact.at }, thread, stack, state);
+            GilFactKind::HeldOffCpu { thread, since, ready, stack, state } => {
+                let evidence = &mut self.engine.evidence;
+                evidence.off_cpu(TimeRange { start: since, end: ready }, thread, stack, state);
+                let without_cpu = TimeRange { start: ready, end: fact.at };
+                if without_cpu.ns() > 0 {
+                    evidence.off_cpu(without_cpu, thread, stack, ThreadState::GilHeldRunnable);
+                }
             }
             _ => (),
         }

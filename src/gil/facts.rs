@@ -45,8 +45,9 @@ pub enum GilFactKind {
     Seen { holder: Holder, switches: Option<u32> },
     /// A thread left the CPU to block, and the GIL was free.
     LeftFree { thread: ThreadId, stack: StackId, switches: u32 },
-    /// A thread that held the GIL was off the CPU from `since` on, in that state, and is back.
-    HeldOffCpu { thread: ThreadId, since: Nanos, stack: StackId, state: ThreadState },
+    /// A thread that held the GIL was off the CPU from `since` on, in that state, and is back. From `ready` on it only had no
+    /// CPU.
+    HeldOffCpu { thread: ThreadId, since: Nanos, ready: Nanos, stack: StackId, state: ThreadState },
     /// A thread without the GIL is back on the CPU.
     Back { thread: ThreadId },
     /// A sample of a thread on the CPU.

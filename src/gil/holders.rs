@@ -29,8 +29,8 @@ pub struct HolderSpan {
     confirmed: Nanos,
     /// `switch_number`, if known.
     switches: Option<u32>,
-    /// A waiting thread has asked the holder to release it.
-    asked: bool,
+    /// When a waiting thread first asked the holder to release it, if one has.
+    pub asked: Option<Nanos>,
     /// The holder was woken and is presumed to have acquired the GIL, until it turns out to sleep again.
     presumed: bool,
 }
@@ -44,7 +44,7 @@ impl HolderSpan {
             released: None,
             confirmed: start,
             switches: None,
-            asked: false,
+            asked: None,
             presumed: false,
         }
     }
@@ -121,7 +121,7 @@ impl Holders {
                 if self.current().holder == Holder::Free {
                     self.presume(at, thread, stack);
                 } else if over.is_some_and(|over| self.kept_by(over, since)) {
-                    self.current_mut().asked = true;
+                    self.current_mut().asked.get_or_insert(at);
                 }
             }
             GilFactKind::Seen { holder, switches } => match holder {
@@ -188,7 +188,7 @@ impl Holders {
             return;
         }
         // The thread that had asked was still on the CPU, so none was woken and nobody reported the release.
-        let forced = current.asked && current.released.is_none();
+        let forced = current.asked.is_some() && current.released.is_none();
         let span = HolderSpan { switches, ..HolderSpan::new(at, holder) };
         if at == current.start {
             *current = span;
@@ -272,8 +272,8 @@ impl Holders {
         let current = self.current_mut();
         current.released = Some(stack);
         match current.asked {
-            true => self.forced += 1,
-            false => self.voluntary += 1,
+            Some(_) => self.forced += 1,
+            None => self.voluntary += 1,
         }
         self.change_from(at, Holder::Free);
         self.current_mut().switches = switches;

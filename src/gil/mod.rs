@@ -2,6 +2,7 @@
 //! other modules are its parts.
 
 pub mod analysis;
+pub mod delays;
 mod exact;
 mod facts;
 mod holders;

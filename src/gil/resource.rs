@@ -3,14 +3,15 @@
 
 use std::collections::VecDeque;
 
+use super::delays::GilDelays;
 use super::facts::Holder;
-use super::holders::Holders;
+use super::holders::{HolderSpan, Holders};
 use super::waits::{self, SwitchesAfterSleep};
 use crate::contention::cover::Cover;
 use crate::contention::engine::{
     BetweenSleeps, Owner, Resource, ResourceWait, UnparkedSegment, WaitSegment, WakingRelease,
 };
-use crate::contention::evidence::AttributedHold;
+use crate::contention::evidence::{AttributedHold, Evidence};
 use crate::contention::{Handoff, Hold, TimeRange};
 use crate::event::{Nanos, OffCpu, ThreadId};
 
@@ -18,6 +19,7 @@ use crate::event::{Nanos, OffCpu, ThreadId};
 #[derive(Debug)]
 pub struct GilResource {
     pub holders: Holders,
+    pub delays: GilDelays,
     /// Segments that end after this moment are parked: the holders' last span began then.
     parked_for: Nanos,
 }
@@ -25,7 +27,7 @@ pub struct GilResource {
 impl GilResource {
     /// Nothing is known of it yet; `keep_holds` says whether a timeline is wanted.
     pub fn new(keep_holds: bool) -> GilResource {
-        GilResource { holders: Holders::new(keep_holds), parked_for: Nanos(0) }
+        GilResource { holders: Holders::new(keep_holds), delays: GilDelays::default(), parked_for: Nanos(0) }
     }
 }
 
@@ -66,8 +68,8 @@ impl Resource for GilResource {
                 // It cannot have held what it waited for.
                 Holder::Held(thread) if thread == waiter => Owner::Unknown,
                 Holder::Held(by) => {
-                    let (acquired, released) = (span.acquired, span.released);
-                    Owner::Held(AttributedHold { by, start: span.start, end: span_end, acquired, released })
+                    let HolderSpan { start, acquired, released, asked, .. } = *span;
+                    Owner::Held(AttributedHold { by, start, end: span_end, acquired, released, asked })
                 }
                 Holder::Unknown => Owner::Unknown,
             };
@@ -75,6 +77,10 @@ impl Resource for GilResource {
         }
         // Spans before that are forgotten.
         owners.push((Owner::Unknown, TimeRange { start: range.start, end: first_known }));
+    }
+
+    fn waited_for(&mut self, hold: &AttributedHold, part: TimeRange, evidence: &Evidence) {
+        self.delays.waited(hold, part, evidence);
     }
 
     /// There is at most one for each waiter and gap between its waits.

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use super::delays::{HolderDelays, PlaceDelays};
 use crate::contention::lengths::WaitLengths;
 use crate::contention::{Blame, Contention, WaitStats};
 use crate::event::{GilInfo, Nanos, Syscall, ThreadId};
+use crate::stack::StackId;
 
 /// Everything there is to say about one GIL.
 #[derive(Clone, Debug)]
@@ -27,6 +29,10 @@ pub struct GilSummary {
     pub voluntary_drops: u64,
     /// Time it was held by a thread blocked in a system call: in which, where. Sum: `held.off_cpu_ns`.
     pub held_off_cpu: Vec<(Syscall, Blame)>,
+    /// Why the waits took as long as they did; not known where they were sampled.
+    pub delays: Option<HolderDelays>,
+    /// Where holders kept it although they had been asked to release it, the most costly first.
+    pub not_released: Vec<(ThreadId, StackId, PlaceDelays)>,
     /// Every thread that waited for it or held it.
     pub threads: Vec<ThreadShare>,
 }
@@ -44,6 +50,8 @@ impl GilSummary {
             forced_drops: 0,
             voluntary_drops: 0,
             held_off_cpu: Vec::new(),
+            delays: None,
+            not_released: Vec::new(),
             threads: Vec::new(),
         }
     }

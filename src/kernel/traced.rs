@@ -23,12 +23,15 @@ use crate::interpreter::view::InterpreterView;
 use crate::interpreter::waits::LockWaitSite;
 use crate::interpreter::with_locks::WithLock;
 use crate::process::memory::{Memory, ReadError};
-use crate::stack::StackId;
+use crate::process::symbols::NativeSymbols;
+use crate::stack::{Frame, FrameKind, StackId};
 
 /// Threads that one thread resumes within this time were stopped together, in nanoseconds.
 const SAME_PAUSE: u64 = 1_000_000;
 /// The longest wait for a lock that is believed, in nanoseconds: a week.
 const MAX_WAIT: u64 = 7 * 24 * 3600 * 1_000_000_000;
+/// How names of functions begin that run Python code, and are not called by it. CPython 3.8 to 3.15.
+const EVALUATION: [&str; 3] = ["_PyEval_EvalFrame", "_PyEval_Vector", "_TAIL_CALL_"];
 /// FutexSite often lists of threads are walked although nothing seems to have changed, in nanoseconds.
 const SCAN_EVERY: u64 = 250_000_000;
 
@@ -61,6 +64,7 @@ pub(super) struct Traced<M> {
     /// Who last resumed all threads, when, and why they had been stopped.
     resumed: Option<(Tid, Nanos, Option<&'static str>)>,
     accesses: Accesses,
+    symbols: NativeSymbols,
     seeds: FxHashMap<Tid, ThreadSeed>,
     /// Locks that do not say who holds them: which thread held which at a moment.
     pub(super) held: (Nanos, Vec<WithLock>),
@@ -100,6 +104,7 @@ impl<M: Memory> Traced<M> {
             reasons: Reasons::default(),
             resumed: None,
             accesses: Accesses::new(process.pid, process.id),
+            symbols: NativeSymbols::new(process.pid),
             seeds: FxHashMap::default(),
             held: (Nanos(0), Vec::new()),
             under_way: FxHashMap::default(),
@@ -411,6 +416,11 @@ impl<M: Memory> Traced<M> {
             Some(stack) => Event::Sample { at, periods, thread, state, stack, gil },
             None => Event::Lost { at, periods, thread, state, gil, loss: Loss::Unreadable },
         });
+        if has(SampleFlags::HELD)
+            && let Some(stack) = stack
+        {
+            self.held_in(sample, thread, stack, sink);
+        }
         // Before the interpreter was known, they were sent of any.
         let Some(registers) = sample.registers.as_ref().filter(|_| self.layout.free_threaded) else { return };
         let stack = stack.unwrap_or(StackId::EMPTY);
@@ -423,6 +433,18 @@ impl<M: Memory> Traced<M> {
         let Traced { accesses, memory, layout, registry, .. } = self;
         let at = AccessSite { at, thread, stack };
         accesses.sample(InterpreterView { memory, layout, registry }, at, registers, sink);
+    }
+
+    /// Says in which function a thread that holds the GIL was, unless it ran Python code.
+    fn held_in(&mut self, sample: &CpuSample, thread: ThreadId, stack: StackId, sink: &mut Sink<'_>) {
+        let Some(function) = self.symbols.at(sample.ip, sample.at) else { return };
+        if EVALUATION.iter().any(|name| function.name.starts_with(name)) {
+            return;
+        }
+        let (name, file) = (sink.stacks.string(&function.name), sink.stacks.string(&function.library));
+        let frame = Frame { kind: FrameKind::Native, function: name, name, file, line: 0, first_line: 0 };
+        let function = sink.stacks.frame(frame);
+        sink.events.push(Event::HeldInNative { at: sample.at, thread, stack, function });
     }
 
     fn exit(&mut self, tid: Tid, account: crate::event::Account, sink: &mut Sink<'_>) {

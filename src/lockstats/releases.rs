@@ -112,7 +112,7 @@ impl Releases {
         let middle = start.clamp(part.start, part.end);
         owners.push((Owner::Nobody, TimeRange { start: part.start, end: middle }));
         let (acquired, released) = (None, Some(release.stack));
-        let hold = AttributedHold { by: release.by, start, end: release.at, acquired, released };
+        let hold = AttributedHold { by: release.by, start, end: release.at, acquired, released, asked: None };
         owners.push((Owner::Held(hold), TimeRange { start: middle, end: part.end }));
     }
 }

@@ -110,6 +110,21 @@ impl Elf {
         Ok(known.collect())
     }
 
+    /// The function at an address, before loading: its name, and from where to where it is.
+    ///
+    /// # Errors
+    /// [`ElfError`] when the file is damaged.
+    pub fn function_at(&self, table: SymbolTable, address: u64) -> Result<Option<(String, Range<u64>)>, ElfError> {
+        let Some((symbols, strings)) = self.symbols(table)? else { return Ok(None) };
+        let range = |symbol: &Sym64<LE>| symbol.st_value(LE)..symbol.st_value(LE).saturating_add(symbol.st_size(LE));
+        let is_there = |symbol: &&Sym64<LE>| symbol.st_type() == STT_FUNC && range(symbol).contains(&address);
+        Ok(symbols.iter().find(is_there).and_then(|symbol| {
+            let name = strings.get(symbol.st_name(LE) as usize..)?;
+            let name = String::from_utf8_lossy(&name[..memchr::memchr(0, name)?]).into_owned();
+            Some((name, range(symbol)))
+        }))
+    }
+
     /// The name of the variable at an address, before loading.
     ///
     /// # Errors

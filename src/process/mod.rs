@@ -16,6 +16,7 @@ mod relatives;
 pub mod statics;
 mod status;
 pub mod stop;
+pub mod symbols;
 
 pub use self::identity::Process;
 pub use self::namespaces::tid_map;

@@ -6,6 +6,7 @@ pub mod tree;
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::contention::in_order::{OffCpuOrder, OrderedOffCpu};
@@ -19,7 +20,7 @@ use crate::profile::queue_waits::QueueWaits;
 use crate::profile::tree::{Key, Tree, Weight};
 use crate::refcount::Refcounts;
 use crate::stack::idle_wait::{Work, work};
-use crate::stack::{Interner, StackId};
+use crate::stack::{FrameId, Interner, StackId};
 
 /// What is known of one thread.
 #[derive(Clone, Debug)]
@@ -112,6 +113,9 @@ impl SessionInfo {
     }
 }
 
+/// Samples of each function, by the Python stack.
+pub(crate) type HeldInNative = FxHashMap<StackId, FxHashMap<FrameId, u64>>;
+
 /// All that was learned. Threads and processes are indexed by [`ThreadId`] and [`ProcessId`].
 #[derive(Debug, Default)]
 pub struct Profile {
@@ -131,6 +135,8 @@ pub struct Profile {
     pub locks: Locks,
     /// What happened at reference counts.
     pub refcounts: Refcounts,
+    /// Functions of libraries in which threads that held the GIL were sampled, by their Python stack.
+    pub(crate) held_in_native: HeldInNative,
     /// Waits that seem to be for locks but are for work.
     pub(crate) queue_waits: QueueWaits,
     /// Threads that wait for each other, with what each waits for.
@@ -245,6 +251,9 @@ impl Profile {
                 }
             }
             Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
+            Event::HeldInNative { stack, function, .. } => {
+                *self.held_in_native.entry(stack).or_default().entry(function).or_default() += 1;
+            }
             Event::Spin { at, thread, stack, lock } => self.locks.spin(at, thread, stack, lock),
             Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
             Event::Lock { lock, ref info } => {
@@ -313,14 +322,16 @@ impl Profile {
 
     fn off_cpu(&mut self, off: &OffCpu) {
         self.session.waits += 1;
-        let &OffCpu { thread, start, end, state, stack, lost, .. } = off;
+        let &OffCpu { thread, stack, lost, .. } = off;
         let index = thread.0 as usize;
         let info = &mut self.threads[index];
-        info.end = info.end.max(end);
-        let weight = Weight { samples: 0, off_cpu_ns: end.since(start), waits: 1 };
-        self.count(start, Key { thread, state, stack, lost }, weight);
-        if let Some(timeline) = &mut self.timeline {
-            timeline[index].push(Span { start, end, state, stack, lost, exact: true });
+        info.end = info.end.max(off.end);
+        for (number, (start, end, state)) in off.parts().enumerate() {
+            let weight = Weight { samples: 0, off_cpu_ns: end.since(start), waits: u64::from(number == 0) };
+            self.count(start, Key { thread, state, stack, lost }, weight);
+            if let Some(timeline) = self.timeline.as_mut().filter(|_| start < end) {
+                timeline[index].push(Span { start, end, state, stack, lost, exact: true });
+            }
         }
     }
 

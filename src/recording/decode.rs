@@ -11,8 +11,8 @@ use std::sync::Arc;
 use super::RecordingOrigin;
 use super::block::LAST_WITHOUT_FRAME_KINDS;
 use super::records::{
-    AccessContext, COUNT_OPS, COUNTINGS, GilContext, LastValues, MAX_CONTEXTS, OTHER_FRAME_KINDS, PLACES,
-    RecordContext, SampleContext, SpinContext, WaitContext, WakeContext, state, tag,
+    AccessContext, COUNT_OPS, COUNTINGS, GilContext, LastValues, MAX_CONTEXTS, NativeContext, OTHER_FRAME_KINDS,
+    PLACES, RecordContext, SampleContext, SpinContext, WaitContext, WakeContext, state, tag,
 };
 use super::wire::{Bytes, Malformed};
 use crate::event::{
@@ -187,6 +187,11 @@ impl Decoder {
                 let lock = optional(self.locks, bytes)?.map(LockId);
                 self.add(RecordContext::Spin(SpinContext { thread, stack, lock }))?;
             }
+            tag::NATIVE_CONTEXT => {
+                let (thread, stack) = (self.thread(bytes)?, known(&self.stacks, bytes.number()?)?);
+                let function = known(&self.frames, bytes.number()?)?;
+                self.add(RecordContext::Native(NativeContext { thread, stack, function }))?;
+            }
             tag::FORGET_CONTEXTS => self.contexts.clear(),
             number @ tag::FIRST_CONTEXT.. => {
                 return Ok(Some(match known(&self.contexts, number - tag::FIRST_CONTEXT)? {
@@ -197,6 +202,9 @@ impl Decoder {
                     }
                     RecordContext::Spin(SpinContext { thread, stack, lock }) => {
                         Event::Spin { at: self.at(bytes)?, thread, stack, lock }
+                    }
+                    RecordContext::Native(NativeContext { thread, stack, function }) => {
+                        Event::HeldInNative { at: self.at(bytes)?, thread, stack, function }
                     }
                 }));
             }

@@ -4,8 +4,8 @@ use rustc_hash::FxHashMap;
 
 use super::RecordingOrigin;
 use super::records::{
-    AccessContext, COUNTINGS, LastValues, MAX_CONTEXTS, OTHER_FRAME_KINDS, RecordContext, SampleContext, SpinContext,
-    WaitContext, number, put_id, tag,
+    AccessContext, COUNTINGS, LastValues, MAX_CONTEXTS, NativeContext, OTHER_FRAME_KINDS, RecordContext,
+    SampleContext, SpinContext, WaitContext, number, put_id, tag,
 };
 use super::wire::{put, put_optional, put_signed, put_text};
 use crate::event::{Event, Nanos, OffCpu};
@@ -54,6 +54,10 @@ impl Encoder {
             }
             &Event::Spin { at, thread, stack, lock } => {
                 self.context(RecordContext::Spin(SpinContext { thread, stack, lock }));
+                self.at(at);
+            }
+            &Event::HeldInNative { at, thread, stack, function } => {
+                self.context(RecordContext::Native(NativeContext { thread, stack, function }));
                 self.at(at);
             }
             rare => self.rare(rare),
@@ -275,7 +279,8 @@ impl Encoder {
             | Event::Lost { .. }
             | Event::OffCpu(_)
             | Event::Access { .. }
-            | Event::Spin { .. } => {}
+            | Event::Spin { .. }
+            | Event::HeldInNative { .. } => {}
         }
     }
 }

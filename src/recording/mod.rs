@@ -5,11 +5,11 @@
 //! and stacks that they name. [`load`] pushes them into a new profile: live and replayed events take the same road, so
 //! that what comes out is what `record -o` would have written.
 //!
-//! # The format, version 2
+//! # The format, version 3
 //!
 //! A reader reads its own version and all older ones, and refuses those that are newer. New kinds of records need a new
 //! version, because older readers do not know how long they are. Version 1 has no `OTHER_FRAME`: its markers are
-//! `FRAME`s without a file, with a name in brackets.
+//! `FRAME`s without a file, with a name in brackets. Version 2 has nothing after that.
 //!
 //! All fixed numbers are little-endian.
 //!
@@ -55,6 +55,7 @@
 //! | 21     | `SPIN_CONTEXT`   | thread, stack, lock id?                                                            |
 //! | 22     | `DEADLOCK`       | time, number of threads, thread and text what it waits for, for each               |
 //! | 23     | `OTHER_FRAME`    | byte kind (0 native, 1 marker), strings: symbol or text, library or nothing. Numbered with the `FRAME`s |
+//! | 25     | `NATIVE_CONTEXT` | thread, stack, frame                                                               |
 //! | 32 + n | use of context n | see below                                                                          |
 //!
 //! Times are *s*: nanoseconds of `CLOCK_MONOTONIC` since the last record with a time (0 at first). All kinds of
@@ -62,7 +63,8 @@
 //!
 //! The use of a `SAMPLE_CONTEXT` is a sample ([`Event::Sample`], or [`Event::Lost`] if it has a loss), and has a time.
 //! So are
-//! those of an `ACCESS_CONTEXT` ([`Event::Access`]) and a `SPIN_CONTEXT` ([`Event::Spin`]). That of a `WAIT_CONTEXT` is an [`Event::OffCpu`], and has, other than the rest, *s* the start since the end of the
+//! those of an `ACCESS_CONTEXT` ([`Event::Access`]), a `SPIN_CONTEXT` ([`Event::Spin`]) and a `NATIVE_CONTEXT`
+//! ([`Event::HeldInNative`]). That of a `WAIT_CONTEXT` is an [`Event::OffCpu`], and has, other than the rest, *s* the start since the end of the
 //! thread's last one, and the length. Then, if there is a GIL, *s* its number of switches since that seen last (32 bits,
 //! wrapping); if it was woken, *s* how long before the end, and, if that is known, *s* the number of switches then
 //! minus the other (0 without a GIL); and, if it is known when it asked for the lock, *s* how long before the start.

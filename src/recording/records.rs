@@ -4,7 +4,7 @@ use crate::event::{
     Accessed, CountOp, Counting, GilGlimpse, GilId, LockId, Loss, MemoryPlace, Nanos, OffCpu, Syscall, ThreadId,
     ThreadState, Wake,
 };
-use crate::stack::{FrameKind, StackId};
+use crate::stack::{FrameId, FrameKind, StackId};
 
 use super::wire::{Bytes, Malformed, put, put_signed};
 
@@ -34,6 +34,7 @@ pub mod tag {
     pub const SPIN_CONTEXT: u64 = 21;
     pub const DEADLOCK: u64 = 22;
     pub const OTHER_FRAME: u64 = 23;
+    pub const NATIVE_CONTEXT: u64 = 25;
     pub const FIRST_CONTEXT: u64 = 32;
 }
 
@@ -197,12 +198,21 @@ pub struct SpinContext {
     pub lock: Option<LockId>,
 }
 
+/// Everything about a sample of a thread in native code but its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct NativeContext {
+    pub thread: ThreadId,
+    pub stack: StackId,
+    pub function: FrameId,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RecordContext {
     Sample(SampleContext),
     Wait(WaitContext),
     Access(AccessContext),
     Spin(SpinContext),
+    Native(NativeContext),
 }
 
 impl RecordContext {
@@ -233,6 +243,12 @@ impl RecordContext {
                 put(out, spin.thread.0.into());
                 put(out, spin.stack.index().into());
                 put_id(out, spin.lock.map(|lock| lock.0));
+            }
+            RecordContext::Native(native) => {
+                put(out, tag::NATIVE_CONTEXT);
+                put(out, native.thread.0.into());
+                put(out, native.stack.index().into());
+                put(out, native.function.index().into());
             }
             RecordContext::Wait(wait) => {
                 put(out, tag::WAIT_CONTEXT);

@@ -2,14 +2,18 @@
 
 use crate::contention::lengths::WaitLengths;
 use crate::contention::{self, WaitStats};
+use crate::gil::delays::HolderDelays;
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::profile::Profile;
-use crate::stack::label::stack_labels;
+use crate::stack::StackId;
+use crate::stack::label::{frame_label, stack_labels};
 use crate::stack::own::own_index;
 
 use super::causes::victims_and_causes;
 use super::groups::ThreadGroups;
-use super::model::{Bar, Blamed, BlockedHolder, Gil, GilThread, Held, SwitchedOn, Thread, Wait};
+use super::model::{
+    Bar, Blamed, BlockedHolder, Gil, GilThread, Held, NotReleased, SwitchedOn, Thread, Wait, WaitParts,
+};
 use super::{MAX_ATTRIBUTED, fraction, ratio, seconds, thread_name};
 
 /// One GIL. `threads` are the ledgers, indexed by thread.
@@ -43,6 +47,8 @@ pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread], group
         releasers: all_blamed(profile, &gil.contention.by_releaser),
         waiters: all_blamed(profile, &gil.contention.by_waiter),
         held_off_cpu: held_off_cpu(profile, gil),
+        parts: gil.delays.map(|delays| parts(delays, gil.contention.gap_ns)),
+        not_released: not_released(profile, gil),
         threads: gil.threads.iter().map(|share| thread(profile, share, threads)).collect(),
         victims,
         causes,
@@ -52,6 +58,36 @@ pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread], group
 fn held_off_cpu(profile: &Profile, gil: &GilSummary) -> Vec<BlockedHolder> {
     let all = gil.held_off_cpu.iter().take(MAX_ATTRIBUTED);
     all.map(|(call, blame)| BlockedHolder { syscall: call.to_string(), by: blamed(profile, blame) }).collect()
+}
+
+fn parts(delays: HolderDelays, gap_ns: u64) -> WaitParts {
+    WaitParts {
+        until_asked_s: seconds(delays.until_asked_ns),
+        until_released_s: seconds(delays.until_released_ns),
+        until_running_s: seconds(gap_ns),
+        holder_no_cpu_s: seconds(delays.no_cpu_ns),
+        holder_blocked_s: seconds(delays.blocked_ns),
+    }
+}
+
+fn not_released(profile: &Profile, gil: &GilSummary) -> Vec<NotReleased> {
+    let all = gil.not_released.iter().take(MAX_ATTRIBUTED);
+    all.map(|&(thread, stack, delays)| NotReleased {
+        times: delays.times,
+        mean_s: seconds(delays.delay_ns.checked_div(delays.times).unwrap_or(0)),
+        max_s: seconds(delays.max_ns),
+        function: native_function(profile, stack),
+        by: blamed(profile, &contention::Blame { thread, stack, ns: delays.waited_ns }),
+    })
+    .collect()
+}
+
+/// The function in which most of the samples with a stack were.
+fn native_function(profile: &Profile, stack: StackId) -> Option<String> {
+    let functions = profile.held_in_native.get(&stack)?;
+    let all: u64 = functions.values().sum();
+    let (&function, &count) = functions.iter().max_by_key(|&(function, &count)| (count, *function))?;
+    (2 * count > all).then(|| frame_label(&profile.stacks, function, false))
 }
 
 /// The costliest of them.

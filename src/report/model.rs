@@ -179,6 +179,13 @@ pub struct Gil {
     pub waiters: Vec<Blamed>,
     /// Who held it while blocked in a system call.
     pub held_off_cpu: Vec<BlockedHolder>,
+    /// What the waits were made of; not known in memory mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<WaitParts>,
+    /// Where holders that were on a CPU kept it although they had been asked to release it, by thread and stack: each is one
+    /// C call, or another long operation of the interpreter. The most costly first.
+    #[serde(default)]
+    pub not_released: Vec<NotReleased>,
     /// Each thread that waited for it or held it.
     pub threads: Vec<GilThread>,
     /// Who waited, by groups of threads. Who lost the greatest part of its time first.
@@ -187,6 +194,38 @@ pub struct Gil {
     /// What code of the program ran meanwhile, in whatever thread. The costliest first.
     #[serde(default)]
     pub causes: Vec<WaitCause>,
+}
+
+/// What waits for a GIL were made of, in seconds. The first three add up to `wait.total_s` without
+/// `unknown_s`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WaitParts {
+    /// Until the holder was asked to release it (the switch interval), or released it by its own choice.
+    pub until_asked_s: f64,
+    /// From then until it released it.
+    pub until_released_s: f64,
+    /// Until the waiting thread ran, or another one had acquired it.
+    pub until_running_s: f64,
+    /// The part of `until_released_s` in which the holder had no CPU.
+    pub holder_no_cpu_s: f64,
+    /// The part of `until_released_s` in which the holder was blocked.
+    pub holder_blocked_s: f64,
+}
+
+/// A place at which a holder kept the GIL although it had been asked to release it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NotReleased {
+    /// How often.
+    pub times: u64,
+    /// How long after it was asked it released the GIL, on average, in seconds; without the time for which it was off the CPU.
+    pub mean_s: f64,
+    pub max_s: f64,
+    /// In which native function, `symbol (library.so)`, if one was sampled there more often than anything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// Who, where; `seconds` is for how long others waited meanwhile.
+    #[serde(flatten)]
+    pub by: Blamed,
 }
 
 /// A GIL that came to be used.

@@ -80,6 +80,23 @@ fn truth(run: &Run) -> (ByStack, ByStack) {
     (caused, waited)
 }
 
+/// How much of the true waiting passed while somebody held it that had been asked to release it.
+fn waited_after_requests(run: &Run) -> u64 {
+    let asked = |hold: &Stretch| {
+        let first = run.requests.partition_point(|&at| at < hold.start);
+        run.requests.get(first).copied().filter(|&at| at < hold.end).unwrap_or(hold.end)
+    };
+    let others = |wait: &Stretch| {
+        let first = run.holds.partition_point(|hold| hold.end <= wait.start);
+        let during = run.holds[first..].iter().take_while(|hold| hold.start < wait.end);
+        let after = during
+            .filter(|hold| hold.thread != wait.thread)
+            .map(|hold| hold.end.min(wait.end).saturating_sub(asked(hold).max(wait.start)));
+        after.sum::<u64>()
+    };
+    run.waits.iter().map(others).sum()
+}
+
 fn by_stack(blames: &[Blame]) -> ByStack {
     blames.iter().map(|blame| ((blame.thread, blame.stack), blame.ns)).collect()
 }
@@ -130,6 +147,11 @@ fn check(name: &str, load: Load, tolerance: Tolerance, seed: u64) {
     let (by_thread, by_stack) = errors(&by_stack(&by_holder), &caused);
     println!("{name}: caused by thread +-{by_thread:.5}, by stack +-{by_stack:.5}");
     assert!(by_thread <= tolerance.0 && by_stack <= tolerance.1, "{name}: {by_thread} {by_stack}");
+    let delays = exact.delays().total;
+    assert_eq!(delays.until_asked_ns + delays.until_released_ns, ledger.caused, "{name}");
+    let late = waited_after_requests(&run);
+    let error = delays.until_released_ns.abs_diff(late) as f64 / ledger.caused as f64;
+    assert!(error <= 0.02, "{name}: {} of {late} ns after requests", delays.until_released_ns);
     // Among hundreds, some are told apart by microseconds.
     let forced = ledger.forced.abs_diff(run.forced);
     assert!(forced <= 1 || forced * 25 <= run.forced, "{name}: {} of {} forced", ledger.forced, run.forced);

@@ -81,6 +81,8 @@ pub struct Run {
     pub short: Vec<StackId>,
     /// Where holders were.
     pub pieces: Vec<Stretch>,
+    /// When holders were asked to release it.
+    pub requests: Vec<u64>,
     pub forced: u64,
     pub lost_races: u64,
     pub end: u64,
@@ -366,6 +368,7 @@ impl Sim {
             let unchanged = self.threads[index].sleep.is_some_and(|sleep| sleep.switches == self.switches);
             if unchanged && !self.drop_request {
                 self.drop_request = true;
+                self.run.requests.push(now);
                 let holder = self.last_holder;
                 let state = &self.threads[holder as usize];
                 if state.piece == Piece::Python {

@@ -122,6 +122,8 @@ pub(crate) struct CpuSample {
     pub(crate) stack: u64,
     /// The address of the GIL that was read.
     pub(crate) gil: u64,
+    /// Where its own code was, also if it was in the kernel.
+    pub(crate) ip: u64,
     /// Sent of free-threaded builds only.
     pub(crate) registers: Option<Registers>,
 }
@@ -200,6 +202,7 @@ fn decode_sample(bytes: &[u8]) -> Option<KernelRecord> {
         at: Nanos(sample.at),
         stack: sample.stack,
         gil: sample.gil,
+        ip: sample.ip,
         registers: registers.map(|WireRegisters { ip, general }| Registers { ip, general }),
     }))
 }

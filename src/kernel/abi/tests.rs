@@ -116,7 +116,7 @@ fn structures() -> Vec<(&'static str, BtfStructure)> {
                 fair_at,
             }
         ),
-        structure!("sample_record", WireSample { header, at, stack, gil }),
+        structure!("sample_record", WireSample { header, at, stack, gil, ip }),
         structure!("registers", WireRegisters { ip, general }),
         structure!("sample_with_registers", WireSampleWithRegisters { sample, registers }),
         structure!("thread", KernelThread { in_at, search_at, search_after, account, off }),

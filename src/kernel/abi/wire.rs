@@ -188,6 +188,8 @@ pub(crate) struct WireSample {
     pub(crate) at: u64,
     pub(crate) stack: u64,
     pub(crate) gil: u64,
+    /// Where its own code was, also if it was in the kernel.
+    pub(crate) ip: u64,
 }
 
 /// `struct registers`: what a thread's registers held.

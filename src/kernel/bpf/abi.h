@@ -145,6 +145,7 @@ struct sample_record {
     u64 at;
     u64 stack;
     u64 gil;
+    u64 ip;                 // of its own code, also if it was in the kernel
 };
 
 struct registers {

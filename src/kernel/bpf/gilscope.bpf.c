@@ -351,6 +351,7 @@ int on_cpu_clock(struct clock_tick *ctx)
         .at = now,
         .stack = take_stack(t, s, states, tgid, tid),
         .gil = gil.gil,
+        .ip = ip,
     };
     record.sample.header.syscall = in_user ? -1 : syscall_number(regs);
     if (t->gil_enabled == NONE) {

@@ -160,7 +160,7 @@ fn off_record(tid: Tid, kind: OffKind, call: Syscall, flags: OffFlags, stack: u6
 /// A sample at 1000.
 fn sample_record(tid: Tid, flags: SampleFlags, gil: u64, stack: u64) -> WireSample {
     let header = WireHeader { flags: flags.0, syscall: -1, ..header(REC_SAMPLE, tid) };
-    WireSample { header, at: 1000, stack, gil }
+    WireSample { header, at: 1000, stack, gil, ip: 0 }
 }
 
 fn resume_record(tid: Tid, at: u64) -> WireResume {

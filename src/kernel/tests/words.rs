@@ -39,6 +39,9 @@ fn line(event: &Event, names: &Interner) -> String {
             let lock = lock.map_or("a lock".to_owned(), |lock| format!("lock {}", lock.0));
             format!("{} at {}: spins for {lock}, in {}", who(*thread), at.0, at_stack(*stack))
         }
+        Event::HeldInNative { at, thread, function, .. } => {
+            format!("{} at {}: in {}", who(*thread), at.0, crate::stack::label::frame_label(names, *function, false))
+        }
         Event::Access { at, thread, accessed, .. } => format!("{} at {}: accesses {accessed:?}", who(*thread), at.0),
         other => format!("{other:?}"),
     }

@@ -124,7 +124,9 @@ impl Locks {
     /// A thread was off the CPU, for whatever reason: it may have held a lock. These come in the order of their ends.
     pub fn off_cpu(&mut self, off: &OffCpu) {
         let &OffCpu { thread, start, end, stack, state, .. } = off;
-        self.engine.evidence.off_cpu(TimeRange { start, end }, thread, stack, state);
+        for (start, end, state) in off.parts() {
+            self.engine.evidence.off_cpu(TimeRange { start, end }, thread, stack, state);
+        }
         match (state, state.lock()) {
             (ThreadState::Runnable | ThreadState::GilHeldRunnable, _) => {
                 self.engine.thread(thread).suspended_ns += end.since(start);

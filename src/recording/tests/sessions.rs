@@ -26,6 +26,7 @@ pub(crate) enum Act {
     Lost { count: u64 },
     Access { depth: u32, what: u8 },
     Spin { lock: Option<u32> },
+    Native { depth: u32 },
     Deadlock { with: u32 },
 }
 
@@ -40,6 +41,7 @@ pub(crate) fn some_act() -> impl Strategy<Value = (u32, u64, Act)> {
         1 => (1..50u64).prop_map(|count| Act::Lost { count }),
         2 => (0..9u32, 0..5u8).prop_map(|(depth, what)| Act::Access { depth, what }),
         1 => prop::option::of(0..LOCKS).prop_map(|lock| Act::Spin { lock }),
+        1 => (0..9u32).prop_map(|depth| Act::Native { depth }),
         1 => (0..THREADS).prop_map(|with| Act::Deadlock { with }),
     ];
     (0..THREADS, prop_oneof![0..50u64, 1..20_000u64], act)
@@ -102,6 +104,11 @@ pub(crate) fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Ev
         owner: Some(ThreadId(1)),
     };
     events.push(Event::Object { object: ObjectId(0), info: Arc::new(object) });
+    // Not in the table of a session that does not need it: what is written stays the same then.
+    let mut native = || {
+        let (name, file) = (table.string("sre_ucs1_match"), table.string("/lib/_sre.so"));
+        table.frame(Frame { kind: FrameKind::Native, function: name, name, file, line: 0, first_line: 0 })
+    };
     let mut now = [START + 1_000_000; THREADS as usize];
     let mut switches = 0u32;
     for &(who, micros, act) in acts {
@@ -120,6 +127,9 @@ pub(crate) fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Ev
                     _ => Accessed::Nothing,
                 };
                 Event::Access { at, thread, stack: stacks[depth as usize], accessed }
+            }
+            Act::Native { depth } => {
+                Event::HeldInNative { at, thread, stack: stacks[depth as usize], function: native() }
             }
             Act::Spin { lock } => Event::Spin { at, thread, stack: stacks[2], lock: lock.map(LockId) },
             Act::Deadlock { with } => {

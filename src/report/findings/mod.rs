@@ -6,6 +6,7 @@
 mod gil;
 mod interpreter;
 mod locks;
+mod not_released;
 mod sentences;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(interpreter::collections(report));
     for gil in &report.gils {
         found.extend(interpreter::switched_on(report, gil));
-        found.extend(at_gil(gil, &found));
+        found.extend(at_gil(report, gil, &found));
     }
     found.extend(report.real_locks().filter_map(|lock| locks::contended(report, lock)));
     found.extend(no_connection(report));
@@ -40,8 +41,9 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
 
 /// What is wrong at one GIL. What it costs that it is held in a certain way is not told a second time as the cost of the
 /// fight over it.
-fn at_gil(gil: &Gil, before: &[Finding]) -> Vec<Finding> {
+fn at_gil(report: &Report, gil: &Gil, before: &[Finding]) -> Vec<Finding> {
     let mut found = gil::held_while_blocked(gil);
+    found.extend(not_released::not_released(report, gil));
     let collections = before.iter().filter(|finding| finding.id == interpreter::COLLECTIONS);
     let explained_s = found.iter().chain(collections).map(|finding| finding.cost_s).sum();
     found.extend(gil::contended(gil, explained_s));

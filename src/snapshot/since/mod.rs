@@ -8,10 +8,12 @@ use rustc_hash::FxHashMap;
 use super::Snapshot;
 use crate::contention::lengths::WaitLengths;
 use crate::contention::{Blame, Contention, WaitStats};
-use crate::event::{Account, Nanos};
+use crate::event::{Account, Nanos, ThreadId};
+use crate::gil::delays::{HolderDelays, PlaceDelays};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::lockstats::summary::{LockShare, LockSummary};
 use crate::profile::{Profile, SessionInfo, ThreadInfo};
+use crate::stack::StackId;
 
 /// How many stacks are kept in each list, how many pairs of waiter and holder, and how many locks: more than anybody reads
 /// while they change. Pairs are added up, so there are more of them.
@@ -42,6 +44,7 @@ impl Snapshot {
                 tree: self.profile.tree.since(&earlier.profile.tree),
                 locks: self.profile.locks.infos_only(),
                 refcounts: self.profile.refcounts.since(&earlier.profile.refcounts),
+                held_in_native: self.profile.held_in_native.clone(),
                 queue_waits: self.profile.queue_waits.clone(),
                 deadlocks: self.profile.deadlocks.clone(),
                 session: session(&self.profile.session, &earlier.profile.session, earlier.at),
@@ -206,8 +209,41 @@ fn gil(now: &GilSummary, before: Option<&GilSummary>) -> GilSummary {
         forced_drops: now.forced_drops.saturating_sub(before.forced_drops),
         voluntary_drops: now.voluntary_drops.saturating_sub(before.voluntary_drops),
         held_off_cpu: kinds(&now.held_off_cpu, &before.held_off_cpu, MAX_STACKS),
+        delays: now.delays.map(|delays| holder_delays(delays, before.delays.unwrap_or_default())),
+        not_released: not_released(&now.not_released, &before.not_released),
         threads: now.threads.iter().map(|share| self::share(share, by_thread.get(&share.thread).copied())).collect(),
     }
+}
+
+fn holder_delays(now: HolderDelays, before: HolderDelays) -> HolderDelays {
+    HolderDelays {
+        until_asked_ns: now.until_asked_ns.saturating_sub(before.until_asked_ns),
+        until_released_ns: now.until_released_ns.saturating_sub(before.until_released_ns),
+        no_cpu_ns: now.no_cpu_ns.saturating_sub(before.no_cpu_ns),
+        blocked_ns: now.blocked_ns.saturating_sub(before.blocked_ns),
+    }
+}
+
+type NotReleasedAt = (ThreadId, StackId, PlaceDelays);
+
+fn not_released(now: &[NotReleasedAt], before: &[NotReleasedAt]) -> Vec<NotReleasedAt> {
+    let before: FxHashMap<_, _> = before.iter().map(|&(thread, stack, delays)| ((thread, stack), delays)).collect();
+    let since = now.iter().map(|&(thread, stack, now)| {
+        let before = before.get(&(thread, stack)).copied().unwrap_or_default();
+        let delay_ns = now.delay_ns.saturating_sub(before.delay_ns);
+        let delays = PlaceDelays {
+            times: now.times.saturating_sub(before.times),
+            delay_ns,
+            // Of those since only the sum is known, unless the longest of all is one of them.
+            max_ns: if now.max_ns > before.max_ns { now.max_ns } else { now.max_ns.min(delay_ns) },
+            waited_ns: now.waited_ns.saturating_sub(before.waited_ns),
+        };
+        (thread, stack, delays)
+    });
+    let mut since: Vec<_> = since.filter(|(_, _, delays)| delays.times > 0).collect();
+    since.sort_by_key(|(_, _, delays)| Reverse(delays.waited_ns));
+    since.truncate(MAX_STACKS);
+    since
 }
 
 fn share(now: &ThreadShare, before: Option<&ThreadShare>) -> ThreadShare {
