@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{ProcessId, object_label};
+use super::{MODULE, ProcessId, object_label};
 
 /// What a thread can wait for, other than the GIL. The order is that of [`LOCK_KINDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,8 +196,9 @@ impl LockKind {
             }
             (ObjectLabel::LockOf, None) | (ObjectLabel::Ignored, _) => {}
         }
-        match name {
-            Some(name) => format!("{} ({name})", row.label),
+        match name.map(|name| (name, name.strip_prefix(MODULE))) {
+            Some((_, Some(module))) if self == LockKind::ModuleLock => format!("{} of {module}", row.label),
+            Some((name, _)) => format!("{} ({name})", row.label),
             None if row.has_address => format!("{} at {address:#x}", row.label),
             None => row.label.to_owned(),
         }
@@ -247,7 +248,8 @@ mod tests {
         assert_eq!(label(LockKind::Lock, Some("_thread.lock"), Some("app.lock")), "threading.Lock (app.lock)");
         assert_eq!(label(LockKind::Semaphore, None, None), "semaphore at 0x7f10");
         assert_eq!(label(LockKind::Mutex, Some("Journal"), None), "lock of Journal at 0x7f10");
-        assert_eq!(label(LockKind::ModuleLock, None, Some("numpy")), "import lock (numpy)");
+        assert_eq!(label(LockKind::ModuleLock, None, Some("module numpy")), "import lock of numpy");
+        assert_eq!(label(LockKind::ModuleLock, None, Some("app.py:3")), "import lock (app.py:3)");
         assert_eq!(label(LockKind::Pause, None, Some("fork")), "stop of all threads (fork)");
         assert_eq!(label(LockKind::Pause, None, None), "stop of all threads");
     }

@@ -8,12 +8,14 @@ use rustc_hash::FxHashMap;
 use super::name_search::{MAX_SEARCHES, NameSearch, at_the_end};
 use super::registry::Sink;
 use super::view::InterpreterView;
-use super::waits::{FutexWait, LockWaitSite, WaitedLock, classify, found_for, is_pointed_to, named, place_of, want};
+use super::waits::{
+    Awaited, FutexWait, LockWaitSite, ThreadWait, WaitedLock, classify, found_for, is_pointed_to, named, place_of, want,
+};
 use crate::cpython::locks::{FutexSite, Lock, lock_place, may_be_of_module};
 use crate::cpython::variables::{FoundVariable, Wanted};
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadState};
 use crate::process::memory::Memory;
-use crate::stack::StackId;
+use crate::stack::{FrameId, StackId};
 
 /// FutexSite many addresses are cached. Conditions make a new lock for each wait: when there are more, addresses at which no thread
 /// waited for a lock are forgotten.
@@ -27,6 +29,8 @@ struct KnownLock {
     /// None as long as only threads without work have waited for it.
     id: Option<LockId>,
     info: Arc<LockInfo>,
+    /// The frame of the import that waits for it, if it is a module's.
+    import: Option<FrameId>,
     checked: Nanos,
     /// FutexSite many searches for a variable there have been.
     searches: u8,
@@ -62,13 +66,13 @@ impl KnownLocks {
         sink: &mut Sink<'_>,
     ) -> Option<ThreadState> {
         let FutexWait::Lock { work, import } = classify(site.how, stack, sink.stacks) else { return None };
-        if !self.known.get_mut(&site.address).is_some_and(|known| known.is_current(view, site, import.is_some())) {
+        if !self.known.get_mut(&site.address).is_some_and(|known| known.is_current(view, site, import)) {
             if self.known.len() >= MAX_KNOWN {
                 self.known.retain(|_, known| known.id.is_some());
             }
-            let import = import.map(|frame| place_of(sink.stacks, frame));
-            let info = Arc::new(info_of(self.process, view.identify(site.how, site.address, import)));
-            self.known.insert(site.address, KnownLock { id: None, info, checked: site.now, searches: 0 });
+            let place = import.map(|frame| place_of(sink.stacks, frame));
+            let info = Arc::new(info_of(self.process, view.identify(site.how, site.address, place)));
+            self.known.insert(site.address, KnownLock { id: None, info, import, checked: site.now, searches: 0 });
         }
         let known = self.known.get_mut(&site.address)?;
         let state = state(&known.info, work.is_some())?;
@@ -96,6 +100,23 @@ impl KnownLocks {
     /// What threads wait for at an address.
     pub fn waited_at(&self, address: u64) -> Option<WaitedLock<'_>> {
         self.known.get(&address).map(|known| WaitedLock::new(&known.info, address))
+    }
+
+    /// Takes over the name of a lock that was found out while a thread waited for it.
+    pub fn note(&mut self, wait: &ThreadWait, sink: &mut Sink<'_>) {
+        let Awaited::Lock(lock) = &wait.awaited else { return };
+        let Some(known) = self.known.get_mut(&wait.waited_at) else { return };
+        // Which module is being imported shows only while it is.
+        let is_better = match known.info.kind {
+            LockKind::ModuleLock => lock.kind == LockKind::ModuleLock && lock.name.as_deref() != known.info.name.as_deref(),
+            _ => known.info.name.is_none() && lock.name.is_some(),
+        };
+        if is_better {
+            known.info = Arc::new(info_of(self.process, lock.clone()));
+            if let Some(id) = known.id {
+                sink.events.push(Event::Lock { lock: id, info: known.info.clone() });
+            }
+        }
     }
 
     /// Continues the search for variables that hold unnamed locks, if it is due.
@@ -126,11 +147,16 @@ impl KnownLocks {
 }
 
 impl KnownLock {
-    /// Whether the cached lock is still what a thread waits for at this site, perhaps `in_import`.
-    fn is_current(&mut self, view: InterpreterView<'_, impl Memory>, site: &LockWaitSite, in_import: bool) -> bool {
+    /// Whether the cached lock is still what a thread waits for at this site, perhaps in an `import`.
+    fn is_current(
+        &mut self,
+        view: InterpreterView<'_, impl Memory>,
+        site: &LockWaitSite,
+        import: Option<FrameId>,
+    ) -> bool {
         // The semaphores of module locks are short-lived.
         let kind = self.info.kind;
-        if may_be_of_module(kind) && (kind == LockKind::ModuleLock) != in_import {
+        if may_be_of_module(kind) && (import.is_some() || kind == LockKind::ModuleLock) && import != self.import {
             return false;
         }
         if site.now.since(self.checked) < CHECK_AFTER {

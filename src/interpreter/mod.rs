@@ -7,6 +7,7 @@ pub(crate) mod collector;
 pub(crate) mod contended_objects;
 pub(crate) mod gils;
 pub(crate) mod locks;
+pub(crate) mod long_waits;
 pub(crate) mod memory_accesses;
 pub(crate) mod name_search;
 pub mod registry;

@@ -82,6 +82,12 @@ pub fn classify(how: FutexSite, stack: StackId, stacks: &Interner) -> FutexWait 
     }
 }
 
+/// Whether a thread that sleeps in `futex` with this Python stack may do so until another thread releases something or ends,
+/// and not for work.
+pub fn may_wait_for_thread(stacks: &Interner, stack: StackId) -> bool {
+    stack != StackId::EMPTY && work(stacks, stack).is_none_or(|work| work == Work::Join)
+}
+
 /// A lock that threads wait for.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitedLock<'a> {
@@ -193,10 +199,23 @@ pub fn place_of(stacks: &Interner, frame: FrameId) -> String {
     format!("{}:{}", file.rsplit('/').next().unwrap_or(file), frame.line)
 }
 
+/// What keeps threads from going on.
+#[derive(Debug, Default)]
+pub struct BlockedThreads {
+    /// What each thread that waits for a lock or a thread waits for.
+    pub waits: BTreeMap<Tid, ThreadWait>,
+    /// Threads that wait for each other: each for the next, the last for the first.
+    pub deadlocks: Vec<Vec<Tid>>,
+    /// Locks without an owner, by who has entered them by `with`.
+    pub with_locks: Vec<WithLock>,
+}
+
 /// What a blocked thread waits for, and the thread that blocks it, if that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadWait {
     pub awaited: Awaited,
+    /// The address it sleeps at, or of what it is parked for.
+    pub waited_at: u64,
     pub held_by: Option<Tid>,
 }
 
@@ -244,8 +263,6 @@ struct WaitResolver<'a, M> {
 
 struct ResolvedWait {
     tid: Tid,
-    /// The address it waits at.
-    waited_at: u64,
     wait: ThreadWait,
 }
 
@@ -254,10 +271,10 @@ impl<M: Memory> WaitResolver<'_, M> {
         let (how, waited_at) = FutexSite::of(self.view.memory, self.view.layout, &thread.futex()?);
         let wait = match classify(how, thread.stack, self.stacks) {
             FutexWait::Lock { work: None, import } => self.lock_wait(thread, how, waited_at, import),
-            wait if wait.work() == Some(Work::Join) => self.join(thread)?,
+            wait if wait.work() == Some(Work::Join) => self.join(thread, waited_at)?,
             _ => return None,
         };
-        Some(ResolvedWait { tid: thread.os.tid(), waited_at, wait })
+        Some(ResolvedWait { tid: thread.os.tid(), wait })
     }
 
     fn lock_wait(
@@ -273,13 +290,13 @@ impl<M: Memory> WaitResolver<'_, M> {
         let mut lock = view.identify(how, waited_at, import);
         if let Some(importer) = module.importer {
             let held_by = view.thread_by_ident(importer).map(|thread| thread.os.tid());
-            return ThreadWait { awaited: Awaited::Lock(lock), held_by };
+            return ThreadWait { awaited: Awaited::Lock(lock), waited_at, held_by };
         }
         let holder = self.holder(&lock, waited_at);
         if let Some(object) = holder.and_then(|holder| holder.with_lock) {
             lock = Lock { type_name: Some(LOCK.to_owned()), ..Lock::new(object, LockKind::Lock) };
         }
-        ThreadWait { awaited: Awaited::Lock(lock), held_by: holder.map(|holder| holder.tid) }
+        ThreadWait { awaited: Awaited::Lock(lock), waited_at, held_by: holder.map(|holder| holder.tid) }
     }
 
     fn holder(&self, lock: &Lock, waited_at: u64) -> Option<LockHolder> {
@@ -307,7 +324,7 @@ impl<M: Memory> WaitResolver<'_, M> {
     }
 
     /// The thread whose end another waits for: `self` in the frame of `Thread.join`.
-    fn join(&self, thread: &ObservedThread) -> Option<ThreadWait> {
+    fn join(&self, thread: &ObservedThread, waited_at: u64) -> Option<ThreadWait> {
         let InterpreterView { memory, layout, .. } = self.view;
         let interpreters = self.view.interpreters().into_iter();
         let known: Vec<_> =
@@ -321,6 +338,7 @@ impl<M: Memory> WaitResolver<'_, M> {
         let joined = self.view.thread_by_ident(ident).map(|thread| thread.os.tid());
         Some(ThreadWait {
             awaited: Awaited::ThreadEnd(object),
+            waited_at,
             held_by: joined.filter(|&tid| tid != thread.os.tid()),
         })
     }
@@ -348,7 +366,7 @@ impl<M: Memory> WaitResolver<'_, M> {
                 let Some((lock, waited_at)) = resolved.nameless_lock() else { continue };
                 let Some(found) = found_for(&found, &WaitedLock::of(lock, waited_at)) else { continue };
                 let lock = named(found, lock.kind);
-                let ThreadWait { awaited, held_by } = &mut resolved.wait;
+                let ThreadWait { awaited, held_by, .. } = &mut resolved.wait;
                 *held_by = held_by.or_else(|| Some(self.holder(&lock, waited_at)?.tid));
                 *awaited = Awaited::Lock(lock);
             }
@@ -359,7 +377,7 @@ impl<M: Memory> WaitResolver<'_, M> {
 impl ResolvedWait {
     fn nameless_lock(&self) -> Option<(&Lock, u64)> {
         match &self.wait.awaited {
-            Awaited::Lock(lock) if lock.name.is_none() => Some((lock, self.waited_at)),
+            Awaited::Lock(lock) if lock.name.is_none() => Some((lock, self.wait.waited_at)),
             _ => None,
         }
     }
@@ -404,7 +422,7 @@ mod tests {
 
     fn edges(edges: &[(Tid, Tid)]) -> BTreeMap<Tid, ThreadWait> {
         let wait =
-            |held_by| ThreadWait { awaited: Awaited::Lock(Lock::new(0x10, LockKind::RLock)), held_by: Some(held_by) };
+            |held_by| ThreadWait { awaited: Awaited::Lock(Lock::new(0x10, LockKind::RLock)), waited_at: 0x10, held_by: Some(held_by) };
         edges.iter().map(|&(from, to)| (from, wait(to))).collect()
     }
 

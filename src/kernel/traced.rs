@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::abi::wire::KernelThread;
 use super::abi::{CpuSample, KernelRecord, OffCpuRecord, OffFlags, OffKind, SampleFlags, TIME_TO_BE_FAIR};
+use super::holders::NotedHolder;
 use super::stacks::KernelStacks;
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::FutexSite;
@@ -16,6 +17,7 @@ use crate::interpreter::PythonProcess;
 use crate::interpreter::collections::Collections;
 use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
+use crate::interpreter::long_waits::LongWaits;
 use crate::interpreter::memory_accesses::{AccessSite, Accesses};
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::thread_names::Naming;
@@ -37,6 +39,15 @@ const SCAN_EVERY: u64 = 250_000_000;
 pub(super) struct ThreadSeed {
     pub(super) state: ThreadState,
     pub(super) stack: StackId,
+    /// If the kernel has seen it leave the CPU, but did not know the interpreter then: when that was, and at which futex.
+    pub(super) left_early: Option<(Nanos, FutexSite, u64)>,
+}
+
+impl ThreadSeed {
+    /// Whether it says more of a time off the CPU than the kernel knows.
+    fn is_of(&self, off: &OffCpuRecord) -> bool {
+        off.flags.has(OffFlags::OPEN) || self.left_early.is_some_and(|(at, ..)| at == off.start)
+    }
 }
 
 /// What the kernel has of a thread at this moment.
@@ -51,21 +62,26 @@ pub(super) struct Traced<M> {
     layout: Layout,
     registry: Registry,
     naming: Naming,
-    stacks: KernelStacks,
-    threads: FxHashMap<Tid, ThreadId>,
+    pub(super) stacks: KernelStacks,
+    pub(super) threads: FxHashMap<Tid, ThreadId>,
     by_tstate: FxHashMap<u64, ThreadId>,
     gils: Gils,
-    locks: KnownLocks,
+    pub(super) locks: KnownLocks,
     collections: Collections,
     reasons: Reasons,
     /// Who last resumed all threads, when, and why they had been stopped.
     resumed: Option<(Tid, Nanos, Option<&'static str>)>,
     accesses: Accesses,
-    seeds: FxHashMap<Tid, ThreadSeed>,
+    pub(super) seeds: FxHashMap<Tid, ThreadSeed>,
     /// Locks that do not say who holds them: which thread held which at a moment.
     pub(super) held: (Nanos, Vec<WithLock>),
+    pub(super) long_waits: LongWaits,
+    /// Who was found to hold what a thread waits for, by the thread that waits.
+    pub(super) noted: FxHashMap<Tid, NotedHolder>,
+    /// When threads were off the CPU, of the records that are being turned into events, if there is something noted.
+    pub(super) slept: FxHashMap<Tid, (Nanos, Nanos)>,
     /// What threads off the CPU were last found to do.
-    under_way: FxHashMap<Tid, OffCpu>,
+    pub(super) under_way: FxHashMap<Tid, OffCpu>,
     /// When all lists were last walked although nothing seemed to have changed.
     scanned: Nanos,
     /// Records since they were last turned into events.
@@ -102,6 +118,9 @@ impl<M: Memory> Traced<M> {
             accesses: Accesses::new(process.pid, process.id),
             seeds: FxHashMap::default(),
             held: (Nanos(0), Vec::new()),
+            long_waits: LongWaits::default(),
+            noted: FxHashMap::default(),
+            slept: FxHashMap::default(),
             under_way: FxHashMap::default(),
             scanned: Nanos(0),
             records: Vec::new(),
@@ -183,6 +202,7 @@ impl<M: Memory> Traced<M> {
             }
         }
         self.stacks.resolve(&self.memory, &self.layout, now, sink.stacks, forget);
+        self.note_sleeps(&records);
         for record in records.drain(..) {
             match record {
                 KernelRecord::Off(off) => self.off(&off, now, peek, sink),
@@ -216,6 +236,7 @@ impl<M: Memory> Traced<M> {
         self.find_holder(off, &event, now, peek, sink);
         self.seeds.remove(&off.tid);
         self.under_way.remove(&off.tid);
+        self.noted.remove(&off.tid);
         sink.events.push(Event::OffCpu(event));
     }
 
@@ -244,7 +265,7 @@ impl<M: Memory> Traced<M> {
         states
     }
 
-    fn under_way(
+    pub(super) fn under_way(
         &mut self,
         tid: Tid,
         state: &KernelThread,
@@ -274,41 +295,36 @@ impl<M: Memory> Traced<M> {
         Some(event)
     }
 
-    /// A release while others wait is recorded. If nobody has ended a wait, the lock may say who holds it `now`: the same
-    /// thread as when the wait ended, if that is not longer ago than the wait took.
-    fn find_holder(
-        &self,
-        off: &OffCpuRecord,
-        event: &OffCpu,
-        now: Nanos,
-        peek: ThreadLookup<'_>,
-        sink: &mut Sink<'_>,
-    ) {
-        let ThreadState::LockWait(lock) = event.state else { return };
-        let long_ago = now.since(event.end) > event.end.since(event.start);
-        let ended = long_ago || event.wake.is_some_and(|wake| wake.by.is_some());
-        let Some(waited) = self.locks.waited_at(off.lock).filter(|_| !ended) else { return };
-        // Whoever releases a lock wakes a waiter: as long as the same wait goes on, the same thread holds it.
-        let (at, held) = &self.held;
-        let held = if off.start <= *at { held.as_slice() } else { &[] };
-        let Some(tid) = self.view().holder(&waited, || held).map(|holder| holder.tid) else { return };
-        if let Some(&thread) = self.threads.get(&tid).filter(|&&holder| holder != event.thread) {
-            // It may have been off the CPU all the time, which shows only when it is back.
-            let holds = peek(tid).and_then(|thread| thread.under_way(now).0);
-            let stack = holds.and_then(|off| match self.seeds.get(&off.tid) {
-                Some(seed) if off.flags.has(OffFlags::OPEN) => Some(seed.stack),
-                _ => self.stacks.get(off.stack, off.start),
-            });
-            let stack = stack.unwrap_or(StackId::EMPTY);
-            sink.events.push(Event::LockHeld { at: event.end, lock, thread, stack });
+    /// What is known from the look at the thread when observation began, if this is the sleep that it was in then.
+    fn seed_of(&self, off: &OffCpuRecord) -> Option<&ThreadSeed> {
+        self.seeds.get(&off.tid).filter(|seed| seed.is_of(off))
+    }
+
+    /// The stack of a thread off the CPU. `None` if it never arrived.
+    pub(super) fn stack_of(&self, off: &OffCpuRecord) -> Option<StackId> {
+        match self.seed_of(off) {
+            Some(seed) => Some(seed.stack),
+            None => self.stacks.get(off.stack, off.start),
         }
     }
 
-    fn view(&self) -> InterpreterView<'_, M> {
+    /// At which futex a thread sleeps, and how.
+    pub(super) fn futex_of(&self, off: &OffCpuRecord) -> (FutexSite, u64) {
+        let early = self.seed_of(off).and_then(|seed| seed.left_early);
+        let how = match off.kind {
+            OffKind::ParkedMutex => FutexSite::ParkedMutex,
+            OffKind::Parked => FutexSite::Parked,
+            OffKind::NativeMutex => FutexSite::NativeMutex,
+            _ => FutexSite::Other,
+        };
+        early.map_or((how, off.lock), |(_, how, lock)| (how, lock))
+    }
+
+    pub(super) fn view(&self) -> InterpreterView<'_, M> {
         InterpreterView { memory: &self.memory, layout: &self.layout, registry: &self.registry }
     }
 
-    fn off_cpu(&mut self, off: &OffCpuRecord, sink: &mut Sink<'_>) -> OffCpu {
+    pub(super) fn off_cpu(&mut self, off: &OffCpuRecord, sink: &mut Sink<'_>) -> OffCpu {
         let thread = self.thread(off.tid, off.start, sink);
         let has = |flag| off.flags.has(flag);
         let held = has(OffFlags::HELD);
@@ -321,11 +337,9 @@ impl<M: Memory> Traced<M> {
             OffKind::Stopped => ThreadState::Stopped,
             _ => ThreadState::Unknown,
         };
-        let mut stack = self.stacks.get(off.stack, off.start);
-        if has(OffFlags::OPEN)
-            && let Some(&seed) = self.seeds.get(&off.tid)
-        {
-            (state, stack) = (seed.state, Some(seed.stack));
+        let mut stack = self.stack_of(off);
+        if let Some(seed) = self.seed_of(off) {
+            state = seed.state;
         }
         if let ThreadState::Blocked(_) = state {
             state = self.lock_wait(off, stack, sink).unwrap_or(state);
@@ -371,13 +385,8 @@ impl<M: Memory> Traced<M> {
     /// The lock that a thread waited for; none if it waited for something else, or if that does not show without its
     /// stack.
     fn lock_wait(&mut self, off: &OffCpuRecord, stack: Option<StackId>, sink: &mut Sink<'_>) -> Option<ThreadState> {
-        let how = match off.kind {
-            OffKind::ParkedMutex => FutexSite::ParkedMutex,
-            OffKind::Parked => FutexSite::Parked,
-            OffKind::NativeMutex => FutexSite::NativeMutex,
-            _ => FutexSite::Other,
-        };
-        if off.syscall != Syscall::FUTEX.0 || off.lock == 0 {
+        let (how, address) = self.futex_of(off);
+        if off.syscall != Syscall::FUTEX.0 || address == 0 {
             return None;
         }
         let resumed = self.resumed.filter(|&(by, at, _)| by == off.waker && off.woken_at.since(at) < SAME_PAUSE);
@@ -385,7 +394,7 @@ impl<M: Memory> Traced<M> {
             false => resumed.and_then(|(_, _, reason)| reason),
             true => Some(LockInfo::COLLECTION),
         };
-        let site = LockWaitSite { how, address: off.lock, now: off.end, pause };
+        let site = LockWaitSite { how, address, now: off.end, pause };
         let Traced { locks, memory, layout, registry, .. } = self;
         locks.wait(InterpreterView { memory, layout, registry }, &site, stack?, sink)
     }

@@ -16,6 +16,9 @@ pub fn verdict(report: &Report) -> String {
     let for_locks: f64 = report.real_locks().map(|lock| lock.wait.total_s).sum();
     if !report.deadlocks.is_empty() {
         let stuck: usize = report.deadlocks.iter().map(Vec::len).sum();
+        if stuck == 1 {
+            return "Deadlock: a thread waits for itself and cannot proceed.".to_owned();
+        }
         return format!("Deadlock: {stuck} threads wait for each other and cannot proceed.");
     }
     let cpu: f64 = report.threads.iter().map(|thread| thread.cpu_s).sum();

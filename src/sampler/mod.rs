@@ -26,17 +26,19 @@ use crate::interpreter::batched_read::BatchedReader;
 use crate::interpreter::collections::Collections;
 use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
+use crate::interpreter::long_waits::LongWaits;
 use crate::interpreter::memory_accesses::{AccessSite, Accesses};
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::stacks::Scratch;
 use crate::interpreter::thread_names::Naming;
 use crate::interpreter::threads::{ObservedThread, ReadMode, ReadProgress};
 use crate::interpreter::view::InterpreterView;
-use crate::interpreter::waits::LockWaitSite;
+use crate::interpreter::waits::{BlockedThreads, LockWaitSite, may_wait_for_thread};
 use crate::interpreter::with_locks::{WithLock, WithLocks};
 use crate::process::memory::{LiveMemory, ReadError};
 use crate::process::os_thread::RunState;
 use crate::process::stop::{StopError, Stopped, Stopper};
+use crate::stack::Interner;
 
 /// How often a thread is stopped for one sample.
 const MAX_STOPS_PER_READ: u32 = 3;
@@ -84,6 +86,7 @@ pub struct Sampler {
     /// None if locks are not watched.
     locks: Option<KnownLocks>,
     with_locks: WithLocks,
+    long_waits: LongWaits,
     /// None if memory accesses are not watched.
     accesses: Option<(RegisterClock, Accesses)>,
     register_samples: Vec<RegisterSample>,
@@ -109,6 +112,7 @@ impl Sampler {
             collections: Collections::default(),
             locks: None,
             with_locks: WithLocks::default(),
+            long_waits: LongWaits::default(),
             accesses: None,
             register_samples: Vec::new(),
             stopping,
@@ -145,6 +149,30 @@ impl Sampler {
     /// The threads as last seen.
     pub fn threads(&self) -> &[ObservedThread] {
         &self.registry.threads
+    }
+
+    /// Whether threads sleep that have done so for long by now, for what another may hold. Each sleep counts once.
+    pub fn has_new_long_waits(&mut self, now: Nanos, stacks: &Interner) -> bool {
+        if !self.long_waits.is_due(now) {
+            return false;
+        }
+        let asleep = self.registry.threads.iter().filter_map(|thread| {
+            let waits = may_wait_for_thread(stacks, thread.stack) && thread.loss.is_none();
+            Some((thread.os.tid(), thread.asleep_since().filter(|_| waits)?))
+        });
+        !self.long_waits.new_ones(now, asleep).is_empty()
+    }
+
+    /// Takes over what was found out about blocked threads: some still wait for the same.
+    pub fn note_blocked(&mut self, blocked: &BlockedThreads, sink: &mut Sink<'_>) {
+        let Some(locks) = &mut self.locks else { return };
+        for thread in &mut self.registry.threads {
+            let Some(wait) = blocked.waits.get(&thread.os.tid()) else { continue };
+            if thread.waits.is_some_and(|(_, address)| address == wait.waited_at) {
+                locks.note(wait, sink);
+                thread.held_by = wait.held_by;
+            }
+        }
     }
 
     fn pid(&self) -> Pid {
@@ -415,16 +443,18 @@ impl Sampler {
                 Some((state, site.address))
             });
             registry.threads[index].waits = waits;
+            registry.threads[index].held_by = None;
         }
         let mut reported: Vec<LockId> = Vec::new();
         let view = InterpreterView { memory, layout, registry };
         let held = LazyCell::new(|| with_locks.held(memory, layout, &registry.threads, now));
-        for (state, address) in registry.threads.iter().filter_map(|thread| thread.waits) {
+        for (waiter, (state, address)) in registry.threads.iter().filter_map(|thread| Some((thread, thread.waits?))) {
             let Some(lock) = state.lock().filter(|lock| !reported.contains(lock)) else { continue };
-            reported.push(lock);
             let Some(waited) = known.waited_at(address) else { continue };
-            let Some(holder) = view.holder(&waited, || held.as_slice()) else { continue };
-            if let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == holder.tid) {
+            let holder = view.holder(&waited, || held.as_slice()).map(|holder| holder.tid).or(waiter.held_by);
+            let Some(holder) = holder else { continue };
+            if let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == holder) {
+                reported.push(lock);
                 sink.events.push(Event::LockHeld { at: now, lock, thread: thread.id, stack: thread.shown_stack });
             }
         }

@@ -146,7 +146,9 @@ pub fn import_site(stacks: &Interner, stack: StackId) -> Option<FrameId> {
     if file(leaf) != "<frozen importlib._bootstrap>" {
         return None;
     }
-    Some(frames.find(|&frame| !file(frame).starts_with("<frozen importlib.")).unwrap_or(leaf))
+    // `importlib.import_module` is where many modules are imported.
+    let is_machinery = |file: &str| file.starts_with("<frozen importlib.") || file.ends_with("/importlib/__init__.py");
+    Some(frames.find(|&frame| !is_machinery(file(frame))).unwrap_or(leaf))
 }
 
 #[cfg(test)]
@@ -220,6 +222,8 @@ mod tests {
         };
         let waits = [("main", "app.py"), ("<module>", "b.py"), ("_find_and_load", B), ("acquire", B)];
         assert_eq!(site(&waits).as_deref(), Some("<module>"));
+        let by_name = [("main", "app.py"), ("import_module", "/lib/python3.12/importlib/__init__.py"), ("acquire", B)];
+        assert_eq!(site(&by_name).as_deref(), Some("main"));
         assert_eq!(site(&[("main", "app.py"), ("exec_module", E), ("<module>", "b.py")]), None);
         assert_eq!(site(&[("_find_and_load", B)]).as_deref(), Some("_find_and_load"));
         assert_eq!(site(&[]), None);

@@ -219,7 +219,10 @@ impl Dump {
             }
         }
         for circle in &self.deadlocks {
-            line(format_args!("DEADLOCK: {} threads wait for each other", circle.len()));
+            match circle.as_slice() {
+                [_] => line(format_args!("DEADLOCK: a thread waits for itself")),
+                circle => line(format_args!("DEADLOCK: {} threads wait for each other", circle.len())),
+            }
             for thread in circle.iter().filter_map(|&tid| self.threads.iter().find(|thread| thread.tid == tid)) {
                 let waits = thread.waits_for.as_ref().map(|waits| self.wait(waits)).unwrap_or_default();
                 line(format_args!("    {} waits for {waits}", self.name_of(thread.tid)));
