@@ -1,8 +1,8 @@
 //! Who holds a lock that threads of a process wait for, as far as its releases do not show it: asked of the lock itself, or
 //! found out while the wait lasted. Part of [`super::traced`].
 
-use super::abi::{KernelRecord, OffCpuRecord};
-use super::traced::{ThreadLookup, Traced};
+use super::abi::{KernelRecord, OffCpuRecord, OffFlags};
+use super::traced::{ThreadLookup, ThreadSeed, Traced};
 use crate::event::{Event, LockId, Nanos, OffCpu, Syscall, ThreadId, ThreadState, Tid};
 use crate::interpreter::registry::Sink;
 use crate::interpreter::waits::{BlockedThreads, may_wait_for_thread};
@@ -91,15 +91,40 @@ impl<M: Memory> Traced<M> {
                 let off = state.under_way(now).0?;
                 let stack = self.stack_of(&off)?;
                 let sleeps = off.kind.is_blocked() && off.syscall == Syscall::FUTEX.0;
-                (sleeps && may_wait_for_thread(sink.stacks, stack)).then_some((*tid, off.start))
+                let may_wait = stack == StackId::EMPTY || may_wait_for_thread(sink.stacks, stack);
+                (sleeps && may_wait).then_some((*tid, off.start))
             })
             .collect();
         let new = self.long_waits.new_ones(now, asleep.into_iter());
-        // So that the locks are known while there is a process to ask.
+        let mut found = false;
         for (tid, state) in states.iter().filter(|(tid, _)| new.contains(tid)) {
-            let _ = self.under_way(*tid, state, now, peek, sink);
+            let Some(off) = state.under_way(now).0 else { continue };
+            self.seed_sleeper(&off, now, sink);
+            if self.stack_of(&off).is_some_and(|stack| may_wait_for_thread(sink.stacks, stack)) {
+                // So that the lock is known while there is a process to ask.
+                let _ = self.under_way(*tid, state, now, peek, sink);
+                found = true;
+            }
         }
-        !new.is_empty()
+        found
+    }
+
+    /// Reads the stack of a thread that has slept for long and that the kernel did not know to run Python when it left the CPU.
+    fn seed_sleeper(&mut self, off: &OffCpuRecord, now: Nanos, sink: &mut Sink<'_>) {
+        let thread = self.registry.threads.iter().find(|thread| thread.os.tid() == off.tid);
+        let Some(thread) = thread.filter(|_| self.stack_of(off) == Some(StackId::EMPTY)) else { return };
+        let tstates: Vec<u64> = thread.slots.iter().map(|slot| slot.reader.tstate()).collect();
+        let stack = self.stacks.of_sleeper(&self.memory, &self.layout, now, &tstates, sink.stacks);
+        let call = Syscall(off.syscall);
+        let state = match off.flags.has(OffFlags::HELD) {
+            true => ThreadState::GilHeldOffCpu(call),
+            false => ThreadState::Blocked(call),
+        };
+        if let Some(stack) = stack.filter(|&stack| stack != StackId::EMPTY) {
+            let (how, lock) = self.futex_of(off);
+            self.under_way.remove(&off.tid);
+            self.seed(off.tid, ThreadSeed { state, stack, left_early: Some((off.start, how, lock)) });
+        }
     }
 
     /// Takes over what was found out about blocked threads. Those that still wait for the same do so for who holds it.

@@ -39,7 +39,7 @@ const SCAN_EVERY: u64 = 250_000_000;
 pub(super) struct ThreadSeed {
     pub(super) state: ThreadState,
     pub(super) stack: StackId,
-    /// If the kernel has seen it leave the CPU, but did not know the interpreter then: when that was, and at which futex.
+    /// If the kernel has seen it leave the CPU, but did not know its thread state then: when that was, and at which futex.
     pub(super) left_early: Option<(Nanos, FutexSite, u64)>,
 }
 
@@ -58,9 +58,9 @@ pub(super) type ThreadLookup<'a> = &'a dyn Fn(Tid) -> Option<KernelThread>;
 pub(super) struct Traced<M> {
     process: ProcessId,
     pid: Pid,
-    memory: M,
-    layout: Layout,
-    registry: Registry,
+    pub(super) memory: M,
+    pub(super) layout: Layout,
+    pub(super) registry: Registry,
     naming: Naming,
     pub(super) stacks: KernelStacks,
     pub(super) threads: FxHashMap<Tid, ThreadId>,
