@@ -35,6 +35,10 @@ pub enum LockKind {
     Queue,
     /// One that the import system has made for a module, for the time that it is being imported.
     ModuleLock,
+    /// None: the end of a thread, for which native code waits (`pthread_join`).
+    ThreadEnd,
+    /// None: whatever threads of a native library have to do.
+    NativeCode,
 }
 
 /// What the type of an object means for the label of a lock in it.
@@ -85,7 +89,7 @@ const HOLD_IT_LESS: Option<&str> = Some("Hold it for less time, or give threads 
 const IMPORT_EARLY: Option<&str> = Some("Import modules before the threads start.");
 
 /// All kinds. Recordings number them in this order: new ones go to the end.
-pub(crate) const LOCK_KINDS: [LockKindRow; 13] = [
+pub(crate) const LOCK_KINDS: [LockKindRow; 15] = [
     LockKindRow {
         kind: LockKind::CriticalSection,
         name: "critical_section",
@@ -159,6 +163,22 @@ pub(crate) const LOCK_KINDS: [LockKindRow; 13] = [
         advice: IMPORT_EARLY,
         ..PLAIN
     },
+    LockKindRow {
+        kind: LockKind::ThreadEnd,
+        name: "thread_end",
+        label: "the end of a thread",
+        has_address: false,
+        is_lock: false,
+        ..PLAIN
+    },
+    LockKindRow {
+        kind: LockKind::NativeCode,
+        name: "native_code",
+        label: "native code",
+        has_address: false,
+        is_lock: false,
+        ..PLAIN
+    },
 ];
 
 impl LockKind {
@@ -198,6 +218,7 @@ impl LockKind {
         }
         match name.map(|name| (name, name.strip_prefix(MODULE))) {
             Some((_, Some(module))) if self == LockKind::ModuleLock => format!("{} of {module}", row.label),
+            Some((name, _)) if self == LockKind::NativeCode => format!("threads of {name}"),
             Some((name, _)) => format!("{} ({name})", row.label),
             None if row.has_address => format!("{} at {address:#x}", row.label),
             None => row.label.to_owned(),
@@ -252,5 +273,8 @@ mod tests {
         assert_eq!(label(LockKind::ModuleLock, None, Some("app.py:3")), "import lock (app.py:3)");
         assert_eq!(label(LockKind::Pause, None, Some("fork")), "stop of all threads (fork)");
         assert_eq!(label(LockKind::Pause, None, None), "stop of all threads");
+        assert_eq!(label(LockKind::NativeCode, None, Some("libpolars.so")), "threads of libpolars.so");
+        assert_eq!(label(LockKind::NativeCode, None, None), "native code");
+        assert_eq!(label(LockKind::ThreadEnd, None, None), "the end of a thread");
     }
 }

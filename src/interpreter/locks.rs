@@ -9,7 +9,8 @@ use super::name_search::{MAX_SEARCHES, NameSearch, at_the_end};
 use super::registry::Sink;
 use super::view::InterpreterView;
 use super::waits::{
-    Awaited, FutexWait, LockWaitSite, ThreadWait, WaitedLock, classify, found_for, is_pointed_to, named, place_of, want,
+    Awaited, FutexWait, LockWaitSite, ThreadWait, WaitedLock, classify, found_for, is_pointed_to, named,
+    native_code, place_of, want,
 };
 use crate::cpython::locks::{FutexSite, Lock, lock_place, may_be_of_module};
 use crate::cpython::variables::{FoundVariable, Wanted};
@@ -43,6 +44,8 @@ pub struct KnownLocks {
     known: FxHashMap<u64, KnownLock>,
     /// Stops of all threads by their reasons: each thread waits at an address of its own.
     pauses: FxHashMap<Option<&'static str>, LockId>,
+    /// What is no lock and has no address, by its name.
+    awaited: FxHashMap<(LockKind, Option<Arc<str>>), LockId>,
     search: NameSearch,
 }
 
@@ -52,6 +55,7 @@ impl KnownLocks {
             process,
             known: FxHashMap::default(),
             pauses: FxHashMap::default(),
+            awaited: FxHashMap::default(),
             search: NameSearch::default(),
         }
     }
@@ -61,11 +65,20 @@ impl KnownLocks {
     pub fn wait(
         &mut self,
         view: InterpreterView<'_, impl Memory>,
-        site: &LockWaitSite,
+        site: &LockWaitSite<'_>,
         stack: StackId,
         sink: &mut Sink<'_>,
     ) -> Option<ThreadState> {
-        let FutexWait::Lock { work, import } = classify(site.how, stack, sink.stacks) else { return None };
+        let (work, import) = match classify(site.how, stack, sink.stacks) {
+            FutexWait::Lock { work, import } => (work, import),
+            FutexWait::ThreadEnd => return Some(self.awaits(LockKind::ThreadEnd, None, sink)),
+            FutexWait::Native | FutexWait::Idle(_) => return None,
+        };
+        if let (FutexSite::Other, None, None) = (site.how, work, import)
+            && let Some(library) = native_code(site.caller, view.layout)
+        {
+            return Some(self.awaits(LockKind::NativeCode, library, sink));
+        }
         if !self.known.get_mut(&site.address).is_some_and(|known| known.is_current(view, site, import)) {
             if self.known.len() >= MAX_KNOWN {
                 self.known.retain(|_, known| known.id.is_some());
@@ -90,6 +103,16 @@ impl KnownLocks {
             self.search.want(site.now);
         }
         Some(state(id))
+    }
+
+    /// The state of a thread that waits for something that is no lock, and has no address.
+    fn awaits(&mut self, kind: LockKind, name: Option<Arc<str>>, sink: &mut Sink<'_>) -> ThreadState {
+        let process = self.process;
+        let id = self.awaited.entry((kind, name)).or_insert_with_key(|(kind, name)| {
+            let info = LockInfo { process, address: 0, kind: *kind, type_name: None, name: name.clone() };
+            announce(Arc::new(info), sink)
+        });
+        ThreadState::Awaits(*id)
     }
 
     /// The lock at an address at which threads were seen to wait.
@@ -151,7 +174,7 @@ impl KnownLock {
     fn is_current(
         &mut self,
         view: InterpreterView<'_, impl Memory>,
-        site: &LockWaitSite,
+        site: &LockWaitSite<'_>,
         import: Option<FrameId>,
     ) -> bool {
         // The semaphores of module locks are short-lived.
@@ -213,7 +236,7 @@ fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadSt
 
 /// Whether the object at which a thread waits still has the same type, and the same semaphore if it is one. An object that
 /// cannot be read any more counts as the same: the process has ended, and these are its last waits.
-fn is_same(view: InterpreterView<'_, impl Memory>, site: &LockWaitSite, info: &LockInfo) -> bool {
+fn is_same(view: InterpreterView<'_, impl Memory>, site: &LockWaitSite<'_>, info: &LockInfo) -> bool {
     let Some(name) = &info.type_name else { return true };
     let Ok(lock) = view.memory.u64(info.address.wrapping_add(lock_place(view.layout, name))) else { return true };
     (site.how != FutexSite::Other && !is_pointed_to(info.kind) || lock == site.address)

@@ -9,6 +9,7 @@ pub(crate) mod gils;
 pub(crate) mod locks;
 pub(crate) mod long_waits;
 pub(crate) mod memory_accesses;
+pub(crate) mod native_callers;
 pub(crate) mod name_search;
 pub mod registry;
 pub mod stacks;

@@ -79,7 +79,7 @@ pub struct Registry {
     /// The address of `_PyRuntime`.
     pub runtime: u64,
     /// The process is in another pid namespace than gilscope.
-    foreign_tids: bool,
+    pub(super) foreign_tids: bool,
     /// `interpreters.head` when last scanned.
     head: u64,
     /// All interpreters, newest first.

@@ -208,7 +208,7 @@ impl Kernel {
                 && let Some(interpreter) =
                     self.observed.get_mut(&pid).and_then(|observed| observed.interpreter.as_mut())
             {
-                interpreter.traced.record(record);
+                interpreter.traced.record(record, now);
             }
         }
         self.clock.jitter(now);

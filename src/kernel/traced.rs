@@ -19,6 +19,7 @@ use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
 use crate::interpreter::long_waits::LongWaits;
 use crate::interpreter::memory_accesses::{AccessSite, Accesses};
+use crate::interpreter::native_callers::{NativeCaller, NativeCallers, NativeSite};
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::thread_names::Naming;
 use crate::interpreter::view::InterpreterView;
@@ -69,6 +70,9 @@ pub(super) struct Traced<M> {
     pub(super) locks: KnownLocks,
     collections: Collections,
     reasons: Reasons,
+    code: NativeCallers,
+    /// Whose code sleeps at a site.
+    callers: FxHashMap<u64, Option<NativeCaller>>,
     /// Who last resumed all threads, when, and why they had been stopped.
     resumed: Option<(Tid, Nanos, Option<&'static str>)>,
     accesses: Accesses,
@@ -114,6 +118,8 @@ impl<M: Memory> Traced<M> {
             locks: KnownLocks::new(process.id),
             collections: Collections::default(),
             reasons: Reasons::default(),
+            code: NativeCallers::new(process.pid, process.runtime),
+            callers: FxHashMap::default(),
             resumed: None,
             accesses: Accesses::new(process.pid, process.id),
             seeds: FxHashMap::default(),
@@ -137,9 +143,15 @@ impl<M: Memory> Traced<M> {
     }
 
     /// Keeps a record until [`Self::resolve_records`].
-    pub(super) fn record(&mut self, record: KernelRecord) {
+    pub(super) fn record(&mut self, record: KernelRecord, now: Nanos) {
         match record {
             KernelRecord::Stack { id, truncated, frames } => self.stacks.add(id, frames, truncated),
+            // At once: the process may be gone when the sleep is over.
+            KernelRecord::Site { id, ip, operation, value, words } => {
+                let site = NativeSite { ip, operation, value, words: &words };
+                let caller = self.code.caller(&self.memory, &site, now);
+                self.callers.insert(id, caller);
+            }
             record => self.records.push(record),
         }
     }
@@ -207,11 +219,11 @@ impl<M: Memory> Traced<M> {
             match record {
                 KernelRecord::Off(off) => self.off(&off, now, peek, sink),
                 KernelRecord::Sample(sample) => self.sample(&sample, sink),
-                KernelRecord::Exit { tid, account } => self.exit(tid, account, sink),
+                KernelRecord::Exit { tid, account, name } => self.exit(tid, account, &name, sink),
                 KernelRecord::Resume { tid, at, words } => {
                     self.resumed = Some((tid, at, self.reasons.of(self.pid, &words)));
                 }
-                KernelRecord::Stack { .. } => {}
+                KernelRecord::Stack { .. } | KernelRecord::Site { .. } => {}
             }
         }
         self.records = records;
@@ -315,6 +327,7 @@ impl<M: Memory> Traced<M> {
             OffKind::ParkedMutex => FutexSite::ParkedMutex,
             OffKind::Parked => FutexSite::Parked,
             OffKind::NativeMutex => FutexSite::NativeMutex,
+            OffKind::Join => FutexSite::Join,
             _ => FutexSite::Other,
         };
         early.map_or((how, off.lock), |(_, how, lock)| (how, lock))
@@ -394,7 +407,8 @@ impl<M: Memory> Traced<M> {
             false => resumed.and_then(|(_, _, reason)| reason),
             true => Some(LockInfo::COLLECTION),
         };
-        let site = LockWaitSite { how, address, now: off.end, pause };
+        let caller = self.callers.get(&off.site).and_then(Option::as_ref);
+        let site = LockWaitSite { how, address, now: off.end, pause, caller };
         let Traced { locks, memory, layout, registry, .. } = self;
         locks.wait(InterpreterView { memory, layout, registry }, &site, stack?, sink)
     }
@@ -434,7 +448,7 @@ impl<M: Memory> Traced<M> {
         accesses.sample(InterpreterView { memory, layout, registry }, at, registers, sink);
     }
 
-    fn exit(&mut self, tid: Tid, account: crate::event::Account, sink: &mut Sink<'_>) {
+    fn exit(&mut self, tid: Tid, account: crate::event::Account, _name: &str, sink: &mut Sink<'_>) {
         let thread = self.thread(tid, account.at, sink);
         sink.events.push(Event::Account { thread, account });
         sink.events.push(Event::ThreadExited { at: account.at, thread, cpu_ns: account.on_cpu_ns });

@@ -66,6 +66,8 @@ pub struct Futex {
     pub value: u32,
     /// The end of the thread's stack.
     pub stack: u64,
+    /// The instruction after the call.
+    pub ip: u64,
 }
 
 impl OsThread {
@@ -124,9 +126,9 @@ impl OsThread {
         let text = self.read(&self.syscall, &mut buffer).ok()??;
         let mut words = text.split(|byte| byte.is_ascii_whitespace());
         let call = Syscall(decimal(words.next().filter(|word| word.iter().all(u8::is_ascii_digit))?) as i16);
-        let [address, operation, value, _, _, _, stack] =
+        let [address, operation, value, _, _, _, stack, ip] =
             std::array::from_fn(|_| words.next().map_or(0, hexadecimal));
-        (call == Syscall::FUTEX).then_some(Futex { address, operation: operation as u32, value: value as u32, stack })
+        (call == Syscall::FUTEX).then_some(Futex { address, operation: operation as u32, value: value as u32, stack, ip })
     }
 
     /// The CPU the thread runs on, or last ran on.

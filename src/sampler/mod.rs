@@ -20,6 +20,7 @@ use std::cell::LazyCell;
 use self::registers::{RegisterClock, RegisterSample};
 use crate::cpython::code::CodeCache;
 use crate::cpython::layout::Layout;
+use crate::cpython::locks::FutexSite;
 use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::batched_read::BatchedReader;
@@ -28,6 +29,7 @@ use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
 use crate::interpreter::long_waits::LongWaits;
 use crate::interpreter::memory_accesses::{AccessSite, Accesses};
+use crate::interpreter::native_callers::KnownCallers;
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::stacks::Scratch;
 use crate::interpreter::thread_names::Naming;
@@ -38,7 +40,7 @@ use crate::interpreter::with_locks::{WithLock, WithLocks};
 use crate::process::memory::{LiveMemory, ReadError};
 use crate::process::os_thread::RunState;
 use crate::process::stop::{StopError, Stopped, Stopper};
-use crate::stack::Interner;
+use crate::stack::{Interner, StackId};
 
 /// How often a thread is stopped for one sample.
 const MAX_STOPS_PER_READ: u32 = 3;
@@ -87,6 +89,7 @@ pub struct Sampler {
     locks: Option<KnownLocks>,
     with_locks: WithLocks,
     long_waits: LongWaits,
+    callers: KnownCallers,
     /// None if memory accesses are not watched.
     accesses: Option<(RegisterClock, Accesses)>,
     register_samples: Vec<RegisterSample>,
@@ -113,6 +116,7 @@ impl Sampler {
             locks: None,
             with_locks: WithLocks::default(),
             long_waits: LongWaits::default(),
+            callers: KnownCallers::new(process.pid, process.runtime),
             accesses: None,
             register_samples: Vec::new(),
             stopping,
@@ -429,7 +433,9 @@ impl Sampler {
 
     /// Finds out which locks threads wait for, and who holds them.
     fn find_locks(&mut self, now: Nanos, sink: &mut Sink<'_>) {
-        let Sampler { memory, layout, registry, locks: Some(known), with_locks, .. } = self else { return };
+        let Sampler { memory, layout, registry, locks: Some(known), with_locks, callers, .. } = self else {
+            return;
+        };
         for index in 0..registry.threads.len() {
             let thread = &registry.threads[index];
             if !thread.fresh {
@@ -438,7 +444,12 @@ impl Sampler {
             let asleep = thread.state() == ThreadState::Blocked(Syscall::FUTEX) && thread.loss.is_none();
             let futex = asleep.then(|| thread.futex()).flatten();
             let waits = futex.zip(thread.slots.first()).and_then(|(futex, slot)| {
-                let site = LockWaitSite::of(memory, layout, &futex, now, slot.gc.collecting);
+                let mut site = LockWaitSite::of(memory, layout, &futex, now, slot.gc.collecting);
+                let at = (futex.address, futex.stack, thread.stack);
+                let caller = (site.how == FutexSite::Other && thread.stack != StackId::EMPTY)
+                    .then(|| callers.get(memory, at, &futex, now))
+                    .flatten();
+                site.caller = caller.as_ref();
                 let state = known.wait(InterpreterView { memory, layout, registry }, &site, thread.stack, sink)?;
                 Some((state, site.address))
             });

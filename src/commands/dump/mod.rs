@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::cpython::attach::{AttachedProcess, attach};
 use crate::cpython::locks::Lock;
@@ -86,9 +86,8 @@ struct FrameDump {
 /// The lock or thread that a thread waits for.
 #[derive(Debug, Serialize)]
 struct WaitsFor {
-    /// None for the end of a thread. In JSON as in the report's: `threading.RLock`; `join` for the end of a thread.
-    #[serde(rename = "kind", serialize_with = "kind")]
-    lock: Option<LockKind>,
+    /// As in the report's JSON: `threading.RLock`; `join` for the end of a thread, `gil` for the GIL.
+    kind: &'static str,
     /// The type of the object.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     type_name: Option<String>,
@@ -102,19 +101,20 @@ struct WaitsFor {
     label: String,
 }
 
-fn kind<S: Serializer>(lock: &Option<LockKind>, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(lock.map_or(Work::Join.name(), LockKind::name))
-}
-
 impl WaitsFor {
     fn new(wait: &ThreadWait) -> WaitsFor {
-        let (lock, type_name, name, address) = match &wait.awaited {
+        let (kind, type_name, name, address) = match &wait.awaited {
             Awaited::Lock(Lock { address, kind, type_name, name }) => {
-                (Some(*kind), type_name.clone(), name.clone(), *address)
+                (kind.name(), type_name.clone(), name.clone(), *address)
             }
-            Awaited::ThreadEnd(address) => (None, None, None, *address),
+            Awaited::ThreadEnd(address) => (Work::Join.name(), None, None, *address),
+            Awaited::NativeThreadEnd(_) => (LockKind::ThreadEnd.name(), None, None, 0),
+            Awaited::NativeCode(library) => {
+                (LockKind::NativeCode.name(), None, library.as_deref().map(str::to_owned), 0)
+            }
+            Awaited::Gil => ("gil", None, None, 0),
         };
-        WaitsFor { lock, type_name, name, address, held_by: wait.held_by, label: one_line(&wait.label()) }
+        WaitsFor { kind, type_name, name, address, held_by: wait.held_by, label: one_line(&wait.label()) }
     }
 }
 
@@ -248,7 +248,8 @@ impl Dump {
     }
 
     fn wait(&self, waits: &WaitsFor) -> String {
-        let of = if waits.lock.is_none() { ": " } else { ", held by " };
+        let is_end = waits.kind == Work::Join.name() || waits.kind == LockKind::ThreadEnd.name();
+        let of = if is_end { ": " } else { ", held by " };
         let by = waits.held_by.map_or_else(String::new, |tid| format!("{of}{}", self.name_of(tid)));
         format!("{}{by}", waits.label)
     }
