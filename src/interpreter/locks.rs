@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::name_search::{MAX_SEARCHES, NameSearch, at_the_end};
+use super::native_callers::NativeCaller;
 use super::registry::Sink;
 use super::view::InterpreterView;
 use super::waits::{
@@ -84,7 +85,11 @@ impl KnownLocks {
                 self.known.retain(|_, known| known.id.is_some());
             }
             let place = import.map(|frame| place_of(sink.stacks, frame));
-            let info = Arc::new(info_of(self.process, view.identify(site.how, site.address, place)));
+            let mut lock = view.identify(site.how, site.address, place);
+            if let (LockKind::Native, None, Some(NativeCaller::Library(library))) = (lock.kind, &lock.name, site.caller) {
+                lock.name = Some(library.to_string());
+            }
+            let info = Arc::new(info_of(self.process, lock));
             self.known.insert(site.address, KnownLock { id: None, info, import, checked: site.now, searches: 0 });
         }
         let known = self.known.get_mut(&site.address)?;

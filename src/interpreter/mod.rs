@@ -16,6 +16,7 @@ pub mod stacks;
 pub(crate) mod stop_policy;
 pub(crate) mod thread_names;
 pub(crate) mod threads;
+pub(crate) mod unnamed_threads;
 pub(crate) mod view;
 pub(crate) mod waits;
 pub(crate) mod with_locks;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::registry::ListedInterpreter;
 use super::stacks::{Reading, Scratch, StackReader};
 use super::stop_policy::StopPolicy;
+use super::unnamed_threads::{MAIN_THREAD, by_function};
 use crate::cpython::code::CodeCache;
 use crate::cpython::frames::ThreadStateView;
 use crate::cpython::gc::GcFlags;
 use crate::cpython::gil::Gil;
 use crate::cpython::layout::Layout;
-use crate::event::{Loss, Nanos, Syscall, ThreadId, ThreadState, Tid};
+use crate::event::{Loss, Nanos, Pid, Syscall, ThreadId, ThreadState, Tid};
 use crate::interpreter::collections::Collections;
 use crate::process::memory::Memory;
 use crate::process::os_thread::{Futex, Gone, OsThread, RunState, SchedStat};
@@ -424,6 +425,15 @@ impl ObservedThread {
             RunState::Unknown if attached => ThreadState::Running,
             RunState::Unknown => ThreadState::Unknown,
         };
+    }
+
+    /// What to call it if it ends without a name.
+    pub fn last_name(&self, pid: Pid, stacks: &Interner) -> Option<Arc<str>> {
+        match (&self.name, self.os.tid() == pid) {
+            (Some(_), _) => None,
+            (None, true) => Some(MAIN_THREAD.into()),
+            (None, false) => by_function(stacks, self.stack),
+        }
     }
 
     /// If it sleeps in `futex`, but not for the GIL: since when at least, without having run in between.

@@ -25,7 +25,9 @@ use crate::interpreter::thread_names::Naming;
 use crate::interpreter::view::InterpreterView;
 use crate::interpreter::waits::LockWaitSite;
 use crate::interpreter::with_locks::WithLock;
+use crate::interpreter::unnamed_threads::UnnamedThreads;
 use crate::process::memory::{Memory, ReadError};
+use crate::process::os_thread::comm;
 use crate::stack::StackId;
 
 /// Threads that one thread resumes within this time were stopped together, in nanoseconds.
@@ -66,6 +68,7 @@ pub(super) struct Traced<M> {
     pub(super) stacks: KernelStacks,
     pub(super) threads: FxHashMap<Tid, ThreadId>,
     by_tstate: FxHashMap<u64, ThreadId>,
+    unnamed: UnnamedThreads,
     gils: Gils,
     pub(super) locks: KnownLocks,
     collections: Collections,
@@ -114,6 +117,7 @@ impl<M: Memory> Traced<M> {
             stacks: KernelStacks::default(),
             threads: FxHashMap::default(),
             by_tstate: FxHashMap::default(),
+            unnamed: UnnamedThreads::default(),
             gils: Gils::default(),
             locks: KnownLocks::new(process.id),
             collections: Collections::default(),
@@ -172,6 +176,7 @@ impl<M: Memory> Traced<M> {
         }
         let scanned = self.registry.refresh(&self.memory, &self.layout, now, sink)?;
         self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
+        self.name_threads(now, sink);
         let Traced { gils, memory, layout, process, registry, .. } = self;
         let new = gils.update(memory, layout, *process, registry, now, sink);
         let mut update = InterpreterUpdate { gils: new.then(|| gils.addrs()), thread_states: Vec::new() };
@@ -181,7 +186,9 @@ impl<M: Memory> Traced<M> {
         self.by_tstate.clear();
         for thread in &self.registry.threads {
             let tid = thread.os.tid();
-            self.threads.insert(tid, thread.id);
+            if self.threads.insert(tid, thread.id) != Some(thread.id) {
+                self.unnamed.started(tid, now);
+            }
             self.registry.announced.insert(tid, thread.id);
             let states = thread.slots.iter().map(|slot| {
                 self.by_tstate.insert(slot.reader.tstate(), thread.id);
@@ -238,6 +245,7 @@ impl<M: Memory> Traced<M> {
             return thread;
         }
         let thread = sink.start_thread(at, self.process, tid);
+        self.unnamed.started(tid, at);
         self.threads.insert(tid, thread);
         self.registry.announced.insert(tid, thread);
         thread
@@ -245,6 +253,7 @@ impl<M: Memory> Traced<M> {
 
     fn off(&mut self, off: &OffCpuRecord, now: Nanos, peek: ThreadLookup<'_>, sink: &mut Sink<'_>) {
         let event = self.off_cpu(off, sink);
+        self.unnamed.seen_at(off.tid, event.stack);
         self.find_holder(off, &event, now, peek, sink);
         self.seeds.remove(&off.tid);
         self.under_way.remove(&off.tid);
@@ -430,6 +439,7 @@ impl<M: Memory> Traced<M> {
             let collecting = has(SampleFlags::COLLECTS);
             stack = stack.map(|stack| self.collections.stack(gil, thread, stack, collecting, sink.stacks));
         }
+        self.unnamed.seen_at(sample.tid, stack.unwrap_or(StackId::EMPTY));
         sink.events.push(match stack {
             Some(stack) => Event::Sample { at, periods, thread, state, stack, gil },
             None => Event::Lost { at, periods, thread, state, gil, loss: Loss::Unreadable },
@@ -448,8 +458,9 @@ impl<M: Memory> Traced<M> {
         accesses.sample(InterpreterView { memory, layout, registry }, at, registers, sink);
     }
 
-    fn exit(&mut self, tid: Tid, account: crate::event::Account, _name: &str, sink: &mut Sink<'_>) {
+    fn exit(&mut self, tid: Tid, account: crate::event::Account, comm: &str, sink: &mut Sink<'_>) {
         let thread = self.thread(tid, account.at, sink);
+        self.name_ended(tid, thread, Some(comm), sink);
         sink.events.push(Event::Account { thread, account });
         sink.events.push(Event::ThreadExited { at: account.at, thread, cpu_ns: account.on_cpu_ns });
         self.threads.remove(&tid);
@@ -458,6 +469,28 @@ impl<M: Memory> Traced<M> {
         self.registry.announced.remove(&tid);
         self.registry.threads.retain(|known| known.os.tid() != tid);
         self.by_tstate.retain(|_, known| *known != thread);
+    }
+
+    /// Asks the kernel for names of threads that Python does not know.
+    fn name_threads(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+        for thread in self.registry.threads.iter().filter(|thread| thread.name.is_some()) {
+            self.unnamed.named(thread.os.tid());
+        }
+        for (tid, name) in self.unnamed.read(self.pid, now, |tid| comm(self.pid, tid)) {
+            if let Some(&thread) = self.threads.get(&tid) {
+                sink.events.push(Event::ThreadNamed { thread, name });
+            }
+        }
+    }
+
+    /// Names a thread that ends, or is no longer observed, and never had a name.
+    fn name_ended(&mut self, tid: Tid, thread: ThreadId, comm: Option<&str>, sink: &mut Sink<'_>) {
+        if self.registry.threads.iter().any(|known| known.id == thread && known.name.is_some()) {
+            self.unnamed.named(tid);
+        }
+        if let Some(name) = self.unnamed.ended(self.pid, tid, comm, sink.stacks) {
+            sink.events.push(Event::ThreadNamed { thread, name });
+        }
     }
 
     /// The end of the recording: says what all threads have been doing up to now, and are still doing. Returns them.
@@ -480,6 +513,8 @@ impl<M: Memory> Traced<M> {
                 open.push((off, event));
             }
             let thread = self.thread(tid, now, sink);
+            let name = comm(self.pid, tid);
+            self.name_ended(tid, thread, name.as_deref(), sink);
             sink.events.push(Event::Account { thread, account });
             sink.events.push(Event::ThreadExited { at: now, thread, cpu_ns: account.on_cpu_ns });
         }

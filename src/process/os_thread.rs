@@ -131,6 +131,11 @@ impl OsThread {
         (call == Syscall::FUTEX).then_some(Futex { address, operation: operation as u32, value: value as u32, stack, ip })
     }
 
+    /// The kernel's name for the thread (`comm`), of at most 15 bytes.
+    pub fn comm(&self) -> Option<String> {
+        comm(self.pid, self.tid)
+    }
+
     /// The CPU the thread runs on, or last ran on.
     pub fn last_cpu(&self) -> Option<usize> {
         self.stat(36, |field| decimal(field) as usize)
@@ -168,6 +173,12 @@ impl OsThread {
 
 fn open(pid: Pid, tid: Tid, name: &str) -> Result<OwnedFd, Errno> {
     openat(CWD, format!("/proc/{pid}/task/{tid}/{name}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The kernel's name for a thread of a process (`comm`), of at most 15 bytes.
+pub fn comm(pid: Pid, tid: Tid) -> Option<String> {
+    let text = std::fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(text.trim_ascii_end()).into_owned())
 }
 
 fn decimal(digits: &[u8]) -> u64 {

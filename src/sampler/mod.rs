@@ -240,7 +240,11 @@ impl Sampler {
         if let Some(locks) = locks {
             locks.name_at_the_end(InterpreterView { memory, layout, registry }, sink);
         }
+        let pid = self.pid();
         for thread in self.registry.threads.drain(..) {
+            if let Some(name) = thread.last_name(pid, sink.stacks) {
+                sink.events.push(Event::ThreadNamed { thread: thread.id, name });
+            }
             sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
         }
     }
@@ -249,9 +253,12 @@ impl Sampler {
     fn poll(&mut self, now: Nanos, sink: &mut Sink<'_>) {
         let before = self.registry.threads.len();
         let may_stop = self.stopping == Stopping::WhenNeeded;
-        let Registry { threads, interpreters, .. } = &mut self.registry;
+        let Registry { pid, threads, interpreters, .. } = &mut self.registry;
         threads.retain_mut(|thread| {
             if thread.poll(now, interpreters, self.ticked).is_err() {
+                if let Some(name) = thread.last_name(*pid, sink.stacks) {
+                    sink.events.push(Event::ThreadNamed { thread: thread.id, name });
+                }
                 sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
                 return false;
             }
@@ -446,7 +453,7 @@ impl Sampler {
             let waits = futex.zip(thread.slots.first()).and_then(|(futex, slot)| {
                 let mut site = LockWaitSite::of(memory, layout, &futex, now, slot.gc.collecting);
                 let at = (futex.address, futex.stack, thread.stack);
-                let caller = (site.how == FutexSite::Other && thread.stack != StackId::EMPTY)
+                let caller = (matches!(site.how, FutexSite::Other | FutexSite::NativeMutex) && thread.stack != StackId::EMPTY)
                     .then(|| callers.get(memory, at, &futex, now))
                     .flatten();
                 site.caller = caller.as_ref();
