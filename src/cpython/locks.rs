@@ -10,6 +10,7 @@ use super::offsets::private::{
     PARKED_ADDRESS_BEFORE, RLOCK_DEPTH_AFTER_OWNER, RLOCK_OWNER,
 };
 use super::offsets::{CRITICAL_SECTION, LockArray};
+use crate::arch::{PTHREAD_SELF_OFFSET, PTHREAD_TID_OFFSETS};
 use crate::event::{LockKind, Pid};
 use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;
@@ -133,6 +134,8 @@ pub enum FutexSite {
     Parked,
     /// At a mutex of the C library.
     NativeMutex,
+    /// In `pthread_join` of the C library: the address is the tid of the thread for whose end it waits.
+    Join,
     /// At a semaphore, a condition, or anything else.
     Other,
 }
@@ -156,6 +159,14 @@ impl FutexSite {
                 _ => {}
             }
         }
+        // The kernel clears the tid in the descriptor of a thread that ends, which has its own address in it.
+        const PRIVATE: u32 = 0x80;
+        let descriptor = futex.address.wrapping_sub(PTHREAD_TID_OFFSETS[0]);
+        if futex.operation & PRIVATE == 0
+            && memory.u64(descriptor.wrapping_add(PTHREAD_SELF_OFFSET)).is_ok_and(|own| own == descriptor)
+        {
+            return (FutexSite::Join, futex.value.into());
+        }
         let native = futex.operation & COMMAND == FUTEX_WAIT && futex.value == CONTENDED;
         (if native { FutexSite::NativeMutex } else { FutexSite::Other }, futex.address)
     }
@@ -172,6 +183,8 @@ pub fn identify(memory: &impl Memory, layout: &Layout, place: Place<'_>, how: Fu
             let name = if address.is_multiple_of(ALIGNMENT) { None } else { statics::name(place.pid, address) };
             Lock { name, ..Lock::new(address, LockKind::Semaphore) }
         }
+        // Only for completeness: it is no lock.
+        FutexSite::Join => Lock::new(0, LockKind::ThreadEnd),
         FutexSite::NativeMutex => {
             Lock { name: statics::name(place.pid, address), ..Lock::new(address, LockKind::Native) }
         }

@@ -55,6 +55,7 @@ pub trait Renumber {
         match state {
             ThreadState::LockWait(lock) => ThreadState::LockWait(self.lock(lock)),
             ThreadState::Paused(lock) => ThreadState::Paused(self.lock(lock)),
+            ThreadState::Awaits(lock) => ThreadState::Awaits(self.lock(lock)),
             state => state,
         }
     }

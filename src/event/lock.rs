@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{ProcessId, object_label};
+use super::{MODULE, ProcessId, object_label};
 
 /// What a thread can wait for, other than the GIL. The order is that of [`LOCK_KINDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +35,10 @@ pub enum LockKind {
     Queue,
     /// One that the import system has made for a module, for the time that it is being imported.
     ModuleLock,
+    /// None: the end of a thread, for which native code waits (`pthread_join`).
+    ThreadEnd,
+    /// None: whatever threads of a native library have to do.
+    NativeCode,
 }
 
 /// What the type of an object means for the label of a lock in it.
@@ -85,7 +89,7 @@ const HOLD_IT_LESS: Option<&str> = Some("Hold it for less time, or give threads 
 const IMPORT_EARLY: Option<&str> = Some("Import modules before the threads start.");
 
 /// All kinds. Recordings number them in this order: new ones go to the end.
-pub(crate) const LOCK_KINDS: [LockKindRow; 13] = [
+pub(crate) const LOCK_KINDS: [LockKindRow; 15] = [
     LockKindRow {
         kind: LockKind::CriticalSection,
         name: "critical_section",
@@ -159,6 +163,22 @@ pub(crate) const LOCK_KINDS: [LockKindRow; 13] = [
         advice: IMPORT_EARLY,
         ..PLAIN
     },
+    LockKindRow {
+        kind: LockKind::ThreadEnd,
+        name: "thread_end",
+        label: "the end of a thread",
+        has_address: false,
+        is_lock: false,
+        ..PLAIN
+    },
+    LockKindRow {
+        kind: LockKind::NativeCode,
+        name: "native_code",
+        label: "native code",
+        has_address: false,
+        is_lock: false,
+        ..PLAIN
+    },
 ];
 
 impl LockKind {
@@ -196,8 +216,10 @@ impl LockKind {
             }
             (ObjectLabel::LockOf, None) | (ObjectLabel::Ignored, _) => {}
         }
-        match name {
-            Some(name) => format!("{} ({name})", row.label),
+        match name.map(|name| (name, name.strip_prefix(MODULE))) {
+            Some((_, Some(module))) if self == LockKind::ModuleLock => format!("{} of {module}", row.label),
+            Some((name, _)) if self == LockKind::NativeCode => format!("threads of {name}"),
+            Some((name, _)) => format!("{} ({name})", row.label),
             None if row.has_address => format!("{} at {address:#x}", row.label),
             None => row.label.to_owned(),
         }
@@ -247,8 +269,12 @@ mod tests {
         assert_eq!(label(LockKind::Lock, Some("_thread.lock"), Some("app.lock")), "threading.Lock (app.lock)");
         assert_eq!(label(LockKind::Semaphore, None, None), "semaphore at 0x7f10");
         assert_eq!(label(LockKind::Mutex, Some("Journal"), None), "lock of Journal at 0x7f10");
-        assert_eq!(label(LockKind::ModuleLock, None, Some("numpy")), "import lock (numpy)");
+        assert_eq!(label(LockKind::ModuleLock, None, Some("module numpy")), "import lock of numpy");
+        assert_eq!(label(LockKind::ModuleLock, None, Some("app.py:3")), "import lock (app.py:3)");
         assert_eq!(label(LockKind::Pause, None, Some("fork")), "stop of all threads (fork)");
         assert_eq!(label(LockKind::Pause, None, None), "stop of all threads");
+        assert_eq!(label(LockKind::NativeCode, None, Some("libpolars.so")), "threads of libpolars.so");
+        assert_eq!(label(LockKind::NativeCode, None, None), "native code");
+        assert_eq!(label(LockKind::ThreadEnd, None, None), "the end of a thread");
     }
 }

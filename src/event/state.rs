@@ -24,6 +24,8 @@ pub enum ThreadState {
     LockWait(LockId),
     /// Stopped by the interpreter, for a collection for example (free-threaded builds).
     Paused(LockId),
+    /// Blocked until native code has done something, or a thread has ended: what, is among the locks.
+    Awaits(LockId),
     /// Runs attached to an interpreter that has no GIL (free-threaded builds).
     Running,
     /// Runs native code without the GIL (detached from the interpreter).
@@ -67,6 +69,7 @@ impl ThreadState {
             Self::Paused(_) => {
                 row(Activity::Paused, "paused", "stopped by the interpreter", Some("stopped by the interpreter"))
             }
+            Self::Awaits(_) => row(Activity::Blocked, "blocked", "waits for native code", Some("waiting for")),
             Self::Running => row(Activity::Running, "running", "running", None),
             Self::Native => row(Activity::Native, "native", "native (without the GIL)", Some("native")),
             Self::Runnable => row(Activity::NoCpu, "no CPU", "ready, has no CPU", Some("no CPU")),
@@ -101,7 +104,7 @@ impl ThreadState {
     pub(crate) fn marker(self, lock_label: impl FnOnce(LockId) -> String) -> Option<Cow<'static, str>> {
         let words = self.row().marker?;
         let detail = match self {
-            Self::LockWait(lock) => Some(lock_label(lock)),
+            Self::LockWait(lock) | Self::Awaits(lock) => Some(lock_label(lock)),
             _ => self.syscall().map(|call| call.to_string()),
         };
         Some(match detail {
@@ -115,6 +118,14 @@ impl ThreadState {
         match self {
             Self::LockWait(lock) | Self::Paused(lock) => Some(lock),
             _ => None,
+        }
+    }
+
+    /// What it waits for, if that is among the locks, whether it is one or not.
+    pub fn awaited(self) -> Option<LockId> {
+        match self {
+            Self::Awaits(awaited) => Some(awaited),
+            state => state.lock(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use std::os::fd::BorrowedFd;
 
 use super::registry::Sink;
-use super::with_locks::WithLock;
+use super::waits::BlockedThreads;
 use crate::cpython::attach::AttachedProcess;
 use crate::event::{Nanos, OffCpu, Pid, ProcessId};
 
@@ -46,9 +46,15 @@ pub trait Collector: Debug {
     /// Resumes threads that stopped only after they were needed. To be called at `SIGCHLD`.
     fn release(&mut self) {}
 
-    /// Receives the locks without an owner that threads of a process held at a moment, if the collector does not find them
-    /// itself.
-    fn note_with_locks(&mut self, _pid: Pid, _at: Nanos, _with_locks: Vec<WithLock>) {}
+    /// Processes in which threads sleep that have done so for long by now, for what another thread may hold. Each sleep is
+    /// reported once.
+    fn long_waits(&mut self, _now: Nanos, _sink: &mut Sink<'_>) -> Vec<Pid> {
+        Vec::new()
+    }
+
+    /// Receives what was found out about the threads of a process that were blocked at a moment: more than the collector
+    /// itself can know.
+    fn note_blocked(&mut self, _pid: Pid, _at: Nanos, _blocked: &BlockedThreads, _sink: &mut Sink<'_>) {}
 
     /// What threads that are off the CPU have been doing up to now, if events report that only when it is over.
     fn under_way(&mut self, _now: Nanos, _sink: &mut Sink<'_>) -> Vec<OffCpu> {

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::name_search::{MAX_SEARCHES, NameSearch, at_the_end};
+use super::native_callers::NativeCaller;
 use super::registry::Sink;
 use super::view::InterpreterView;
-use super::waits::{FutexWait, LockWaitSite, WaitedLock, classify, found_for, is_pointed_to, named, place_of, want};
+use super::waits::{
+    Awaited, FutexWait, LockWaitSite, ThreadWait, WaitedLock, classify, found_for, is_pointed_to, named, native_code,
+    place_of, want,
+};
 use crate::cpython::locks::{FutexSite, Lock, lock_place, may_be_of_module};
 use crate::cpython::variables::{FoundVariable, Wanted};
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadState};
 use crate::process::memory::Memory;
-use crate::stack::StackId;
+use crate::stack::{FrameId, StackId};
 
 /// FutexSite many addresses are cached. Conditions make a new lock for each wait: when there are more, addresses at which no thread
 /// waited for a lock are forgotten.
@@ -27,6 +31,8 @@ struct KnownLock {
     /// None as long as only threads without work have waited for it.
     id: Option<LockId>,
     info: Arc<LockInfo>,
+    /// The frame of the import that waits for it, if it is a module's.
+    import: Option<FrameId>,
     checked: Nanos,
     /// FutexSite many searches for a variable there have been.
     searches: u8,
@@ -39,6 +45,8 @@ pub struct KnownLocks {
     known: FxHashMap<u64, KnownLock>,
     /// Stops of all threads by their reasons: each thread waits at an address of its own.
     pauses: FxHashMap<Option<&'static str>, LockId>,
+    /// What is no lock and has no address, by its name.
+    awaited: FxHashMap<(LockKind, Option<Arc<str>>), LockId>,
     search: NameSearch,
 }
 
@@ -48,6 +56,7 @@ impl KnownLocks {
             process,
             known: FxHashMap::default(),
             pauses: FxHashMap::default(),
+            awaited: FxHashMap::default(),
             search: NameSearch::default(),
         }
     }
@@ -57,18 +66,33 @@ impl KnownLocks {
     pub fn wait(
         &mut self,
         view: InterpreterView<'_, impl Memory>,
-        site: &LockWaitSite,
+        site: &LockWaitSite<'_>,
         stack: StackId,
         sink: &mut Sink<'_>,
     ) -> Option<ThreadState> {
-        let FutexWait::Lock { work, import } = classify(site.how, stack, sink.stacks) else { return None };
-        if !self.known.get_mut(&site.address).is_some_and(|known| known.is_current(view, site, import.is_some())) {
+        let (work, import) = match classify(site.how, stack, sink.stacks) {
+            FutexWait::Lock { work, import } => (work, import),
+            FutexWait::ThreadEnd => return Some(self.awaits(LockKind::ThreadEnd, None, sink)),
+            FutexWait::Native | FutexWait::Idle(_) => return None,
+        };
+        if let (FutexSite::Other, None, None) = (site.how, work, import)
+            && let Some(library) = native_code(site.caller, view.layout)
+        {
+            return Some(self.awaits(LockKind::NativeCode, library, sink));
+        }
+        if !self.known.get_mut(&site.address).is_some_and(|known| known.is_current(view, site, import)) {
             if self.known.len() >= MAX_KNOWN {
                 self.known.retain(|_, known| known.id.is_some());
             }
-            let import = import.map(|frame| place_of(sink.stacks, frame));
-            let info = Arc::new(info_of(self.process, view.identify(site.how, site.address, import)));
-            self.known.insert(site.address, KnownLock { id: None, info, checked: site.now, searches: 0 });
+            let place = import.map(|frame| place_of(sink.stacks, frame));
+            let mut lock = view.identify(site.how, site.address, place);
+            if let (LockKind::Native, None, Some(NativeCaller::Library(library))) =
+                (lock.kind, &lock.name, site.caller)
+            {
+                lock.name = Some(library.to_string());
+            }
+            let info = Arc::new(info_of(self.process, lock));
+            self.known.insert(site.address, KnownLock { id: None, info, import, checked: site.now, searches: 0 });
         }
         let known = self.known.get_mut(&site.address)?;
         let state = state(&known.info, work.is_some())?;
@@ -88,6 +112,16 @@ impl KnownLocks {
         Some(state(id))
     }
 
+    /// The state of a thread that waits for something that is no lock, and has no address.
+    fn awaits(&mut self, kind: LockKind, name: Option<Arc<str>>, sink: &mut Sink<'_>) -> ThreadState {
+        let process = self.process;
+        let id = self.awaited.entry((kind, name)).or_insert_with_key(|(kind, name)| {
+            let info = LockInfo { process, address: 0, kind: *kind, type_name: None, name: name.clone() };
+            announce(Arc::new(info), sink)
+        });
+        ThreadState::Awaits(*id)
+    }
+
     /// The lock at an address at which threads were seen to wait.
     pub fn at(&self, address: u64) -> Option<LockId> {
         self.known.get(&address)?.id
@@ -96,6 +130,25 @@ impl KnownLocks {
     /// What threads wait for at an address.
     pub fn waited_at(&self, address: u64) -> Option<WaitedLock<'_>> {
         self.known.get(&address).map(|known| WaitedLock::new(&known.info, address))
+    }
+
+    /// Takes over the name of a lock that was found out while a thread waited for it.
+    pub fn note(&mut self, wait: &ThreadWait, sink: &mut Sink<'_>) {
+        let Awaited::Lock(lock) = &wait.awaited else { return };
+        let Some(known) = self.known.get_mut(&wait.waited_at) else { return };
+        // Which module is being imported shows only while it is.
+        let is_better = match known.info.kind {
+            LockKind::ModuleLock => {
+                lock.kind == LockKind::ModuleLock && lock.name.as_deref() != known.info.name.as_deref()
+            }
+            _ => known.info.name.is_none() && lock.name.is_some(),
+        };
+        if is_better {
+            known.info = Arc::new(info_of(self.process, lock.clone()));
+            if let Some(id) = known.id {
+                sink.events.push(Event::Lock { lock: id, info: known.info.clone() });
+            }
+        }
     }
 
     /// Continues the search for variables that hold unnamed locks, if it is due.
@@ -126,11 +179,16 @@ impl KnownLocks {
 }
 
 impl KnownLock {
-    /// Whether the cached lock is still what a thread waits for at this site, perhaps `in_import`.
-    fn is_current(&mut self, view: InterpreterView<'_, impl Memory>, site: &LockWaitSite, in_import: bool) -> bool {
+    /// Whether the cached lock is still what a thread waits for at this site, perhaps in an `import`.
+    fn is_current(
+        &mut self,
+        view: InterpreterView<'_, impl Memory>,
+        site: &LockWaitSite<'_>,
+        import: Option<FrameId>,
+    ) -> bool {
         // The semaphores of module locks are short-lived.
         let kind = self.info.kind;
-        if may_be_of_module(kind) && (kind == LockKind::ModuleLock) != in_import {
+        if may_be_of_module(kind) && (import.is_some() || kind == LockKind::ModuleLock) && import != self.import {
             return false;
         }
         if site.now.since(self.checked) < CHECK_AFTER {
@@ -187,7 +245,7 @@ fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadSt
 
 /// Whether the object at which a thread waits still has the same type, and the same semaphore if it is one. An object that
 /// cannot be read any more counts as the same: the process has ended, and these are its last waits.
-fn is_same(view: InterpreterView<'_, impl Memory>, site: &LockWaitSite, info: &LockInfo) -> bool {
+fn is_same(view: InterpreterView<'_, impl Memory>, site: &LockWaitSite<'_>, info: &LockInfo) -> bool {
     let Some(name) = &info.type_name else { return true };
     let Ok(lock) = view.memory.u64(info.address.wrapping_add(lock_place(view.layout, name))) else { return true };
     (site.how != FutexSite::Other && !is_pointed_to(info.kind) || lock == site.address)

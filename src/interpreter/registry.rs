@@ -79,7 +79,7 @@ pub struct Registry {
     /// The address of `_PyRuntime`.
     pub runtime: u64,
     /// The process is in another pid namespace than gilscope.
-    foreign_tids: bool,
+    pub(super) foreign_tids: bool,
     /// `interpreters.head` when last scanned.
     head: u64,
     /// All interpreters, newest first.
@@ -88,6 +88,8 @@ pub struct Registry {
     pub threads: Vec<ObservedThread>,
     /// Threads that the collector has reported before they had a thread state.
     pub announced: FxHashMap<Tid, ThreadId>,
+    /// How many threads have been found so far.
+    pub(super) found: u64,
     /// When to scan although no list head has changed.
     rescan_at: Option<Nanos>,
     spans: Vec<MemorySpan>,
@@ -122,6 +124,7 @@ impl Registry {
             interpreters: Vec::new(),
             threads: Vec::new(),
             announced: FxHashMap::default(),
+            found: 0,
             rescan_at: Some(Nanos(0)),
             spans: Vec::new(),
             buffer: Vec::new(),
@@ -296,6 +299,7 @@ impl Registry {
             Some(&thread) => thread,
             None => sink.start_thread(now, self.process, os.tid()),
         };
+        self.found += 1;
         self.threads.push(ObservedThread::new(thread, os, slot));
         true
     }

@@ -5,10 +5,12 @@ use rustc_hash::FxHashMap;
 
 use super::registry::{Registry, Sink};
 use super::threads::ObservedThread;
+use super::unnamed_threads::by_kernel;
 use crate::cpython::layout::Layout;
 use crate::cpython::names::ThreadNames;
 use crate::event::{Event, Nanos};
 use crate::process::memory::Memory;
+use crate::process::os_thread::comm;
 
 /// When the names of new threads are read, in nanoseconds: first after this time and then, as long as a thread has none, after
 /// twice as long each time. All names are read at the longer interval, in case they change.
@@ -20,8 +22,10 @@ const NAMES_EVERY: u64 = 5_000_000_000;
 pub struct Naming {
     /// By the address of the interpreter.
     readers: FxHashMap<u64, ThreadNames>,
-    /// The number of threads at the last update.
-    threads: usize,
+    /// How many threads had been found at the last update: some may have ended since.
+    found: u64,
+    /// The kernel's names of the process itself.
+    own: Vec<String>,
     /// When names are to be read again.
     at: Nanos,
     /// How long to wait after that, in nanoseconds.
@@ -32,7 +36,14 @@ pub struct Naming {
 
 impl Default for Naming {
     fn default() -> Naming {
-        Naming { readers: FxHashMap::default(), threads: 0, at: Nanos(0), after: UNNAMED_AFTER, all_at: Nanos(0) }
+        Naming {
+            readers: FxHashMap::default(),
+            found: 0,
+            own: Vec::new(),
+            at: Nanos(0),
+            after: UNNAMED_AFTER,
+            all_at: Nanos(0),
+        }
     }
 }
 
@@ -46,11 +57,11 @@ impl Naming {
         now: Nanos,
         sink: &mut Sink<'_>,
     ) {
-        if registry.threads.len() > self.threads {
+        if registry.found > self.found {
             self.after = UNNAMED_AFTER;
             self.at = self.at.min(Nanos(now.0 + UNNAMED_AFTER));
         }
-        self.threads = registry.threads.len();
+        self.found = registry.found;
         if now < self.at {
             return;
         }
@@ -76,8 +87,26 @@ impl Naming {
                 }
             }
         }
+        self.ask_kernel(registry, sink);
         let unnamed = registry.threads.iter().any(|thread| thread.name.is_none());
         self.at = Nanos(now.0 + if unnamed { self.after } else { NAMES_EVERY });
         self.after = (self.after * 2).min(NAMES_EVERY);
+    }
+
+    /// Names threads of which Python does not know after what the kernel calls them.
+    fn ask_kernel(&mut self, registry: &mut Registry, sink: &mut Sink<'_>) {
+        let unnamed = |thread: &&mut ObservedThread| thread.name.is_none() && thread.os.tid() != registry.pid;
+        let mut unnamed = registry.threads.iter_mut().filter(unnamed).peekable();
+        if unnamed.peek().is_none() {
+            return;
+        }
+        if let Some(own) = comm(registry.pid, registry.pid).filter(|own| !self.own.contains(own)) {
+            self.own.push(own);
+        }
+        for thread in unnamed {
+            let Some(name) = thread.os.comm().and_then(|comm| by_kernel(&comm, &self.own)) else { continue };
+            thread.name = Some(name.clone());
+            sink.events.push(Event::ThreadNamed { thread: thread.id, name });
+        }
     }
 }

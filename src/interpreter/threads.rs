@@ -5,12 +5,13 @@ use std::sync::Arc;
 use super::registry::ListedInterpreter;
 use super::stacks::{Reading, Scratch, StackReader};
 use super::stop_policy::StopPolicy;
+use super::unnamed_threads::{MAIN_THREAD, by_function};
 use crate::cpython::code::CodeCache;
 use crate::cpython::frames::ThreadStateView;
 use crate::cpython::gc::GcFlags;
 use crate::cpython::gil::Gil;
 use crate::cpython::layout::Layout;
-use crate::event::{Loss, Nanos, Syscall, ThreadId, ThreadState};
+use crate::event::{Loss, Nanos, Pid, Syscall, ThreadId, ThreadState, Tid};
 use crate::interpreter::collections::Collections;
 use crate::process::memory::Memory;
 use crate::process::os_thread::{Futex, Gone, OsThread, RunState, SchedStat};
@@ -232,6 +233,8 @@ pub struct ObservedThread {
     state: ThreadState,
     /// If it is blocked in `futex` for a lock: the state that says so, and the address at which it waits.
     pub waits: Option<(ThreadState, u64)>,
+    /// The thread that was found to hold what it waits for, as long as it has not run since.
+    pub held_by: Option<Tid>,
     /// The whole process is stopped (by a signal or a debugger).
     pub stopped: bool,
     /// The stack as last read.
@@ -264,6 +267,7 @@ impl ObservedThread {
             displaced: false,
             state: ThreadState::Unknown,
             waits: None,
+            held_by: None,
             stopped: false,
             stack: StackId::EMPTY,
             shown_stack: StackId::EMPTY,
@@ -421,6 +425,21 @@ impl ObservedThread {
             RunState::Unknown if attached => ThreadState::Running,
             RunState::Unknown => ThreadState::Unknown,
         };
+    }
+
+    /// What to call it if it ends without a name.
+    pub fn last_name(&self, pid: Pid, stacks: &Interner) -> Option<Arc<str>> {
+        match (&self.name, self.os.tid() == pid) {
+            (Some(_), _) => None,
+            (None, true) => Some(MAIN_THREAD.into()),
+            (None, false) => by_function(stacks, self.stack),
+        }
+    }
+
+    /// If it sleeps in `futex`, but not for the GIL: since when at least, without having run in between.
+    pub fn asleep_since(&self) -> Option<Nanos> {
+        let sleeps = matches!(self.run, RunState::Blocked { call: Syscall::FUTEX, .. });
+        (sleeps && self.state != ThreadState::GilWait && !self.stopped).then_some(self.unchanged_since)
     }
 
     /// The futex at which it sleeps, if that is still the one at which it was found asleep: it may wait for the GIL by now.

@@ -9,9 +9,11 @@
 //! No thread is stopped for this, so a wait that ends meanwhile can be missed or outdated.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::native_callers::{NativeCaller, NativeCallers};
 use super::threads::ObservedThread;
 use super::view::InterpreterView;
 use super::with_locks::{self, WithLock};
@@ -21,6 +23,7 @@ use crate::cpython::locks::{FutexSite, LOCK, Lock, Place, identify, in_critical_
 use crate::cpython::names::active;
 use crate::cpython::variables::{self, FoundVariable, FrameAddr, Wanted};
 use crate::event::{LockInfo, LockKind, MODULE, Nanos, Syscall, ThreadState, Tid};
+use crate::process::clock::now;
 use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;
 use crate::stack::idle_wait::{Work, import_site, work};
@@ -28,7 +31,7 @@ use crate::stack::{FrameId, Interner, StackId};
 
 /// A thread's sleep in `futex`, not at a GIL.
 #[derive(Clone, Copy, Debug)]
-pub struct LockWaitSite {
+pub struct LockWaitSite<'a> {
     pub how: FutexSite,
     /// What it is parked for, or the futex.
     pub address: u64,
@@ -36,13 +39,15 @@ pub struct LockWaitSite {
     pub now: Nanos,
     /// The reason, if the interpreter has stopped all threads.
     pub pause: Option<&'static str>,
+    /// Whose code it is that sleeps, if that is known.
+    pub caller: Option<&'a NativeCaller>,
 }
 
-impl LockWaitSite {
+impl LockWaitSite<'_> {
     /// The site of a thread that sleeps at a futex now, of an interpreter that is `collecting` garbage or not.
-    pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex, now: Nanos, collecting: bool) -> LockWaitSite {
+    pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex, now: Nanos, collecting: bool) -> Self {
         let (how, address) = FutexSite::of(memory, layout, futex);
-        LockWaitSite { how, address, now, pause: collecting.then_some(LockInfo::COLLECTION) }
+        LockWaitSite { how, address, now, pause: collecting.then_some(LockInfo::COLLECTION), caller: None }
     }
 }
 
@@ -53,6 +58,8 @@ pub enum FutexWait {
     Native,
     /// Work, or the end of a thread.
     Idle(Work),
+    /// The end of a thread, in native code.
+    ThreadEnd,
     Lock {
         /// What it may wait for instead, since a thread without work also sleeps at a lock. The kind of the lock decides.
         work: Option<Work>,
@@ -65,7 +72,7 @@ impl FutexWait {
     /// What it waits for, if that is not a lock.
     pub fn work(self) -> Option<Work> {
         match self {
-            FutexWait::Native => None,
+            FutexWait::Native | FutexWait::ThreadEnd => None,
             FutexWait::Idle(work) => Some(work),
             FutexWait::Lock { work, .. } => work,
         }
@@ -77,8 +84,25 @@ pub fn classify(how: FutexSite, stack: StackId, stacks: &Interner) -> FutexWait 
     match (how, work(stacks, stack)) {
         // A thread without Python frames is in native code, which has condition variables of its own.
         (FutexSite::Other, None) if stack == StackId::EMPTY => FutexWait::Native,
-        (FutexSite::Other, Some(work)) => FutexWait::Idle(work),
+        (FutexSite::Other | FutexSite::Join, Some(work)) => FutexWait::Idle(work),
+        (FutexSite::Join, None) => FutexWait::ThreadEnd,
         (_, work) => FutexWait::Lock { work, import: import_site(stacks, stack) },
+    }
+}
+
+/// Whether a thread that sleeps in `futex` with this Python stack may do so until another thread releases something or ends,
+/// and not for work.
+pub fn may_wait_for_thread(stacks: &Interner, stack: StackId) -> bool {
+    stack != StackId::EMPTY && work(stacks, stack).is_none_or(|work| work == Work::Join)
+}
+
+/// The native library for whose threads a sleep is that no structure of the interpreter tells; none for a lock of the interpreter.
+/// Where it is not known who sleeps, it is a lock if the interpreter still has locks that are semaphores.
+pub fn native_code(caller: Option<&NativeCaller>, layout: &Layout) -> Option<Option<Arc<str>>> {
+    match caller {
+        Some(NativeCaller::Interpreter) => None,
+        Some(NativeCaller::Library(library)) => Some(Some(library.clone())),
+        None => (layout.version.minor >= 14).then_some(None),
     }
 }
 
@@ -132,6 +156,7 @@ impl<'a, M: Memory> InterpreterView<'a, M> {
         let thread = match lock.kind {
             LockKind::CriticalSection => self.in_critical_section(lock.waited_at),
             LockKind::Pause => self.requester(),
+            LockKind::Native => self.mutex_owner(lock.waited_at),
             kind => owner(self.memory, self.layout, kind, lock.address, lock.type_name)
                 .and_then(|ident| self.thread_by_ident(ident)),
         };
@@ -145,6 +170,12 @@ impl<'a, M: Memory> InterpreterView<'a, M> {
 
     fn in_critical_section(self, mutex: u64) -> Option<&'a ObservedThread> {
         self.thread_where(|slot| in_critical_section(self.memory, self.layout, slot.reader.tstate(), mutex))
+    }
+
+    /// The thread that holds a mutex of glibc, which keeps its tid after the lock itself and a count.
+    fn mutex_owner(self, mutex: u64) -> Option<&'a ObservedThread> {
+        let owner = self.memory.u64(mutex.wrapping_add(8)).ok()? as u32 as Tid;
+        self.registry.threads.iter().find(|thread| !self.registry.foreign_tids && thread.os.tid() == owner)
     }
 
     /// The thread that has stopped all others.
@@ -193,10 +224,23 @@ pub fn place_of(stacks: &Interner, frame: FrameId) -> String {
     format!("{}:{}", file.rsplit('/').next().unwrap_or(file), frame.line)
 }
 
+/// What keeps threads from going on.
+#[derive(Debug, Default)]
+pub struct BlockedThreads {
+    /// What each thread that waits for a lock or a thread waits for.
+    pub waits: BTreeMap<Tid, ThreadWait>,
+    /// Threads that wait for each other: each for the next, the last for the first.
+    pub deadlocks: Vec<Vec<Tid>>,
+    /// Locks without an owner, by who has entered them by `with`.
+    pub with_locks: Vec<WithLock>,
+}
+
 /// What a blocked thread waits for, and the thread that blocks it, if that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadWait {
     pub awaited: Awaited,
+    /// The address it sleeps at, or of what it is parked for.
+    pub waited_at: u64,
     pub held_by: Option<Tid>,
 }
 
@@ -205,6 +249,11 @@ pub enum Awaited {
     Lock(Lock),
     /// The end of the thread of this `threading.Thread` object.
     ThreadEnd(u64),
+    /// The end of the thread with this tid, in native code.
+    NativeThreadEnd(Tid),
+    /// What threads of a native library have to do, if the library is known.
+    NativeCode(Option<Arc<str>>),
+    Gil,
 }
 
 impl ThreadWait {
@@ -214,10 +263,16 @@ impl ThreadWait {
             Awaited::Lock(Lock { address, kind, type_name, name }) => {
                 kind.label(type_name.as_deref(), name.as_deref(), *address)
             }
-            Awaited::ThreadEnd(_) => "the end of a thread".to_owned(),
+            Awaited::ThreadEnd(_) => END_OF_THREAD.to_owned(),
+            Awaited::NativeThreadEnd(_) => LockKind::ThreadEnd.label(None, None, 0),
+            Awaited::NativeCode(library) => LockKind::NativeCode.label(None, library.as_deref(), 0),
+            Awaited::Gil => "the GIL".to_owned(),
         }
     }
 }
+
+/// What a thread waits for in `Thread.join`.
+const END_OF_THREAD: &str = "the end of a thread";
 
 /// What every thread waits for that waits for a lock or a thread. `with_locks` are those that threads have entered by `with`.
 pub fn waits(
@@ -225,14 +280,34 @@ pub fn waits(
     with_locks: &[WithLock],
     stacks: &Interner,
 ) -> BTreeMap<Tid, ThreadWait> {
-    let blocked = |thread: &&ObservedThread| thread.state() == ThreadState::Blocked(Syscall::FUTEX);
+    let blocked = |thread: &&ObservedThread| thread.state().syscall() == Some(Syscall::FUTEX);
+    let mut callers = NativeCallers::new(view.registry.pid, view.registry.runtime);
     let resolver = WaitResolver { view, with_locks, stacks };
     let mut waits = Vec::new();
     for thread in view.registry.threads.iter().filter(blocked) {
-        waits.extend(resolver.wait(thread));
+        waits.extend(resolver.wait(thread, &mut callers));
     }
     resolver.name(&mut waits);
-    waits.into_iter().map(|resolved| (resolved.tid, resolved.wait)).collect()
+    let mut waits: BTreeMap<Tid, ThreadWait> =
+        waits.into_iter().map(|resolved| (resolved.tid, resolved.wait)).collect();
+    add_gil_waits(&view.registry.threads, &mut waits);
+    waits
+}
+
+/// Adds those who wait for the GIL while its holder waits for something else: perhaps for them.
+fn add_gil_waits(threads: &[ObservedThread], waits: &mut BTreeMap<Tid, ThreadWait>) {
+    let holds_gil = |thread: &&ObservedThread| thread.state().holds_gil() && waits.contains_key(&thread.os.tid());
+    let holders: Vec<&ObservedThread> = threads.iter().filter(holds_gil).collect();
+    let interpreter = |thread: &ObservedThread| thread.slots.last().map(|slot| slot.interpreter);
+    for thread in threads.iter().filter(|thread| thread.state() == ThreadState::GilWait) {
+        let holder = holders.iter().find(|holder| {
+            holder.slots.iter().any(|slot| slot.holds_gil && Some(slot.interpreter) == interpreter(thread))
+        });
+        if let Some(holder) = holder {
+            let wait = ThreadWait { awaited: Awaited::Gil, waited_at: 0, held_by: Some(holder.os.tid()) };
+            waits.insert(thread.os.tid(), wait);
+        }
+    }
 }
 
 /// The waits of all threads at one moment.
@@ -244,20 +319,30 @@ struct WaitResolver<'a, M> {
 
 struct ResolvedWait {
     tid: Tid,
-    /// The address it waits at.
-    waited_at: u64,
     wait: ThreadWait,
 }
 
 impl<M: Memory> WaitResolver<'_, M> {
-    fn wait(&self, thread: &ObservedThread) -> Option<ResolvedWait> {
-        let (how, waited_at) = FutexSite::of(self.view.memory, self.view.layout, &thread.futex()?);
+    fn wait(&self, thread: &ObservedThread, callers: &mut NativeCallers) -> Option<ResolvedWait> {
+        let futex = thread.futex()?;
+        let (how, waited_at) = FutexSite::of(self.view.memory, self.view.layout, &futex);
         let wait = match classify(how, thread.stack, self.stacks) {
+            FutexWait::ThreadEnd => {
+                let tid = waited_at as Tid;
+                ThreadWait { awaited: Awaited::NativeThreadEnd(tid), waited_at, held_by: Some(tid) }
+            }
+            FutexWait::Lock { work: None, import: None } if how == FutexSite::Other => {
+                let caller = callers.caller_of(self.view.memory, &futex, now());
+                match native_code(caller.as_ref(), self.view.layout) {
+                    Some(library) => ThreadWait { awaited: Awaited::NativeCode(library), waited_at, held_by: None },
+                    None => self.lock_wait(thread, how, waited_at, None),
+                }
+            }
             FutexWait::Lock { work: None, import } => self.lock_wait(thread, how, waited_at, import),
-            wait if wait.work() == Some(Work::Join) => self.join(thread)?,
+            wait if wait.work() == Some(Work::Join) => self.join(thread, waited_at)?,
             _ => return None,
         };
-        Some(ResolvedWait { tid: thread.os.tid(), waited_at, wait })
+        Some(ResolvedWait { tid: thread.os.tid(), wait })
     }
 
     fn lock_wait(
@@ -273,13 +358,13 @@ impl<M: Memory> WaitResolver<'_, M> {
         let mut lock = view.identify(how, waited_at, import);
         if let Some(importer) = module.importer {
             let held_by = view.thread_by_ident(importer).map(|thread| thread.os.tid());
-            return ThreadWait { awaited: Awaited::Lock(lock), held_by };
+            return ThreadWait { awaited: Awaited::Lock(lock), waited_at, held_by };
         }
         let holder = self.holder(&lock, waited_at);
         if let Some(object) = holder.and_then(|holder| holder.with_lock) {
             lock = Lock { type_name: Some(LOCK.to_owned()), ..Lock::new(object, LockKind::Lock) };
         }
-        ThreadWait { awaited: Awaited::Lock(lock), held_by: holder.map(|holder| holder.tid) }
+        ThreadWait { awaited: Awaited::Lock(lock), waited_at, held_by: holder.map(|holder| holder.tid) }
     }
 
     fn holder(&self, lock: &Lock, waited_at: u64) -> Option<LockHolder> {
@@ -307,7 +392,7 @@ impl<M: Memory> WaitResolver<'_, M> {
     }
 
     /// The thread whose end another waits for: `self` in the frame of `Thread.join`.
-    fn join(&self, thread: &ObservedThread) -> Option<ThreadWait> {
+    fn join(&self, thread: &ObservedThread, waited_at: u64) -> Option<ThreadWait> {
         let InterpreterView { memory, layout, .. } = self.view;
         let interpreters = self.view.interpreters().into_iter();
         let known: Vec<_> =
@@ -321,6 +406,7 @@ impl<M: Memory> WaitResolver<'_, M> {
         let joined = self.view.thread_by_ident(ident).map(|thread| thread.os.tid());
         Some(ThreadWait {
             awaited: Awaited::ThreadEnd(object),
+            waited_at,
             held_by: joined.filter(|&tid| tid != thread.os.tid()),
         })
     }
@@ -348,7 +434,7 @@ impl<M: Memory> WaitResolver<'_, M> {
                 let Some((lock, waited_at)) = resolved.nameless_lock() else { continue };
                 let Some(found) = found_for(&found, &WaitedLock::of(lock, waited_at)) else { continue };
                 let lock = named(found, lock.kind);
-                let ThreadWait { awaited, held_by } = &mut resolved.wait;
+                let ThreadWait { awaited, held_by, .. } = &mut resolved.wait;
                 *held_by = held_by.or_else(|| Some(self.holder(&lock, waited_at)?.tid));
                 *awaited = Awaited::Lock(lock);
             }
@@ -359,7 +445,7 @@ impl<M: Memory> WaitResolver<'_, M> {
 impl ResolvedWait {
     fn nameless_lock(&self) -> Option<(&Lock, u64)> {
         match &self.wait.awaited {
-            Awaited::Lock(lock) if lock.name.is_none() => Some((lock, self.waited_at)),
+            Awaited::Lock(lock) if lock.name.is_none() => Some((lock, self.wait.waited_at)),
             _ => None,
         }
     }
@@ -403,8 +489,11 @@ mod tests {
     use crate::stack::{Frame, FrameKind};
 
     fn edges(edges: &[(Tid, Tid)]) -> BTreeMap<Tid, ThreadWait> {
-        let wait =
-            |held_by| ThreadWait { awaited: Awaited::Lock(Lock::new(0x10, LockKind::RLock)), held_by: Some(held_by) };
+        let wait = |held_by| ThreadWait {
+            awaited: Awaited::Lock(Lock::new(0x10, LockKind::RLock)),
+            waited_at: 0x10,
+            held_by: Some(held_by),
+        };
         edges.iter().map(|&(from, to)| (from, wait(to))).collect()
     }
 

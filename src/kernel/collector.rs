@@ -9,7 +9,7 @@ use crate::event::{Nanos, OffCpu, Pid, ProcessId};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collector::{Collector, CollectorSummary, TickPlan};
 use crate::interpreter::registry::Sink;
-use crate::interpreter::with_locks::WithLock;
+use crate::interpreter::waits::BlockedThreads;
 
 /// How often records are taken out of the kernel, per second.
 const DRAINS_PER_SECOND: f64 = 40.0;
@@ -53,8 +53,12 @@ impl Collector for Kernel {
         gone
     }
 
-    fn note_with_locks(&mut self, pid: Pid, at: Nanos, with_locks: Vec<WithLock>) {
-        self.held(pid, at, with_locks);
+    fn long_waits(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<Pid> {
+        Kernel::long_waits(self, now, sink)
+    }
+
+    fn note_blocked(&mut self, pid: Pid, at: Nanos, blocked: &BlockedThreads, sink: &mut Sink<'_>) {
+        Kernel::note_blocked(self, pid, at, blocked, sink);
     }
 
     fn under_way(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<OffCpu> {

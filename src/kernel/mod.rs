@@ -8,6 +8,7 @@
 mod abi;
 mod clock;
 mod collector;
+mod holders;
 mod load;
 mod maps;
 mod stacks;
@@ -32,7 +33,7 @@ use crate::cpython::locks::FutexSite;
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid, Syscall, ThreadState};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::registry::Sink;
-use crate::interpreter::with_locks::WithLock;
+use crate::interpreter::waits::BlockedThreads;
 use crate::process::memory::LiveMemory;
 use crate::process::threads;
 use crate::sampler::{Sampler, Stopping};
@@ -133,15 +134,21 @@ impl Kernel {
             None => self.maps.add_target(pid, &config)?,
         }
         interpreter.apply(pid, state_index, &update, &mut self.maps);
-        if known.is_none() {
-            self.seed(process, &mut interpreter.traced, now, sink);
-        }
+        self.seed(process, &mut interpreter.traced, known.is_none(), now, sink);
         self.observed.insert(pid, ObservedProcess { state_index, interpreter: Some(interpreter) });
         Ok(())
     }
 
     /// Gives the kernel the threads that are off the CPU already, and remembers where they are.
-    fn seed(&mut self, process: &PythonProcess, traced: &mut Traced<LiveMemory>, now: Nanos, sink: &mut Sink<'_>) {
+    /// Of a program that was watched already (not `new`), those that left it before its interpreter was known.
+    fn seed(
+        &mut self,
+        process: &PythonProcess,
+        traced: &mut Traced<LiveMemory>,
+        new: bool,
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) {
         let mut sampler = Sampler::new(process, Stopping::Never);
         let (mut events, mut ids) = (Vec::new(), Ids::default());
         let mut own = Sink { stacks: &mut *sink.stacks, events: &mut events, ids: &mut ids };
@@ -150,6 +157,17 @@ impl Kernel {
         for thread in sampler.threads() {
             let tid = thread.os.tid();
             let state = thread.state();
+            if !new {
+                let off = self.maps.thread(tid).and_then(|known| known.under_way(now).0).filter(|off| off.stack == 0);
+                if let Some(off) = off.filter(|_| state.syscall().is_some()) {
+                    let futex = thread.os.futex();
+                    let at = futex.map(|futex| FutexSite::of(&LiveMemory(process.pid), &process.layout, &futex));
+                    let (how, lock) = at.unwrap_or((FutexSite::Other, 0));
+                    let left_early = Some((off.start, how, lock));
+                    traced.seed(tid, ThreadSeed { state, stack: thread.stack, left_early });
+                }
+                continue;
+            }
             let wait = match state {
                 ThreadState::GilWait => SeededWait::new(OffKind::GilWait, Syscall::FUTEX),
                 ThreadState::GilHeldOffCpu(call) => {
@@ -167,10 +185,10 @@ impl Kernel {
             let seeded = KernelThread::seeded(now, tid, process.pid, Some(wait));
             // If the kernel knows it already, it has moved since.
             if self.maps.add_thread(tid, &seeded) {
-                traced.seed(tid, ThreadSeed { state, stack: thread.stack });
+                traced.seed(tid, ThreadSeed { state, stack: thread.stack, left_early: None });
             }
         }
-        for tid in threads(process.pid) {
+        for tid in threads(process.pid).into_iter().filter(|_| new) {
             self.maps.add_thread(tid, &KernelThread::seeded(now, tid, process.pid, None));
         }
     }
@@ -190,7 +208,7 @@ impl Kernel {
                 && let Some(interpreter) =
                     self.observed.get_mut(&pid).and_then(|observed| observed.interpreter.as_mut())
             {
-                interpreter.traced.record(record);
+                interpreter.traced.record(record, now);
             }
         }
         self.clock.jitter(now);
@@ -216,10 +234,24 @@ impl Kernel {
         gone
     }
 
-    /// Says which threads of a process held locks at a moment that do not say so themselves.
-    pub(crate) fn held(&mut self, pid: Pid, at: Nanos, held: Vec<WithLock>) {
-        if let Some(interpreter) = self.observed.get_mut(&pid).and_then(|observed| observed.interpreter.as_mut()) {
-            interpreter.traced.held = (at, held);
+    /// The processes in which threads sleep that have done so for long by now, each sleep once.
+    pub(crate) fn long_waits(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<Pid> {
+        let Kernel { observed, maps, .. } = self;
+        let mut waiting = Vec::new();
+        for (&pid, observed) in observed {
+            let Some(interpreter) = &mut observed.interpreter else { continue };
+            if interpreter.traced.has_new_long_waits(now, &|tid| maps.thread(tid), sink) {
+                waiting.push(pid);
+            }
+        }
+        waiting
+    }
+
+    /// Takes over what was found out about the threads of a process that were blocked at a moment.
+    pub(crate) fn note_blocked(&mut self, pid: Pid, at: Nanos, blocked: &BlockedThreads, sink: &mut Sink<'_>) {
+        let Kernel { observed, maps, .. } = self;
+        if let Some(interpreter) = observed.get_mut(&pid).and_then(|observed| observed.interpreter.as_mut()) {
+            interpreter.traced.note_blocked(at, blocked, &|tid| maps.thread(tid), sink);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::cpython::code::CodeCache;
 use crate::cpython::frames::RawFrame;
 use crate::cpython::layout::Layout;
 use crate::event::Nanos;
+use crate::interpreter::stacks::{Scratch, StackReader};
 use crate::process::memory::Memory;
 use crate::stack::{Interner, StackId};
 
@@ -114,6 +115,30 @@ impl KernelStacks {
                 false => forget.push(id),
             }
         }
+    }
+
+    /// The stack of a thread with these thread states, which sleeps: read from here, not by the kernel.
+    pub(super) fn of_sleeper(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        now: Nanos,
+        tstates: &[u64],
+        names: &mut Interner,
+    ) -> Option<StackId> {
+        let mut scratch = Scratch::default();
+        let mut stack = StackId::EMPTY;
+        for &tstate in tstates {
+            let mut reader = StackReader::new(tstate);
+            reader.follow(memory, layout, true, &mut scratch).ok()?;
+            let frames = reader.frames();
+            self.codes.check(memory, layout, now, std::iter::once(frames), names);
+            for raw in frames.iter().rev() {
+                let frame = self.codes.frame(memory, layout, raw, names)?;
+                stack = names.push(stack, frame);
+            }
+        }
+        Some(stack)
     }
 
     /// The stack that a thread has had since `since`, as last named. `None` if it never arrived.

@@ -5,6 +5,7 @@ use rustc_hash::FxHashMap;
 
 use super::abi::wire::KernelThread;
 use super::abi::{CpuSample, KernelRecord, OffCpuRecord, OffFlags, OffKind, SampleFlags, TIME_TO_BE_FAIR};
+use super::holders::NotedHolder;
 use super::stacks::KernelStacks;
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::FutexSite;
@@ -16,13 +17,17 @@ use crate::interpreter::PythonProcess;
 use crate::interpreter::collections::Collections;
 use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
+use crate::interpreter::long_waits::LongWaits;
 use crate::interpreter::memory_accesses::{AccessSite, Accesses};
+use crate::interpreter::native_callers::{NativeCaller, NativeCallers, NativeSite};
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::thread_names::Naming;
+use crate::interpreter::unnamed_threads::UnnamedThreads;
 use crate::interpreter::view::InterpreterView;
 use crate::interpreter::waits::LockWaitSite;
 use crate::interpreter::with_locks::WithLock;
 use crate::process::memory::{Memory, ReadError};
+use crate::process::os_thread::comm;
 use crate::process::symbols::NativeSymbols;
 use crate::stack::{Frame, FrameKind, StackId};
 
@@ -40,6 +45,15 @@ const SCAN_EVERY: u64 = 250_000_000;
 pub(super) struct ThreadSeed {
     pub(super) state: ThreadState,
     pub(super) stack: StackId,
+    /// If the kernel has seen it leave the CPU, but did not know its thread state then: when that was, and at which futex.
+    pub(super) left_early: Option<(Nanos, FutexSite, u64)>,
+}
+
+impl ThreadSeed {
+    /// Whether it says more of a time off the CPU than the kernel knows.
+    fn is_of(&self, off: &OffCpuRecord) -> bool {
+        off.flags.has(OffFlags::OPEN) || self.left_early.is_some_and(|(at, ..)| at == off.start)
+    }
 }
 
 /// What the kernel has of a thread at this moment.
@@ -50,26 +64,35 @@ pub(super) type ThreadLookup<'a> = &'a dyn Fn(Tid) -> Option<KernelThread>;
 pub(super) struct Traced<M> {
     process: ProcessId,
     pid: Pid,
-    memory: M,
-    layout: Layout,
-    registry: Registry,
+    pub(super) memory: M,
+    pub(super) layout: Layout,
+    pub(super) registry: Registry,
     naming: Naming,
-    stacks: KernelStacks,
-    threads: FxHashMap<Tid, ThreadId>,
+    pub(super) stacks: KernelStacks,
+    pub(super) threads: FxHashMap<Tid, ThreadId>,
     by_tstate: FxHashMap<u64, ThreadId>,
+    unnamed: UnnamedThreads,
     gils: Gils,
-    locks: KnownLocks,
+    pub(super) locks: KnownLocks,
     collections: Collections,
     reasons: Reasons,
+    code: NativeCallers,
+    /// Whose code sleeps at a site.
+    callers: FxHashMap<u64, Option<NativeCaller>>,
     /// Who last resumed all threads, when, and why they had been stopped.
     resumed: Option<(Tid, Nanos, Option<&'static str>)>,
     accesses: Accesses,
     symbols: NativeSymbols,
-    seeds: FxHashMap<Tid, ThreadSeed>,
+    pub(super) seeds: FxHashMap<Tid, ThreadSeed>,
     /// Locks that do not say who holds them: which thread held which at a moment.
     pub(super) held: (Nanos, Vec<WithLock>),
+    pub(super) long_waits: LongWaits,
+    /// Who was found to hold what a thread waits for, by the thread that waits.
+    pub(super) noted: FxHashMap<Tid, NotedHolder>,
+    /// When threads were off the CPU, of the records that are being turned into events, if there is something noted.
+    pub(super) slept: FxHashMap<Tid, (Nanos, Nanos)>,
     /// What threads off the CPU were last found to do.
-    under_way: FxHashMap<Tid, OffCpu>,
+    pub(super) under_way: FxHashMap<Tid, OffCpu>,
     /// When all lists were last walked although nothing seemed to have changed.
     scanned: Nanos,
     /// Records since they were last turned into events.
@@ -98,15 +121,21 @@ impl<M: Memory> Traced<M> {
             stacks: KernelStacks::default(),
             threads: FxHashMap::default(),
             by_tstate: FxHashMap::default(),
+            unnamed: UnnamedThreads::default(),
             gils: Gils::default(),
             locks: KnownLocks::new(process.id),
             collections: Collections::default(),
             reasons: Reasons::default(),
+            code: NativeCallers::new(process.pid, process.runtime),
+            callers: FxHashMap::default(),
             resumed: None,
             accesses: Accesses::new(process.pid, process.id),
             symbols: NativeSymbols::new(process.pid),
             seeds: FxHashMap::default(),
             held: (Nanos(0), Vec::new()),
+            long_waits: LongWaits::default(),
+            noted: FxHashMap::default(),
+            slept: FxHashMap::default(),
             under_way: FxHashMap::default(),
             scanned: Nanos(0),
             records: Vec::new(),
@@ -123,9 +152,15 @@ impl<M: Memory> Traced<M> {
     }
 
     /// Keeps a record until [`Self::resolve_records`].
-    pub(super) fn record(&mut self, record: KernelRecord) {
+    pub(super) fn record(&mut self, record: KernelRecord, now: Nanos) {
         match record {
             KernelRecord::Stack { id, truncated, frames } => self.stacks.add(id, frames, truncated),
+            // At once: the process may be gone when the sleep is over.
+            KernelRecord::Site { id, ip, operation, value, words } => {
+                let site = NativeSite { ip, operation, value, words: &words };
+                let caller = self.code.caller(&self.memory, &site, now);
+                self.callers.insert(id, caller);
+            }
             record => self.records.push(record),
         }
     }
@@ -146,6 +181,7 @@ impl<M: Memory> Traced<M> {
         }
         let scanned = self.registry.refresh(&self.memory, &self.layout, now, sink)?;
         self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
+        self.name_threads(now, sink);
         let Traced { gils, memory, layout, process, registry, .. } = self;
         let new = gils.update(memory, layout, *process, registry, now, sink);
         let mut update = InterpreterUpdate { gils: new.then(|| gils.addrs()), thread_states: Vec::new() };
@@ -155,7 +191,9 @@ impl<M: Memory> Traced<M> {
         self.by_tstate.clear();
         for thread in &self.registry.threads {
             let tid = thread.os.tid();
-            self.threads.insert(tid, thread.id);
+            if self.threads.insert(tid, thread.id) != Some(thread.id) {
+                self.unnamed.started(tid, now);
+            }
             self.registry.announced.insert(tid, thread.id);
             let states = thread.slots.iter().map(|slot| {
                 self.by_tstate.insert(slot.reader.tstate(), thread.id);
@@ -188,15 +226,16 @@ impl<M: Memory> Traced<M> {
             }
         }
         self.stacks.resolve(&self.memory, &self.layout, now, sink.stacks, forget);
+        self.note_sleeps(&records);
         for record in records.drain(..) {
             match record {
                 KernelRecord::Off(off) => self.off(&off, now, peek, sink),
                 KernelRecord::Sample(sample) => self.sample(&sample, sink),
-                KernelRecord::Exit { tid, account } => self.exit(tid, account, sink),
+                KernelRecord::Exit { tid, account, name } => self.exit(tid, account, &name, sink),
                 KernelRecord::Resume { tid, at, words } => {
                     self.resumed = Some((tid, at, self.reasons.of(self.pid, &words)));
                 }
-                KernelRecord::Stack { .. } => {}
+                KernelRecord::Stack { .. } | KernelRecord::Site { .. } => {}
             }
         }
         self.records = records;
@@ -211,6 +250,7 @@ impl<M: Memory> Traced<M> {
             return thread;
         }
         let thread = sink.start_thread(at, self.process, tid);
+        self.unnamed.started(tid, at);
         self.threads.insert(tid, thread);
         self.registry.announced.insert(tid, thread);
         thread
@@ -218,9 +258,11 @@ impl<M: Memory> Traced<M> {
 
     fn off(&mut self, off: &OffCpuRecord, now: Nanos, peek: ThreadLookup<'_>, sink: &mut Sink<'_>) {
         let event = self.off_cpu(off, sink);
+        self.unnamed.seen_at(off.tid, event.stack);
         self.find_holder(off, &event, now, peek, sink);
         self.seeds.remove(&off.tid);
         self.under_way.remove(&off.tid);
+        self.noted.remove(&off.tid);
         sink.events.push(Event::OffCpu(event));
     }
 
@@ -249,7 +291,7 @@ impl<M: Memory> Traced<M> {
         states
     }
 
-    fn under_way(
+    pub(super) fn under_way(
         &mut self,
         tid: Tid,
         state: &KernelThread,
@@ -279,41 +321,37 @@ impl<M: Memory> Traced<M> {
         Some(event)
     }
 
-    /// A release while others wait is recorded. If nobody has ended a wait, the lock may say who holds it `now`: the same
-    /// thread as when the wait ended, if that is not longer ago than the wait took.
-    fn find_holder(
-        &self,
-        off: &OffCpuRecord,
-        event: &OffCpu,
-        now: Nanos,
-        peek: ThreadLookup<'_>,
-        sink: &mut Sink<'_>,
-    ) {
-        let ThreadState::LockWait(lock) = event.state else { return };
-        let long_ago = now.since(event.end) > event.end.since(event.start);
-        let ended = long_ago || event.wake.is_some_and(|wake| wake.by.is_some());
-        let Some(waited) = self.locks.waited_at(off.lock).filter(|_| !ended) else { return };
-        // Whoever releases a lock wakes a waiter: as long as the same wait goes on, the same thread holds it.
-        let (at, held) = &self.held;
-        let held = if off.start <= *at { held.as_slice() } else { &[] };
-        let Some(tid) = self.view().holder(&waited, || held).map(|holder| holder.tid) else { return };
-        if let Some(&thread) = self.threads.get(&tid).filter(|&&holder| holder != event.thread) {
-            // It may have been off the CPU all the time, which shows only when it is back.
-            let holds = peek(tid).and_then(|thread| thread.under_way(now).0);
-            let stack = holds.and_then(|off| match self.seeds.get(&off.tid) {
-                Some(seed) if off.flags.has(OffFlags::OPEN) => Some(seed.stack),
-                _ => self.stacks.get(off.stack, off.start),
-            });
-            let stack = stack.unwrap_or(StackId::EMPTY);
-            sink.events.push(Event::LockHeld { at: event.end, lock, thread, stack });
+    /// What is known from the look at the thread when observation began, if this is the sleep that it was in then.
+    fn seed_of(&self, off: &OffCpuRecord) -> Option<&ThreadSeed> {
+        self.seeds.get(&off.tid).filter(|seed| seed.is_of(off))
+    }
+
+    /// The stack of a thread off the CPU. `None` if it never arrived.
+    pub(super) fn stack_of(&self, off: &OffCpuRecord) -> Option<StackId> {
+        match self.seed_of(off) {
+            Some(seed) => Some(seed.stack),
+            None => self.stacks.get(off.stack, off.start),
         }
     }
 
-    fn view(&self) -> InterpreterView<'_, M> {
+    /// At which futex a thread sleeps, and how.
+    pub(super) fn futex_of(&self, off: &OffCpuRecord) -> (FutexSite, u64) {
+        let early = self.seed_of(off).and_then(|seed| seed.left_early);
+        let how = match off.kind {
+            OffKind::ParkedMutex => FutexSite::ParkedMutex,
+            OffKind::Parked => FutexSite::Parked,
+            OffKind::NativeMutex => FutexSite::NativeMutex,
+            OffKind::Join => FutexSite::Join,
+            _ => FutexSite::Other,
+        };
+        early.map_or((how, off.lock), |(_, how, lock)| (how, lock))
+    }
+
+    pub(super) fn view(&self) -> InterpreterView<'_, M> {
         InterpreterView { memory: &self.memory, layout: &self.layout, registry: &self.registry }
     }
 
-    fn off_cpu(&mut self, off: &OffCpuRecord, sink: &mut Sink<'_>) -> OffCpu {
+    pub(super) fn off_cpu(&mut self, off: &OffCpuRecord, sink: &mut Sink<'_>) -> OffCpu {
         let thread = self.thread(off.tid, off.start, sink);
         let has = |flag| off.flags.has(flag);
         let held = has(OffFlags::HELD);
@@ -326,11 +364,9 @@ impl<M: Memory> Traced<M> {
             OffKind::Stopped => ThreadState::Stopped,
             _ => ThreadState::Unknown,
         };
-        let mut stack = self.stacks.get(off.stack, off.start);
-        if has(OffFlags::OPEN)
-            && let Some(&seed) = self.seeds.get(&off.tid)
-        {
-            (state, stack) = (seed.state, Some(seed.stack));
+        let mut stack = self.stack_of(off);
+        if let Some(seed) = self.seed_of(off) {
+            state = seed.state;
         }
         if let ThreadState::Blocked(_) = state {
             state = self.lock_wait(off, stack, sink).unwrap_or(state);
@@ -376,13 +412,8 @@ impl<M: Memory> Traced<M> {
     /// The lock that a thread waited for; none if it waited for something else, or if that does not show without its
     /// stack.
     fn lock_wait(&mut self, off: &OffCpuRecord, stack: Option<StackId>, sink: &mut Sink<'_>) -> Option<ThreadState> {
-        let how = match off.kind {
-            OffKind::ParkedMutex => FutexSite::ParkedMutex,
-            OffKind::Parked => FutexSite::Parked,
-            OffKind::NativeMutex => FutexSite::NativeMutex,
-            _ => FutexSite::Other,
-        };
-        if off.syscall != Syscall::FUTEX.0 || off.lock == 0 {
+        let (how, address) = self.futex_of(off);
+        if off.syscall != Syscall::FUTEX.0 || address == 0 {
             return None;
         }
         let resumed = self.resumed.filter(|&(by, at, _)| by == off.waker && off.woken_at.since(at) < SAME_PAUSE);
@@ -390,7 +421,8 @@ impl<M: Memory> Traced<M> {
             false => resumed.and_then(|(_, _, reason)| reason),
             true => Some(LockInfo::COLLECTION),
         };
-        let site = LockWaitSite { how, address: off.lock, now: off.end, pause };
+        let caller = self.callers.get(&off.site).and_then(Option::as_ref);
+        let site = LockWaitSite { how, address, now: off.end, pause, caller };
         let Traced { locks, memory, layout, registry, .. } = self;
         locks.wait(InterpreterView { memory, layout, registry }, &site, stack?, sink)
     }
@@ -412,6 +444,7 @@ impl<M: Memory> Traced<M> {
             let collecting = has(SampleFlags::COLLECTS);
             stack = stack.map(|stack| self.collections.stack(gil, thread, stack, collecting, sink.stacks));
         }
+        self.unnamed.seen_at(sample.tid, stack.unwrap_or(StackId::EMPTY));
         sink.events.push(match stack {
             Some(stack) => Event::Sample { at, periods, thread, state, stack, gil },
             None => Event::Lost { at, periods, thread, state, gil, loss: Loss::Unreadable },
@@ -447,8 +480,9 @@ impl<M: Memory> Traced<M> {
         sink.events.push(Event::HeldInNative { at: sample.at, thread, stack, function });
     }
 
-    fn exit(&mut self, tid: Tid, account: crate::event::Account, sink: &mut Sink<'_>) {
+    fn exit(&mut self, tid: Tid, account: crate::event::Account, comm: &str, sink: &mut Sink<'_>) {
         let thread = self.thread(tid, account.at, sink);
+        self.name_ended(tid, thread, Some(comm), sink);
         sink.events.push(Event::Account { thread, account });
         sink.events.push(Event::ThreadExited { at: account.at, thread, cpu_ns: account.on_cpu_ns });
         self.threads.remove(&tid);
@@ -457,6 +491,28 @@ impl<M: Memory> Traced<M> {
         self.registry.announced.remove(&tid);
         self.registry.threads.retain(|known| known.os.tid() != tid);
         self.by_tstate.retain(|_, known| *known != thread);
+    }
+
+    /// Asks the kernel for names of threads that Python does not know.
+    fn name_threads(&mut self, now: Nanos, sink: &mut Sink<'_>) {
+        for thread in self.registry.threads.iter().filter(|thread| thread.name.is_some()) {
+            self.unnamed.named(thread.os.tid());
+        }
+        for (tid, name) in self.unnamed.read(self.pid, now, |tid| comm(self.pid, tid)) {
+            if let Some(&thread) = self.threads.get(&tid) {
+                sink.events.push(Event::ThreadNamed { thread, name });
+            }
+        }
+    }
+
+    /// Names a thread that ends, or is no longer observed, and never had a name.
+    fn name_ended(&mut self, tid: Tid, thread: ThreadId, comm: Option<&str>, sink: &mut Sink<'_>) {
+        if self.registry.threads.iter().any(|known| known.id == thread && known.name.is_some()) {
+            self.unnamed.named(tid);
+        }
+        if let Some(name) = self.unnamed.ended(self.pid, tid, comm, sink.stacks) {
+            sink.events.push(Event::ThreadNamed { thread, name });
+        }
     }
 
     /// The end of the recording: says what all threads have been doing up to now, and are still doing. Returns them.
@@ -479,6 +535,8 @@ impl<M: Memory> Traced<M> {
                 open.push((off, event));
             }
             let thread = self.thread(tid, now, sink);
+            let name = comm(self.pid, tid);
+            self.name_ended(tid, thread, name.as_deref(), sink);
             sink.events.push(Event::Account { thread, account });
             sink.events.push(Event::ThreadExited { at: now, thread, cpu_ns: account.on_cpu_ns });
         }

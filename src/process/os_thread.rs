@@ -66,6 +66,8 @@ pub struct Futex {
     pub value: u32,
     /// The end of the thread's stack.
     pub stack: u64,
+    /// The instruction after the call.
+    pub ip: u64,
 }
 
 impl OsThread {
@@ -124,9 +126,20 @@ impl OsThread {
         let text = self.read(&self.syscall, &mut buffer).ok()??;
         let mut words = text.split(|byte| byte.is_ascii_whitespace());
         let call = Syscall(decimal(words.next().filter(|word| word.iter().all(u8::is_ascii_digit))?) as i16);
-        let [address, operation, value, _, _, _, stack] =
+        let [address, operation, value, _, _, _, stack, ip] =
             std::array::from_fn(|_| words.next().map_or(0, hexadecimal));
-        (call == Syscall::FUTEX).then_some(Futex { address, operation: operation as u32, value: value as u32, stack })
+        (call == Syscall::FUTEX).then_some(Futex {
+            address,
+            operation: operation as u32,
+            value: value as u32,
+            stack,
+            ip,
+        })
+    }
+
+    /// The kernel's name for the thread (`comm`), of at most 15 bytes.
+    pub fn comm(&self) -> Option<String> {
+        comm(self.pid, self.tid)
     }
 
     /// The CPU the thread runs on, or last ran on.
@@ -166,6 +179,12 @@ impl OsThread {
 
 fn open(pid: Pid, tid: Tid, name: &str) -> Result<OwnedFd, Errno> {
     openat(CWD, format!("/proc/{pid}/task/{tid}/{name}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The kernel's name for a thread of a process (`comm`), of at most 15 bytes.
+pub fn comm(pid: Pid, tid: Tid) -> Option<String> {
+    let text = std::fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(text.trim_ascii_end()).into_owned())
 }
 
 fn decimal(digits: &[u8]) -> u64 {

@@ -70,10 +70,11 @@
 //! minus the other (0 without a GIL); and, if it is known when it asked for the lock, *s* how long before the start.
 //!
 //! The flags of a `WAIT_CONTEXT`, from the lowest bit: stack lost, open, woken, number of switches known when woken, with
-//! a GIL, that was locked, known when it asked for the lock. A state is a byte, and *s* a system call for 3 and 10, *s* a lock for 5 and 6:
+//! a GIL, that was locked, known when it asked for the lock. A state is a byte, and *s* a system call for 3 and 10, *s* a lock for 5, 6 and 13:
 //!
 //! 0 `GilHeld`, 1 `GilHeldNative`, 2 `GilHeldRunnable`, 3 `GilHeldOffCpu`, 4 `GilWait`, 5 `LockWait`, 6 `Paused`,
-//! 7 `Running`, 8 `Native`, 9 `Runnable`, 10 `Blocked`, 11 `Stopped`, 12 `Unknown`
+//! 7 `Running`, 8 `Native`, 9 `Runnable`, 10 `Blocked`, 11 `Stopped`, 12 `Unknown`,
+//! 13 `Awaits`
 //! ([`ThreadState`](crate::event::ThreadState)). What was accessed is a byte, too: 0 a count (object, byte operation,
 //! flag atomic), 1 a header (object), 2 elsewhere (byte place), 3 not known, 4 nothing
 //! ([`Accessed`](crate::event::Accessed)). Kinds of locks, operations, places and ways of counting are numbered

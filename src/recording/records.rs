@@ -95,6 +95,7 @@ pub fn put_state(out: &mut Vec<u8>, state: ThreadState) {
         ThreadState::Blocked(call) => (10, Some(i64::from(call.0))),
         ThreadState::Stopped => (11, None),
         ThreadState::Unknown => (12, None),
+        ThreadState::Awaits(lock) => (13, Some(i64::from(lock.0))),
     };
     out.push(number);
     if let Some(detail) = detail {
@@ -108,7 +109,7 @@ pub fn state(
     lock: impl Fn(u64) -> Result<LockId, Malformed>,
 ) -> Result<ThreadState, Malformed> {
     let number = bytes.byte()?;
-    let detail = if matches!(number, 3 | 5 | 6 | 10) { bytes.signed()? } else { 0 };
+    let detail = if matches!(number, 3 | 5 | 6 | 10 | 13) { bytes.signed()? } else { 0 };
     let call = || i16::try_from(detail).map(Syscall).map_err(|_| Malformed);
     let lock = || lock(u64::try_from(detail).map_err(|_| Malformed)?);
     Ok(match number {
@@ -125,6 +126,7 @@ pub fn state(
         10 => ThreadState::Blocked(call()?),
         11 => ThreadState::Stopped,
         12 => ThreadState::Unknown,
+        13 => ThreadState::Awaits(lock()?),
         _ => return Err(Malformed),
     })
 }

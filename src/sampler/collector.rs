@@ -8,6 +8,7 @@ use crate::event::{Nanos, Pid, ProcessId};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collector::{Collector, CollectorSummary, TickPlan};
 use crate::interpreter::registry::Sink;
+use crate::interpreter::waits::BlockedThreads;
 
 #[derive(Debug)]
 pub struct MemoryMode {
@@ -55,6 +56,20 @@ impl Collector for MemoryMode {
             false
         });
         gone
+    }
+
+    fn long_waits(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<Pid> {
+        let waiting = self
+            .samplers
+            .iter_mut()
+            .filter_map(|sampler| sampler.has_new_long_waits(now, sink.stacks).then(|| sampler.pid()));
+        waiting.collect()
+    }
+
+    fn note_blocked(&mut self, pid: Pid, _at: Nanos, blocked: &BlockedThreads, sink: &mut Sink<'_>) {
+        if let Some(sampler) = self.samplers.iter_mut().find(|sampler| sampler.pid() == pid) {
+            sampler.note_blocked(blocked, sink);
+        }
     }
 
     fn release(&mut self) {

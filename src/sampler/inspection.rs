@@ -7,7 +7,8 @@ use super::{Sampler, Stopping};
 use crate::event::{Event, Ids, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::registry::{Registry, Sink};
-use crate::interpreter::waits::{ThreadWait, deadlocks, waits};
+use crate::interpreter::threads::ObservedThread;
+use crate::interpreter::waits::{BlockedThreads, ThreadWait, deadlocks, waits};
 use crate::interpreter::with_locks::WithLock;
 use crate::process::clock::now;
 use crate::process::memory::ReadError;
@@ -21,17 +22,6 @@ const MAX_TICKS: u32 = 20;
 pub struct Inspection {
     sampler: Sampler,
     pub stacks: Interner,
-}
-
-/// What keeps threads from going on.
-#[derive(Debug, Default)]
-pub struct BlockedThreads {
-    /// What each thread that waits for a lock or a thread waits for.
-    pub waits: BTreeMap<Tid, ThreadWait>,
-    /// Threads that wait for each other: each for the next, the last for the first.
-    pub deadlocks: Vec<Vec<Tid>>,
-    /// Locks without an owner, by who has entered them by `with`.
-    pub with_locks: Vec<WithLock>,
 }
 
 impl Inspection {
@@ -52,6 +42,11 @@ impl Inspection {
             }
         }
         Ok(Inspection { sampler, stacks })
+    }
+
+    /// The threads, by their tids.
+    pub fn thread(&self, tid: Tid) -> Option<&ObservedThread> {
+        self.registry().threads.iter().find(|thread| thread.os.tid() == tid)
     }
 
     pub fn registry(&self) -> &Registry {

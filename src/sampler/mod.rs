@@ -20,23 +20,27 @@ use std::cell::LazyCell;
 use self::registers::{RegisterClock, RegisterSample};
 use crate::cpython::code::CodeCache;
 use crate::cpython::layout::Layout;
+use crate::cpython::locks::FutexSite;
 use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::batched_read::BatchedReader;
 use crate::interpreter::collections::Collections;
 use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
+use crate::interpreter::long_waits::LongWaits;
 use crate::interpreter::memory_accesses::{AccessSite, Accesses};
+use crate::interpreter::native_callers::KnownCallers;
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::stacks::Scratch;
 use crate::interpreter::thread_names::Naming;
 use crate::interpreter::threads::{ObservedThread, ReadMode, ReadProgress};
 use crate::interpreter::view::InterpreterView;
-use crate::interpreter::waits::LockWaitSite;
+use crate::interpreter::waits::{BlockedThreads, LockWaitSite, may_wait_for_thread};
 use crate::interpreter::with_locks::{WithLock, WithLocks};
 use crate::process::memory::{LiveMemory, ReadError};
 use crate::process::os_thread::RunState;
 use crate::process::stop::{StopError, Stopped, Stopper};
+use crate::stack::{Interner, StackId};
 
 /// How often a thread is stopped for one sample.
 const MAX_STOPS_PER_READ: u32 = 3;
@@ -84,6 +88,8 @@ pub struct Sampler {
     /// None if locks are not watched.
     locks: Option<KnownLocks>,
     with_locks: WithLocks,
+    long_waits: LongWaits,
+    callers: KnownCallers,
     /// None if memory accesses are not watched.
     accesses: Option<(RegisterClock, Accesses)>,
     register_samples: Vec<RegisterSample>,
@@ -109,6 +115,8 @@ impl Sampler {
             collections: Collections::default(),
             locks: None,
             with_locks: WithLocks::default(),
+            long_waits: LongWaits::default(),
+            callers: KnownCallers::new(process.pid, process.runtime),
             accesses: None,
             register_samples: Vec::new(),
             stopping,
@@ -145,6 +153,30 @@ impl Sampler {
     /// The threads as last seen.
     pub fn threads(&self) -> &[ObservedThread] {
         &self.registry.threads
+    }
+
+    /// Whether threads sleep that have done so for long by now, for what another may hold. Each sleep counts once.
+    pub fn has_new_long_waits(&mut self, now: Nanos, stacks: &Interner) -> bool {
+        if !self.long_waits.is_due(now) {
+            return false;
+        }
+        let asleep = self.registry.threads.iter().filter_map(|thread| {
+            let waits = may_wait_for_thread(stacks, thread.stack) && thread.loss.is_none();
+            Some((thread.os.tid(), thread.asleep_since().filter(|_| waits)?))
+        });
+        !self.long_waits.new_ones(now, asleep).is_empty()
+    }
+
+    /// Takes over what was found out about blocked threads: some still wait for the same.
+    pub fn note_blocked(&mut self, blocked: &BlockedThreads, sink: &mut Sink<'_>) {
+        let Some(locks) = &mut self.locks else { return };
+        for thread in &mut self.registry.threads {
+            let Some(wait) = blocked.waits.get(&thread.os.tid()) else { continue };
+            if thread.waits.is_some_and(|(_, address)| address == wait.waited_at) {
+                locks.note(wait, sink);
+                thread.held_by = wait.held_by;
+            }
+        }
     }
 
     fn pid(&self) -> Pid {
@@ -208,7 +240,11 @@ impl Sampler {
         if let Some(locks) = locks {
             locks.name_at_the_end(InterpreterView { memory, layout, registry }, sink);
         }
+        let pid = self.pid();
         for thread in self.registry.threads.drain(..) {
+            if let Some(name) = thread.last_name(pid, sink.stacks) {
+                sink.events.push(Event::ThreadNamed { thread: thread.id, name });
+            }
             sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
         }
     }
@@ -217,9 +253,12 @@ impl Sampler {
     fn poll(&mut self, now: Nanos, sink: &mut Sink<'_>) {
         let before = self.registry.threads.len();
         let may_stop = self.stopping == Stopping::WhenNeeded;
-        let Registry { threads, interpreters, .. } = &mut self.registry;
+        let Registry { pid, threads, interpreters, .. } = &mut self.registry;
         threads.retain_mut(|thread| {
             if thread.poll(now, interpreters, self.ticked).is_err() {
+                if let Some(name) = thread.last_name(*pid, sink.stacks) {
+                    sink.events.push(Event::ThreadNamed { thread: thread.id, name });
+                }
                 sink.events.push(Event::ThreadExited { at: now, thread: thread.id, cpu_ns: thread.cpu_ns() });
                 return false;
             }
@@ -401,7 +440,9 @@ impl Sampler {
 
     /// Finds out which locks threads wait for, and who holds them.
     fn find_locks(&mut self, now: Nanos, sink: &mut Sink<'_>) {
-        let Sampler { memory, layout, registry, locks: Some(known), with_locks, .. } = self else { return };
+        let Sampler { memory, layout, registry, locks: Some(known), with_locks, callers, .. } = self else {
+            return;
+        };
         for index in 0..registry.threads.len() {
             let thread = &registry.threads[index];
             if !thread.fresh {
@@ -410,21 +451,29 @@ impl Sampler {
             let asleep = thread.state() == ThreadState::Blocked(Syscall::FUTEX) && thread.loss.is_none();
             let futex = asleep.then(|| thread.futex()).flatten();
             let waits = futex.zip(thread.slots.first()).and_then(|(futex, slot)| {
-                let site = LockWaitSite::of(memory, layout, &futex, now, slot.gc.collecting);
+                let mut site = LockWaitSite::of(memory, layout, &futex, now, slot.gc.collecting);
+                let at = (futex.address, futex.stack, thread.stack);
+                let caller = (matches!(site.how, FutexSite::Other | FutexSite::NativeMutex)
+                    && thread.stack != StackId::EMPTY)
+                    .then(|| callers.get(memory, at, &futex, now))
+                    .flatten();
+                site.caller = caller.as_ref();
                 let state = known.wait(InterpreterView { memory, layout, registry }, &site, thread.stack, sink)?;
                 Some((state, site.address))
             });
             registry.threads[index].waits = waits;
+            registry.threads[index].held_by = None;
         }
         let mut reported: Vec<LockId> = Vec::new();
         let view = InterpreterView { memory, layout, registry };
         let held = LazyCell::new(|| with_locks.held(memory, layout, &registry.threads, now));
-        for (state, address) in registry.threads.iter().filter_map(|thread| thread.waits) {
+        for (waiter, (state, address)) in registry.threads.iter().filter_map(|thread| Some((thread, thread.waits?))) {
             let Some(lock) = state.lock().filter(|lock| !reported.contains(lock)) else { continue };
-            reported.push(lock);
             let Some(waited) = known.waited_at(address) else { continue };
-            let Some(holder) = view.holder(&waited, || held.as_slice()) else { continue };
-            if let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == holder.tid) {
+            let holder = view.holder(&waited, || held.as_slice()).map(|holder| holder.tid).or(waiter.held_by);
+            let Some(holder) = holder else { continue };
+            if let Some(thread) = registry.threads.iter().find(|thread| thread.os.tid() == holder) {
+                reported.push(lock);
                 sink.events.push(Event::LockHeld { at: now, lock, thread: thread.id, stack: thread.shown_stack });
             }
         }

@@ -108,6 +108,8 @@ struct Session<'a> {
     cpu_before: u64,
     /// When to search for deadlocks, if there is an observer that wants to know.
     blocked_at: Nanos,
+    /// When to ask for long waits again.
+    long_waits_at: Nanos,
 }
 
 /// What the loop has waited for.
@@ -152,6 +154,7 @@ pub fn record(
         collector,
         cpu_before: 0,
         blocked_at: Nanos(0),
+        long_waits_at: Nanos(0),
     };
     if options.timeline {
         session.profile.keep_timeline();
@@ -187,6 +190,7 @@ impl Session<'_> {
             self.find_processes(at)?;
             if !self.observed.is_empty() {
                 self.tick_if_due(at, woken);
+                self.look_at_long_waits(at);
                 if observer.next() <= at && self.show(at, observer).is_break() {
                     return Ok(RecordingEnd::Observer);
                 }

@@ -77,6 +77,7 @@ fn gets_connection(stacks: &Interner, frame: FrameId) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Library {
     Threading,
+    Copy,
     Queue,
     Futures,
     /// `multiprocessing.pool`, of threads too.
@@ -88,6 +89,8 @@ fn library(stacks: &Interner, frame: FrameId) -> Option<Library> {
     let inside = |folder: &str, name: &str| file.strip_suffix(name).is_some_and(|before| before.ends_with(folder));
     match file.rsplit('/').next()? {
         "threading.py" => Some(Library::Threading),
+        // Copies of it that packages have for threads that nothing may be patched in (gevent), with a queue.
+        "_threading.py" => Some(Library::Copy),
         "queue.py" => Some(Library::Queue),
         "_base.py" if inside("concurrent/futures/", "_base.py") => Some(Library::Futures),
         "thread.py" if inside("concurrent/futures/", "thread.py") => Some(Library::Futures),
@@ -104,10 +107,14 @@ fn without_native(stacks: &Interner, stack: StackId) -> impl Iterator<Item = Fra
 /// What a thread waits for that sleeps at a lock with this stack; none if it is the lock.
 pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
     let mut frames = without_native(stacks, stack);
-    let leaf = frames.next()?;
+    let mut leaf = frames.next()?;
     let name = |frame| stacks.text(stacks.get_frame(frame).name);
+    // A copy may call the lock by a function of its own.
+    if library(stacks, leaf) == Some(Library::Copy) && name(leaf) != "wait" {
+        leaf = frames.next()?;
+    }
     match (library(stacks, leaf)?, name(leaf)) {
-        (Library::Threading, "wait") => {}
+        (Library::Threading | Library::Copy, "wait") => {}
         (Library::Threading, "join" | "_wait_for_tstate_lock" | "_shutdown" | "_join_thread") => {
             return Some(Work::Join);
         }
@@ -125,8 +132,8 @@ pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
             (Some(Library::Threading), "acquire" | "__enter__") => Work::Semaphore,
             (Some(Library::Threading), "_wait" | "_enter") => Work::Barrier,
             (Some(Library::Threading), "wait_for" | "wait") => found,
-            (Some(Library::Queue), "put") => Work::Room,
-            (Some(Library::Queue), "get" | "join") => Work::Queue,
+            (Some(Library::Queue | Library::Copy), "put") => Work::Room,
+            (Some(Library::Queue | Library::Copy), "get" | "join") => Work::Queue,
             (Some(Library::Futures), "result" | "exception" | "wait" | "as_completed" | "result_iterator") => {
                 Work::Future
             }
@@ -146,7 +153,10 @@ pub fn import_site(stacks: &Interner, stack: StackId) -> Option<FrameId> {
     if file(leaf) != "<frozen importlib._bootstrap>" {
         return None;
     }
-    Some(frames.find(|&frame| !file(frame).starts_with("<frozen importlib.")).unwrap_or(leaf))
+    // `importlib.import_module` is where many modules are imported.
+    let is_machinery =
+        |file: &str| file.starts_with("<frozen importlib.") || file.ends_with("/importlib/__init__.py");
+    Some(frames.find(|&frame| !is_machinery(file(frame))).unwrap_or(leaf))
 }
 
 #[cfg(test)]
@@ -176,7 +186,18 @@ mod tests {
         const A: &str = "/site-packages/sqlalchemy/pool/impl.py";
         const G: &str = "/site-packages/psycopg_pool/pool.py";
         type Case = (&'static [(&'static str, &'static str)], Option<Work>);
-        let cases: [Case; 21] = [
+        const C: &str = "/site-packages/gevent/_threading.py";
+        let cases: [Case; 23] = [
+            (
+                &[
+                    ("run", "/site-packages/gevent/threadpool.py"),
+                    ("get", C),
+                    ("wait", C),
+                    ("acquire_with_timeout", C),
+                ],
+                Some(Work::Queue),
+            ),
+            (&[("main", "app.py"), ("acquire_with_timeout", C)], None),
             (&[("main", "app.py")], None),
             (&[("main", "app.py"), ("wait", T)], Some(Work::Condition)),
             (&[("main", "app.py"), ("wait", T), ("wait", T)], Some(Work::Event)),
@@ -220,6 +241,9 @@ mod tests {
         };
         let waits = [("main", "app.py"), ("<module>", "b.py"), ("_find_and_load", B), ("acquire", B)];
         assert_eq!(site(&waits).as_deref(), Some("<module>"));
+        let by_name =
+            [("main", "app.py"), ("import_module", "/lib/python3.12/importlib/__init__.py"), ("acquire", B)];
+        assert_eq!(site(&by_name).as_deref(), Some("main"));
         assert_eq!(site(&[("main", "app.py"), ("exec_module", E), ("<module>", "b.py")]), None);
         assert_eq!(site(&[("_find_and_load", B)]).as_deref(), Some("_find_and_load"));
         assert_eq!(site(&[]), None);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{MODES, Python, dump, folder, gilscope, on_every_python, run, thread, until};
+use crate::support::{MODES, Python, dump, folder, gilscope, on_every_python, recording, run, thread, until};
 
 /// The tids of threads, by name.
 fn tids(dump: &Value, names: &[&str]) -> Vec<Value> {
@@ -105,6 +105,47 @@ fn recorded(pid: i32, kind: &str) {
     }
 }
 
+on_every_python! {
+    /// The program is ended while its threads wait: what they waited for, who held it and how long is known all the same.
+    fn waits_that_only_the_end_of_the_program_ends_are_kept(python) {
+        for (shape, kind) in [("import", "import lock of wants_lock_itself"), ("locks", "threading.Lock (")] {
+            for mode in MODES {
+                let report = ended_report(python, mode, shape);
+                let message = report["findings"][0]["message"].as_str().unwrap();
+                assert!(message.contains("wait for each other") && message.contains(kind), "{mode} mode: {message}");
+                let waited = |lock: &Value| lock["wait"]["total_s"].as_f64() > Some(1.0);
+                let locks: Vec<&Value> = report["locks"].as_array().unwrap().iter().filter(|lock| waited(lock)).collect();
+                assert_eq!(locks.len(), if shape == "import" { 2 } else { 3 }, "{mode} mode, {shape}: {locks:#?}");
+                for lock in locks {
+                    let holder = lock["holders"][0]["seconds"].as_f64();
+                    assert!(holder > Some(0.4), "{mode} mode, {shape}: {lock:#}");
+                    assert!(lock["name"].is_string(), "{mode} mode, {shape}: {lock:#}");
+                }
+            }
+        }
+    }
+}
+
+on_every_python! {
+    fn a_thread_that_waits_for_itself_is_reported(python) {
+        let report = ended_report(python, "kernel", "self");
+        let message = report["findings"][0]["message"].as_str().unwrap();
+        assert!(message.contains("taker (") && message.contains("waits for itself"), "{message}");
+        let target = python.start("deadlock.py", &["self"]);
+        let text = run(gilscope(["dump", "--pid", &target.pid().to_string()]));
+        assert!(text.ok().contains("DEADLOCK: a thread waits for itself"), "{}", text.stdout);
+    }
+}
+
+/// The report of a recording of threads in a circle, up to when the program is ended by its watchdog after 1.8 s.
+fn ended_report(python: &Python, mode: &str, shape: &str) -> Value {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let program = python.script("deadlock.py", &[shape, "1.8"]);
+    run(recording(&out, &["--mode", mode], &program)).ok();
+    serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap()
+}
+
 /// And so does the live view, while it goes on.
 #[test]
 fn the_live_view_says_so() {
@@ -135,5 +176,5 @@ fn import(python: &Python) {
     let [kind, name] = ["kind", "name"].map(|field| wanter[field].as_str().unwrap_or_default());
     assert_eq!((kind, name), ("import_lock", "module wants_lock_itself"), "{dump:#}");
     let text = run(gilscope(["dump", "--pid", &target.pid().to_string()]));
-    assert!(text.ok().contains("waits for import lock (module wants_lock_itself), held by"), "{}", text.stdout);
+    assert!(text.ok().contains("waits for import lock of wants_lock_itself, held by"), "{}", text.stdout);
 }

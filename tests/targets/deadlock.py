@@ -3,7 +3,8 @@
 deadlock.py KIND: `rlocks`, three threads each of which holds a lock and wants the next one's; `locks`, the same, and the
 locks know no owner; `join`, two threads one of
 which holds a lock and waits for the end of the other, which wants the lock; `import`, two threads one of which holds a lock
-and wants a module that the other is importing, which wants the lock. Prints READY when that is so.
+and wants a module that the other is importing, which wants the lock; `self`, a thread that wants a lock that it has.
+Prints READY when that is so. With a second argument, SECONDS, it is ended after that time, as by a watchdog.
 
 Or `released`, threads that only seem to: one has released a lock to be notified, one has it without a `with`, and one
 wants it.
@@ -85,6 +86,13 @@ def wants_module():
         imports()
 
 
+def takes_twice():
+    with locks[0]:
+        barrier.wait()
+        with locks[0]:
+            pass
+
+
 def start(name, target, *args):
     thread = threading.Thread(target=target, args=args, name=name, daemon=True)
     thread.start()
@@ -99,6 +107,10 @@ elif sys.argv[1] == "locks":
     doors = [threading.Condition(locks[0])] + locks[1:]
     for number in range(3):
         start("taker-%d" % number, take_two_doors, number)
+elif sys.argv[1] == "self":
+    barrier = threading.Barrier(2)
+    locks = [threading.Lock()]
+    start("taker", takes_twice)
 elif sys.argv[1] == "released":
     barrier = threading.Barrier(2)
     lock = threading.Lock()
@@ -124,4 +136,7 @@ else:
 barrier.wait()
 time.sleep(0.3)
 print("READY", flush=True)
+if len(sys.argv) > 2:
+    time.sleep(float(sys.argv[2]))
+    os._exit(0)
 time.sleep(600)

@@ -15,6 +15,8 @@ pub(crate) const PAGE_SIZE: u64 = 4096;
 
 /// Where glibc and musl keep the tid in the thread descriptor that `pthread_self()` points to, in bytes.
 pub(crate) const PTHREAD_TID_OFFSETS: [u64; 2] = [720, 48];
+/// Where glibc keeps the descriptor's own address there.
+pub(crate) const PTHREAD_SELF_OFFSET: u64 = 16;
 
 /// How many general registers there are.
 const GENERAL: usize = 16;
@@ -54,6 +56,27 @@ impl Registers {
     pub(crate) fn callee_saved(&self) -> impl Iterator<Item = u64> {
         CALLEE_SAVED.into_iter().map(|number| self.general[number])
     }
+}
+
+/// Whether the instruction that ends with these seven bytes is a call: `E8` with a displacement of four bytes, or `FF /2` with any
+/// operand.
+pub(crate) fn follows_call(before: &[u8; 7]) -> bool {
+    if before[2] == 0xe8 {
+        return true;
+    }
+    // By the length of the instruction: where `FF` is, and which operands are that long.
+    let is_indirect = |len: usize| {
+        let [opcode, operand] = [before[7 - len], before[8 - len]];
+        let (mode, register, base) = (operand >> 6, operand >> 3 & 7, operand & 7);
+        let has_index = base == 4 && mode != 3;
+        let displacement = match (mode, base) {
+            (0, 5) | (2, _) => 4,
+            (1, _) => 1,
+            _ => 0,
+        };
+        opcode == 0xff && register == 2 && len == 2 + usize::from(has_index) + displacement
+    };
+    (2..=7).any(is_indirect)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 mod text;
 
 use anyhow::Result;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::cpython::attach::{AttachedProcess, attach};
 use crate::cpython::locks::Lock;
@@ -90,9 +90,8 @@ struct FrameDump {
 /// The lock or thread that a thread waits for.
 #[derive(Debug, Serialize)]
 struct WaitsFor {
-    /// None for the end of a thread. In JSON as in the report's: `threading.RLock`; `join` for the end of a thread.
-    #[serde(rename = "kind", serialize_with = "kind")]
-    lock: Option<LockKind>,
+    /// As in the report's JSON: `threading.RLock`; `join` for the end of a thread, `gil` for the GIL.
+    kind: &'static str,
     /// The type of the object.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     type_name: Option<String>,
@@ -106,19 +105,30 @@ struct WaitsFor {
     label: String,
 }
 
-fn kind<S: Serializer>(lock: &Option<LockKind>, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(lock.map_or(Work::Join.name(), LockKind::name))
-}
-
 impl WaitsFor {
     fn new(wait: &ThreadWait) -> WaitsFor {
-        let (lock, type_name, name, address) = match &wait.awaited {
+        let (kind, type_name, name, address) = match &wait.awaited {
             Awaited::Lock(Lock { address, kind, type_name, name }) => {
-                (Some(*kind), type_name.clone(), name.clone(), *address)
+                (kind.name(), type_name.clone(), name.clone(), *address)
             }
-            Awaited::ThreadEnd(address) => (None, None, None, *address),
+            Awaited::ThreadEnd(address) => (Work::Join.name(), None, None, *address),
+            Awaited::NativeThreadEnd(_) => (LockKind::ThreadEnd.name(), None, None, 0),
+            Awaited::NativeCode(library) => {
+                (LockKind::NativeCode.name(), None, library.as_deref().map(str::to_owned), 0)
+            }
+            Awaited::Gil => ("gil", None, None, 0),
         };
-        WaitsFor { lock, type_name, name, address, held_by: wait.held_by, label: one_line(&wait.label()) }
+        WaitsFor { kind, type_name, name, address, held_by: wait.held_by, label: one_line(&wait.label()) }
+    }
+
+    /// It waits for the end of a thread.
+    fn is_end(&self) -> bool {
+        [Work::Join.name(), LockKind::ThreadEnd.name()].contains(&self.kind)
+    }
+
+    /// It waits for something that a thread can hold, other than a GIL.
+    fn is_lock(&self) -> bool {
+        !self.is_end() && self.address != 0
     }
 }
 

@@ -25,7 +25,10 @@ impl Dump {
             line(format_args!("note: {note}"));
         }
         for circle in &self.deadlocks {
-            line(format_args!("DEADLOCK: {} threads wait for each other", circle.len()));
+            match circle.as_slice() {
+                [_] => line(format_args!("DEADLOCK: a thread waits for itself")),
+                circle => line(format_args!("DEADLOCK: {} threads wait for each other", circle.len())),
+            }
             for thread in circle.iter().filter_map(|&tid| self.thread(tid)) {
                 let waits = thread.waits_for.as_ref().map(|waits| self.wait(waits)).unwrap_or_default();
                 let place = own_line(thread).map_or_else(String::new, |place| format!(" in {place}"));
@@ -81,7 +84,7 @@ impl Dump {
     fn locks(&self) -> Vec<(&WaitsFor, Vec<&ThreadDump>)> {
         let mut locks: Vec<(&WaitsFor, Vec<&ThreadDump>)> = Vec::new();
         for thread in &self.threads {
-            let Some(waits) = thread.waits_for.as_ref().filter(|waits| waits.lock.is_some()) else { continue };
+            let Some(waits) = thread.waits_for.as_ref().filter(|waits| waits.is_lock()) else { continue };
             match locks.iter_mut().find(|(lock, _)| lock.address == waits.address) {
                 Some((_, waiters)) => waiters.push(thread),
                 None => locks.push((waits, vec![thread])),
@@ -117,7 +120,7 @@ impl Dump {
     }
 
     fn wait(&self, waits: &WaitsFor) -> String {
-        let of = if waits.lock.is_none() { ": " } else { ", held by " };
+        let of = if waits.is_end() { ": " } else { ", held by " };
         let by = waits.held_by.map_or_else(String::new, |tid| format!("{of}{}", self.name_of(tid)));
         format!("{}{by}", waits.label)
     }

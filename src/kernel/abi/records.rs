@@ -3,7 +3,8 @@
 use zerocopy::FromBytes;
 
 use super::wire::{
-    WireAccount, WireExit, WireFrame, WireHeader, WireOff, WireRegisters, WireResume, WireSample, WireStackHead,
+    WireAccount, WireExit, WireFrame, WireHeader, WireOff, WireRegisters, WireResume, WireSample, WireSite,
+    WireStackHead,
 };
 use super::{OffFlags, SampleFlags, TLBC_SHIFT};
 use crate::arch::Registers;
@@ -21,6 +22,7 @@ pub(crate) const REC_OFF: u8 = 2;
 pub(crate) const REC_SAMPLE: u8 = 3;
 pub(crate) const REC_EXIT: u8 = 4;
 pub(crate) const REC_RESUME: u8 = 5;
+pub(crate) const REC_SITE: u8 = 6;
 
 /// `enum off_kind`: why a thread was off the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +43,13 @@ pub(crate) enum OffKind {
     Parked,
     /// At a mutex of the C library.
     NativeMutex,
+    /// In `pthread_join`.
+    Join,
 }
 
 impl OffKind {
     /// In the order of `enum off_kind`.
-    pub(super) const ALL: [OffKind; 8] = [
+    pub(super) const ALL: [OffKind; 9] = [
         OffKind::Unknown,
         OffKind::Runnable,
         OffKind::GilWait,
@@ -54,6 +58,7 @@ impl OffKind {
         OffKind::ParkedMutex,
         OffKind::Parked,
         OffKind::NativeMutex,
+        OffKind::Join,
     ];
 
     /// A number that is none of the kinds stands for [`OffKind::Unknown`].
@@ -63,7 +68,10 @@ impl OffKind {
 
     /// Blocked in the kernel, in a system call or for another reason.
     pub(crate) fn is_blocked(self) -> bool {
-        matches!(self, OffKind::Blocked | OffKind::ParkedMutex | OffKind::Parked | OffKind::NativeMutex)
+        matches!(
+            self,
+            OffKind::Blocked | OffKind::ParkedMutex | OffKind::Parked | OffKind::NativeMutex | OffKind::Join
+        )
     }
 }
 
@@ -73,6 +81,7 @@ impl From<FutexSite> for OffKind {
             FutexSite::ParkedMutex => OffKind::ParkedMutex,
             FutexSite::Parked => OffKind::Parked,
             FutexSite::NativeMutex => OffKind::NativeMutex,
+            FutexSite::Join => OffKind::Join,
             FutexSite::Other => OffKind::Blocked,
         }
     }
@@ -104,10 +113,12 @@ pub(crate) struct OffCpuRecord {
     pub(crate) holder: u64,
     /// `switch_number` of the GIL when it left the CPU.
     pub(crate) switches: u32,
-    /// The futex it was at, or what it was parked for; 0 in other calls.
+    /// The futex it was at, or what it was parked for, or the tid of the thread for whose end it waited; 0 in other calls.
     pub(crate) lock: u64,
     /// When it may claim the mutex that it is parked for: [`TIME_TO_BE_FAIR`] after it has asked for it.
     pub(crate) fair_at: Nanos,
+    /// What says which native code it was that slept, see [`KernelRecord::Site`]; 0 if that is not known.
+    pub(crate) site: u64,
 }
 
 /// A record of a thread on the CPU.
@@ -146,6 +157,8 @@ pub(crate) enum KernelRecord {
     Exit {
         tid: Tid,
         account: Account,
+        /// The kernel's name for it (`comm`).
+        name: String,
     },
     /// A thread resumed the others that it had stopped.
     Resume {
@@ -154,6 +167,8 @@ pub(crate) enum KernelRecord {
         /// Words of its stack, innermost first.
         words: Vec<u64>,
     },
+    /// Where in native code threads sleep, that later records refer to: the end of the stack, and the call.
+    Site { id: u64, ip: u64, operation: u32, value: u32, words: Vec<u64> },
 }
 
 impl KernelRecord {
@@ -166,17 +181,28 @@ impl KernelRecord {
             REC_SAMPLE => decode_sample(bytes)?,
             REC_EXIT => {
                 let exit: WireExit = prefix(bytes)?;
-                KernelRecord::Exit { tid: header.tid as Tid, account: exit.account.up_to(Nanos(exit.at)) }
+                let account = exit.account.up_to(Nanos(exit.at));
+                KernelRecord::Exit { tid: header.tid as Tid, account, name: name_of(&exit.name) }
             }
             REC_RESUME => {
                 let resume: WireResume = prefix(bytes)?;
                 let words = resume.words.to_vec();
                 KernelRecord::Resume { tid: header.tid as Tid, at: Nanos(resume.at), words }
             }
+            REC_SITE => {
+                let WireSite { id, ip, operation, value, words, .. } = prefix(bytes)?;
+                KernelRecord::Site { id, ip, operation, value, words: words.to_vec() }
+            }
             _ => return None,
         };
         Some((header.tgid as Pid, record))
     }
+}
+
+/// The name in a field that it does not fill.
+fn name_of(field: &[u8]) -> String {
+    let len = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
+    String::from_utf8_lossy(&field[..len]).into_owned()
 }
 
 /// The structure that `bytes` begin with.
@@ -234,6 +260,7 @@ impl OffCpuRecord {
             switches: off.switches,
             lock: off.lock,
             fair_at: Nanos(off.fair_at),
+            site: off.site,
         }
     }
 }

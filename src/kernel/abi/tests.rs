@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::btf::{Btf, BtfStructure};
-use super::records::{REC_EXIT, REC_OFF, REC_RESUME, REC_SAMPLE, REC_STACK};
+use super::records::{REC_EXIT, REC_OFF, REC_RESUME, REC_SAMPLE, REC_SITE, REC_STACK};
 use super::wire::*;
 use super::*;
 use crate::cpython::locks::PARKING_LOT;
@@ -114,14 +114,16 @@ fn structures() -> Vec<(&'static str, BtfStructure)> {
                 waker_gil,
                 lock,
                 fair_at,
+                site,
             }
         ),
         structure!("sample_record", WireSample { header, at, stack, gil, ip }),
         structure!("registers", WireRegisters { ip, general }),
         structure!("sample_with_registers", WireSampleWithRegisters { sample, registers }),
         structure!("thread", KernelThread { in_at, search_at, search_after, account, off }),
-        structure!("exit_record", WireExit { header, at, account }),
+        structure!("exit_record", WireExit { header, at, account, name }),
         structure!("resume_record", WireResume { header, at, words }),
+        structure!("site_record", WireSite { header, id, ip, operation, value, words }),
     ]
 }
 
@@ -151,6 +153,7 @@ fn nothing_is_mirrored_that_is_not_compared() {
         "sample",
         "exit",
         "resume",
+        "site",
         "limit",
         "parked_for",
         "counter",
@@ -170,10 +173,16 @@ fn enumerators<const N: usize>(of: [(&str, u32); N]) -> BTreeMap<String, u32> {
 #[test]
 fn enumerations_are_those_of_the_object() {
     let btf = Btf::of_object(OBJECT);
-    let kinds = [REC_STACK, REC_OFF, REC_SAMPLE, REC_EXIT, REC_RESUME].map(u32::from);
-    let [stack, off, sample, exit, resume] = kinds;
-    let ours =
-        [("REC_STACK", stack), ("REC_OFF", off), ("REC_SAMPLE", sample), ("REC_EXIT", exit), ("REC_RESUME", resume)];
+    let kinds = [REC_STACK, REC_OFF, REC_SAMPLE, REC_EXIT, REC_RESUME, REC_SITE].map(u32::from);
+    let [stack, off, sample, exit, resume, site] = kinds;
+    let ours = [
+        ("REC_STACK", stack),
+        ("REC_OFF", off),
+        ("REC_SAMPLE", sample),
+        ("REC_EXIT", exit),
+        ("REC_RESUME", resume),
+        ("REC_SITE", site),
+    ];
     assert_eq!(btf.enumeration("record_kind"), enumerators(ours));
     let names = [
         "OFF_UNKNOWN",
@@ -184,9 +193,10 @@ fn enumerations_are_those_of_the_object() {
         "OFF_PARKED_MUTEX",
         "OFF_PARKED",
         "OFF_NATIVE_MUTEX",
+        "OFF_JOIN",
     ];
     let ours: Vec<_> = names.into_iter().zip(OffKind::ALL.map(|kind| kind as u32)).collect();
-    assert_eq!(btf.enumeration("off_kind"), enumerators::<8>(ours.try_into().unwrap()));
+    assert_eq!(btf.enumeration("off_kind"), enumerators::<9>(ours.try_into().unwrap()));
     assert!(OffKind::ALL.iter().enumerate().all(|(index, &kind)| kind as usize == index));
     let ours = [
         ("LOST_RECORDS", KernelCounter::LostRecords as u32),
@@ -255,12 +265,15 @@ fn records() -> Vec<Vec<u8>> {
     let sample = WireSample { header: header(REC_SAMPLE), ..WireSample::default() };
     let mut resume = WireResume::new_zeroed();
     resume.header = header(REC_RESUME);
+    let mut site = WireSite::new_zeroed();
+    site.header = header(REC_SITE);
     vec![
         [head.as_bytes(), frames.as_bytes()].concat(),
         WireOff { header: header(REC_OFF), ..WireOff::default() }.as_bytes().to_vec(),
         sample.as_bytes().to_vec(),
         WireExit { header: header(REC_EXIT), ..WireExit::default() }.as_bytes().to_vec(),
         resume.as_bytes().to_vec(),
+        site.as_bytes().to_vec(),
     ]
 }
 
@@ -294,7 +307,7 @@ fn registers_that_are_cut_are_no_registers() {
 
 #[test]
 fn a_record_of_a_kind_that_does_not_exist_is_none() {
-    for kind in (0..=255).filter(|kind| !(REC_STACK..=REC_RESUME).contains(kind)) {
+    for kind in (0..=255).filter(|kind| !(REC_STACK..=REC_SITE).contains(kind)) {
         let mut bytes = header(kind).as_bytes().to_vec();
         bytes.resize(4096, 0xff);
         assert!(KernelRecord::decode(&bytes).is_none());
@@ -309,7 +322,7 @@ fn a_stack_with_more_frames_than_bytes_is_none() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_record_or_none(kind in 0u8..8, mut bytes in proptest::collection::vec(any::<u8>(), 0..700)) {
+    fn any_bytes_are_a_record_or_none(kind in 0u8..9, mut bytes in proptest::collection::vec(any::<u8>(), 0..700)) {
         if let Some(first) = bytes.first_mut() {
             *first = kind;
         }

@@ -178,6 +178,7 @@ pub(crate) struct WireOff {
     pub(crate) waker_gil: u32,
     pub(crate) lock: u64,
     pub(crate) fair_at: u64,
+    pub(crate) site: u64,
 }
 
 /// `struct sample_record`: a thread on the CPU.
@@ -229,6 +230,8 @@ pub(crate) struct WireExit {
     pub(crate) header: WireHeader,
     pub(crate) at: u64,
     pub(crate) account: WireAccount,
+    /// Up to the first 0.
+    pub(crate) name: [u8; 16],
 }
 
 /// `struct resume_record`: a thread resumed the others that it had stopped.
@@ -237,5 +240,17 @@ pub(crate) struct WireExit {
 pub(crate) struct WireResume {
     pub(crate) header: WireHeader,
     pub(crate) at: u64,
+    pub(crate) words: [u64; STACK_WORDS],
+}
+
+/// `struct site_record`: where in native code a thread sleeps in `futex`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct WireSite {
+    pub(crate) header: WireHeader,
+    pub(crate) id: u64,
+    pub(crate) ip: u64,
+    pub(crate) operation: u32,
+    pub(crate) value: u32,
     pub(crate) words: [u64; STACK_WORDS],
 }

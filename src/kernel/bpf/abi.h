@@ -71,9 +71,11 @@ struct account {
     u64 gil_waits, blocks;
 };
 
-// Parked: in the interpreter's parking lot, for a PyMutex or for something else. Native: at a mutex of the C library.
+// Parked: in the interpreter's parking lot, for a PyMutex or for something else. Native: at a mutex of the C library. Join: in
+// pthread_join().
 enum off_kind {
-    OFF_UNKNOWN, OFF_RUNNABLE, OFF_GIL_WAIT, OFF_BLOCKED, OFF_STOPPED, OFF_PARKED_MUTEX, OFF_PARKED, OFF_NATIVE_MUTEX
+    OFF_UNKNOWN, OFF_RUNNABLE, OFF_GIL_WAIT, OFF_BLOCKED, OFF_STOPPED, OFF_PARKED_MUTEX, OFF_PARKED, OFF_NATIVE_MUTEX,
+    OFF_JOIN
 };
 
 // Flags of a time off the CPU and of a sample alike: what was seen of the GIL.
@@ -100,7 +102,7 @@ enum sample_flag {
     NATIVE = 128,   // it runs code that is neither the interpreter's nor the C library's
 };
 
-enum record_kind { REC_STACK = 1, REC_OFF, REC_SAMPLE, REC_EXIT, REC_RESUME };
+enum record_kind { REC_STACK = 1, REC_OFF, REC_SAMPLE, REC_EXIT, REC_RESUME, REC_SITE };
 
 struct header {
     u8 kind;
@@ -136,8 +138,9 @@ struct off_record {
     u64 gil, holder;
     u32 switches;
     u32 waker_gil;          // the GIL was read at the wake
-    u64 lock;               // the futex; of a parked thread what it is parked for; 0 in other calls
+    u64 lock;               // the futex; of a parked thread what it is parked for; of a join the tid; 0 in other calls
     u64 fair_at;            // of a thread that is parked for a mutex: when that may be handed to it
+    u64 site;               // at a futex: the site_record that says what called it; 0 if there is none
 };
 
 struct sample_record {
@@ -170,6 +173,16 @@ struct exit_record {
     struct header header;
     u64 at;
     struct account account;
+    u8 name[16];            // the kernel's name for it, up to the first 0
+};
+
+// Where in native code a thread with a Python stack sleeps in futex: the end of its stack, which tells.
+struct site_record {
+    struct header header;
+    u64 id;
+    u64 ip;
+    u32 operation, value;   // of the call
+    u64 words[STACK_WORDS];
 };
 
 // A thread resumes the others that it has stopped: the end of its stack, which tells why.
@@ -190,6 +203,7 @@ struct mirrored {
     struct sample_with_registers sample;
     struct exit_record exit;
     struct resume_record resume;
+    struct site_record site;
     enum limit limit;
     enum parked_for parked_for;
     enum counter counter;

@@ -22,6 +22,8 @@ struct clock_tick {
 #define MUTEX_LEN 40
 // Where glibc keeps the tid in the descriptor that pthread_self() points to.
 #define PTHREAD_TID 720
+// Where it keeps the descriptor's own address there.
+#define PTHREAD_SELF 16
 
 static __always_inline long syscall_number(struct pt_regs *regs)
 {

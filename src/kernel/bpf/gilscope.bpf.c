@@ -59,6 +59,7 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 // include/uapi/linux/futex.h
 #define FUTEX_COMMAND 0x7f
 #define FUTEX_WAIT 0
+#define FUTEX_PRIVATE 0x80
 // What a mutex of the C library is while threads wait for it (glibc).
 #define MUTEX_CONTENDED 2
 // WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, UNLOCK_PI, WAKE_BITSET
@@ -99,6 +100,37 @@ const volatile u64 min_wait = 0;
 #include "maps.h"
 #include "stacks.h"
 #include "gil.h"
+
+// Whether a futex is where pthread_join() waits for the kernel to clear the tid of a thread: in a descriptor of the C library.
+static __always_inline bool joins(struct pt_regs *regs, u64 futex)
+{
+    u64 descriptor = futex - PTHREAD_TID;
+    return !(second_argument(regs) & FUTEX_PRIVATE) && read_u64(descriptor + PTHREAD_SELF) == descriptor;
+}
+
+// What called futex: sent once for each Python stack from which it was called in this way. 0 if that cannot be read.
+static __always_inline u64 take_site(struct scratch *s, struct off_record *off)
+{
+    struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+    u64 ip = instruction_pointer(regs), stack = stack_pointer(regs);
+    u64 id = (off->stack ^ (ip + read_u64(stack))) * 0x9e3779b97f4a7c15ULL;
+    id ^= id >> 29;
+    id |= 1;
+    if (bpf_map_lookup_elem(&known_stacks, &id))
+        return id;
+    struct site_record *record = &s->site;
+    record->header = (struct header){.kind = REC_SITE, .tid = off->header.tid, .tgid = off->header.tgid};
+    record->id = id;
+    record->ip = ip;
+    record->operation = second_argument(regs);
+    record->value = third_argument(regs);
+    if (bpf_probe_read_user(record->words, sizeof record->words, (void *)stack))
+        return 0;
+    u8 known = 1;
+    if (!send(record, sizeof *record, false))
+        bpf_map_update_elem(&known_stacks, &id, &known, BPF_ANY);
+    return id;
+}
 
 static __always_inline void leaves(struct task_struct *task, bool preempt, u32 tgid, struct target *t, u64 now)
 {
@@ -143,6 +175,10 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
             else if (!waits_for && (second_argument(regs) & FUTEX_COMMAND) == FUTEX_WAIT &&
                      (u32)third_argument(regs) == MUTEX_CONTENDED)
                 kind = OFF_NATIVE_MUTEX;
+            else if (!waits_for && joins(regs, futex)) {
+                kind = OFF_JOIN;
+                off->lock = (u32)third_argument(regs);
+            }
         }
     }
     u8 flags = look_at_gil(t, s, states, waits_for, off);
@@ -157,6 +193,7 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
     off->header.flags = flags;
     off->header.off_kind = kind;
     off->stack = take_stack(t, s, states, tgid, tid);
+    off->site = off->stack && (kind == OFF_BLOCKED || kind == OFF_NATIVE_MUTEX) && off->lock ? take_site(s, off) : 0;
     // Last: from here on it counts.
     off->start = now;
 }
@@ -210,6 +247,7 @@ static __always_inline void returns(struct task_struct *task, u64 now)
     case OFF_PARKED_MUTEX:
     case OFF_PARKED:
     case OFF_NATIVE_MUTEX:
+    case OFF_JOIN:
         if (flags & HELD)
             account->gil_held_off_cpu += ready - start;
         else if (off->header.syscall == SYS_FUTEX)
@@ -379,6 +417,7 @@ int on_exit(u64 *ctx)
             .at = now,
             .account = thread->account,
         };
+        bpf_get_current_comm(record.name, sizeof record.name);
         record.account.on_cpu += now - thread->in_at;
         send(&record, sizeof record, false);
     }

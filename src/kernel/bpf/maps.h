@@ -14,6 +14,7 @@ struct scratch {
     u64 holds_in;           // the interpreter whose GIL the thread holds
     u64 released;           // not 0: the thread was the last to hold the GIL, which is free
     struct resume_record resume;
+    struct site_record site;
     struct stack_record stack;
 };
 
@@ -46,7 +47,7 @@ struct {
     __type(key, u32);
     __type(value, struct tstates);
 } tstates_of SEC(".maps");
-// Stacks that user space knows.
+// Stacks that user space knows, and sites.
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
     __uint(max_entries, 1 << 16);

@@ -86,7 +86,7 @@ impl Fixture {
     fn send(&mut self, bytes: &[u8]) -> bool {
         let Some((pid, record)) = KernelRecord::decode(bytes) else { return false };
         assert_eq!(pid, PID);
-        self.traced.record(record);
+        self.traced.record(record, Nanos(0));
         true
     }
 

@@ -79,7 +79,15 @@ fn deadlock(circle: &[Stuck]) -> Finding {
         })
         .collect();
     let tids: Vec<Tid> = circle.iter().map(|stuck| stuck.tid).collect();
-    let message = format!("DEADLOCK: {} threads wait for each other: {}.", circle.len(), edges.join("; "));
+    let message = match circle {
+        [stuck] => format!(
+            "DEADLOCK: {} waits for itself: it has {} already, which cannot be acquired twice. Use a threading.RLock, or \
+             release it before.",
+            label(&stuck.thread, stuck.tid),
+            stuck.waits_for,
+        ),
+        _ => format!("DEADLOCK: {} threads wait for each other: {}.", circle.len(), edges.join("; ")),
+    };
     finding(DEADLOCK, Severity::High, 0.0, message, [("tids", json!(tids))])
 }
 
