@@ -103,6 +103,18 @@ pub struct SessionInfo {
     pub degraded: Vec<String>,
     /// Which part of the recording that is, in words; none if it is all.
     pub filter: Option<String>,
+    /// Processes that the observed ones started and that were not observed.
+    pub unobserved: Vec<UnobservedChild>,
+}
+
+/// A child process of the program, or a child of one, that was not observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnobservedChild {
+    pub pid: Pid,
+    pub command: Vec<String>,
+    pub is_python: bool,
+    /// CPU time that it used during the recording, in nanoseconds.
+    pub cpu_ns: u64,
 }
 
 impl SessionInfo {

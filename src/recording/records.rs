@@ -34,6 +34,7 @@ pub mod tag {
     pub const SPIN_CONTEXT: u64 = 21;
     pub const DEADLOCK: u64 = 22;
     pub const OTHER_FRAME: u64 = 23;
+    pub const CHILDREN: u64 = 24;
     pub const FIRST_CONTEXT: u64 = 32;
 }
 

@@ -28,7 +28,7 @@ use crate::profile::Profile;
 use crate::stack::idle_wait::Work;
 use crate::stack::label::one_line;
 
-use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, VERSION};
+use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, UnobservedProcess, VERSION};
 
 pub use self::ledger::ledgers;
 pub use self::model::{Attribution, Report};
@@ -55,6 +55,13 @@ impl Report {
         self.waiting_for_connections().map(|idle| idle.by.seconds).sum()
     }
 
+    /// Child processes that run Python and were not observed: how many, and the CPU time they used, in seconds. `None` if there
+    /// are none.
+    pub fn unobserved_python(&self) -> Option<(usize, f64)> {
+        let python = || self.unobserved_children.iter().filter(|child| child.python);
+        (python().count() > 0).then(|| (python().count(), python().map(|child| child.cpu_s).sum()))
+    }
+
     /// The report of a finished recording.
     pub fn of(profile: &Profile, blame: Attribution) -> Report {
         let period = profile.session.period_ns();
@@ -78,6 +85,7 @@ impl Report {
             refcounts: refcounts::refcounts(profile),
             waiting_for_work: locks::waiting_for_work(profile, false),
             waiting_for_limited: locks::waiting_for_work(profile, true),
+            unobserved_children: unobserved_children(profile),
             findings: Vec::new(),
             blame,
         };
@@ -120,6 +128,19 @@ fn session(profile: &Profile) -> Session {
         degraded: session.degraded.clone(),
         filter: session.filter.clone(),
     }
+}
+
+/// Merged recordings may have observed what one of them did not.
+fn unobserved_children(profile: &Profile) -> Vec<UnobservedProcess> {
+    let children = profile.session.unobserved.iter();
+    let children = children.filter(|child| profile.processes.iter().all(|info| info.pid != child.pid));
+    let children = children.map(|child| UnobservedProcess {
+        pid: child.pid,
+        command: child.command.clone(),
+        python: child.is_python,
+        cpu_s: seconds(child.cpu_ns),
+    });
+    children.collect()
 }
 
 fn deadlocks(profile: &Profile) -> Vec<Vec<Stuck>> {

@@ -53,6 +53,9 @@ pub struct Report {
     /// semaphore, room in a queue. The longest first.
     #[serde(default)]
     pub waiting_for_limited: Vec<Idle>,
+    /// Processes that the observed ones started and that were not observed, the most costly first.
+    #[serde(default)]
+    pub unobserved_children: Vec<UnobservedProcess>,
     /// What is wrong, the worst first, and of those that are as bad the most costly.
     pub findings: Vec<Finding>,
     /// To whom the text attributes the waiting, unless asked otherwise.
@@ -550,6 +553,17 @@ pub struct Idle {
     pub kind: String,
     #[serde(flatten)]
     pub by: Blamed,
+}
+
+/// A child process that was not observed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnobservedProcess {
+    pub pid: Pid,
+    pub command: Vec<String>,
+    /// It runs Python.
+    pub python: bool,
+    /// CPU time that it used during the recording.
+    pub cpu_s: f64,
 }
 
 /// Something that is wrong.

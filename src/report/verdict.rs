@@ -39,14 +39,19 @@ pub fn verdict(report: &Report) -> String {
     }
     let nothing = report.findings.iter().all(|finding| finding.severity == Severity::Low);
     let so = if nothing { "Threads hardly get in each other's way" } else { "Threads hardly wait for each other" };
-    match for_gil + for_locks {
+    let children = report.unobserved_python().map_or_else(String::new, |(count, _)| match count {
+        1 => " A child process that runs Python was not observed.".to_owned(),
+        _ => format!(" {count} child processes that run Python were not observed."),
+    });
+    let seen = match for_gil + for_locks {
         0.0 => format!("{so}: nobody waited for the GIL or a lock in {time}."),
         _ => format!(
             "{so}: in {time} they waited {} for the GIL and {} for locks.",
             duration(for_gil),
             duration(for_locks)
         ),
-    }
+    };
+    seen + &children
 }
 
 #[cfg(test)]

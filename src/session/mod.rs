@@ -2,6 +2,7 @@
 //! its events to the [`Profile`]. Called by `record` and `top`, which see the profile meanwhile as an [`Observer`]. The loop is
 //! the same for all collectors; `collectors` chooses one.
 
+pub mod children;
 mod clock;
 mod collectors;
 mod deadlocks;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::children::ChildWatch;
 use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
@@ -108,6 +110,8 @@ struct Session<'a> {
     cpu_before: u64,
     /// When to search for deadlocks, if there is an observer that wants to know.
     blocked_at: Nanos,
+    /// The child processes that are not observed, unless all that run Python are.
+    children: Option<ChildWatch>,
 }
 
 /// What the loop has waited for.
@@ -152,6 +156,7 @@ pub fn record(
         collector,
         cpu_before: 0,
         blocked_at: Nanos(0),
+        children: (!options.subprocesses).then(|| ChildWatch::new(root)),
     };
     if options.timeline {
         session.profile.keep_timeline();
@@ -187,6 +192,9 @@ impl Session<'_> {
             self.find_processes(at)?;
             if !self.observed.is_empty() {
                 self.tick_if_due(at, woken);
+                if self.children.as_ref().is_some_and(|children| children.next() <= at) {
+                    self.look_at_children(at);
+                }
                 if observer.next() <= at && self.show(at, observer).is_break() {
                     return Ok(RecordingEnd::Observer);
                 }
@@ -256,7 +264,8 @@ impl Session<'_> {
 
     fn next_wake(&self, observer: &dyn Observer) -> Nanos {
         let tick = if self.observed.is_empty() { Nanos(u64::MAX) } else { self.ticks.next().min(observer.next()) };
-        tick.min(self.follower.next()).min(self.until.unwrap_or(Nanos(u64::MAX)))
+        let look = self.children.as_ref().filter(|_| !self.observed.is_empty()).map(ChildWatch::next);
+        tick.min(look.unwrap_or(tick)).min(self.follower.next()).min(self.until.unwrap_or(Nanos(u64::MAX)))
     }
 
     /// Waits for something to do, at most for a time in nanoseconds.
@@ -302,6 +311,14 @@ impl Session<'_> {
         }
     }
 
+    fn look_at_children(&mut self, at: Nanos) {
+        let observed: Vec<Pid> = self.profile.processes.iter().map(|info| info.pid).collect();
+        if let Some(children) = &mut self.children {
+            children.look(at, &observed, now);
+            self.profile.session.unobserved = children.unobserved(&observed);
+        }
+    }
+
     /// Shows the observer the profile as it is now.
     fn show(&mut self, at: Nanos, observer: &mut dyn Observer) -> ControlFlow<()> {
         let mut under_way = Vec::new();
@@ -337,6 +354,7 @@ impl Session<'_> {
     /// Ends the recording, and adds what is known about its quality.
     fn close(mut self) -> Profile {
         let at = now();
+        self.look_at_children(at);
         let Session { profile, events, ids, collector, .. } = &mut self;
         let summary = collector.finish(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
         self.apply_events();

@@ -13,6 +13,7 @@ use crate::interpreter::threads::ObservedThread;
 use crate::interpreter::waits::{Awaited, ThreadWait};
 use crate::sampler::Stopping;
 use crate::sampler::inspection::Inspection;
+use crate::session::children::python_children;
 use crate::stack::idle_wait::Work;
 use crate::stack::label::{frame_label, one_line};
 use crate::stack::{Interner, StackId};
@@ -32,6 +33,9 @@ pub struct Dump {
     note: Option<String>,
     /// Tids of threads that wait for each other in a circle: each for the next, the last for the first.
     deadlocks: Vec<Vec<Tid>>,
+    /// Processes that it, or one that it started, has started and that run Python: they are not part of this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    python_children: Vec<Pid>,
 }
 
 /// One interpreter and its GIL.
@@ -132,6 +136,7 @@ pub fn dump(pid: Pid) -> Result<Dump> {
         thread.waits_for = blocked.waits.get(&thread.tid).map(WaitsFor::new);
     }
     dump.deadlocks = blocked.deadlocks;
+    dump.python_children = python_children(pid);
     Ok(dump)
 }
 
@@ -164,6 +169,7 @@ fn describe(target: &AttachedProcess, inspection: &Inspection) -> Dump {
         threads: registry.threads.iter().map(|thread| describe_thread(thread, &inspection.stacks)).collect(),
         note: target.layout.unknowns(),
         deadlocks: Vec::new(),
+        python_children: Vec::new(),
     }
 }
 
@@ -209,6 +215,11 @@ impl Dump {
         line(format_args!("Python {}{flavour} ({})", self.python, self.executable));
         if let Some(note) = &self.note {
             line(format_args!("note: {note}"));
+        }
+        if !self.python_children.is_empty() {
+            let pids: Vec<String> = self.python_children.iter().map(Pid::to_string).collect();
+            let pids = pids.join(", ");
+            line(format_args!("note: its child processes run Python, too; gilscope dump them by their pids: {pids}"));
         }
         for InterpreterDump { id, gil } in &self.interpreters {
             let which = if self.interpreters.len() > 1 { format!(" of interpreter {id}") } else { String::new() };
