@@ -72,6 +72,7 @@ impl Event {
             | Event::Access { at, .. }
             | Event::Spin { at, .. }
             | Event::Deadlock { at, .. }
+            | Event::QueueLength { at, .. }
             | Event::Sample { at, .. }
             | Event::Lost { at, .. } => Some(*at),
             Event::OffCpu(off) => Some(off.end),
@@ -90,6 +91,7 @@ impl Event {
             }
             Event::ThreadNamed { thread, .. }
             | Event::ThreadExited { thread, .. }
+            | Event::QueueLength { thread, .. }
             | Event::Account { thread, .. } => *thread = to.thread(*thread),
             Event::Gil { gil, info, .. } => {
                 let process = to.process(info.process);

@@ -1,6 +1,7 @@
 //! Everything learned so far about the observed processes. Fed with [`Event`]s by the session, read by the
 //! exports. Pure: no clock, no system calls.
 
+pub mod pools;
 mod queue_waits;
 pub mod tree;
 
@@ -15,6 +16,7 @@ use crate::event::{
 };
 use crate::gil::analysis::GilAnalysis;
 use crate::lockstats::Locks;
+use crate::profile::pools::PoolTimes;
 use crate::profile::queue_waits::QueueWaits;
 use crate::profile::tree::{Key, Tree, Weight};
 use crate::refcount::Refcounts;
@@ -145,6 +147,8 @@ pub struct Profile {
     pub refcounts: Refcounts,
     /// Waits that seem to be for locks but are for work.
     pub(crate) queue_waits: QueueWaits,
+    /// When the threads of pools had nothing to do.
+    pub pools: PoolTimes,
     /// Threads that wait for each other, with what each waits for.
     pub deadlocks: Vec<Vec<(ThreadId, Arc<str>)>>,
     /// Per thread, what it did when, whatever is selected; filled only after [`Profile::keep_timeline`].
@@ -235,6 +239,9 @@ impl Profile {
                     self.gils[gil.0 as usize].sample(at, periods, thread, state, stack);
                 }
                 self.locks.sample(at, periods, thread, state, stack);
+                let time = (self.session.period_ns() * f64::from(periods)) as u64;
+                let seen = (at, Nanos(at.0.saturating_add(time)));
+                self.pools.was_at(&self.stacks, thread, stack, seen, !state.on_cpu());
                 self.sample(at, periods, Key { thread, state, stack, lost: false });
             }
             Event::Lost { at, periods, thread, state, gil, .. } => {
@@ -255,6 +262,10 @@ impl Profile {
                 if self.retention.selection.as_ref().is_none_or(runs) {
                     self.refcounts.access(thread, stack, accessed);
                 }
+            }
+            Event::QueueLength { at, thread, queue, length } => {
+                let process = self.threads[thread.0 as usize].process.0;
+                self.pools.queue(process, thread, queue, length, at);
             }
             Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
             Event::Spin { at, thread, stack, lock } => self.locks.spin(at, thread, stack, lock),
@@ -329,6 +340,7 @@ impl Profile {
         let index = thread.0 as usize;
         let info = &mut self.threads[index];
         info.end = info.end.max(end);
+        self.pools.was_at(&self.stacks, thread, stack, (start, end), true);
         let weight = Weight { samples: 0, off_cpu_ns: end.since(start), waits: 1 };
         self.count(start, Key { thread, state, stack, lost }, weight);
         if let Some(timeline) = &mut self.timeline {

@@ -460,6 +460,12 @@ impl Decoder {
                 }
                 Event::Deadlock { at, threads }
             }
+            tag::QUEUE_LENGTH => Event::QueueLength {
+                at: self.at(bytes)?,
+                thread: self.thread(bytes)?,
+                queue: bytes.number()?,
+                length: bytes.number()?,
+            },
             tag::LOCK_HELD => Event::LockHeld {
                 at: self.at(bytes)?,
                 lock: LockId(id(self.locks, bytes.number()?)?),

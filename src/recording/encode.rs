@@ -280,6 +280,13 @@ impl Encoder {
                 out.push(number(&COUNTINGS, &info.counting));
                 put_id(out, info.owner.map(|owner| owner.0));
             }
+            Event::QueueLength { at, thread, queue, length } => {
+                tag(&mut self.records, tag::QUEUE_LENGTH);
+                self.at(*at);
+                put(&mut self.records, thread.0.into());
+                put(&mut self.records, *queue);
+                put(&mut self.records, *length);
+            }
             Event::Deadlock { at, threads } => {
                 tag(&mut self.records, tag::DEADLOCK);
                 self.at(*at);

@@ -35,6 +35,7 @@ pub mod tag {
     pub const DEADLOCK: u64 = 22;
     pub const OTHER_FRAME: u64 = 23;
     pub const CHILDREN: u64 = 24;
+    pub const QUEUE_LENGTH: u64 = 25;
     pub const FIRST_CONTEXT: u64 = 32;
 }
 

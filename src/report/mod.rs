@@ -6,6 +6,7 @@
 
 mod collections;
 pub(crate) mod columns;
+mod connections;
 mod findings;
 #[cfg(test)]
 mod fixture;
@@ -13,6 +14,7 @@ mod gils;
 mod ledger;
 mod locks;
 pub mod model;
+mod pools;
 mod refcounts;
 mod saved;
 mod states;
@@ -85,6 +87,8 @@ impl Report {
             refcounts: refcounts::refcounts(profile),
             waiting_for_work: locks::waiting_for_work(profile, false),
             waiting_for_limited: locks::waiting_for_work(profile, true),
+            pools: pools::pools(profile),
+            connections: connections::connections(profile),
             unobserved_children: unobserved_children(profile),
             findings: Vec::new(),
             blame,

@@ -7,10 +7,11 @@ use super::{Sampler, Stopping};
 use crate::event::{Event, Ids, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::registry::{Registry, Sink};
+use crate::interpreter::view::InterpreterView;
 use crate::interpreter::waits::{ThreadWait, deadlocks, waits};
 use crate::interpreter::with_locks::WithLock;
 use crate::process::clock::now;
-use crate::process::memory::ReadError;
+use crate::process::memory::{LiveMemory, ReadError};
 use crate::stack::Interner;
 
 /// How many ticks are made until there is a stack of each thread.
@@ -52,6 +53,10 @@ impl Inspection {
             }
         }
         Ok(Inspection { sampler, stacks })
+    }
+
+    pub fn view(&self) -> InterpreterView<'_, LiveMemory> {
+        self.sampler.view()
     }
 
     pub fn registry(&self) -> &Registry {

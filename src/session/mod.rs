@@ -8,6 +8,7 @@ mod collectors;
 mod deadlocks;
 mod follow;
 pub mod launch;
+mod queues;
 pub mod signals;
 
 use std::ops::ControlFlow;
@@ -22,6 +23,7 @@ use self::children::ChildWatch;
 use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
+use self::queues::QueueWatch;
 use self::signals::{Received, Signals};
 use crate::cpython::attach::{AttachedProcess, attach};
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid};
@@ -112,6 +114,8 @@ struct Session<'a> {
     blocked_at: Nanos,
     /// The child processes that are not observed, unless all that run Python are.
     children: Option<ChildWatch>,
+    /// The queues from which pools take their work.
+    queues: QueueWatch,
 }
 
 /// What the loop has waited for.
@@ -156,6 +160,7 @@ pub fn record(
         collector,
         cpu_before: 0,
         blocked_at: Nanos(0),
+        queues: QueueWatch::default(),
         children: (!options.subprocesses).then(|| ChildWatch::new(root)),
     };
     if options.timeline {
@@ -194,6 +199,9 @@ impl Session<'_> {
                 self.tick_if_due(at, woken);
                 if self.children.as_ref().is_some_and(|children| children.next() <= at) {
                     self.look_at_children(at);
+                }
+                if self.queues.next() <= at {
+                    self.look_at_queues(at);
                 }
                 if observer.next() <= at && self.show(at, observer).is_break() {
                     return Ok(RecordingEnd::Observer);
@@ -265,7 +273,11 @@ impl Session<'_> {
     fn next_wake(&self, observer: &dyn Observer) -> Nanos {
         let tick = if self.observed.is_empty() { Nanos(u64::MAX) } else { self.ticks.next().min(observer.next()) };
         let look = self.children.as_ref().filter(|_| !self.observed.is_empty()).map(ChildWatch::next);
-        tick.min(look.unwrap_or(tick)).min(self.follower.next()).min(self.until.unwrap_or(Nanos(u64::MAX)))
+        let queues = if self.observed.is_empty() { tick } else { self.queues.next() };
+        tick.min(look.unwrap_or(tick))
+            .min(queues)
+            .min(self.follower.next())
+            .min(self.until.unwrap_or(Nanos(u64::MAX)))
     }
 
     /// Waits for something to do, at most for a time in nanoseconds.

@@ -7,6 +7,7 @@
 pub mod collections;
 pub mod idle_wait;
 pub mod label;
+pub mod pool_worker;
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 //! program with nothing worth changing gets no finding at all.
 
 mod children;
+mod pools;
 
 use std::collections::BTreeMap;
 
@@ -27,7 +28,8 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     let locks = || report.real_locks();
     found.extend(locks().filter_map(|lock| hot_lock(report, lock)));
     found.extend(locks().filter_map(|lock| held_off_cpu(report, lock)));
-    found.extend(no_connection(report));
+    found.extend(pools::full(report));
+    found.extend(pools::no_connection(report));
     found.extend(pauses(report));
     found.extend(collections(report));
     found.extend(refcounts(report));
@@ -438,34 +440,6 @@ fn held_off_cpu(report: &Report, lock: &Lock) -> Option<Finding> {
             ("mean_waiters_threshold", json!(IDLE_HOLDER)),
             ("state", json!(top.state)),
             ("syscall", json!(top.syscall)),
-        ],
-    ))
-}
-
-/// Waiting for a free connection matters from this many threads on, on average.
-const CONNECTION_WAITERS: f64 = 0.1;
-
-/// All connections of a pool are in use.
-fn no_connection(report: &Report) -> Option<Finding> {
-    let total = report.waiting_for_connections_s();
-    let waiters = part(total, report.session.duration_s);
-    let top = report.waiting_for_connections().next().filter(|_| waiters >= CONNECTION_WAITERS)?;
-    let place = own_frame(&top.by.stack);
-    let place = place.map_or_else(String::new, |at| format!(", most of it in {at}"));
-    let message = format!(
-        "{waiters:.1} threads wait for a free connection of a pool on average, {} in all{place}. The pool is too small \
-         for its threads, or they keep connections too long.",
-        duration(total),
-    );
-    Some(finding(
-        "no-free-connection",
-        severity(waiters),
-        total,
-        message,
-        [
-            ("wait_s", json!(nanos(total))),
-            ("mean_waiters", json!(waiters)),
-            ("mean_waiters_threshold", json!(CONNECTION_WAITERS)),
         ],
     ))
 }

@@ -41,6 +41,7 @@ impl Snapshot {
                 locks: self.profile.locks.infos_only(),
                 refcounts: self.profile.refcounts.since(&earlier.profile.refcounts),
                 queue_waits: self.profile.queue_waits.clone(),
+                pools: self.profile.pools.clone(),
                 deadlocks: self.profile.deadlocks.clone(),
                 session: session(&self.profile.session, &earlier.profile.session, earlier.at),
                 ..Profile::default()
