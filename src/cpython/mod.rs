@@ -17,3 +17,4 @@ pub mod objects;
 pub mod offsets;
 pub mod pauses;
 pub mod variables;
+pub mod work_queue;

@@ -133,6 +133,24 @@ pub fn find(
     Ok(search.found)
 }
 
+/// The local variables of a frame that have a value: the addresses of their names and of the objects.
+///
+/// # Errors
+/// The frame or its code object cannot be read.
+pub(crate) fn frame_locals<M: Memory>(
+    objects: &Objects<'_, M>,
+    frame: FrameAddr,
+) -> Result<Vec<(u64, u64)>, ObjectError> {
+    let (wanted, mut search) = (Wanted::default(), Search::default());
+    let objects = Objects { memory: objects.memory, layout: objects.layout };
+    let locals = Look { objects, wanted: &wanted, search: &mut search }.locals(frame)?;
+    let named = |(value, step)| match step {
+        PathStep::Local(name, _) => Some((name, value)),
+        _ => None,
+    };
+    Ok(locals.into_iter().filter_map(named).collect())
+}
+
 /// A search that is made little by little.
 #[derive(Debug, Default)]
 pub struct Search {

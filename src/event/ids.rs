@@ -74,6 +74,7 @@ impl Event {
             | Event::Spin { at, .. }
             | Event::HeldInNative { at, .. }
             | Event::Deadlock { at, .. }
+            | Event::QueueLength { at, .. }
             | Event::Sample { at, .. }
             | Event::Lost { at, .. } => Some(*at),
             Event::OffCpu(off) => Some(off.end),
@@ -93,6 +94,7 @@ impl Event {
             Event::ThreadNamed { thread, .. }
             | Event::ThreadExited { thread, .. }
             | Event::HeldInNative { thread, .. }
+            | Event::QueueLength { thread, .. }
             | Event::Account { thread, .. } => *thread = to.thread(*thread),
             Event::Gil { gil, info, .. } => {
                 let process = to.process(info.process);

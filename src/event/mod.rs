@@ -194,6 +194,14 @@ pub enum Event {
         /// The threads, and what each waits for, in words.
         threads: Vec<(ThreadId, Arc<str>)>,
     },
+    /// The queue from which a thread takes its work had this many items.
+    QueueLength {
+        at: Nanos,
+        thread: ThreadId,
+        /// Where the queue is: threads with the same one are a pool.
+        queue: u64,
+        length: u64,
+    },
     /// What the kernel accounts to a thread so far: exact, also where single records were not asked for or lost.
     Account {
         thread: ThreadId,

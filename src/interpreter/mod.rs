@@ -20,6 +20,7 @@ pub(crate) mod unnamed_threads;
 pub(crate) mod view;
 pub(crate) mod waits;
 pub(crate) mod with_locks;
+pub(crate) mod work_queues;
 
 use crate::cpython::attach::AttachedProcess;
 use crate::cpython::layout::Layout;

@@ -112,6 +112,8 @@ struct Stat {
     flags: u64,
     threads: usize,
     started: u64,
+    /// CPU time in user and kernel mode, in clock ticks, of all its threads.
+    cpu: u64,
 }
 
 impl Stat {
@@ -139,7 +141,24 @@ fn parse_stat(raw: &[u8]) -> Option<Stat> {
         flags: field(9)?.parse().ok()?,
         threads: field(20)?.parse().ok()?,
         started: field(22)?.parse().ok()?,
+        cpu: field(14)?.parse::<u64>().ok()?.saturating_add(field(15)?.parse().ok()?),
     })
+}
+
+/// The CPU time that one incarnation of a process has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessCpuTime {
+    /// When the process started, in clock ticks since boot: pids are reused, the pair of pid and start time is not.
+    pub started: u64,
+    /// In nanoseconds, of all its threads.
+    pub ns: u64,
+}
+
+/// The CPU time that a process has used; `None` once it is gone. A zombie still has it.
+pub fn cpu_time(pid: Pid) -> Option<ProcessCpuTime> {
+    let stat = read_stat(pid).ok()??;
+    let ticks_per_second = rustix::param::clock_ticks_per_second().max(1);
+    Some(ProcessCpuTime { started: stat.started, ns: stat.cpu.saturating_mul(1_000_000_000 / ticks_per_second) })
 }
 
 /// The process as the `remoteprocess` crate knows it.
@@ -156,7 +175,7 @@ mod tests {
         let raw = b"4242 (a) (b c) S 17 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 12 0 987654 1000 200\n";
         let stat = parse_stat(raw).unwrap();
         assert_eq!((stat.comm.as_str(), stat.state, stat.parent), ("a) (b c", b'S', 17));
-        assert_eq!((stat.flags, stat.threads, stat.started), (4194560, 12, 987654));
+        assert_eq!((stat.flags, stat.threads, stat.started, stat.cpu), (4194560, 12, 987654, 5 + 6));
         assert_eq!(parse_stat(b"4242 (cut"), None);
     }
 

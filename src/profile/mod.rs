@@ -1,6 +1,7 @@
 //! Everything learned so far about the observed processes. Fed with [`Event`]s by the session, read by the
 //! exports. Pure: no clock, no system calls.
 
+pub mod pools;
 mod queue_waits;
 pub mod tree;
 
@@ -16,6 +17,7 @@ use crate::event::{
 };
 use crate::gil::analysis::GilAnalysis;
 use crate::lockstats::Locks;
+use crate::profile::pools::PoolTimes;
 use crate::profile::queue_waits::QueueWaits;
 use crate::profile::tree::{Key, Tree, Weight};
 use crate::refcount::Refcounts;
@@ -104,6 +106,18 @@ pub struct SessionInfo {
     pub degraded: Vec<String>,
     /// Which part of the recording that is, in words; none if it is all.
     pub filter: Option<String>,
+    /// Processes that the observed ones started and that were not observed.
+    pub unobserved: Vec<UnobservedChild>,
+}
+
+/// A child process of the program, or a child of one, that was not observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnobservedChild {
+    pub pid: Pid,
+    pub command: Vec<String>,
+    pub is_python: bool,
+    /// CPU time that it used during the recording, in nanoseconds.
+    pub cpu_ns: u64,
 }
 
 impl SessionInfo {
@@ -139,6 +153,8 @@ pub struct Profile {
     pub(crate) held_in_native: HeldInNative,
     /// Waits that seem to be for locks but are for work.
     pub(crate) queue_waits: QueueWaits,
+    /// When the threads of pools had nothing to do.
+    pub pools: PoolTimes,
     /// Threads that wait for each other, with what each waits for.
     pub deadlocks: Vec<Vec<(ThreadId, Arc<str>)>>,
     /// Per thread, what it did when, whatever is selected; filled only after [`Profile::keep_timeline`].
@@ -229,6 +245,9 @@ impl Profile {
                     self.gils[gil.0 as usize].sample(at, periods, thread, state, stack);
                 }
                 self.locks.sample(at, periods, thread, state, stack);
+                let time = (self.session.period_ns() * f64::from(periods)) as u64;
+                let seen = (at, Nanos(at.0.saturating_add(time)));
+                self.pools.was_at(&self.stacks, thread, stack, seen, !state.on_cpu());
                 self.sample(at, periods, Key { thread, state, stack, lost: false });
             }
             Event::Lost { at, periods, thread, state, gil, .. } => {
@@ -249,6 +268,10 @@ impl Profile {
                 if self.retention.selection.as_ref().is_none_or(runs) {
                     self.refcounts.access(thread, stack, accessed);
                 }
+            }
+            Event::QueueLength { at, thread, queue, length } => {
+                let process = self.threads[thread.0 as usize].process.0;
+                self.pools.queue(process, thread, queue, length, at);
             }
             Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
             Event::HeldInNative { stack, function, .. } => {
@@ -326,6 +349,7 @@ impl Profile {
         let index = thread.0 as usize;
         let info = &mut self.threads[index];
         info.end = info.end.max(off.end);
+        self.pools.was_at(&self.stacks, thread, stack, (off.start, off.end), true);
         for (number, (start, end, state)) in off.parts().enumerate() {
             let weight = Weight { samples: 0, off_cpu_ns: end.since(start), waits: u64::from(number == 0) };
             self.count(start, Key { thread, state, stack, lost }, weight);

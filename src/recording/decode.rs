@@ -19,7 +19,7 @@ use crate::event::{
     Accessed, Account, Event, GilGlimpse, GilId, GilInfo, LOCK_KINDS, LockId, LockInfo, Loss, Nanos, ObjectId,
     ObjectInfo, OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
 };
-use crate::profile::{Mode, SessionInfo};
+use crate::profile::{Mode, SessionInfo, UnobservedChild};
 use crate::stack::{Frame, FrameId, FrameKind, Interner, StackId, Sym};
 
 /// No machine's clock is later than this, in nanoseconds: a century.
@@ -38,6 +38,7 @@ pub struct Decoder {
     /// The recording is complete.
     pub ended: bool,
     notes: Vec<String>,
+    children: Vec<UnobservedChild>,
     strings: Vec<Sym>,
     frames: Vec<FrameId>,
     stacks: Vec<StackId>,
@@ -62,6 +63,7 @@ impl Decoder {
             session: None,
             ended: false,
             notes: Vec::new(),
+            children: Vec::new(),
             strings: Vec::new(),
             frames: Vec::new(),
             stacks: vec![StackId::EMPTY],
@@ -168,6 +170,7 @@ impl Decoder {
                 self.stacks.push(table.push(caller, frame));
             }
             tag::SESSION => self.session = Some(self.session(bytes)?),
+            tag::CHILDREN => self.children = self.children(bytes)?,
             tag::NOTE => self.notes.push(bytes.text()?.to_owned()),
             tag::END => self.ended = true,
             tag::SAMPLE_CONTEXT => {
@@ -241,8 +244,24 @@ impl Decoder {
             records_lost: 0,
             degraded: self.notes.clone(),
             filter: None,
+            unobserved: self.children.clone(),
             started_unix_ns: 0,
         })
+    }
+
+    fn children(&self, bytes: &mut Bytes<'_>) -> Result<Vec<UnobservedChild>, Malformed> {
+        let mut children = Vec::new();
+        for _ in 0..bytes.number()? {
+            let pid = bytes.small()?;
+            let mut command = Vec::new();
+            for _ in 0..bytes.number()? {
+                command.push(bytes.text()?.to_owned());
+            }
+            let is_python = bytes.flag()?;
+            let cpu_ns = self.moment(bytes.number()?)?.0;
+            children.push(UnobservedChild { pid, command, is_python, cpu_ns });
+        }
+        Ok(children)
     }
 
     fn add(&mut self, context: RecordContext) -> Result<(), Malformed> {
@@ -449,6 +468,12 @@ impl Decoder {
                 }
                 Event::Deadlock { at, threads }
             }
+            tag::QUEUE_LENGTH => Event::QueueLength {
+                at: self.at(bytes)?,
+                thread: self.thread(bytes)?,
+                queue: bytes.number()?,
+                length: bytes.number()?,
+            },
             tag::LOCK_HELD => Event::LockHeld {
                 at: self.at(bytes)?,
                 lock: LockId(id(self.locks, bytes.number()?)?),

@@ -9,7 +9,7 @@ use super::records::{
 };
 use super::wire::{put, put_optional, put_signed, put_text};
 use crate::event::{Event, Nanos, OffCpu};
-use crate::profile::{Mode, SessionInfo};
+use crate::profile::{Mode, SessionInfo, UnobservedChild};
 use crate::stack::{FrameKind, Interner, StackId};
 
 /// Makes records of events. What it has written once it refers to by number.
@@ -23,6 +23,7 @@ pub struct Encoder {
     contexts: FxHashMap<RecordContext, u64>,
     last: LastValues,
     notes: Vec<String>,
+    children: Vec<UnobservedChild>,
 }
 
 impl Encoder {
@@ -73,6 +74,9 @@ impl Encoder {
                 self.notes.push(note.clone());
             }
         }
+        if session.unobserved != self.children {
+            self.children(&session.unobserved);
+        }
         let out = &mut self.records;
         put(out, tag::SESSION);
         out.push(u8::from(session.mode == Mode::Kernel));
@@ -89,6 +93,21 @@ impl Encoder {
         ] {
             put(out, number);
         }
+    }
+
+    /// The processes that are not observed, all anew.
+    fn children(&mut self, children: &[UnobservedChild]) {
+        let out = &mut self.records;
+        put(out, tag::CHILDREN);
+        put(out, children.len() as u64);
+        for child in children {
+            put(out, child.pid as u64);
+            put(out, child.command.len() as u64);
+            child.command.iter().for_each(|word| put_text(out, word));
+            out.push(child.is_python.into());
+            put(out, child.cpu_ns);
+        }
+        self.children = children.to_vec();
     }
 
     /// The recording is complete.
@@ -264,6 +283,13 @@ impl Encoder {
                 }
                 out.push(number(&COUNTINGS, &info.counting));
                 put_id(out, info.owner.map(|owner| owner.0));
+            }
+            Event::QueueLength { at, thread, queue, length } => {
+                tag(&mut self.records, tag::QUEUE_LENGTH);
+                self.at(*at);
+                put(&mut self.records, thread.0.into());
+                put(&mut self.records, *queue);
+                put(&mut self.records, *length);
             }
             Event::Deadlock { at, threads } => {
                 tag(&mut self.records, tag::DEADLOCK);

@@ -182,6 +182,7 @@ fn whole(parts: &[MergedRecording<'_>]) -> SessionInfo {
                 whole.stops += session.stops;
                 whole.stopped_ns += session.stopped_ns;
                 whole.profiler_cpu_ns += session.profiler_cpu_ns;
+                whole.unobserved.append(&mut session.unobserved);
                 whole.degraded.append(&mut session.degraded);
                 whole
             }

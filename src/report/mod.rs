@@ -8,6 +8,7 @@ mod blocked;
 mod causes;
 mod collections;
 pub(crate) mod columns;
+mod connections;
 mod findings;
 #[cfg(test)]
 mod fixture;
@@ -16,6 +17,7 @@ mod groups;
 mod ledger;
 mod locks;
 pub mod model;
+mod pools;
 mod refcounts;
 mod saved;
 mod states;
@@ -32,7 +34,7 @@ use crate::stack::idle_wait::Work;
 use crate::stack::label::one_line;
 
 use self::groups::ThreadGroups;
-use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, VERSION};
+use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, UnobservedProcess, VERSION};
 
 pub(crate) use self::groups::pattern as thread_group;
 pub use self::ledger::ledgers;
@@ -60,6 +62,13 @@ impl Report {
         self.waiting_for_connections().map(|idle| idle.by.seconds).sum()
     }
 
+    /// Child processes that run Python and were not observed: how many, and the CPU time they used, in seconds. `None` if there
+    /// are none.
+    pub fn unobserved_python(&self) -> Option<(usize, f64)> {
+        let python = || self.unobserved_children.iter().filter(|child| child.python);
+        (python().count() > 0).then(|| (python().count(), python().map(|child| child.cpu_s).sum()))
+    }
+
     /// The report of a finished recording.
     pub fn of(profile: &Profile, blame: Attribution) -> Report {
         let period = profile.session.period_ns();
@@ -85,6 +94,9 @@ impl Report {
             blocked: blocked::blocked(profile, &groups),
             waiting_for_work: locks::waiting_for_work(profile, false),
             waiting_for_limited: locks::waiting_for_work(profile, true),
+            pools: pools::pools(profile),
+            connections: connections::connections(profile),
+            unobserved_children: unobserved_children(profile),
             findings: Vec::new(),
             blame,
         };
@@ -127,6 +139,19 @@ fn session(profile: &Profile) -> Session {
         degraded: session.degraded.clone(),
         filter: session.filter.clone(),
     }
+}
+
+/// Merged recordings may have observed what one of them did not.
+fn unobserved_children(profile: &Profile) -> Vec<UnobservedProcess> {
+    let children = profile.session.unobserved.iter();
+    let children = children.filter(|child| profile.processes.iter().all(|info| info.pid != child.pid));
+    let children = children.map(|child| UnobservedProcess {
+        pid: child.pid,
+        command: child.command.clone(),
+        python: child.is_python,
+        cpu_s: seconds(child.cpu_ns),
+    });
+    children.collect()
 }
 
 fn deadlocks(profile: &Profile) -> Vec<Vec<Stuck>> {

@@ -51,7 +51,7 @@ fn hardly_any(report: &Report) -> String {
     let nothing = report.findings.iter().all(|finding| finding.severity == Severity::Low);
     let so = if nothing { "Threads hardly get in each other's way" } else { "Threads hardly wait for each other" };
     let seen = if report.session.mode == Mode::Memory { "were seen to wait" } else { "waited" };
-    match for_gil + for_locks {
+    let waited = match for_gil + for_locks {
         0.0 if report.session.mode == Mode::Memory => {
             format!("{so}: no thread was seen waiting for the GIL or a lock in {time}.")
         }
@@ -63,7 +63,12 @@ fn hardly_any(report: &Report) -> String {
                 duration(for_locks)
             )
         }
-    }
+    };
+    let children = report.unobserved_python().map_or_else(String::new, |(count, _)| match count {
+        1 => " A child process that runs Python was not observed.".to_owned(),
+        _ => format!(" {count} child processes that run Python were not observed."),
+    });
+    waited + &children
 }
 
 #[cfg(test)]

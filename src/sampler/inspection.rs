@@ -8,10 +8,11 @@ use crate::event::{Event, Ids, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::threads::ObservedThread;
+use crate::interpreter::view::InterpreterView;
 use crate::interpreter::waits::{BlockedThreads, ThreadWait, deadlocks, waits};
 use crate::interpreter::with_locks::WithLock;
 use crate::process::clock::now;
-use crate::process::memory::ReadError;
+use crate::process::memory::{LiveMemory, ReadError};
 use crate::stack::Interner;
 
 /// How many ticks are made until there is a stack of each thread.
@@ -47,6 +48,10 @@ impl Inspection {
     /// The threads, by their tids.
     pub fn thread(&self, tid: Tid) -> Option<&ObservedThread> {
         self.registry().threads.iter().find(|thread| thread.os.tid() == tid)
+    }
+
+    pub fn view(&self) -> InterpreterView<'_, LiveMemory> {
+        self.sampler.view()
     }
 
     pub fn registry(&self) -> &Registry {

@@ -2,11 +2,13 @@
 //! its events to the [`Profile`]. Called by `record` and `top`, which see the profile meanwhile as an [`Observer`]. The loop is
 //! the same for all collectors; `collectors` chooses one.
 
+pub mod children;
 mod clock;
 mod collectors;
 mod deadlocks;
 mod follow;
 pub mod launch;
+mod queues;
 pub mod signals;
 
 use std::ops::ControlFlow;
@@ -17,9 +19,11 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::children::ChildWatch;
 use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
+use self::queues::QueueWatch;
 use self::signals::{Received, Signals};
 use crate::cpython::attach::{AttachedProcess, attach};
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid};
@@ -110,6 +114,10 @@ struct Session<'a> {
     blocked_at: Nanos,
     /// When to ask for long waits again.
     long_waits_at: Nanos,
+    /// The child processes that are not observed, unless all that run Python are.
+    children: Option<ChildWatch>,
+    /// The queues from which pools take their work.
+    queues: QueueWatch,
 }
 
 /// What the loop has waited for.
@@ -155,6 +163,8 @@ pub fn record(
         cpu_before: 0,
         blocked_at: Nanos(0),
         long_waits_at: Nanos(0),
+        queues: QueueWatch::default(),
+        children: (!options.subprocesses).then(|| ChildWatch::new(root)),
     };
     if options.timeline {
         session.profile.keep_timeline();
@@ -191,6 +201,12 @@ impl Session<'_> {
             if !self.observed.is_empty() {
                 self.tick_if_due(at, woken);
                 self.look_at_long_waits(at);
+                if self.children.as_ref().is_some_and(|children| children.next() <= at) {
+                    self.look_at_children(at);
+                }
+                if self.queues.next() <= at {
+                    self.look_at_queues(at);
+                }
                 if observer.next() <= at && self.show(at, observer).is_break() {
                     return Ok(RecordingEnd::Observer);
                 }
@@ -260,7 +276,12 @@ impl Session<'_> {
 
     fn next_wake(&self, observer: &dyn Observer) -> Nanos {
         let tick = if self.observed.is_empty() { Nanos(u64::MAX) } else { self.ticks.next().min(observer.next()) };
-        tick.min(self.follower.next()).min(self.until.unwrap_or(Nanos(u64::MAX)))
+        let look = self.children.as_ref().filter(|_| !self.observed.is_empty()).map(ChildWatch::next);
+        let queues = if self.observed.is_empty() { tick } else { self.queues.next() };
+        tick.min(look.unwrap_or(tick))
+            .min(queues)
+            .min(self.follower.next())
+            .min(self.until.unwrap_or(Nanos(u64::MAX)))
     }
 
     /// Waits for something to do, at most for a time in nanoseconds.
@@ -306,6 +327,14 @@ impl Session<'_> {
         }
     }
 
+    fn look_at_children(&mut self, at: Nanos) {
+        let observed: Vec<Pid> = self.profile.processes.iter().map(|info| info.pid).collect();
+        if let Some(children) = &mut self.children {
+            children.look(at, &observed, now);
+            self.profile.session.unobserved = children.unobserved(&observed);
+        }
+    }
+
     /// Shows the observer the profile as it is now.
     fn show(&mut self, at: Nanos, observer: &mut dyn Observer) -> ControlFlow<()> {
         let mut under_way = Vec::new();
@@ -341,6 +370,7 @@ impl Session<'_> {
     /// Ends the recording, and adds what is known about its quality.
     fn close(mut self) -> Profile {
         let at = now();
+        self.look_at_children(at);
         let Session { profile, events, ids, collector, .. } = &mut self;
         let summary = collector.finish(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
         self.apply_events();

@@ -57,6 +57,7 @@ impl Snapshot {
                 refcounts: profile.refcounts.clone(),
                 held_in_native: profile.held_in_native.clone(),
                 queue_waits: profile.queue_waits.clone(),
+                pools: profile.pools.clone(),
                 deadlocks: profile.deadlocks.clone(),
                 session: SessionInfo { end: at, ..profile.session.clone() },
                 ..Profile::default()
@@ -96,6 +97,7 @@ impl Snapshot {
     fn goes_on(&mut self, off: &OffCpu) {
         let &OffCpu { thread, start, end, state, stack, lost, .. } = off;
         let ns = end.since(start);
+        self.profile.pools.was_at(&self.profile.stacks, thread, stack, (start, end), true);
         self.profile.tree.add(Key { thread, state, stack, lost }, Weight { samples: 0, off_cpu_ns: ns, waits: 1 });
         if let Some(now) = self.now.get_mut(thread.0 as usize) {
             let holder = off.gil.and_then(|gil| gil.held_by());

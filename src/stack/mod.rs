@@ -8,6 +8,7 @@ pub mod collections;
 pub mod idle_wait;
 pub mod label;
 pub(crate) mod own;
+pub mod pool_worker;
 
 use std::sync::Arc;
 
@@ -164,9 +165,9 @@ impl Interner {
         &self.frames[id.0 as usize]
     }
 
-    /// The caller's stack and the innermost frame; `None` for the empty stack.
+    /// The caller's stack and the innermost frame; `None` for the empty stack, and for one that is not of this interner.
     pub fn pop(&self, stack: StackId) -> Option<(StackId, FrameId)> {
-        (stack != StackId::EMPTY).then(|| self.stacks[stack.0 as usize])
+        self.stacks.get(stack.0 as usize).copied().filter(|_| stack != StackId::EMPTY)
     }
 
     /// The frames of a stack, innermost first.

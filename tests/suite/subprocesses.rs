@@ -1,8 +1,10 @@
 //! `--subprocesses`: children are recorded as the program itself is, each under its own name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::support::{Folded, Python, has, on_every_python, record, record_pid};
+use serde_json::{Value, json};
+
+use crate::support::{Folded, MODES, Python, dump, has, on_every_python, record, record_pid, recorded_report};
 
 /// The pids that a program says its parts have.
 fn parts(stdout: &str) -> BTreeMap<&str, &str> {
@@ -55,6 +57,7 @@ fn children_that_are_there_already() {
         target.wait_for("CHILD ");
     }
     let recording = record_pid(&["--subprocesses", "-r", "200", "--idle"], 1.0, target.pid());
+    assert_eq!(dump(target.pid())["python_children"].as_array().unwrap().len(), 3);
     let stdout = target.seen.join("\n");
     assert_each_has_its_root(&recording.stacks, &parts(&stdout), &recording.done.stderr);
 }
@@ -68,6 +71,25 @@ fn without_the_option_children_are_left_alone() {
         assert_eq!(recording.stacks.with(function), 0, "{function}");
     }
     assert!(recording.stacks.0.iter().all(|(stack, _)| !stack[0].contains(" [")), "one process needs no root");
+}
+
+#[test]
+fn children_that_are_not_observed_are_counted() {
+    for mode in MODES {
+        let program = Python::usual().script("pool.py", &["fork", "1.5"]);
+        let (done, report) = recorded_report(&["--mode", mode], &program);
+        let pids: BTreeSet<i64> = parts(&done.stdout).values().map(|pid| pid.parse().unwrap()).collect();
+        let findings = report["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|found| found["id"] == "children-not-observed").unwrap();
+        let evidence = &finding["evidence"];
+        let found: BTreeSet<i64> = evidence["pids"].as_array().unwrap().iter().filter_map(Value::as_i64).collect();
+        assert!(found.is_subset(&pids) && found.len() == 3, "{mode}: {found:?} of {pids:?}");
+        // Three processes that compute, on at least one CPU.
+        assert!(evidence["cpu_s"].as_f64().unwrap() > 0.3, "{mode}: {finding}");
+        assert!(done.stderr.contains("were not observed"), "{mode}: {}", done.stderr);
+        let (_, report) = recorded_report(&["--mode", mode, "-s"], &program);
+        assert_eq!(report["unobserved_children"], json!([]), "{mode}");
+    }
 }
 
 #[test]

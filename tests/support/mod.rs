@@ -129,6 +129,17 @@ pub fn record(options: &[&str], program: &Words) -> Recording {
     Recording { stacks: Folded::parse(&fs::read_to_string(&out).unwrap()), done }
 }
 
+/// Records a program as a report. It must end with exit code 0.
+#[track_caller]
+pub fn recorded_report(options: &[&str], program: &Words) -> (Done, Value) {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let done = run(recording(&out, options, program));
+    done.ok();
+    let report = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    (done, report)
+}
+
 /// Records a running program for some time as folded stacks.
 #[track_caller]
 pub fn record_pid(options: &[&str], seconds: f64, pid: i32) -> Recording {

@@ -13,6 +13,7 @@ use crate::interpreter::threads::ObservedThread;
 use crate::interpreter::waits::{Awaited, ThreadWait};
 use crate::sampler::Stopping;
 use crate::sampler::inspection::Inspection;
+use crate::session::children::python_children;
 use crate::stack::idle_wait::Work;
 use crate::stack::label::{frame_label, one_line};
 use crate::stack::own::own_index;
@@ -33,6 +34,9 @@ pub struct Dump {
     note: Option<String>,
     /// Tids of threads that wait for each other in a circle: each for the next, the last for the first.
     deadlocks: Vec<Vec<Tid>>,
+    /// Processes that it, or one that it started, has started and that run Python: they are not part of this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    python_children: Vec<Pid>,
 }
 
 /// One interpreter and its GIL.
@@ -146,6 +150,7 @@ pub fn dump(pid: Pid) -> Result<Dump> {
         thread.waits_for = blocked.waits.get(&thread.tid).map(WaitsFor::new);
     }
     dump.deadlocks = blocked.deadlocks;
+    dump.python_children = python_children(pid);
     Ok(dump)
 }
 
@@ -178,6 +183,7 @@ fn describe(target: &AttachedProcess, inspection: &Inspection) -> Dump {
         threads: registry.threads.iter().map(|thread| describe_thread(thread, &inspection.stacks)).collect(),
         note: target.layout.unknowns(),
         deadlocks: Vec::new(),
+        python_children: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Dump, InterpreterDump, ThreadDump, WaitsFor};
-use crate::event::Tid;
+use crate::event::{Pid, Tid};
 use crate::report::thread_group;
 use crate::stack::label::one_line;
 
@@ -23,6 +23,11 @@ impl Dump {
         line(format_args!("Python {}{flavour} ({})", self.python, self.executable));
         if let Some(note) = &self.note {
             line(format_args!("note: {note}"));
+        }
+        if !self.python_children.is_empty() {
+            let pids: Vec<String> = self.python_children.iter().map(Pid::to_string).collect();
+            let pids = pids.join(", ");
+            line(format_args!("note: its child processes run Python, too; gilscope dump them by their pids: {pids}"));
         }
         for circle in &self.deadlocks {
             match circle.as_slice() {

@@ -8,6 +8,11 @@ pub(crate) const LOCK_IN_OBJECT: u64 = 0;
 /// from 3.14 on `_PyRecursiveMutex.thread` and `.level`, at the same places).
 pub(crate) const RLOCK_OWNER: u64 = 8;
 pub(crate) const RLOCK_DEPTH_AFTER_OWNER: u64 = 8;
+/// From the end of the header to `simplequeueobject.lst` and `.lst_pos` (`Modules/_queuemodule.c`, 3.8 to 3.12).
+pub(crate) const SIMPLE_QUEUE_LIST: u64 = 16;
+pub(crate) const SIMPLE_QUEUE_LIST_START: u64 = 24;
+/// From the end of the header to `simplequeueobject.buf.num_items` (`Modules/_queuemodule.c`, 3.13 to 3.15).
+pub(crate) const SIMPLE_QUEUE_ITEMS: u64 = 40;
 /// From `PyInterpreterState.imports.lock` to its owner, likewise a `_PyRecursiveMutex` (3.13 to 3.15).
 pub(crate) const IMPORT_LOCK_OWNER: u64 = 8;
 

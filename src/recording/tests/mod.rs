@@ -11,7 +11,7 @@ use super::{Reader, RecordingOrigin, block, load};
 use crate::event::{Event, GilGlimpse, GilId, Nanos, OffCpu, ThreadId, ThreadState, Wake};
 use crate::export::{self, FORMATS, Format, View};
 use crate::filter::Filter;
-use crate::profile::{Mode, Profile, SessionInfo};
+use crate::profile::{Mode, Profile, SessionInfo, UnobservedChild};
 use crate::report::{Attribution, Report};
 use crate::stack::{Frame, FrameKind, Interner, StackId};
 
@@ -263,6 +263,23 @@ fn the_format_stays_what_it_is() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let lines: Vec<String> = records.chunks(48).map(hex).collect();
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn children_that_were_not_observed_come_back_as_they_were_last() {
+    let (table, events, mut info) = session(Mode::Memory, &[]);
+    let child = |pid, cpu_ns| UnobservedChild {
+        pid,
+        command: vec!["python".to_owned(), "worker.py".to_owned()],
+        is_python: pid == 7,
+        cpu_ns,
+    };
+    info.unobserved = vec![child(7, 5)];
+    let mut encoder = Encoder::default();
+    encoder.session(&info);
+    info.unobserved = vec![child(8, 600), child(7, 6)];
+    encoder.records.extend(records(&table, &events, &info));
+    assert_eq!(loaded(&complete(&encoder.records), false).session.unobserved, info.unobserved);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 //! Each rule is a function of the report, with its thresholds as constants above it. A threshold is there so that a
 //! program with nothing worth changing gets no finding at all.
 
+mod children;
 mod gil;
 mod interpreter;
 mod locks;
 mod not_released;
+mod pools;
 mod sentences;
 
 use std::collections::BTreeMap;
@@ -15,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::model::{Finding, Gil, Report, Severity, Stuck};
 use super::nanos;
-use super::text::units::{duration, label};
+use super::text::units::label;
 use crate::event::Tid;
 
 pub(super) use self::gil::CONVOY;
@@ -29,9 +31,11 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
         found.extend(at_gil(report, gil, &found));
     }
     found.extend(report.real_locks().filter_map(|lock| locks::contended(report, lock)));
-    found.extend(no_connection(report));
+    found.extend(pools::full(report));
+    found.extend(pools::no_connection(report));
     found.extend(interpreter::pauses(report));
     found.extend(interpreter::refcounts(report));
+    found.extend(children::not_observed(report));
     found.extend(records_lost(report));
     // Nothing is worse than threads that never go on, whatever else costs time.
     let order = |finding: &Finding| (finding.id != DEADLOCK, finding.severity);
@@ -106,34 +110,6 @@ fn severity(part: f64) -> Severity {
 
 fn part(seconds: f64, whole: f64) -> f64 {
     if whole > 0.0 { (seconds / whole * 1e6).round() / 1e6 } else { 0.0 }
-}
-
-/// Waiting for a free connection matters from this many threads on, on average.
-const CONNECTION_WAITERS: f64 = 0.1;
-
-/// All connections of a pool are in use.
-fn no_connection(report: &Report) -> Option<Finding> {
-    let total = report.waiting_for_connections_s();
-    let waiters = part(total, report.session.duration_s);
-    let top = report.waiting_for_connections().next().filter(|_| waiters >= CONNECTION_WAITERS)?;
-    let place = top.by.own_line();
-    let place = place.map_or_else(String::new, |at| format!(", most of it in {at}"));
-    let message = format!(
-        "{waiters:.1} threads wait for a free connection of a pool on average, {} in all{place}. The pool is too small \
-         for its threads, or they keep connections too long.",
-        duration(total),
-    );
-    Some(finding(
-        "no-free-connection",
-        severity(waiters),
-        total,
-        message,
-        [
-            ("wait_s", json!(nanos(total))),
-            ("mean_waiters", json!(waiters)),
-            ("mean_waiters_threshold", json!(CONNECTION_WAITERS)),
-        ],
-    ))
 }
 
 /// Lost records are one too many from the first on: what is missing is not known.

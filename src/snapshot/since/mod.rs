@@ -46,6 +46,7 @@ impl Snapshot {
                 refcounts: self.profile.refcounts.since(&earlier.profile.refcounts),
                 held_in_native: self.profile.held_in_native.clone(),
                 queue_waits: self.profile.queue_waits.clone(),
+                pools: self.profile.pools.clone(),
                 deadlocks: self.profile.deadlocks.clone(),
                 session: session(&self.profile.session, &earlier.profile.session, earlier.at),
                 ..Profile::default()
@@ -58,7 +59,13 @@ impl Snapshot {
 }
 
 fn session(now: &SessionInfo, before: &SessionInfo, earlier: Nanos) -> SessionInfo {
+    let mut unobserved = now.unobserved.clone();
+    for child in &mut unobserved {
+        let known = before.unobserved.iter().find(|known| known.pid == child.pid);
+        child.cpu_ns = child.cpu_ns.saturating_sub(known.map_or(0, |known| known.cpu_ns));
+    }
     SessionInfo {
+        unobserved,
         start: now.start.max(earlier),
         ticks: now.ticks.saturating_sub(before.ticks),
         looks: now.looks.saturating_sub(before.looks),
