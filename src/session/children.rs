@@ -177,7 +177,8 @@ mod tests {
         let found = loop {
             watch.look(Nanos(INTERVAL * 10), &[own], clock);
             let found = watch.unobserved(&[own]).into_iter().find(|child| child.pid == pid);
-            if let Some(found) = found.filter(|found| found.cpu_ns >= MIN_CPU) {
+            let is_started = |found: &UnobservedChild| found.cpu_ns >= MIN_CPU && !found.command.is_empty();
+            if let Some(found) = found.filter(is_started) {
                 break found;
             }
             assert!(std::time::Instant::now() < deadline);
