@@ -9,7 +9,7 @@ use super::name_search::{MAX_SEARCHES, NameSearch, at_the_end};
 use super::registry::Sink;
 use super::view::InterpreterView;
 use super::waits::{FutexWait, LockWaitSite, WaitedLock, classify, found_for, is_pointed_to, named, place_of, want};
-use crate::cpython::locks::{FutexSite, Lock, lock_place, may_be_of_module};
+use crate::cpython::locks::{FutexSite, Lock, PARKING_LOT, lock_place, may_be_of_module};
 use crate::cpython::variables::{FoundVariable, Wanted};
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadState};
 use crate::process::memory::Memory;
@@ -88,9 +88,10 @@ impl KnownLocks {
         Some(state(id))
     }
 
-    /// The lock at an address at which threads were seen to wait.
+    /// The lock at an address at which threads were seen to wait. What a register holds is seldom an address: then it is none,
+    /// also if it is what stands for the locks of the parking lot, which threads do not spin for.
     pub fn at(&self, address: u64) -> Option<LockId> {
-        self.known.get(&address)?.id
+        self.known.get(&address).filter(|_| address != PARKING_LOT)?.id
     }
 
     /// What threads wait for at an address.
