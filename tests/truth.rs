@@ -13,6 +13,7 @@ mod truth {
     mod counts;
     mod gil;
     mod locks;
+    mod short_holds;
     mod split;
     mod waits;
 }

@@ -13,7 +13,7 @@ use super::waits::{
     Awaited, FutexWait, LockWaitSite, ThreadWait, WaitedLock, classify, found_for, is_pointed_to, named, native_code,
     place_of, want,
 };
-use crate::cpython::locks::{FutexSite, Lock, lock_place, may_be_of_module};
+use crate::cpython::locks::{FutexSite, Lock, PARKING_LOT, lock_place, may_be_of_module};
 use crate::cpython::variables::{FoundVariable, Wanted};
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadState};
 use crate::process::memory::Memory;
@@ -122,9 +122,10 @@ impl KnownLocks {
         ThreadState::Awaits(*id)
     }
 
-    /// The lock at an address at which threads were seen to wait.
+    /// The lock at an address at which threads were seen to wait. What a register holds is seldom an address: then it is none,
+    /// also if it is what stands for the locks of the parking lot, which threads do not spin for.
     pub fn at(&self, address: u64) -> Option<LockId> {
-        self.known.get(&address)?.id
+        self.known.get(&address).filter(|_| address != PARKING_LOT)?.id
     }
 
     /// What threads wait for at an address.

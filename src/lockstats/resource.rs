@@ -22,8 +22,8 @@ pub struct LockResource {
     releases: Releases,
     /// How often a thread went to sleep for it.
     pub parks: u64,
-    /// Samples of threads that spun for it.
-    pub spun: u64,
+    /// Samples of threads that spun for it, by where they were.
+    pub spun_at: FxHashMap<StackId, u64>,
     /// Waiting that holders caused while they were off the CPU: why, who, where.
     pub holder_off_cpu: FxHashMap<(ThreadState, ThreadId, StackId), u64>,
 }

@@ -55,9 +55,11 @@ const QUEUE: &[&str] = &["who_is_handed_work_waits_for_no_lock"];
 const FIRST_AND_LAST: &[&str] = &["what_happens_first_and_what_never_ends_is_all_there"];
 const TRACE: &[&str] = &["every_moment_of_a_thread_has_a_state_and_a_stack", "arrows_go_from_slice_to_slice"];
 const LOCK_TRACE: &[&str] = &["locks_that_were_waited_for_much_have_a_track", "arrows_go_from_slice_to_slice"];
+const SHORT_HOLDS: &[&str] =
+    &["short_holds_did_what_samples_of_others_show", "short_holds_are_attributed_to_what_was_sampled_in_like_ones"];
 const STOPS: &[&str] = &["a_thread_that_moves_is_hardly_ever_tried_and_a_quiet_one_never_stopped"];
 
-pub const TWINS: [Row; 43] = [
+pub const TWINS: [Row; 45] = [
     ("chains::every_stack_was_there_and_the_busy_share_is_right_in_kernel_mode_at_10000_hz", STACKS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_at_2000_hz", STACKS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_at_100_hz", STACKS),
@@ -94,6 +96,8 @@ pub const TWINS: [Row; 43] = [
     ("record::the_first_sample_comes_soon", IN_TIME),
     ("record::views_show_what_they_say", HELD_ASLEEP),
     ("recordings::filters_show_what_is_known_of_a_part", FILTERS),
+    ("short_holds::short_holds_of_a_lock_are_attributed_to_what_is_done_in_them", SHORT_HOLDS),
+    ("short_holds::short_holds_of_the_gil_are_attributed_to_what_is_done_in_them", SHORT_HOLDS),
     ("split::a_split_of_70_20_10_is_reported_as_the_program_measures_it", SPLIT),
     ("trace::a_trace_of_estimated_waits_keeps_the_rules", TRACE),
     ("trace::a_trace_of_waits_keeps_the_rules_and_is_true", TRACE),

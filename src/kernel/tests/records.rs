@@ -233,20 +233,25 @@ fn a_sample_of_a_free_threaded_build_says_whether_the_thread_is_attached() {
 #[test]
 fn registers_show_spinning_and_memory_accesses() {
     let mut fixture = Fixture::free_threaded();
-    fixture.off(OffKind::ParkedMutex, Syscall::FUTEX, NO_FLAGS, |record| record.lock = 1);
+    // For a lock of the parking lot, for which 1 stands, and for another.
+    for lock in [1, 0x7000_0002] {
+        fixture.off(OffKind::ParkedMutex, Syscall::FUTEX, NO_FLAGS, |record| record.lock = lock);
+    }
     let with_registers = |fixture: &mut Fixture, call: Syscall, r12: u64| {
         let mut sample = sample_record(fixture.worker, SampleFlags::ATTACHED, 0, WORKER_STACK);
         sample.header.syscall = call.0;
         let mut registers = WireRegisters::default();
+        // The word of the lock: it is locked.
+        registers.general[3] = 1;
         registers.general[12] = r12;
         fixture.send(WireSampleWithRegisters { sample, registers }.as_bytes());
         fixture.look(4001)
     };
     let sample = "A at 1000: running, in step:22 < run:13";
     let nothing = "A at 1000: accesses Nothing";
-    assert_eq!(with_registers(&mut fixture, READ, 1), format!("{sample}\n{nothing}"));
-    let spins = with_registers(&mut fixture, Syscall::SCHED_YIELD, 1);
-    assert_eq!(spins, format!("{sample}\nA at 1000: spins for lock 0, in step:22 < run:13\n{nothing}"));
+    assert_eq!(with_registers(&mut fixture, READ, 0x7000_0002), format!("{sample}\n{nothing}"));
+    let spins = with_registers(&mut fixture, Syscall::SCHED_YIELD, 0x7000_0002);
+    assert_eq!(spins, format!("{sample}\nA at 1000: spins for lock 1, in step:22 < run:13\n{nothing}"));
     let unknown = with_registers(&mut fixture, Syscall::SCHED_YIELD, 2);
     assert_eq!(unknown, format!("{sample}\nA at 1000: spins for a lock, in step:22 < run:13\n{nothing}"));
 }

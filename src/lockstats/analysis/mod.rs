@@ -13,6 +13,7 @@ use crate::contention::selection::{PastWait, Retention};
 use crate::contention::{Blame, TimeRange, Timeline};
 use crate::event::{LockId, LockInfo, LockKind, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::stack::StackId;
+use rustc_hash::FxHashMap;
 
 /// A release is known only when the thread that it woke is back on a CPU: it is waited for that long, in nanoseconds.
 const SETTLING_NS: u64 = 20_000_000;
@@ -26,6 +27,8 @@ pub struct Locks {
     /// What is known from samples (memory mode).
     sampled: SampledLockWaits,
     pauses: Trend,
+    /// Samples of threads that spun for a lock that is not known, by where they were.
+    spun_somewhere: FxHashMap<StackId, u64>,
 }
 
 impl Locks {
@@ -69,11 +72,34 @@ impl Locks {
 
     /// A thread was found spinning for a lock.
     pub fn spin(&mut self, at: Nanos, thread: ThreadId, stack: StackId, lock: Option<LockId>) {
-        if let Some(id) = lock
-            && self.engine.retention().counts(thread, stack, lock, at)
-        {
-            self.lock(id).resource.spun += 1;
+        if !self.engine.retention().counts(thread, stack, lock, at) {
+            return;
         }
+        let spun_at = match lock {
+            Some(id) => &mut self.lock(id).resource.spun_at,
+            None => &mut self.spun_somewhere,
+        };
+        *spun_at.entry(stack).or_default() += 1;
+    }
+
+    /// For which locks threads spun, in samples. A lock becomes known when a thread first sleeps for it. Before, a thread spun
+    /// for the one for which threads spin in the same place.
+    fn spins(&self) -> FxHashMap<LockId, u64> {
+        let mut spins: FxHashMap<LockId, u64> = FxHashMap::default();
+        let mut by_stack: FxHashMap<StackId, (u64, Reverse<LockId>)> = FxHashMap::default();
+        for (id, lock) in self.all() {
+            for (&stack, &times) in &lock.resource.spun_at {
+                *spins.entry(id).or_default() += times;
+                let most = by_stack.entry(stack).or_insert((0, Reverse(id)));
+                *most = (*most).max((times, Reverse(id)));
+            }
+        }
+        for (stack, times) in &self.spun_somewhere {
+            if let Some((_, Reverse(id))) = by_stack.get(stack) {
+                *spins.entry(*id).or_default() += times;
+            }
+        }
+        spins
     }
 
     /// How stops of all threads have changed in the course of time.
@@ -178,12 +204,14 @@ impl Locks {
     /// for.
     pub fn summaries(&self, period_ns: f64) -> Vec<LockSummary> {
         let all = self.all().filter(|(_, lock)| lock.resource.parks > 0);
-        let mut summaries: Vec<_> = all.map(|(id, lock)| self.summary(id, lock, period_ns)).collect();
+        let spins = self.spins();
+        let spun = |id| spins.get(&id).copied().unwrap_or(0);
+        let mut summaries: Vec<_> = all.map(|(id, lock)| self.summary(id, lock, spun(id), period_ns)).collect();
         summaries.sort_by_key(|lock| Reverse(lock.contention.waits.total_ns));
         summaries
     }
 
-    fn summary(&self, id: LockId, lock: &Contended<LockResource>, period_ns: f64) -> LockSummary {
+    fn summary(&self, id: LockId, lock: &Contended<LockResource>, spun: u64, period_ns: f64) -> LockSummary {
         let Contended { ledger, resource, .. } = lock;
         let sampled = self.sampled.contended(id);
         let (contended, unit) = match sampled {
@@ -201,7 +229,7 @@ impl Locks {
             estimated: sampled.is_some(),
             contention: ledger.contention(contended, unit, period_ns),
             parks: resource.parks,
-            spun: resource.spun,
+            spun,
             owner_changes: resource.owner_changes(),
             releases: resource.times_released(),
             holder_off_cpu,

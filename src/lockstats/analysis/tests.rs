@@ -205,3 +205,32 @@ fn nothing_is_remembered_where_there_are_no_locks() {
     none.finish(Nanos(5));
     assert!(none.summaries(1.0).is_empty());
 }
+
+#[test]
+fn short_holds_are_attributed_to_what_was_sampled_in_like_ones() {
+    // It holds the lock for 50 us, again and again, and releases it where it has only to release it.
+    let mut locks = locks(&[]);
+    for turn in 0..100 {
+        let start = turn * 100;
+        if turn % 10 == 0 {
+            locks.sample(Nanos((start + 20) * US), 1, HOLDER, ThreadState::Running, stack(5));
+        }
+        feed(&mut locks, &[sleep(WAITER, start, start + 55, start + 50, HOLDER)]);
+    }
+    let by_holder = summary(locks).contention.by_holder;
+    assert_eq!(by_holder, [Blame { thread: HOLDER, stack: stack(5), ns: 5000 * US }]);
+}
+
+#[test]
+fn who_spins_before_a_lock_is_known_spins_for_that_of_the_same_place() {
+    let mut locks = locks(&[sleep(WAITER, 10, 20, 15, HOLDER)]);
+    let other =
+        LockInfo { process: ProcessId(0), address: 0x2000, kind: LockKind::Lock, type_name: None, name: None };
+    locks.found(LockId(1), &Arc::new(other));
+    let at = Nanos(0);
+    let spins = [(5, 1, Some(LOCK)), (2, 1, Some(LockId(1))), (30, 1, None), (7, 2, None)];
+    for (times, number, lock) in spins {
+        (0..times).for_each(|_| locks.spin(at, WAITER, stack(number), lock));
+    }
+    assert_eq!(summary(locks).spun, 35, "elsewhere it may have been for anything");
+}
