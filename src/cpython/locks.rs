@@ -3,7 +3,6 @@
 //! it has not met before, and by `dump`.
 
 use super::layout::Layout;
-use crate::arch::{PTHREAD_SELF_OFFSET, PTHREAD_TID_OFFSETS};
 use super::object_header::header;
 use super::objects::Objects;
 use super::offsets::private::{
@@ -11,6 +10,7 @@ use super::offsets::private::{
     PARKED_ADDRESS_BEFORE, RLOCK_DEPTH_AFTER_OWNER, RLOCK_OWNER,
 };
 use super::offsets::{CRITICAL_SECTION, LockArray};
+use crate::arch::{PTHREAD_SELF_OFFSET, PTHREAD_TID_OFFSETS};
 use crate::event::{LockKind, Pid};
 use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;

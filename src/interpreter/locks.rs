@@ -10,8 +10,8 @@ use super::native_callers::NativeCaller;
 use super::registry::Sink;
 use super::view::InterpreterView;
 use super::waits::{
-    Awaited, FutexWait, LockWaitSite, ThreadWait, WaitedLock, classify, found_for, is_pointed_to, named,
-    native_code, place_of, want,
+    Awaited, FutexWait, LockWaitSite, ThreadWait, WaitedLock, classify, found_for, is_pointed_to, named, native_code,
+    place_of, want,
 };
 use crate::cpython::locks::{FutexSite, Lock, lock_place, may_be_of_module};
 use crate::cpython::variables::{FoundVariable, Wanted};
@@ -86,7 +86,9 @@ impl KnownLocks {
             }
             let place = import.map(|frame| place_of(sink.stacks, frame));
             let mut lock = view.identify(site.how, site.address, place);
-            if let (LockKind::Native, None, Some(NativeCaller::Library(library))) = (lock.kind, &lock.name, site.caller) {
+            if let (LockKind::Native, None, Some(NativeCaller::Library(library))) =
+                (lock.kind, &lock.name, site.caller)
+            {
                 lock.name = Some(library.to_string());
             }
             let info = Arc::new(info_of(self.process, lock));
@@ -136,7 +138,9 @@ impl KnownLocks {
         let Some(known) = self.known.get_mut(&wait.waited_at) else { return };
         // Which module is being imported shows only while it is.
         let is_better = match known.info.kind {
-            LockKind::ModuleLock => lock.kind == LockKind::ModuleLock && lock.name.as_deref() != known.info.name.as_deref(),
+            LockKind::ModuleLock => {
+                lock.kind == LockKind::ModuleLock && lock.name.as_deref() != known.info.name.as_deref()
+            }
             _ => known.info.name.is_none() && lock.name.is_some(),
         };
         if is_better {

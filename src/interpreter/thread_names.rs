@@ -36,7 +36,14 @@ pub struct Naming {
 
 impl Default for Naming {
     fn default() -> Naming {
-        Naming { readers: FxHashMap::default(), found: 0, own: Vec::new(), at: Nanos(0), after: UNNAMED_AFTER, all_at: Nanos(0) }
+        Naming {
+            readers: FxHashMap::default(),
+            found: 0,
+            own: Vec::new(),
+            at: Nanos(0),
+            after: UNNAMED_AFTER,
+            all_at: Nanos(0),
+        }
     }
 }
 

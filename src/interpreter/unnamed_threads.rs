@@ -25,9 +25,11 @@ pub fn by_kernel(comm: &str, own: &[String]) -> Option<Arc<str>> {
     (!inherited).then(|| comm.into())
 }
 
-/// `Thread (compute)`: after the outermost function of the program's own that it ran.
+/// `Thread (compute)`: after the outermost function of the program's own that it ran, or else of a package.
 pub fn by_function(stacks: &Interner, stack: StackId) -> Option<Arc<str>> {
-    let outermost = stacks.frames(stack).filter(|&frame| describe(stacks, frame, false).origin == Origin::Program).last()?;
+    let outermost =
+        |of: Origin| stacks.frames(stack).filter(|&frame| describe(stacks, frame, false).origin == of).last();
+    let outermost = outermost(Origin::Program).or_else(|| outermost(Origin::Package))?;
     Some(format!("Thread ({})", stacks.text(stacks.get_frame(outermost).name)).into())
 }
 
@@ -130,7 +132,9 @@ mod tests {
         for tid in [2, 4, 5] {
             threads.seen_at(tid, fibonacci);
         }
-        let comm = |tid: Tid| Some(["", "app", "app", "polars-0", "worker", "Thread-12 (fibo", "python3"][tid as usize].to_owned());
+        let comm = |tid: Tid| {
+            Some(["", "app", "app", "polars-0", "worker", "Thread-12 (fibo", "python3"][tid as usize].to_owned())
+        };
         assert_eq!(threads.read(1, Nanos(1), comm), []);
         let mut named = threads.read(1, Nanos(READ_AFTER[0]), comm);
         named.sort();

@@ -17,7 +17,7 @@ pub mod statics;
 mod status;
 pub mod stop;
 
-pub use self::identity::Process;
+pub use self::identity::{Process, has_forked};
 pub use self::namespaces::tid_map;
 pub use self::relatives::{descendants, threads};
 pub use self::status::Status;

@@ -128,7 +128,13 @@ impl OsThread {
         let call = Syscall(decimal(words.next().filter(|word| word.iter().all(u8::is_ascii_digit))?) as i16);
         let [address, operation, value, _, _, _, stack, ip] =
             std::array::from_fn(|_| words.next().map_or(0, hexadecimal));
-        (call == Syscall::FUTEX).then_some(Futex { address, operation: operation as u32, value: value as u32, stack, ip })
+        (call == Syscall::FUTEX).then_some(Futex {
+            address,
+            operation: operation as u32,
+            value: value as u32,
+            stack,
+            ip,
+        })
     }
 
     /// The kernel's name for the thread (`comm`), of at most 15 bytes.

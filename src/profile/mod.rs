@@ -1,6 +1,7 @@
 //! Everything learned so far about the observed processes. Fed with [`Event`]s by the session, read by the
 //! exports. Pure: no clock, no system calls.
 
+mod deadlocks;
 mod queue_waits;
 pub mod tree;
 
@@ -15,6 +16,7 @@ use crate::event::{
 };
 use crate::gil::analysis::GilAnalysis;
 use crate::lockstats::Locks;
+pub use crate::profile::deadlocks::SeenDeadlock;
 use crate::profile::queue_waits::QueueWaits;
 use crate::profile::tree::{Key, Tree, Weight};
 use crate::refcount::Refcounts;
@@ -134,7 +136,7 @@ pub struct Profile {
     /// Waits that seem to be for locks but are for work.
     pub(crate) queue_waits: QueueWaits,
     /// Threads that wait for each other, with what each waits for.
-    pub deadlocks: Vec<Vec<(ThreadId, Arc<str>)>>,
+    pub deadlocks: Vec<SeenDeadlock>,
     /// Per thread, what it did when, whatever is selected; filled only after [`Profile::keep_timeline`].
     pub timeline: Option<Vec<Vec<Span>>>,
     /// How the recording went.
@@ -244,7 +246,7 @@ impl Profile {
                     self.refcounts.access(thread, stack, accessed);
                 }
             }
-            Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
+            Event::Deadlock { at, ref threads } => self.deadlocks.push(SeenDeadlock::new(at, threads.clone())),
             Event::Spin { at, thread, stack, lock } => self.locks.spin(at, thread, stack, lock),
             Event::LockHeld { at, lock, thread, stack } => self.locks.held(at, lock, thread, stack),
             Event::Lock { lock, ref info } => {
@@ -279,7 +281,15 @@ impl Profile {
         self.locks.finish(end);
     }
 
+    /// A thread was on a CPU at that moment.
+    fn ran(&mut self, thread: ThreadId, at: Nanos) {
+        self.deadlocks.iter_mut().for_each(|deadlock| deadlock.ran(thread, at));
+    }
+
     fn sample(&mut self, at: Nanos, periods: u32, key: Key) {
+        if key.state.on_cpu() {
+            self.ran(key.thread, at);
+        }
         let index = key.thread.0 as usize;
         let info = &mut self.threads[index];
         info.end = info.end.max(at);
@@ -314,6 +324,7 @@ impl Profile {
     fn off_cpu(&mut self, off: &OffCpu) {
         self.session.waits += 1;
         let &OffCpu { thread, start, end, state, stack, lost, .. } = off;
+        self.ran(thread, start);
         let index = thread.0 as usize;
         let info = &mut self.threads[index];
         info.end = info.end.max(end);

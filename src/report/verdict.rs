@@ -17,7 +17,7 @@ pub fn verdict(report: &Report) -> String {
     if !report.deadlocks.is_empty() {
         let stuck: usize = report.deadlocks.iter().map(Vec::len).sum();
         if stuck == 1 {
-            return "Deadlock: a thread waits for itself and cannot proceed.".to_owned();
+            return "Deadlock: a thread waits for what will never be released.".to_owned();
         }
         return format!("Deadlock: {stuck} threads wait for each other and cannot proceed.");
     }

@@ -59,9 +59,10 @@ impl Collector for MemoryMode {
     }
 
     fn long_waits(&mut self, now: Nanos, sink: &mut Sink<'_>) -> Vec<Pid> {
-        let waiting = self.samplers.iter_mut().filter_map(|sampler| {
-            sampler.has_new_long_waits(now, sink.stacks).then(|| sampler.pid())
-        });
+        let waiting = self
+            .samplers
+            .iter_mut()
+            .filter_map(|sampler| sampler.has_new_long_waits(now, sink.stacks).then(|| sampler.pid()));
         waiting.collect()
     }
 

@@ -453,7 +453,8 @@ impl Sampler {
             let waits = futex.zip(thread.slots.first()).and_then(|(futex, slot)| {
                 let mut site = LockWaitSite::of(memory, layout, &futex, now, slot.gc.collecting);
                 let at = (futex.address, futex.stack, thread.stack);
-                let caller = (matches!(site.how, FutexSite::Other | FutexSite::NativeMutex) && thread.stack != StackId::EMPTY)
+                let caller = (matches!(site.how, FutexSite::Other | FutexSite::NativeMutex)
+                    && thread.stack != StackId::EMPTY)
                     .then(|| callers.get(memory, at, &futex, now))
                     .flatten();
                 site.caller = caller.as_ref();

@@ -80,6 +80,8 @@ enum Library {
     Copy,
     Queue,
     Futures,
+    /// `multiprocessing.synchronize` and `multiprocessing.queues`.
+    Processes,
     /// `multiprocessing.pool`, of threads too.
     Pool,
 }
@@ -94,6 +96,8 @@ fn library(stacks: &Interner, frame: FrameId) -> Option<Library> {
         "queue.py" => Some(Library::Queue),
         "_base.py" if inside("concurrent/futures/", "_base.py") => Some(Library::Futures),
         "thread.py" if inside("concurrent/futures/", "thread.py") => Some(Library::Futures),
+        "synchronize.py" if inside("multiprocessing/", "synchronize.py") => Some(Library::Processes),
+        "queues.py" if inside("multiprocessing/", "queues.py") => Some(Library::Processes),
         "pool.py" if inside("multiprocessing/", "pool.py") => Some(Library::Pool),
         _ => None,
     }
@@ -114,6 +118,13 @@ pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
         leaf = frames.next()?;
     }
     match (library(stacks, leaf)?, name(leaf)) {
+        (Library::Processes, "wait") => return Some(Work::Condition),
+        // One of the workers reads from the pipe, and the others wait for that.
+        (Library::Processes, "__enter__" | "get") => {
+            let frame = if name(leaf) == "get" { Some(leaf) } else { frames.next() };
+            let gets = |frame| library(stacks, frame) == Some(Library::Processes) && name(frame) == "get";
+            return frame.is_some_and(gets).then_some(Work::Queue);
+        }
         (Library::Threading | Library::Copy, "wait") => {}
         (Library::Threading, "join" | "_wait_for_tstate_lock" | "_shutdown" | "_join_thread") => {
             return Some(Work::Join);
@@ -154,7 +165,8 @@ pub fn import_site(stacks: &Interner, stack: StackId) -> Option<FrameId> {
         return None;
     }
     // `importlib.import_module` is where many modules are imported.
-    let is_machinery = |file: &str| file.starts_with("<frozen importlib.") || file.ends_with("/importlib/__init__.py");
+    let is_machinery =
+        |file: &str| file.starts_with("<frozen importlib.") || file.ends_with("/importlib/__init__.py");
     Some(frames.find(|&frame| !is_machinery(file(frame))).unwrap_or(leaf))
 }
 
@@ -186,9 +198,18 @@ mod tests {
         const G: &str = "/site-packages/psycopg_pool/pool.py";
         type Case = (&'static [(&'static str, &'static str)], Option<Work>);
         const C: &str = "/site-packages/gevent/_threading.py";
-        let cases: [Case; 23] = [
+        const M: &str = "/usr/lib/python3.12/multiprocessing/queues.py";
+        const S: &str = "/usr/lib/python3.12/multiprocessing/synchronize.py";
+        let cases: [Case; 25] = [
+            (&[("worker", "app.py"), ("get", M), ("__enter__", S)], Some(Work::Queue)),
+            (&[("worker", "app.py"), ("__enter__", S)], None),
             (
-                &[("run", "/site-packages/gevent/threadpool.py"), ("get", C), ("wait", C), ("acquire_with_timeout", C)],
+                &[
+                    ("run", "/site-packages/gevent/threadpool.py"),
+                    ("get", C),
+                    ("wait", C),
+                    ("acquire_with_timeout", C),
+                ],
                 Some(Work::Queue),
             ),
             (&[("main", "app.py"), ("acquire_with_timeout", C)], None),
@@ -235,7 +256,8 @@ mod tests {
         };
         let waits = [("main", "app.py"), ("<module>", "b.py"), ("_find_and_load", B), ("acquire", B)];
         assert_eq!(site(&waits).as_deref(), Some("<module>"));
-        let by_name = [("main", "app.py"), ("import_module", "/lib/python3.12/importlib/__init__.py"), ("acquire", B)];
+        let by_name =
+            [("main", "app.py"), ("import_module", "/lib/python3.12/importlib/__init__.py"), ("acquire", B)];
         assert_eq!(site(&by_name).as_deref(), Some("main"));
         assert_eq!(site(&[("main", "app.py"), ("exec_module", E), ("<module>", "b.py")]), None);
         assert_eq!(site(&[("_find_and_load", B)]).as_deref(), Some("_find_and_load"));

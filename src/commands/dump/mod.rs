@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cpython::attach::{AttachedProcess, attach};
 use crate::cpython::locks::Lock;
-use crate::event::{LockKind, Loss, Pid, ProcessId, ThreadState, Tid};
+use crate::event::{LEFT_AT_FORK, LEFT_BY_ENDED, LockKind, Loss, Pid, ProcessId, ThreadState, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::threads::ObservedThread;
 use crate::interpreter::waits::{Awaited, ThreadWait};
@@ -97,6 +97,9 @@ struct WaitsFor {
     address: u64,
     /// Tid of the thread that blocks this one, if it is known.
     held_by: Option<Tid>,
+    /// Why nobody will ever release it, in words that follow its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    never_released: Option<&'static str>,
     #[serde(skip)]
     label: String,
 }
@@ -114,7 +117,15 @@ impl WaitsFor {
             }
             Awaited::Gil => ("gil", None, None, 0),
         };
-        WaitsFor { kind, type_name, name, address, held_by: wait.held_by, label: one_line(&wait.label()) }
+        WaitsFor {
+            kind,
+            type_name,
+            name,
+            address,
+            held_by: wait.held_by,
+            never_released: None,
+            label: one_line(&wait.label()),
+        }
     }
 }
 
@@ -130,6 +141,9 @@ pub fn dump(pid: Pid) -> Result<Dump> {
     let mut dump = describe(&target, &inspection);
     for thread in &mut dump.threads {
         thread.waits_for = blocked.waits.get(&thread.tid).map(WaitsFor::new);
+        if let Some(waits) = thread.waits_for.as_mut().filter(|_| blocked.orphans.contains(&thread.tid)) {
+            waits.never_released = Some(if blocked.forked { LEFT_AT_FORK } else { LEFT_BY_ENDED });
+        }
     }
     dump.deadlocks = blocked.deadlocks;
     Ok(dump)
@@ -229,6 +243,12 @@ impl Dump {
             }
         }
         for thread in &self.threads {
+            if let Some(waits) = thread.waits_for.as_ref().filter(|waits| waits.never_released.is_some()) {
+                let (who, what) = (self.name_of(thread.tid), self.wait(waits));
+                line(format_args!("DEADLOCK: {who} waits for {what}; nobody will release it"));
+            }
+        }
+        for thread in &self.threads {
             let others: Vec<String> =
                 thread.interpreters.iter().filter(|&&id| id != 0).map(|id| format!(" in interpreter {id}")).collect();
             line(format_args!("\nThread {}: {}{}", self.name_of(thread.tid), thread.describes, others.concat()));
@@ -251,7 +271,7 @@ impl Dump {
         let is_end = waits.kind == Work::Join.name() || waits.kind == LockKind::ThreadEnd.name();
         let of = if is_end { ": " } else { ", held by " };
         let by = waits.held_by.map_or_else(String::new, |tid| format!("{of}{}", self.name_of(tid)));
-        format!("{}{by}", waits.label)
+        format!("{}{by}{}", waits.label, waits.never_released.unwrap_or_default())
     }
 
     fn name_of(&self, tid: Tid) -> String {

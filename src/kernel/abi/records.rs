@@ -3,7 +3,8 @@
 use zerocopy::FromBytes;
 
 use super::wire::{
-    WireAccount, WireExit, WireFrame, WireHeader, WireOff, WireRegisters, WireResume, WireSample, WireSite, WireStackHead,
+    WireAccount, WireExit, WireFrame, WireHeader, WireOff, WireRegisters, WireResume, WireSample, WireSite,
+    WireStackHead,
 };
 use super::{OffFlags, SampleFlags, TLBC_SHIFT};
 use crate::arch::Registers;

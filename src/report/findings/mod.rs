@@ -3,18 +3,20 @@
 //! Each rule is a function of the report, with its thresholds as constants above it. A threshold is there so that a
 //! program with nothing worth changing gets no finding at all.
 
+mod stuck;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::model::{Blamed, BlockedHolder, Finding, Gil, GilThread, Lock, LockThread, Report, Severity, Stuck};
+use super::model::{Blamed, BlockedHolder, Finding, Gil, GilThread, Lock, LockThread, Report, Severity};
 use super::text::units::{duration, label, percent, plural};
 use super::text::{own_frame, reasons};
-use crate::event::{LockKind, Tid};
+use crate::event::LockKind;
 
 /// All findings, the worst first.
 pub(super) fn findings(report: &Report) -> Vec<Finding> {
-    let mut found: Vec<Finding> = report.deadlocks.iter().map(|circle| deadlock(circle)).collect();
+    let mut found: Vec<Finding> = stuck::stuck(report);
     for gil in &report.gils {
         found.extend(switched_on(report, gil));
         found.extend(saturated(gil));
@@ -31,7 +33,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(refcounts(report));
     found.extend(records_lost(report));
     // Nothing is worse than threads that never go on, whatever else costs time.
-    let order = |finding: &Finding| (finding.severity, finding.id != DEADLOCK);
+    let order = |finding: &Finding| (finding.severity, finding.id != stuck::DEADLOCK);
     found.sort_by(|a, b| order(a).cmp(&order(b)).then(b.cost_s.total_cmp(&a.cost_s)));
     found
 }
@@ -50,36 +52,6 @@ fn finding<const N: usize>(
 /// Without the digits that arithmetic added: they would not come back from JSON as they went in.
 fn nanos(seconds: f64) -> f64 {
     (seconds * 1e9).round() / 1e9
-}
-
-/// What such a finding is called.
-const DEADLOCK: &str = "deadlock";
-
-/// Threads wait for each other, for ever.
-fn deadlock(circle: &[Stuck]) -> Finding {
-    let next = circle.iter().cycle().skip(1);
-    let edges: Vec<String> = circle
-        .iter()
-        .zip(next)
-        .map(|(stuck, next)| {
-            let [who, whom] = [stuck, next].map(|stuck| label(&stuck.thread, stuck.tid));
-            match stuck.waits_for.starts_with("the end of") {
-                true => format!("{who} waits for the end of {whom}"),
-                false => format!("{who} waits for {}, held by {whom}", stuck.waits_for),
-            }
-        })
-        .collect();
-    let tids: Vec<Tid> = circle.iter().map(|stuck| stuck.tid).collect();
-    let message = match circle {
-        [stuck] => format!(
-            "DEADLOCK: {} waits for itself: it has {} already, which cannot be acquired twice. Use a threading.RLock, or \
-             release it before.",
-            label(&stuck.thread, stuck.tid),
-            stuck.waits_for,
-        ),
-        _ => format!("DEADLOCK: {} threads wait for each other: {}.", circle.len(), edges.join("; ")),
-    };
-    finding(DEADLOCK, Severity::High, 0.0, message, [("tids", json!(tids))])
 }
 
 /// A part of a thread's time from which on what takes it is severe.
