@@ -51,6 +51,11 @@ pub struct UnnamedThreads {
 }
 
 impl UnnamedThreads {
+    /// Those of a process with this name of the kernel's.
+    pub fn of_process(comm: Option<String>) -> UnnamedThreads {
+        UnnamedThreads { own: comm.into_iter().collect(), threads: FxHashMap::default() }
+    }
+
     pub fn started(&mut self, tid: Tid, at: Nanos) {
         self.threads.insert(tid, UnnamedThread { seen: at, stack: StackId::EMPTY, reads: 0 });
     }

@@ -263,7 +263,7 @@ pub enum Awaited {
 }
 
 impl ThreadWait {
-    fn new(awaited: Awaited, waited_at: u64, held_by: Option<Tid>) -> ThreadWait {
+    pub fn new(awaited: Awaited, waited_at: u64, held_by: Option<Tid>) -> ThreadWait {
         ThreadWait { awaited, waited_at, held_by, owner_gone: false }
     }
 
