@@ -100,6 +100,10 @@ pub enum Loss {
     Unreadable,
 }
 
+/// What is said of a lock that nobody will release, after what it is called: in [`Event::Deadlock`] of one thread.
+pub const LEFT_AT_FORK: &str = ", which was held by a thread that did not survive fork()";
+pub const LEFT_BY_ENDED: &str = ", which was held by a thread that has ended";
+
 /// What happened, in the order of `at` within one process.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -187,7 +191,8 @@ pub enum Event {
         /// A frame of the kind [`FrameKind::Native`](crate::stack::FrameKind::Native).
         function: FrameId,
     },
-    /// Threads wait for each other in a circle: each for what the next one has, the last for what the first one has.
+    /// Threads wait for each other in a circle: each for what the next one has, the last for what the first one has. Or one
+    /// waits for a lock that nobody will release.
     Deadlock {
         /// When that was seen.
         at: Nanos,

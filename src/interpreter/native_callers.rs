@@ -30,6 +30,9 @@ const FUTEX_PRIVATE: u32 = 128;
 const RUNTIMES: [&str; 10] =
     ["libc.", "libc-", "libpthread", "ld-", "libstdc++", "libgcc_s", "libc++", "libm.", "librt", "libunwind"];
 
+/// The interpreter's library, and the one whose locks processes share.
+const INTERPRETER: [&str; 2] = ["libpython", "_multiprocessing."];
+
 /// Whose code it is that sleeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NativeCaller {
@@ -165,7 +168,9 @@ fn ranges(maps: &[Mapping], runtime: u64) -> Vec<CodeRange> {
             let path = mapping.path.as_ref()?;
             let name = path.file_name()?.to_str()?;
             let owner = match name {
-                _ if Some(path) == interpreter || name.starts_with("libpython") => Some(NativeCaller::Interpreter),
+                _ if Some(path) == interpreter || INTERPRETER.iter().any(|own| name.starts_with(own)) => {
+                    Some(NativeCaller::Interpreter)
+                }
                 _ if RUNTIMES.iter().any(|runtime| name.starts_with(runtime)) => None,
                 name => Some(NativeCaller::Library(short_name(name).into())),
             };

@@ -87,7 +87,10 @@ impl Naming {
                 }
             }
         }
-        self.ask_kernel(registry, sink);
+        // A thread that has just started may not have told the kernel its name.
+        if self.after > UNNAMED_AFTER {
+            self.ask_kernel(registry, sink);
+        }
         let unnamed = registry.threads.iter().any(|thread| thread.name.is_none());
         self.at = Nanos(now.0 + if unnamed { self.after } else { NAMES_EVERY });
         self.after = (self.after * 2).min(NAMES_EVERY);

@@ -25,10 +25,11 @@ pub fn by_kernel(comm: &str, own: &[String]) -> Option<Arc<str>> {
     (!inherited).then(|| comm.into())
 }
 
-/// `Thread (compute)`: after the outermost function of the program's own that it ran.
+/// `Thread (compute)`: after the outermost function of the program's own that it ran, or else of a package.
 pub fn by_function(stacks: &Interner, stack: StackId) -> Option<Arc<str>> {
     let outermost =
-        stacks.frames(stack).filter(|&frame| describe(stacks, frame, false).origin == Origin::Program).last()?;
+        |of: Origin| stacks.frames(stack).filter(|&frame| describe(stacks, frame, false).origin == of).last();
+    let outermost = outermost(Origin::Program).or_else(|| outermost(Origin::Package))?;
     Some(format!("Thread ({})", stacks.text(stacks.get_frame(outermost).name)).into())
 }
 
@@ -50,6 +51,11 @@ pub struct UnnamedThreads {
 }
 
 impl UnnamedThreads {
+    /// Those of a process with this name of the kernel's.
+    pub fn of_process(comm: Option<String>) -> UnnamedThreads {
+        UnnamedThreads { own: comm.into_iter().collect(), threads: FxHashMap::default() }
+    }
+
     pub fn started(&mut self, tid: Tid, at: Nanos) {
         self.threads.insert(tid, UnnamedThread { seen: at, stack: StackId::EMPTY, reads: 0 });
     }

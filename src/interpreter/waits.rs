@@ -231,6 +231,10 @@ pub struct BlockedThreads {
     pub waits: BTreeMap<Tid, ThreadWait>,
     /// Threads that wait for each other: each for the next, the last for the first.
     pub deadlocks: Vec<Vec<Tid>>,
+    /// Threads that wait for locks that nobody will release.
+    pub orphans: Vec<Tid>,
+    /// The process was forked and runs the same program as its parent.
+    pub forked: bool,
     /// Locks without an owner, by who has entered them by `with`.
     pub with_locks: Vec<WithLock>,
 }
@@ -242,6 +246,8 @@ pub struct ThreadWait {
     /// The address it sleeps at, or of what it is parked for.
     pub waited_at: u64,
     pub held_by: Option<Tid>,
+    /// The lock says who holds it, and there is no such thread.
+    pub owner_gone: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,6 +263,10 @@ pub enum Awaited {
 }
 
 impl ThreadWait {
+    pub fn new(awaited: Awaited, waited_at: u64, held_by: Option<Tid>) -> ThreadWait {
+        ThreadWait { awaited, waited_at, held_by, owner_gone: false }
+    }
+
     /// What it waits for: `threading.RLock (app.lock)`.
     pub fn label(&self) -> String {
         match &self.awaited {
@@ -304,7 +314,7 @@ fn add_gil_waits(threads: &[ObservedThread], waits: &mut BTreeMap<Tid, ThreadWai
             holder.slots.iter().any(|slot| slot.holds_gil && Some(slot.interpreter) == interpreter(thread))
         });
         if let Some(holder) = holder {
-            let wait = ThreadWait { awaited: Awaited::Gil, waited_at: 0, held_by: Some(holder.os.tid()) };
+            let wait = ThreadWait::new(Awaited::Gil, 0, Some(holder.os.tid()));
             waits.insert(thread.os.tid(), wait);
         }
     }
@@ -329,12 +339,12 @@ impl<M: Memory> WaitResolver<'_, M> {
         let wait = match classify(how, thread.stack, self.stacks) {
             FutexWait::ThreadEnd => {
                 let tid = waited_at as Tid;
-                ThreadWait { awaited: Awaited::NativeThreadEnd(tid), waited_at, held_by: Some(tid) }
+                ThreadWait::new(Awaited::NativeThreadEnd(tid), waited_at, Some(tid))
             }
             FutexWait::Lock { work: None, import: None } if how == FutexSite::Other => {
                 let caller = callers.caller_of(self.view.memory, &futex, now());
                 match native_code(caller.as_ref(), self.view.layout) {
-                    Some(library) => ThreadWait { awaited: Awaited::NativeCode(library), waited_at, held_by: None },
+                    Some(library) => ThreadWait::new(Awaited::NativeCode(library), waited_at, None),
                     None => self.lock_wait(thread, how, waited_at, None),
                 }
             }
@@ -358,13 +368,16 @@ impl<M: Memory> WaitResolver<'_, M> {
         let mut lock = view.identify(how, waited_at, import);
         if let Some(importer) = module.importer {
             let held_by = view.thread_by_ident(importer).map(|thread| thread.os.tid());
-            return ThreadWait { awaited: Awaited::Lock(lock), waited_at, held_by };
+            let wait = ThreadWait::new(Awaited::Lock(lock), waited_at, held_by);
+            return ThreadWait { owner_gone: held_by.is_none(), ..wait };
         }
         let holder = self.holder(&lock, waited_at);
         if let Some(object) = holder.and_then(|holder| holder.with_lock) {
             lock = Lock { type_name: Some(LOCK.to_owned()), ..Lock::new(object, LockKind::Lock) };
         }
-        ThreadWait { awaited: Awaited::Lock(lock), waited_at, held_by: holder.map(|holder| holder.tid) }
+        let owner_gone = holder.is_none() && self.has_lost_owner(&lock);
+        let wait = ThreadWait::new(Awaited::Lock(lock), waited_at, holder.map(|holder| holder.tid));
+        ThreadWait { owner_gone, ..wait }
     }
 
     fn holder(&self, lock: &Lock, waited_at: u64) -> Option<LockHolder> {
@@ -376,6 +389,14 @@ impl<M: Memory> WaitResolver<'_, M> {
             let thread = self.view.in_critical_section(waited_at).filter(|_| takes_section)?;
             Some(LockHolder { tid: thread.os.tid(), with_lock: None })
         })
+    }
+
+    /// Whether a lock says who holds it, and there is no such thread.
+    fn has_lost_owner(&self, lock: &Lock) -> bool {
+        let InterpreterView { memory, layout, .. } = self.view;
+        let of_thread = matches!(lock.kind, LockKind::RLock | LockKind::ImportLock);
+        let ident = owner(memory, layout, lock.kind, lock.address, lock.type_name.as_deref()).filter(|_| of_thread);
+        ident.is_some_and(|ident| self.view.thread_by_ident(ident).is_none())
     }
 
     /// The module that a thread waits for until another has imported it: `self` in the frame of `_ModuleLock.acquire`.
@@ -404,11 +425,8 @@ impl<M: Memory> WaitResolver<'_, M> {
             known.iter().find(|(_, object)| *object == first)
         })?;
         let joined = self.view.thread_by_ident(ident).map(|thread| thread.os.tid());
-        Some(ThreadWait {
-            awaited: Awaited::ThreadEnd(object),
-            waited_at,
-            held_by: joined.filter(|&tid| tid != thread.os.tid()),
-        })
+        let joined = joined.filter(|&tid| tid != thread.os.tid());
+        Some(ThreadWait::new(Awaited::ThreadEnd(object), waited_at, joined))
     }
 
     fn first_local(&self, frame: &RawFrame) -> Option<u64> {
@@ -460,6 +478,24 @@ struct ImportedModule {
     importer: Option<u64>,
 }
 
+/// The threads that wait for locks that nobody will release. Some locks say that their holder is gone. Of others that shows only in a
+/// process that was `forked`, if all its threads (`tids`) wait: none of them can have it.
+pub fn orphans(waits: &BTreeMap<Tid, ThreadWait>, forked: bool, tids: &[Tid]) -> Vec<Tid> {
+    let waits_for_lock = |tid: &Tid| {
+        let awaited = waits.get(tid).map(|wait| &wait.awaited);
+        awaited.is_some_and(|awaited| matches!(awaited, Awaited::Lock(_) | Awaited::ThreadEnd(_)))
+    };
+    let all_wait = forked && tids.iter().all(waits_for_lock);
+    let is_orphan = |wait: &ThreadWait| match &wait.awaited {
+        Awaited::Lock(lock) => {
+            let may_be_held = matches!(lock.kind, LockKind::Lock | LockKind::RLock | LockKind::ModuleLock);
+            wait.owner_gone || all_wait && wait.held_by.is_none() && may_be_held
+        }
+        _ => false,
+    };
+    waits.iter().filter(|(_, wait)| is_orphan(wait)).map(|(&tid, _)| tid).collect()
+}
+
 /// Circles of threads: each waits for the next, and the last for the first.
 pub fn deadlocks(waits: &BTreeMap<Tid, ThreadWait>) -> Vec<Vec<Tid>> {
     let next = |tid: Tid| waits.get(&tid).and_then(|wait| wait.held_by);
@@ -489,11 +525,7 @@ mod tests {
     use crate::stack::{Frame, FrameKind};
 
     fn edges(edges: &[(Tid, Tid)]) -> BTreeMap<Tid, ThreadWait> {
-        let wait = |held_by| ThreadWait {
-            awaited: Awaited::Lock(Lock::new(0x10, LockKind::RLock)),
-            waited_at: 0x10,
-            held_by: Some(held_by),
-        };
+        let wait = |held_by| ThreadWait::new(Awaited::Lock(Lock::new(0x10, LockKind::RLock)), 0x10, Some(held_by));
         edges.iter().map(|&(from, to)| (from, wait(to))).collect()
     }
 
@@ -502,6 +534,20 @@ mod tests {
         assert_eq!(deadlocks(&edges(&[(1, 2), (2, 3)])), [] as [Vec<Tid>; 0]);
         assert_eq!(deadlocks(&edges(&[(7, 5), (5, 6), (6, 7)])), [vec![5, 6, 7]]);
         assert_eq!(deadlocks(&edges(&[(1, 5), (5, 6), (6, 5), (9, 9)])), [vec![5, 6], vec![9]]);
+    }
+
+    #[test]
+    fn nobody_releases_a_lock_whose_holder_is_gone() {
+        let lock = |kind| Awaited::Lock(Lock::new(0x10, kind));
+        let wait = |kind| ThreadWait::new(lock(kind), 0x10, None);
+        let gone = ThreadWait { owner_gone: true, ..wait(LockKind::RLock) };
+        assert_eq!(orphans(&BTreeMap::from([(1, wait(LockKind::RLock)), (2, gone)]), false, &[1, 2, 3]), [2]);
+        // In a child, all of whose threads wait.
+        let join = ThreadWait::new(Awaited::ThreadEnd(0), 0, Some(2));
+        let child = BTreeMap::from([(1, join), (2, wait(LockKind::Lock)), (3, wait(LockKind::Semaphore))]);
+        assert_eq!(orphans(&child, true, &[1, 2, 3]), [2]);
+        assert_eq!(orphans(&child, true, &[1, 2, 3, 4]), [] as [Tid; 0], "another may have it");
+        assert_eq!(orphans(&child, false, &[1, 2, 3]), [] as [Tid; 0]);
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl<M: Memory> Traced<M> {
             stacks: KernelStacks::default(),
             threads: FxHashMap::default(),
             by_tstate: FxHashMap::default(),
-            unnamed: UnnamedThreads::default(),
+            unnamed: UnnamedThreads::of_process(comm(process.pid, process.pid)),
             gils: Gils::default(),
             locks: KnownLocks::new(process.id),
             collections: Collections::default(),

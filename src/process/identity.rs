@@ -122,6 +122,12 @@ impl Stat {
     }
 }
 
+/// Whether a process was forked and has not called `exec` since (`PF_FORKNOEXEC`).
+pub fn has_forked(pid: Pid) -> bool {
+    const FORK_NO_EXEC: u64 = 0x40;
+    matches!(read_stat(pid), Ok(Some(stat)) if stat.flags & FORK_NO_EXEC != 0)
+}
+
 fn read_stat(pid: Pid) -> IoResult<Option<Stat>> {
     Ok(parse_stat(&fs::read(format!("/proc/{pid}/stat"))?))
 }

@@ -1,6 +1,7 @@
 //! Everything learned so far about the observed processes. Fed with [`Event`]s by the session, read by the
 //! exports. Pure: no clock, no system calls.
 
+mod deadlocks;
 pub mod pools;
 mod queue_waits;
 pub mod tree;
@@ -17,6 +18,7 @@ use crate::event::{
 };
 use crate::gil::analysis::GilAnalysis;
 use crate::lockstats::Locks;
+pub use crate::profile::deadlocks::SeenDeadlock;
 use crate::profile::pools::PoolTimes;
 use crate::profile::queue_waits::QueueWaits;
 use crate::profile::tree::{Key, Tree, Weight};
@@ -156,7 +158,7 @@ pub struct Profile {
     /// When the threads of pools had nothing to do.
     pub pools: PoolTimes,
     /// Threads that wait for each other, with what each waits for.
-    pub deadlocks: Vec<Vec<(ThreadId, Arc<str>)>>,
+    pub deadlocks: Vec<SeenDeadlock>,
     /// Per thread, what it did when, whatever is selected; filled only after [`Profile::keep_timeline`].
     pub timeline: Option<Vec<Vec<Span>>>,
     /// How the recording went.
@@ -273,7 +275,7 @@ impl Profile {
                 let process = self.threads[thread.0 as usize].process.0;
                 self.pools.queue(process, thread, queue, length, at);
             }
-            Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
+            Event::Deadlock { at, ref threads } => self.deadlocks.push(SeenDeadlock::new(at, threads.clone())),
             Event::HeldInNative { stack, function, .. } => {
                 *self.held_in_native.entry(stack).or_default().entry(function).or_default() += 1;
             }
@@ -311,7 +313,15 @@ impl Profile {
         self.locks.finish(end);
     }
 
+    /// A thread was on a CPU at that moment.
+    fn ran(&mut self, thread: ThreadId, at: Nanos) {
+        self.deadlocks.iter_mut().for_each(|deadlock| deadlock.ran(thread, at));
+    }
+
     fn sample(&mut self, at: Nanos, periods: u32, key: Key) {
+        if key.state.on_cpu() {
+            self.ran(key.thread, at);
+        }
         let index = key.thread.0 as usize;
         let info = &mut self.threads[index];
         info.end = info.end.max(at);
@@ -346,6 +356,7 @@ impl Profile {
     fn off_cpu(&mut self, off: &OffCpu) {
         self.session.waits += 1;
         let &OffCpu { thread, stack, lost, .. } = off;
+        self.ran(thread, off.start);
         let index = thread.0 as usize;
         let info = &mut self.threads[index];
         info.end = info.end.max(off.end);

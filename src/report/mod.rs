@@ -29,12 +29,12 @@ use std::sync::Arc;
 use crate::event::ThreadId;
 use crate::gil::summary::GilSummary;
 use crate::lockstats::summary::LockSummary;
-use crate::profile::Profile;
+use crate::profile::{Profile, SeenDeadlock};
 use crate::stack::idle_wait::Work;
 use crate::stack::label::one_line;
 
 use self::groups::ThreadGroups;
-use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, UnobservedProcess, VERSION};
+use self::model::{BrokenCircle, Idle, Lock, SCHEMA, Session, Stuck, Target, UnobservedProcess, VERSION};
 
 pub(crate) use self::groups::pattern as thread_group;
 pub use self::ledger::ledgers;
@@ -90,6 +90,7 @@ impl Report {
             pauses: locks::pauses(profile, locks),
             collections: collections::collections(profile, gils),
             deadlocks: deadlocks(profile),
+            broken_circles: broken_circles(profile),
             refcounts: refcounts::refcounts(profile),
             blocked: blocked::blocked(profile, &groups),
             waiting_for_work: locks::waiting_for_work(profile, false),
@@ -155,12 +156,37 @@ fn unobserved_children(profile: &Profile) -> Vec<UnobservedProcess> {
 }
 
 fn deadlocks(profile: &Profile) -> Vec<Vec<Stuck>> {
+    let lasting = profile.deadlocks.iter().filter(|deadlock| deadlock.broken_after(&profile.threads).is_none());
+    lasting.map(|deadlock| stuck(profile, deadlock)).collect()
+}
+
+fn stuck(profile: &Profile, deadlock: &SeenDeadlock) -> Vec<Stuck> {
     let stuck = |&(thread, ref waits_for): &(ThreadId, Arc<str>)| Stuck {
         tid: profile.threads[thread.0 as usize].tid,
         thread: thread_name(profile, thread),
         waits_for: waits_for.to_string(),
     };
-    profile.deadlocks.iter().map(|circle| circle.iter().map(stuck).collect()).collect()
+    deadlock.threads.iter().map(stuck).collect()
+}
+
+/// Circles that did not last. Those that come again and again, with other threads of the same names, are one.
+fn broken_circles(profile: &Profile) -> Vec<BrokenCircle> {
+    let mut circles: Vec<BrokenCircle> = Vec::new();
+    for deadlock in &profile.deadlocks {
+        let Some(lasted) = deadlock.broken_after(&profile.threads).map(seconds) else { continue };
+        let threads = stuck(profile, deadlock);
+        let name = |stuck: &Stuck| stuck.thread.trim_end_matches(|char: char| char.is_ascii_digit()).to_owned();
+        let kind = |stuck: &Stuck| (name(stuck), stuck.waits_for.clone());
+        let is_same = |known: &&mut BrokenCircle| known.threads.iter().map(kind).eq(threads.iter().map(kind));
+        match circles.iter_mut().find(is_same) {
+            Some(known) => {
+                known.times += 1;
+                known.longest_s = known.longest_s.max(lasted);
+            }
+            None => circles.push(BrokenCircle { threads, times: 1, longest_s: lasted }),
+        }
+    }
+    circles
 }
 
 /// What to call a thread where its tid stands beside it.

@@ -45,6 +45,9 @@ pub struct Report {
     /// Threads that wait for each other in a circle: each for what the next one has, the last for what the first one has.
     #[serde(default)]
     pub deadlocks: Vec<Vec<Stuck>>,
+    /// Circles that something has broken: a time limit, or a signal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken_circles: Vec<BrokenCircle>,
     /// Objects whose reference counts threads contend for (free-threaded builds).
     #[serde(default)]
     pub refcounts: Refcounts,
@@ -622,6 +625,16 @@ impl Elsewhere {
             ("other memory", self.memory),
         ]
     }
+}
+
+/// Threads that waited for each other until something broke the circle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BrokenCircle {
+    pub threads: Vec<Stuck>,
+    /// How often it was seen, with threads of the same names.
+    pub times: u64,
+    /// How long it was seen to last at most.
+    pub longest_s: f64,
 }
 
 /// A thread that waits for ever.

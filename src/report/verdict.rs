@@ -15,7 +15,7 @@ pub fn verdict(report: &Report) -> String {
     if !report.deadlocks.is_empty() {
         let stuck: usize = report.deadlocks.iter().map(Vec::len).sum();
         return match stuck {
-            1 => "Deadlock: a thread waits for itself and cannot proceed.".to_owned(),
+            1 => "Deadlock: a thread waits for what will never be released.".to_owned(),
             _ => format!("Deadlock: {stuck} threads wait for each other and cannot proceed."),
         };
     }

@@ -9,10 +9,11 @@ use crate::interpreter::PythonProcess;
 use crate::interpreter::registry::{Registry, Sink};
 use crate::interpreter::threads::ObservedThread;
 use crate::interpreter::view::InterpreterView;
-use crate::interpreter::waits::{BlockedThreads, ThreadWait, deadlocks, waits};
+use crate::interpreter::waits::{BlockedThreads, ThreadWait, deadlocks, orphans, waits};
 use crate::interpreter::with_locks::WithLock;
 use crate::process::clock::now;
 use crate::process::memory::{LiveMemory, ReadError};
+use crate::process::{has_forked, threads};
 use crate::stack::Interner;
 
 /// How many ticks are made until there is a stack of each thread.
@@ -67,7 +68,13 @@ impl Inspection {
             let again = self::deadlocks(&self.waits().0);
             deadlocks.retain(|circle| again.contains(circle));
         }
-        BlockedThreads { waits, deadlocks, with_locks }
+        let (pid, forked) = (self.registry().pid, has_forked(self.registry().pid));
+        let mut orphans = orphans(&waits, forked, &threads(pid));
+        if !orphans.is_empty() {
+            let again = self::orphans(&self.waits().0, forked, &threads(pid));
+            orphans.retain(|tid| again.contains(tid));
+        }
+        BlockedThreads { waits, deadlocks, orphans, forked, with_locks }
     }
 
     fn waits(&mut self) -> (BTreeMap<Tid, ThreadWait>, Vec<WithLock>) {

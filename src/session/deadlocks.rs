@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::Session;
-use crate::event::{Event, Nanos, Pid, ProcessId, ThreadId, Tid};
+use crate::event::{Event, LEFT_AT_FORK, LEFT_BY_ENDED, Nanos, Pid, ProcessId, ThreadId, Tid};
 use crate::interpreter::registry::Sink;
 use crate::interpreter::waits::BlockedThreads;
 use crate::process::clock::now;
+use crate::profile::SeenDeadlock;
 use crate::sampler::Stopping;
 use crate::sampler::inspection::Inspection;
 use crate::stack::label::{one_line, own_label};
@@ -68,7 +69,8 @@ impl Session<'_> {
             let Session { profile, events, ids, collector, .. } = &mut *self;
             let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
             collector.note_blocked(pid, at, &blocked, &mut sink);
-            for circle in &blocked.deadlocks {
+            let orphans = blocked.orphans.iter().map(|&tid| vec![tid]).collect::<Vec<_>>();
+            for circle in blocked.deadlocks.iter().chain(&orphans) {
                 // The collector has not reported one of the threads yet.
                 let Some(threads) = self.deadlocked(id, circle, &blocked, &inspection) else {
                     again = true;
@@ -85,11 +87,10 @@ impl Session<'_> {
 
     /// Whether a circle is to be reported: one that goes on is reported once.
     fn is_new_deadlock(&self, process: ProcessId, threads: &[(ThreadId, Arc<str>)]) -> bool {
-        let is_same = |known: &Vec<(ThreadId, Arc<str>)>| {
-            known.iter().map(|stuck| stuck.0).eq(threads.iter().map(|stuck| stuck.0))
-        };
-        let is_of_process = |known: &&Vec<(ThreadId, Arc<str>)>| {
-            known.first().is_some_and(|stuck| self.profile.threads[stuck.0.0 as usize].process == process)
+        let is_same =
+            |known: &SeenDeadlock| known.threads.iter().map(|stuck| stuck.0).eq(threads.iter().map(|stuck| stuck.0));
+        let is_of_process = |known: &&SeenDeadlock| {
+            known.threads.first().is_some_and(|stuck| self.profile.threads[stuck.0.0 as usize].process == process)
         };
         let known = &self.profile.deadlocks;
         known.iter().filter(is_of_process).count() < MAX_DEADLOCKS && !known.iter().any(is_same)
@@ -107,10 +108,16 @@ impl Session<'_> {
         let stuck = |tid: &Tid| {
             // Tids are reused: the last thread that had it is the one.
             let index = threads.iter().rposition(|info| info.tid == *tid && info.process == process)?;
-            let awaited = one_line(&blocked.waits.get(tid)?.label());
+            let wait = blocked.waits.get(tid)?;
+            let awaited = one_line(&wait.label());
             let place = inspection.thread(*tid).and_then(|thread| own_label(&inspection.stacks, thread.stack));
             let words = place.map_or(awaited.clone(), |place| format!("{awaited} in {place}"));
-            Some((ThreadId(index as u32), words.into()))
+            let holder = match blocked.orphans.contains(tid) {
+                true if blocked.forked => LEFT_AT_FORK,
+                true => LEFT_BY_ENDED,
+                false => "",
+            };
+            Some((ThreadId(index as u32), format!("{words}{holder}").into()))
         };
         circle.iter().map(stuck).collect()
     }

@@ -80,6 +80,8 @@ enum Library {
     Copy,
     Queue,
     Futures,
+    /// `multiprocessing.synchronize` and `multiprocessing.queues`.
+    Processes,
     /// `multiprocessing.pool`, of threads too.
     Pool,
 }
@@ -94,6 +96,8 @@ fn library(stacks: &Interner, frame: FrameId) -> Option<Library> {
         "queue.py" => Some(Library::Queue),
         "_base.py" if inside("concurrent/futures/", "_base.py") => Some(Library::Futures),
         "thread.py" if inside("concurrent/futures/", "thread.py") => Some(Library::Futures),
+        "synchronize.py" if inside("multiprocessing/", "synchronize.py") => Some(Library::Processes),
+        "queues.py" if inside("multiprocessing/", "queues.py") => Some(Library::Processes),
         "pool.py" if inside("multiprocessing/", "pool.py") => Some(Library::Pool),
         _ => None,
     }
@@ -114,6 +118,13 @@ pub fn work(stacks: &Interner, stack: StackId) -> Option<Work> {
         leaf = frames.next()?;
     }
     match (library(stacks, leaf)?, name(leaf)) {
+        (Library::Processes, "wait") => return Some(Work::Condition),
+        // One of the workers reads from the pipe, and the others wait for that.
+        (Library::Processes, "__enter__" | "get") => {
+            let frame = if name(leaf) == "get" { Some(leaf) } else { frames.next() };
+            let gets = |frame| library(stacks, frame) == Some(Library::Processes) && name(frame) == "get";
+            return frame.is_some_and(gets).then_some(Work::Queue);
+        }
         (Library::Threading | Library::Copy, "wait") => {}
         (Library::Threading, "join" | "_wait_for_tstate_lock" | "_shutdown" | "_join_thread") => {
             return Some(Work::Join);
@@ -187,7 +198,11 @@ mod tests {
         const G: &str = "/site-packages/psycopg_pool/pool.py";
         type Case = (&'static [(&'static str, &'static str)], Option<Work>);
         const C: &str = "/site-packages/gevent/_threading.py";
-        let cases: [Case; 23] = [
+        const M: &str = "/usr/lib/python3.12/multiprocessing/queues.py";
+        const S: &str = "/usr/lib/python3.12/multiprocessing/synchronize.py";
+        let cases: [Case; 25] = [
+            (&[("worker", "app.py"), ("get", M), ("__enter__", S)], Some(Work::Queue)),
+            (&[("worker", "app.py"), ("__enter__", S)], None),
             (
                 &[
                     ("run", "/site-packages/gevent/threadpool.py"),

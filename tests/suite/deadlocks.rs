@@ -137,6 +137,35 @@ on_every_python! {
     }
 }
 
+on_every_python! {
+    /// Nobody in a child has a lock that a thread of its parent held at the fork.
+    fn a_lock_that_was_held_at_a_fork_is_never_released(python) {
+        for (kind, label) in [("lock", "threading.Lock"), ("rlock", "threading.RLock")] {
+            let mut parent = python.script("forked_lock.py", &[kind]).run();
+            let child = parent.wait_for("CHILD").trim().rsplit(' ').next().unwrap().to_owned();
+            let text = run(gilscope(["dump", "--pid", &child]));
+            let text = text.ok();
+            assert!(text.contains("DEADLOCK: ") && text.contains("did not survive fork()"), "{text}");
+            for mode in MODES {
+                let report = reported(&["--mode", mode, "-d", "1", "--pid", &child]);
+                let message = report["findings"][0]["message"].as_str().unwrap();
+                let says = |text: &str| message.contains(text);
+                assert!(says(label) && says("did not survive fork()") && says("in work (") && says("forked_lock.py:"), "{message}");
+            }
+        }
+    }
+}
+
+/// The report of a recording with these options.
+fn reported(options: &[&str]) -> Value {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let mut command = gilscope(["record", "-o"]);
+    command.arg(&out).args(options);
+    run(command).ok();
+    serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap()
+}
+
 /// The report of a recording of threads in a circle, up to when the program is ended by its watchdog after 1.8 s.
 fn ended_report(python: &Python, mode: &str, shape: &str) -> Value {
     let folder = folder();

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cpython::attach::{AttachedProcess, attach};
 use crate::cpython::locks::Lock;
-use crate::event::{LockKind, Loss, Pid, ProcessId, ThreadState, Tid};
+use crate::event::{LEFT_AT_FORK, LEFT_BY_ENDED, LockKind, Loss, Pid, ProcessId, ThreadState, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::threads::ObservedThread;
 use crate::interpreter::waits::{Awaited, ThreadWait};
@@ -105,6 +105,9 @@ struct WaitsFor {
     address: u64,
     /// Tid of the thread that blocks this one, if it is known.
     held_by: Option<Tid>,
+    /// Why nobody will ever release it, in words that follow its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    never_released: Option<&'static str>,
     #[serde(skip)]
     label: String,
 }
@@ -122,7 +125,15 @@ impl WaitsFor {
             }
             Awaited::Gil => ("gil", None, None, 0),
         };
-        WaitsFor { kind, type_name, name, address, held_by: wait.held_by, label: one_line(&wait.label()) }
+        WaitsFor {
+            kind,
+            type_name,
+            name,
+            address,
+            held_by: wait.held_by,
+            never_released: None,
+            label: one_line(&wait.label()),
+        }
     }
 
     /// It waits for the end of a thread.
@@ -148,6 +159,9 @@ pub fn dump(pid: Pid) -> Result<Dump> {
     let mut dump = describe(&target, &inspection);
     for thread in &mut dump.threads {
         thread.waits_for = blocked.waits.get(&thread.tid).map(WaitsFor::new);
+        if let Some(waits) = thread.waits_for.as_mut().filter(|_| blocked.orphans.contains(&thread.tid)) {
+            waits.never_released = Some(if blocked.forked { LEFT_AT_FORK } else { LEFT_BY_ENDED });
+        }
     }
     dump.deadlocks = blocked.deadlocks;
     dump.python_children = python_children(pid);

@@ -40,6 +40,12 @@ impl Dump {
                 line(format_args!("    {} waits for {waits}{place}", self.name_of(thread.tid)));
             }
         }
+        for thread in &self.threads {
+            if let Some(waits) = thread.waits_for.as_ref().filter(|waits| waits.never_released.is_some()) {
+                let (who, what) = (self.name_of(thread.tid), self.wait(waits));
+                line(format_args!("DEADLOCK: {who} waits for {what}; nobody will release it"));
+            }
+        }
         for interpreter in &self.interpreters {
             line(format_args!("{}", self.gil(interpreter)));
         }
@@ -127,7 +133,7 @@ impl Dump {
     fn wait(&self, waits: &WaitsFor) -> String {
         let of = if waits.is_end() { ": " } else { ", held by " };
         let by = waits.held_by.map_or_else(String::new, |tid| format!("{of}{}", self.name_of(tid)));
-        format!("{}{by}", waits.label)
+        format!("{}{by}{}", waits.label, waits.never_released.unwrap_or_default())
     }
 
     fn name_of(&self, tid: Tid) -> String {

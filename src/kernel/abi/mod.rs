@@ -19,7 +19,7 @@ use crate::cpython::code::CodeWords;
 pub(crate) use self::flags::{OffFlags, SampleFlags};
 pub(crate) use self::records::{CpuSample, KernelRecord, OffCpuRecord, OffKind, TIME_TO_BE_FAIR};
 #[cfg(test)]
-pub(crate) use self::records::{REC_EXIT, REC_OFF, REC_RESUME, REC_SAMPLE, REC_STACK};
+pub(crate) use self::records::{REC_EXIT, REC_OFF, REC_RESUME, REC_SAMPLE, REC_SITE, REC_STACK};
 pub(crate) use self::thread::SeededWait;
 
 /// Ranges of code of one process that are the interpreter's, at most.

@@ -1,6 +1,7 @@
 //! Raw records and a memory image in, events out: what kernel mode makes of each kind of record. No kernel is needed, and
 //! no privilege.
 
+mod holders;
 mod image;
 mod records;
 mod stacks;
@@ -11,10 +12,10 @@ use zerocopy::{FromZeros, IntoBytes};
 use self::image::{FakeCode, FakeInterpreter, SharedImage};
 use super::abi::wire::{
     KernelThread, WireExit, WireFrame, WireHeader, WireOff, WireRegisters, WireResume, WireSample,
-    WireSampleWithRegisters, WireStackHead,
+    WireSampleWithRegisters, WireSite, WireStackHead,
 };
 use super::abi::{
-    KernelRecord, OffFlags, OffKind, REC_EXIT, REC_OFF, REC_RESUME, REC_SAMPLE, REC_STACK, SampleFlags,
+    KernelRecord, OffFlags, OffKind, REC_EXIT, REC_OFF, REC_RESUME, REC_SAMPLE, REC_SITE, REC_STACK, SampleFlags,
 };
 use super::traced::{InterpreterUpdate, Traced};
 use crate::event::{Event, Ids, Nanos, Syscall, Tid};

@@ -54,6 +54,7 @@ fn thread_name(thread: ThreadId) -> String {
 fn state_words(state: ThreadState) -> String {
     match state {
         ThreadState::LockWait(lock) => format!("waits for lock {}", lock.0),
+        ThreadState::Awaits(awaited) => format!("awaits lock {}", awaited.0),
         ThreadState::Paused(lock) => format!("paused by lock {}", lock.0),
         state => state.to_string(),
     }

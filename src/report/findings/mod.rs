@@ -10,21 +10,20 @@ mod locks;
 mod not_released;
 mod pools;
 mod sentences;
+mod stuck;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::model::{Finding, Gil, Report, Severity, Stuck};
+use super::model::{Finding, Gil, Report, Severity};
 use super::nanos;
-use super::text::units::label;
-use crate::event::Tid;
 
 pub(super) use self::gil::CONVOY;
 
 /// All findings, the costliest first.
 pub(super) fn findings(report: &Report) -> Vec<Finding> {
-    let mut found: Vec<Finding> = report.deadlocks.iter().map(|circle| deadlock(circle)).collect();
+    let mut found: Vec<Finding> = stuck::stuck(report);
     found.extend(interpreter::collections(report));
     for gil in &report.gils {
         found.extend(interpreter::switched_on(report, gil));
@@ -38,7 +37,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(children::not_observed(report));
     found.extend(records_lost(report));
     // Nothing is worse than threads that never go on, whatever else costs time.
-    let order = |finding: &Finding| (finding.id != DEADLOCK, finding.severity);
+    let order = |finding: &Finding| (finding.id != stuck::DEADLOCK, finding.severity);
     found.sort_by(|a, b| order(a).cmp(&order(b)).then(b.cost_s.total_cmp(&a.cost_s)));
     found
 }
@@ -63,36 +62,6 @@ fn finding<const N: usize>(
 ) -> Finding {
     let evidence = BTreeMap::from(evidence.map(|(name, value)| (name.to_owned(), value)));
     Finding { id: id.to_owned(), severity, cost_s: nanos(cost_s), headline: String::new(), message, evidence }
-}
-
-/// What such a finding is called.
-const DEADLOCK: &str = "deadlock";
-
-/// Threads wait for each other, for ever.
-fn deadlock(circle: &[Stuck]) -> Finding {
-    let next = circle.iter().cycle().skip(1);
-    let edges: Vec<String> = circle
-        .iter()
-        .zip(next)
-        .map(|(stuck, next)| {
-            let [who, whom] = [stuck, next].map(|stuck| label(&stuck.thread, stuck.tid));
-            match stuck.waits_for.starts_with("the end of") {
-                true => format!("{who} waits for the end of {whom}"),
-                false => format!("{who} waits for {}, held by {whom}", stuck.waits_for),
-            }
-        })
-        .collect();
-    let tids: Vec<Tid> = circle.iter().map(|stuck| stuck.tid).collect();
-    let message = match circle {
-        [stuck] => format!(
-            "DEADLOCK: {} waits for itself: it has {} already, which cannot be acquired twice. Use a threading.RLock, or \
-             release it before.",
-            label(&stuck.thread, stuck.tid),
-            stuck.waits_for,
-        ),
-        _ => format!("DEADLOCK: {} threads wait for each other: {}.", circle.len(), edges.join("; ")),
-    };
-    finding(DEADLOCK, Severity::High, 0.0, message, [("tids", json!(tids))])
 }
 
 /// This many threads held up on average, or this part of one thread's time, are severe ...
