@@ -9,7 +9,7 @@ use super::records::{
 };
 use super::wire::{put, put_optional, put_signed, put_text};
 use crate::event::{Event, Nanos, OffCpu};
-use crate::profile::{Mode, SessionInfo};
+use crate::profile::{MachineUse, Mode, SessionInfo};
 use crate::stack::{FrameKind, Interner, StackId};
 
 /// Makes records of events. What it has written once it refers to by number.
@@ -23,6 +23,7 @@ pub struct Encoder {
     contexts: FxHashMap<RecordContext, u64>,
     last: LastValues,
     notes: Vec<String>,
+    machine: Option<MachineUse>,
 }
 
 impl Encoder {
@@ -73,6 +74,9 @@ impl Encoder {
                 self.notes.push(note.clone());
             }
         }
+        if session.machine != self.machine {
+            self.machine(session.machine.as_ref());
+        }
         let out = &mut self.records;
         put(out, tag::SESSION);
         out.push(u8::from(session.mode == Mode::Kernel));
@@ -88,6 +92,25 @@ impl Encoder {
             session.profiler_cpu_ns,
         ] {
             put(out, number);
+        }
+    }
+
+    /// Who else had the CPUs, all anew.
+    fn machine(&mut self, machine: Option<&MachineUse>) {
+        self.machine = machine.cloned();
+        let Some(machine) = machine else { return };
+        let out = &mut self.records;
+        put(out, tag::MACHINE);
+        put(out, machine.span_ns);
+        put(out, machine.cpus.into());
+        put_id(out, machine.limit_percent);
+        put(out, machine.throttled_ns);
+        put(out, machine.others_ns);
+        put(out, machine.others.len() as u64);
+        for process in &machine.others {
+            put(out, process.pid as u64);
+            put_text(out, &process.name);
+            put(out, process.cpu_ns);
         }
     }
 

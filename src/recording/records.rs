@@ -34,7 +34,8 @@ pub mod tag {
     pub const SPIN_CONTEXT: u64 = 21;
     pub const DEADLOCK: u64 = 22;
     pub const OTHER_FRAME: u64 = 23;
-    pub const NATIVE_CONTEXT: u64 = 25;
+    pub const NATIVE_CONTEXT: u64 = 27;
+    pub const MACHINE: u64 = 28;
     pub const FIRST_CONTEXT: u64 = 32;
 }
 

@@ -24,11 +24,11 @@ use std::sync::Arc;
 use crate::event::ThreadId;
 use crate::gil::summary::GilSummary;
 use crate::lockstats::summary::LockSummary;
-use crate::profile::Profile;
+use crate::profile::{MachineUse, Profile};
 use crate::stack::idle_wait::Work;
 use crate::stack::label::one_line;
 
-use self::model::{Idle, Lock, SCHEMA, Session, Stuck, Target, VERSION};
+use self::model::{Idle, Lock, Machine, OtherProcess, SCHEMA, Session, Stuck, Target, VERSION};
 
 pub use self::ledger::ledgers;
 pub use self::model::{Attribution, Report};
@@ -118,7 +118,26 @@ fn session(profile: &Profile) -> Session {
         lost_events: session.records_lost,
         profiler_cpu_s: seconds(session.profiler_cpu_ns),
         degraded: session.degraded.clone(),
+        machine: session.machine.as_ref().map(machine),
         filter: session.filter.clone(),
+    }
+}
+
+fn machine(machine: &MachineUse) -> Machine {
+    let cpus = |cpu_ns| ratio(cpu_ns, machine.span_ns);
+    let others = machine.others.iter();
+    Machine {
+        cpus: machine.cpus,
+        limit_cpus: machine.limit_percent.map(|percent| f64::from(percent) / 100.0),
+        throttled_s: seconds(machine.throttled_ns),
+        others_cpus: cpus(machine.others_ns),
+        others: others
+            .map(|process| OtherProcess {
+                pid: process.pid,
+                name: one_line(&process.name),
+                cpus: cpus(process.cpu_ns),
+            })
+            .collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a recording comes to, in one sentence. Called by everything that shows a report to people.
 
-use super::model::{Report, Severity};
+use super::model::{Report, Severity, Thread};
 use super::text::units::duration;
 
 /// Waiting matters from this many threads on, on average.
@@ -20,11 +20,12 @@ pub fn verdict(report: &Report) -> String {
     }
     let cpu: f64 = report.threads.iter().map(|thread| thread.cpu_s).sum();
     let counts = &report.refcounts;
+    let no_cpu = |thread: &Thread| thread.states.runnable_s + thread.states.gil_held_no_cpu_s;
     let kinds = [
         ("waiting for the GIL", for_gil),
         ("waiting for locks", for_locks),
         ("waiting for a free connection", report.waiting_for_connections_s()),
-        ("waiting for a CPU", report.threads.iter().map(|thread| thread.states.runnable_s).sum()),
+        ("waiting for a CPU", report.threads.iter().map(no_cpu).sum()),
         ("stops of all threads by the interpreter", report.pauses.wait.total_s),
         ("counting references to shared objects", (counts.cpu_fraction - counts.margin).max(0.0) * cpu),
     ];

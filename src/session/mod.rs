@@ -7,6 +7,7 @@ mod collectors;
 mod deadlocks;
 mod follow;
 pub mod launch;
+mod machine;
 pub mod signals;
 
 use std::ops::ControlFlow;
@@ -20,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
+use self::machine::MachineWatch;
 use self::signals::{Received, Signals};
 use crate::cpython::attach::{AttachedProcess, attach};
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid};
@@ -106,6 +108,8 @@ struct Session<'a> {
     follower: Follower,
     /// CPU time gilscope had used when the recording started, in nanoseconds.
     cpu_before: u64,
+    /// Who else has the CPUs, once there is an interpreter.
+    machine: Option<MachineWatch>,
     /// When to search for deadlocks, if there is an observer that wants to know.
     blocked_at: Nanos,
 }
@@ -151,6 +155,7 @@ pub fn record(
         follower: Follower::new(root, child.is_some(), options.subprocesses, collector.observes_early()),
         collector,
         cpu_before: 0,
+        machine: None,
         blocked_at: Nanos(0),
     };
     if options.timeline {
@@ -233,6 +238,7 @@ impl Session<'_> {
             if self.observed.is_empty() {
                 // The recording starts with the first interpreter: waiting for one is not part of it.
                 self.start(at);
+                self.machine = Some(MachineWatch::new(found.info.pid, at));
                 self.cpu_before = clock::own_cpu();
                 self.until = self.options.duration.map(|duration| Nanos(at.0 + duration.as_nanos() as u64));
             }
@@ -313,10 +319,19 @@ impl Session<'_> {
             under_way = collector.under_way(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
             self.apply_events();
         }
+        if self.machine.as_mut().is_some_and(|machine| machine.is_due(at)) {
+            self.look_at_machine(at);
+        }
         self.profile.session.end = at;
         self.profile.session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
         let (profile, processes) = (&self.profile, self.observed.len());
         observer.observe(&RecordingView { at, profile, under_way: &under_way, processes })
+    }
+
+    fn look_at_machine(&mut self, at: Nanos) {
+        let processes = &self.profile.processes;
+        let own = |pid| processes.iter().any(|process| process.pid == pid);
+        self.profile.session.machine = self.machine.as_ref().map(|machine| machine.so_far(at, own));
     }
 
     /// Applies the events that the collector has left.
@@ -337,6 +352,7 @@ impl Session<'_> {
     /// Ends the recording, and adds what is known about its quality.
     fn close(mut self) -> Profile {
         let at = now();
+        self.look_at_machine(at);
         let Session { profile, events, ids, collector, .. } = &mut self;
         let summary = collector.finish(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
         self.apply_events();

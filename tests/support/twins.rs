@@ -57,7 +57,14 @@ const TRACE: &[&str] = &["every_moment_of_a_thread_has_a_state_and_a_stack", "ar
 const LOCK_TRACE: &[&str] = &["locks_that_were_waited_for_much_have_a_track", "arrows_go_from_slice_to_slice"];
 const STOPS: &[&str] = &["a_thread_that_moves_is_hardly_ever_tried_and_a_quiet_one_never_stopped"];
 
-pub const TWINS: [Row; 43] = [
+const DELAYS: &[&str] = &[
+    "a_call_that_does_not_look_is_where_the_time_after_the_request_goes",
+    // A simulated GIL with calls that keep it.
+    "what_is_found_is_what_was",
+];
+
+pub const TWINS: [Row; 44] = [
+    ("delays::a_c_call_that_does_not_release_the_gil_is_named", DELAYS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_in_kernel_mode_at_10000_hz", STACKS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_at_2000_hz", STACKS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_at_100_hz", STACKS),

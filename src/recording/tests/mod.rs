@@ -11,7 +11,7 @@ use super::{Reader, RecordingOrigin, block, load};
 use crate::event::{Event, GilGlimpse, GilId, Nanos, OffCpu, ThreadId, ThreadState, Wake};
 use crate::export::{self, FORMATS, Format, View};
 use crate::filter::Filter;
-use crate::profile::{Mode, Profile, SessionInfo};
+use crate::profile::{BusyProcess, MachineUse, Mode, Profile, SessionInfo};
 use crate::report::{Attribution, Report};
 use crate::stack::{Frame, FrameKind, Interner, StackId};
 
@@ -263,6 +263,25 @@ fn the_format_stays_what_it_is() {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let lines: Vec<String> = records.chunks(48).map(hex).collect();
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn who_had_the_cpus_comes_back_as_it_was_last() {
+    let (table, events, mut info) = session(Mode::Kernel, &[]);
+    let machine = |cpu_ns| MachineUse {
+        span_ns: 5,
+        cpus: 2,
+        limit_percent: Some(150),
+        throttled_ns: 7,
+        others_ns: 9,
+        others: vec![BusyProcess { pid: 8, name: "cc1".to_owned(), cpu_ns }],
+    };
+    info.machine = Some(machine(1));
+    let mut encoder = Encoder::default();
+    encoder.session(&info);
+    info.machine = Some(machine(2));
+    encoder.records.extend(records(&table, &events, &info));
+    assert_eq!(loaded(&complete(&encoder.records), false).session.machine, info.machine);
 }
 
 #[test]

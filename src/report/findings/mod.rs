@@ -3,6 +3,7 @@
 //! Each rule is a function of the report, with its thresholds as constants above it. A threshold is there so that a
 //! program with nothing worth changing gets no finding at all.
 
+mod cpus;
 mod not_released;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(pauses(report));
     found.extend(collections(report));
     found.extend(refcounts(report));
+    found.extend(cpus::no_cpu(report));
     found.extend(records_lost(report));
     // Nothing is worse than threads that never go on, whatever else costs time.
     let order = |finding: &Finding| (finding.severity, finding.id != DEADLOCK);
