@@ -9,8 +9,10 @@ pub(crate) enum Activity {
     Running,
     /// On a CPU, holding the GIL.
     GilHeld,
-    /// Off the CPU, holding the GIL: blocked, or runnable.
-    GilHeldIdle,
+    /// Blocked, holding the GIL.
+    GilHeldBlocked,
+    /// Runnable, holding the GIL.
+    GilHeldNoCpu,
     /// Waiting for the GIL.
     GilWait,
     /// Waiting for a lock.
@@ -40,7 +42,7 @@ pub(crate) enum ActivityDirection {
     Neutral,
 }
 
-/// A colour by its name. Every output has its own palette; it must keep these ten combinations of letter and colour apart.
+/// A colour by its name. Every output has its own palette; it must keep these combinations of letter and colour apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ActivityColor {
     Green,
@@ -72,7 +74,7 @@ pub(crate) struct ActivityRow {
 }
 
 /// All activities, in the order of columns.
-pub(crate) const ACTIVITIES: [ActivityRow; 10] = [
+pub(crate) const ACTIVITIES: [ActivityRow; 11] = [
     ActivityRow {
         activity: Activity::Running,
         key: "running_s",
@@ -94,14 +96,24 @@ pub(crate) const ACTIVITIES: [ActivityRow; 10] = [
         heading: ["GIL", "held"],
     },
     ActivityRow {
-        activity: Activity::GilHeldIdle,
+        activity: Activity::GilHeldBlocked,
         key: "gil_held_off_cpu_s",
-        name: "GIL held off the CPU",
+        name: "GIL held while blocked",
         letter: 'B',
         color: ActivityColor::Magenta,
         direction: ActivityDirection::Neutral,
-        words: "holds the GIL, but is blocked or has no CPU: nobody can run Python",
-        heading: ["held", "idle"],
+        words: "holds the GIL while it is blocked: nobody can run Python",
+        heading: ["held,", "block"],
+    },
+    ActivityRow {
+        activity: Activity::GilHeldNoCpu,
+        key: "gil_held_no_cpu_s",
+        name: "GIL held, no CPU",
+        letter: 'X',
+        color: ActivityColor::Brown,
+        direction: ActivityDirection::Neutral,
+        words: "holds the GIL, but others have the CPUs: nobody can run Python",
+        heading: ["held,", "no CPU"],
     },
     ActivityRow {
         activity: Activity::GilWait,
@@ -188,7 +200,7 @@ impl Activity {
 
     /// Holds a GIL, running or not.
     pub(crate) fn holds_gil(self) -> bool {
-        matches!(self, Activity::GilHeld | Activity::GilHeldIdle)
+        matches!(self, Activity::GilHeld | Activity::GilHeldBlocked | Activity::GilHeldNoCpu)
     }
 }
 

@@ -59,11 +59,14 @@ impl ThreadState {
             Self::GilHeld => row(Activity::GilHeld, "GIL held", "holds the GIL", None),
             Self::GilHeldNative => row(Activity::GilHeld, "GIL held, native", "holds the GIL, in native code", None),
             Self::GilHeldRunnable => {
-                row(Activity::GilHeldIdle, "GIL held, no CPU", "holds the GIL, has no CPU", Some("GIL held, no CPU"))
+                row(Activity::GilHeldNoCpu, "GIL held, no CPU", "holds the GIL, has no CPU", Some("GIL held, no CPU"))
             }
-            Self::GilHeldOffCpu(_) => {
-                row(Activity::GilHeldIdle, "GIL held off CPU", "holds the GIL, blocked in", Some("GIL held off CPU:"))
-            }
+            Self::GilHeldOffCpu(_) => row(
+                Activity::GilHeldBlocked,
+                "GIL held off CPU",
+                "holds the GIL, blocked in",
+                Some("GIL held off CPU:"),
+            ),
             Self::GilWait => row(Activity::GilWait, "GIL wait", "waits for the GIL", Some("waiting for GIL")),
             Self::LockWait(_) => row(Activity::LockWait, "lock wait", "waits for a lock", Some("waiting for")),
             Self::Paused(_) => {

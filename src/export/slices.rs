@@ -105,7 +105,10 @@ fn close<V: Visitor>(open: &mut Vec<u32>, keep: usize, at: Nanos, visitor: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Syscall, ThreadState};
+    use std::sync::Arc;
+
+    use crate::event::{ACTIVITIES, Account, Event, OffCpu, ProcessId, ProcessInfo, Syscall, ThreadState, Wake};
+    use crate::report::ledgers;
     use crate::stack::StackId;
 
     /// Gives each span the stack beside it and keeps the edges. The state of a span is its place in the script.
@@ -167,5 +170,52 @@ mod tests {
             edges(&[(1, 3, &[7]), (5, 8, &[7]), (6, 9, &[8])]),
             [(1, Open(7)), (3, Close(7)), (5, Open(7)), (8, Close(7)), (8, Open(8)), (9, Close(8))]
         );
+    }
+
+    /// A thread off the CPU, woken by a timer in the middle of it or by nobody.
+    fn off(start: u64, end: u64, state: ThreadState, woken: Option<u64>) -> OffCpu {
+        let wake = woken.map(|at| Wake { at: Nanos(at), by: None, stack: StackId::EMPTY, switches: None });
+        OffCpu { wake, ..OffCpu::new(ThreadId(0), Nanos(start), Nanos(end), state, StackId::EMPTY) }
+    }
+
+    #[test]
+    fn slices_by_state_add_up_to_the_ledger() {
+        let mut profile = Profile::default();
+        profile.session.mode = Mode::Kernel;
+        (profile.session.end, profile.session.rate_hz) = (Nanos(100), 100.0);
+        profile.keep_timeline();
+        let (process, thread, call) = (ProcessId(0), ThreadId(0), Syscall(0));
+        let info = ProcessInfo { pid: 1, command: Vec::new(), python: String::new(), free_threaded: false };
+        profile.push(&Event::Process { process, info: Arc::new(info) });
+        profile.push(&Event::ThreadStarted { at: Nanos(0), thread, process, tid: 1 });
+        for off in [
+            off(0, 30, ThreadState::Blocked(call), Some(20)),
+            off(40, 60, ThreadState::GilHeldOffCpu(call), Some(55)),
+            off(60, 68, ThreadState::GilHeldRunnable, None),
+            off(70, 80, ThreadState::GilWait, Some(75)),
+            off(82, 100, ThreadState::Blocked(call), None),
+        ] {
+            profile.push(&Event::OffCpu(off));
+        }
+        let account = Account {
+            at: Nanos(100),
+            on_cpu_ns: 14,
+            runnable_ns: 10,
+            gil_held_runnable_ns: 13,
+            gil_held_off_cpu_ns: 15,
+            gil_wait_ns: 10,
+            blocked_ns: 38,
+            ..Account::default()
+        };
+        profile.push(&Event::Account { thread, account });
+        profile.push(&Event::ThreadExited { at: Nanos(100), thread, cpu_ns: 14 });
+        profile.finish();
+        let states = ledgers(&profile, &[])[0].states;
+        let spans = shown(&profile, thread, &timeline(&profile).unwrap()[0]);
+        for row in ACTIVITIES.iter().filter(|row| !row.activity.on_cpu()) {
+            let of_activity = spans.iter().filter(|span| span.state.activity() == row.activity);
+            let sum: u64 = of_activity.map(|span| span.end.since(span.start)).sum();
+            assert_eq!(sum, (states.of(row.activity) * 1e9).round() as u64, "{}", row.name);
+        }
     }
 }

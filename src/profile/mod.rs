@@ -110,6 +110,8 @@ pub struct SessionInfo {
     pub filter: Option<String>,
     /// Processes that the observed ones started and that were not observed.
     pub unobserved: Vec<UnobservedChild>,
+    /// Who else had the CPUs; none if that is not known.
+    pub machine: Option<MachineUse>,
 }
 
 /// A child process of the program, or a child of one, that was not observed.
@@ -119,6 +121,31 @@ pub struct UnobservedChild {
     pub command: Vec<String>,
     pub is_python: bool,
     /// CPU time that it used during the recording, in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+/// Who had the CPUs of the machine, besides the program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachineUse {
+    /// For how long that was looked at, in nanoseconds.
+    pub span_ns: u64,
+    /// CPUs that the program may run on; 0 if that is not known.
+    pub cpus: u32,
+    /// The share of a CPU's time that the program's control group may use, in percent, if it has a limit.
+    pub limit_percent: Option<u32>,
+    /// For how long the group was kept from running because of that, in nanoseconds.
+    pub throttled_ns: u64,
+    /// CPU time that other processes used which still ran in the end, in nanoseconds.
+    pub others_ns: u64,
+    /// The busiest of them, the busiest first.
+    pub others: Vec<BusyProcess>,
+}
+
+/// A process and the CPU time that it has used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusyProcess {
+    pub pid: Pid,
+    pub name: String,
     pub cpu_ns: u64,
 }
 

@@ -19,7 +19,7 @@ use crate::event::{
     Accessed, Account, Event, GilGlimpse, GilId, GilInfo, LOCK_KINDS, LockId, LockInfo, Loss, Nanos, ObjectId,
     ObjectInfo, OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
 };
-use crate::profile::{Mode, SessionInfo, UnobservedChild};
+use crate::profile::{BusyProcess, MachineUse, Mode, SessionInfo, UnobservedChild};
 use crate::stack::{Frame, FrameId, FrameKind, Interner, StackId, Sym};
 
 /// No machine's clock is later than this, in nanoseconds: a century.
@@ -39,6 +39,7 @@ pub struct Decoder {
     pub ended: bool,
     notes: Vec<String>,
     children: Vec<UnobservedChild>,
+    machine: Option<MachineUse>,
     strings: Vec<Sym>,
     frames: Vec<FrameId>,
     stacks: Vec<StackId>,
@@ -64,6 +65,7 @@ impl Decoder {
             ended: false,
             notes: Vec::new(),
             children: Vec::new(),
+            machine: None,
             strings: Vec::new(),
             frames: Vec::new(),
             stacks: vec![StackId::EMPTY],
@@ -172,6 +174,7 @@ impl Decoder {
             tag::SESSION => self.session = Some(self.session(bytes)?),
             tag::CHILDREN => self.children = self.children(bytes)?,
             tag::NOTE => self.notes.push(bytes.text()?.to_owned()),
+            tag::MACHINE => self.machine = Some(self.machine(bytes)?),
             tag::END => self.ended = true,
             tag::SAMPLE_CONTEXT => {
                 let context = self.sample_context(bytes)?;
@@ -245,6 +248,7 @@ impl Decoder {
             degraded: self.notes.clone(),
             filter: None,
             unobserved: self.children.clone(),
+            machine: self.machine.clone(),
             started_unix_ns: 0,
         })
     }
@@ -262,6 +266,23 @@ impl Decoder {
             children.push(UnobservedChild { pid, command, is_python, cpu_ns });
         }
         Ok(children)
+    }
+
+    fn machine(&self, bytes: &mut Bytes<'_>) -> Result<MachineUse, Malformed> {
+        let time = |bytes: &mut Bytes<'_>| bytes.number().and_then(|number| self.moment(number)).map(|time| time.0);
+        let mut machine = MachineUse {
+            span_ns: time(bytes)?,
+            cpus: bytes.small()?,
+            limit_percent: optional(u32::MAX, bytes)?,
+            throttled_ns: time(bytes)?,
+            others_ns: time(bytes)?,
+            others: Vec::new(),
+        };
+        for _ in 0..bytes.number()? {
+            let (pid, name) = (bytes.small()?, bytes.text()?.to_owned());
+            machine.others.push(BusyProcess { pid, name, cpu_ns: time(bytes)? });
+        }
+        Ok(machine)
     }
 
     fn add(&mut self, context: RecordContext) -> Result<(), Malformed> {

@@ -9,7 +9,7 @@ use super::records::{
 };
 use super::wire::{put, put_optional, put_signed, put_text};
 use crate::event::{Event, Nanos, OffCpu};
-use crate::profile::{Mode, SessionInfo, UnobservedChild};
+use crate::profile::{MachineUse, Mode, SessionInfo, UnobservedChild};
 use crate::stack::{FrameKind, Interner, StackId};
 
 /// Makes records of events. What it has written once it refers to by number.
@@ -24,6 +24,7 @@ pub struct Encoder {
     last: LastValues,
     notes: Vec<String>,
     children: Vec<UnobservedChild>,
+    machine: Option<MachineUse>,
 }
 
 impl Encoder {
@@ -77,6 +78,9 @@ impl Encoder {
         if session.unobserved != self.children {
             self.children(&session.unobserved);
         }
+        if session.machine != self.machine {
+            self.machine(session.machine.as_ref());
+        }
         let out = &mut self.records;
         put(out, tag::SESSION);
         out.push(u8::from(session.mode == Mode::Kernel));
@@ -108,6 +112,25 @@ impl Encoder {
             put(out, child.cpu_ns);
         }
         self.children = children.to_vec();
+    }
+
+    /// Who else had the CPUs, all anew.
+    fn machine(&mut self, machine: Option<&MachineUse>) {
+        self.machine = machine.cloned();
+        let Some(machine) = machine else { return };
+        let out = &mut self.records;
+        put(out, tag::MACHINE);
+        put(out, machine.span_ns);
+        put(out, machine.cpus.into());
+        put_id(out, machine.limit_percent);
+        put(out, machine.throttled_ns);
+        put(out, machine.others_ns);
+        put(out, machine.others.len() as u64);
+        for process in &machine.others {
+            put(out, process.pid as u64);
+            put_text(out, &process.name);
+            put(out, process.cpu_ns);
+        }
     }
 
     /// The recording is complete.

@@ -125,10 +125,11 @@ pub(crate) mod threads {
     pub(crate) const DOING: TableColumn = TableColumn::text("doing", "DOING", "the innermost Python function now");
 
     /// One for each activity, in that order.
-    pub(crate) const BY_ACTIVITY: [TableColumn; 10] = [
+    pub(crate) const BY_ACTIVITY: [TableColumn; 11] = [
         TableColumn::of_activity(Activity::Running, "RUN%"),
         TableColumn::of_activity(Activity::GilHeld, "HELD%"),
-        TableColumn::of_activity(Activity::GilHeldIdle, "HIDLE%"),
+        TableColumn::of_activity(Activity::GilHeldBlocked, "HBLCK%"),
+        TableColumn::of_activity(Activity::GilHeldNoCpu, "HNCPU%"),
         TableColumn::of_activity(Activity::GilWait, "WAIT%"),
         TableColumn::of_activity(Activity::LockWait, "LOCK%"),
         TableColumn::of_activity(Activity::Native, "NATIVE%"),
@@ -325,11 +326,14 @@ pub(crate) mod functions {
     pub(crate) const LOCK_WAIT: TableColumn =
         TableColumn::time("lock wait", "LOCK-WAIT", "in itself: waiting for a lock, or stopped with all others")
             .colored(Activity::LockWait);
-    pub(crate) const HELD_IDLE: TableColumn =
-        TableColumn::time("held idle", "HELD-IDLE", "in itself: holding the GIL without running")
-            .colored(Activity::GilHeldIdle);
+    pub(crate) const HELD_BLOCKED: TableColumn =
+        TableColumn::time("held blocked", "HELD-BLCK", "in itself: holding the GIL while blocked")
+            .colored(Activity::GilHeldBlocked);
     pub(crate) const BLOCKED: TableColumn =
-        TableColumn::time("blocked", "BLOCKED", "in itself: blocked in a system call, or without a CPU");
+        TableColumn::time("blocked", "BLOCKED", "in itself: blocked in a system call");
+    pub(crate) const NO_CPU: TableColumn =
+        TableColumn::time("no CPU", "NO-CPU", "in itself: ready to run, with the GIL or without, but without a CPU")
+            .colored(Activity::NoCpu);
 
     /// The page has no `%` in these headings.
     const fn with_sign(column: TableColumn) -> TableColumn {

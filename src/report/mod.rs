@@ -29,12 +29,14 @@ use std::sync::Arc;
 use crate::event::ThreadId;
 use crate::gil::summary::GilSummary;
 use crate::lockstats::summary::LockSummary;
-use crate::profile::{Profile, SeenDeadlock};
+use crate::profile::{MachineUse, Profile, SeenDeadlock};
 use crate::stack::idle_wait::Work;
 use crate::stack::label::one_line;
 
 use self::groups::ThreadGroups;
-use self::model::{BrokenCircle, Idle, Lock, SCHEMA, Session, Stuck, Target, UnobservedProcess, VERSION};
+use self::model::{
+    BrokenCircle, Idle, Lock, Machine, OtherProcess, SCHEMA, Session, Stuck, Target, UnobservedProcess, VERSION,
+};
 
 pub(crate) use self::groups::pattern as thread_group;
 pub use self::ledger::ledgers;
@@ -138,6 +140,7 @@ fn session(profile: &Profile) -> Session {
         lost_events: session.records_lost,
         profiler_cpu_s: seconds(session.profiler_cpu_ns),
         degraded: session.degraded.clone(),
+        machine: session.machine.as_ref().map(machine),
         filter: session.filter.clone(),
     }
 }
@@ -153,6 +156,24 @@ fn unobserved_children(profile: &Profile) -> Vec<UnobservedProcess> {
         cpu_s: seconds(child.cpu_ns),
     });
     children.collect()
+}
+
+fn machine(machine: &MachineUse) -> Machine {
+    let cpus = |cpu_ns| ratio(cpu_ns, machine.span_ns);
+    let others = machine.others.iter();
+    Machine {
+        cpus: machine.cpus,
+        limit_cpus: machine.limit_percent.map(|percent| f64::from(percent) / 100.0),
+        throttled_s: seconds(machine.throttled_ns),
+        others_cpus: cpus(machine.others_ns),
+        others: others
+            .map(|process| OtherProcess {
+                pid: process.pid,
+                name: one_line(&process.name),
+                cpus: cpus(process.cpu_ns),
+            })
+            .collect(),
+    }
 }
 
 fn deadlocks(profile: &Profile) -> Vec<Vec<Stuck>> {

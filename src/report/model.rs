@@ -118,9 +118,37 @@ pub struct Session {
     pub profiler_cpu_s: f64,
     /// What could not be measured as it should, and why.
     pub degraded: Vec<String>,
+    /// Who had the CPUs, besides the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
     /// Which part of the recording that is, if it is not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<String>,
+}
+
+/// Who had the CPUs of the machine, besides the program.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// CPUs that the program may run on; 0 if that is not known.
+    pub cpus: u32,
+    /// How many CPUs' time its control group may use, if it has a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_cpus: Option<f64>,
+    /// For how long the group was kept from running because of that.
+    pub throttled_s: f64,
+    /// How many CPUs other processes used on average, as far as they still ran in the end.
+    pub others_cpus: f64,
+    /// The busiest of them, the busiest first.
+    pub others: Vec<OtherProcess>,
+}
+
+/// A process that is not part of the program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OtherProcess {
+    pub pid: Pid,
+    pub name: String,
+    /// How many CPUs it used on average.
+    pub cpus: f64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -14,8 +14,11 @@ pub struct States {
     pub running_s: f64,
     /// Held the GIL and ran.
     pub gil_held_s: f64,
-    /// Held the GIL and did not run: blocked, or without a CPU.
+    /// Held the GIL while it was blocked in a system call.
     pub gil_held_off_cpu_s: f64,
+    /// Held the GIL and was ready to run, but without a CPU.
+    #[serde(default)]
+    pub gil_held_no_cpu_s: f64,
     /// Waited for the GIL.
     pub gil_wait_s: f64,
     /// Waited for a lock.
@@ -51,7 +54,8 @@ impl States {
         match activity {
             Activity::Running => &mut self.running_s,
             Activity::GilHeld => &mut self.gil_held_s,
-            Activity::GilHeldIdle => &mut self.gil_held_off_cpu_s,
+            Activity::GilHeldBlocked => &mut self.gil_held_off_cpu_s,
+            Activity::GilHeldNoCpu => &mut self.gil_held_no_cpu_s,
             Activity::GilWait => &mut self.gil_wait_s,
             Activity::LockWait => &mut self.lock_wait_s,
             Activity::Native => &mut self.native_s,

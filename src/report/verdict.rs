@@ -19,7 +19,9 @@ pub fn verdict(report: &Report) -> String {
             _ => format!("Deadlock: {stuck} threads wait for each other and cannot proceed."),
         };
     }
-    let serious = report.findings.iter().filter(|finding| finding.severity != Severity::Low && finding.cost_s > 0.0);
+    // Without CPUs enough it is not the program's fault, and no small matter all the same.
+    let is_serious = |finding: &&Finding| finding.severity != Severity::Low || finding.id == MACHINE;
+    let serious = report.findings.iter().filter(is_serious).filter(|finding| finding.cost_s > 0.0);
     match serious.max_by(|a, b| (a.id != MACHINE).cmp(&(b.id != MACHINE)).then(a.cost_s.total_cmp(&b.cost_s))) {
         Some(worst) => biggest_cost(report, worst),
         None => hardly_any(report),

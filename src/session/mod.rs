@@ -8,6 +8,7 @@ mod collectors;
 mod deadlocks;
 mod follow;
 pub mod launch;
+mod machine;
 mod queues;
 pub mod signals;
 
@@ -23,6 +24,7 @@ use self::children::ChildWatch;
 use self::clock::Ticks;
 use self::follow::Follower;
 use self::launch::Child;
+use self::machine::MachineWatch;
 use self::queues::QueueWatch;
 use self::signals::{Received, Signals};
 use crate::cpython::attach::{AttachedProcess, attach};
@@ -110,6 +112,8 @@ struct Session<'a> {
     follower: Follower,
     /// CPU time gilscope had used when the recording started, in nanoseconds.
     cpu_before: u64,
+    /// Who else has the CPUs, once there is an interpreter.
+    machine: Option<MachineWatch>,
     /// When to search for deadlocks, if there is an observer that wants to know.
     blocked_at: Nanos,
     /// When to ask for long waits again.
@@ -161,6 +165,7 @@ pub fn record(
         follower: Follower::new(root, child.is_some(), options.subprocesses, collector.observes_early()),
         collector,
         cpu_before: 0,
+        machine: None,
         blocked_at: Nanos(0),
         long_waits_at: Nanos(0),
         queues: QueueWatch::default(),
@@ -253,6 +258,7 @@ impl Session<'_> {
             if self.observed.is_empty() {
                 // The recording starts with the first interpreter: waiting for one is not part of it.
                 self.start(at);
+                self.machine = Some(MachineWatch::new(found.info.pid, at));
                 self.cpu_before = clock::own_cpu();
                 self.until = self.options.duration.map(|duration| Nanos(at.0 + duration.as_nanos() as u64));
             }
@@ -346,10 +352,19 @@ impl Session<'_> {
             under_way = collector.under_way(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
             self.apply_events();
         }
+        if self.machine.as_mut().is_some_and(|machine| machine.is_due(at)) {
+            self.look_at_machine(at);
+        }
         self.profile.session.end = at;
         self.profile.session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
         let (profile, processes) = (&self.profile, self.observed.len());
         observer.observe(&RecordingView { at, profile, under_way: &under_way, processes })
+    }
+
+    fn look_at_machine(&mut self, at: Nanos) {
+        let processes = &self.profile.processes;
+        let own = |pid| processes.iter().any(|process| process.pid == pid);
+        self.profile.session.machine = self.machine.as_ref().map(|machine| machine.so_far(at, own));
     }
 
     /// Applies the events that the collector has left.
@@ -370,6 +385,7 @@ impl Session<'_> {
     /// Ends the recording, and adds what is known about its quality.
     fn close(mut self) -> Profile {
         let at = now();
+        self.look_at_machine(at);
         self.look_at_children(at);
         let Session { profile, events, ids, collector, .. } = &mut self;
         let summary = collector.finish(at, &mut Sink { stacks: &mut profile.stacks, events, ids });

@@ -23,7 +23,7 @@ impl Theme {
     /// The colour of an activity, as that of a text.
     pub(crate) fn activity(self, activity: Option<Activity>) -> Style {
         match activity {
-            Some(Activity::GilHeldIdle) => self.fg(Color::Magenta).add_modifier(Modifier::BOLD),
+            Some(Activity::GilHeldBlocked) => self.fg(Color::Magenta).add_modifier(Modifier::BOLD),
             Some(activity) => terminal_color(activity).map_or(self.dim(), |color| self.fg(color)),
             None => self.dim(),
         }
@@ -61,7 +61,9 @@ impl Theme {
             FrameOwner::Code(Origin::Marker) => indexed(110, 111),
             FrameOwner::Activity(Activity::GilWait) => indexed(167, 167),
             FrameOwner::Activity(Activity::LockWait) => indexed(178, 178),
-            FrameOwner::Activity(Activity::GilHeldIdle | Activity::Paused) => indexed(170, 170),
+            FrameOwner::Activity(Activity::GilHeldBlocked | Activity::GilHeldNoCpu | Activity::Paused) => {
+                indexed(170, 170)
+            }
             FrameOwner::Activity(_) => indexed(110, 111),
         };
         Style::new().fg(Color::Black).bg(background)

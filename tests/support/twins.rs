@@ -59,7 +59,14 @@ const SHORT_HOLDS: &[&str] =
     &["short_holds_did_what_samples_of_others_show", "short_holds_are_attributed_to_what_was_sampled_in_like_ones"];
 const STOPS: &[&str] = &["a_thread_that_moves_is_hardly_ever_tried_and_a_quiet_one_never_stopped"];
 
-pub const TWINS: [Row; 45] = [
+const DELAYS: &[&str] = &[
+    "a_call_that_does_not_look_is_where_the_time_after_the_request_goes",
+    // A simulated GIL with calls that keep it.
+    "what_is_found_is_what_was",
+];
+
+pub const TWINS: [Row; 46] = [
+    ("delays::a_c_call_that_does_not_release_the_gil_is_named", DELAYS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_in_kernel_mode_at_10000_hz", STACKS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_at_2000_hz", STACKS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_at_100_hz", STACKS),

@@ -102,7 +102,7 @@ fn every_kind_of_wait_has_a_marker_of_its_own_colour_that_says_what_for() {
     let states = [
         (ThreadState::LockWait(LockId(0)), "Waiting for a lock"),
         (ThreadState::Paused(LockId(1)), "Stopped by the interpreter"),
-        (ThreadState::GilHeldOffCpu(Syscall(0)), "GIL held off the CPU"),
+        (ThreadState::GilHeldOffCpu(Syscall(0)), "GIL held while blocked"),
     ];
     let (mut start, stack) = (40 * MS, fixture::deep(&mut profile));
     for (state, _) in states {

@@ -11,7 +11,7 @@ use super::{Reader, RecordingOrigin, block, load};
 use crate::event::{Event, GilGlimpse, GilId, Nanos, OffCpu, ThreadId, ThreadState, Wake};
 use crate::export::{self, FORMATS, Format, View};
 use crate::filter::Filter;
-use crate::profile::{Mode, Profile, SessionInfo, UnobservedChild};
+use crate::profile::{BusyProcess, MachineUse, Mode, Profile, SessionInfo, UnobservedChild};
 use crate::report::{Attribution, Report};
 use crate::stack::{Frame, FrameKind, Interner, StackId};
 
@@ -280,6 +280,25 @@ fn children_that_were_not_observed_come_back_as_they_were_last() {
     info.unobserved = vec![child(8, 600), child(7, 6)];
     encoder.records.extend(records(&table, &events, &info));
     assert_eq!(loaded(&complete(&encoder.records), false).session.unobserved, info.unobserved);
+}
+
+#[test]
+fn who_had_the_cpus_comes_back_as_it_was_last() {
+    let (table, events, mut info) = session(Mode::Kernel, &[]);
+    let machine = |cpu_ns| MachineUse {
+        span_ns: 5,
+        cpus: 2,
+        limit_percent: Some(150),
+        throttled_ns: 7,
+        others_ns: 9,
+        others: vec![BusyProcess { pid: 8, name: "cc1".to_owned(), cpu_ns }],
+    };
+    info.machine = Some(machine(1));
+    let mut encoder = Encoder::default();
+    encoder.session(&info);
+    info.machine = Some(machine(2));
+    encoder.records.extend(records(&table, &events, &info));
+    assert_eq!(loaded(&complete(&encoder.records), false).session.machine, info.machine);
 }
 
 #[test]

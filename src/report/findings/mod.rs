@@ -4,6 +4,7 @@
 //! program with nothing worth changing gets no finding at all.
 
 mod children;
+mod cpus;
 mod gil;
 mod interpreter;
 mod locks;
@@ -35,6 +36,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(interpreter::pauses(report));
     found.extend(interpreter::refcounts(report));
     found.extend(children::not_observed(report));
+    found.extend(cpus::no_cpu(report));
     found.extend(records_lost(report));
     // Nothing is worse than threads that never go on, whatever else costs time.
     let order = |finding: &Finding| (finding.id != stuck::DEADLOCK, finding.severity);

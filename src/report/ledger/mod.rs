@@ -15,7 +15,8 @@ use super::seconds;
 const SCALING_ORDER: [Activity; ACTIVITY_COUNT] = [
     Activity::Running,
     Activity::GilHeld,
-    Activity::GilHeldIdle,
+    Activity::GilHeldBlocked,
+    Activity::GilHeldNoCpu,
     Activity::GilWait,
     Activity::LockWait,
     Activity::Paused,
@@ -66,7 +67,8 @@ fn ledger(
 /// The last account can be a little older than the last sight of a thread: what it does not cover is unknown.
 fn exact(account: &Account, observed: u64, seen: &ObservedActivities, unseen: Activity) -> (ActivityParts, u64) {
     let mut parts = seen.samples.on_cpu().or(unseen).scaled_to(account.on_cpu_ns);
-    parts[Activity::GilHeldIdle] = account.gil_held_off_cpu_ns + account.gil_held_runnable_ns;
+    parts[Activity::GilHeldBlocked] = account.gil_held_off_cpu_ns;
+    parts[Activity::GilHeldNoCpu] = account.gil_held_runnable_ns;
     parts[Activity::GilWait] = account.gil_wait_ns;
     // The account knows sleep in `futex`, and being ready after that; the records know which of it was for a lock.
     (parts[Activity::LockWait], parts[Activity::Paused]) =
@@ -176,7 +178,8 @@ impl ObservedActivities {
             at: info.end,
             on_cpu_ns: if info.cpu_ns > 0 { info.cpu_ns } else { sampled }.min(left),
             runnable_ns: off[Activity::NoCpu],
-            gil_held_off_cpu_ns: off[Activity::GilHeldIdle],
+            gil_held_off_cpu_ns: off[Activity::GilHeldBlocked],
+            gil_held_runnable_ns: off[Activity::GilHeldNoCpu],
             gil_wait_ns: off[Activity::GilWait],
             gil_waits: u64::from(off[Activity::GilWait] > 0),
             futex_ns: off[Activity::LockWait] + off[Activity::Paused],

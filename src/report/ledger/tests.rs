@@ -5,9 +5,10 @@ use crate::event::Syscall;
 use crate::report::fixture::{self, MS, quiet_gil, samples};
 
 fn sum(states: &States) -> f64 {
-    let States { running_s, gil_held_s, gil_held_off_cpu_s, gil_wait_s, lock_wait_s, .. } = *states;
+    let States { running_s, gil_held_s, gil_held_off_cpu_s, gil_held_no_cpu_s, gil_wait_s, lock_wait_s, .. } =
+        *states;
     let States { native_s, paused_s, blocked_s, runnable_s, unknown_s, .. } = *states;
-    let held = gil_held_s + gil_held_off_cpu_s + gil_wait_s;
+    let held = gil_held_s + gil_held_off_cpu_s + gil_held_no_cpu_s + gil_wait_s;
     running_s + held + lock_wait_s + native_s + paused_s + blocked_s + runnable_s + unknown_s
 }
 
@@ -47,7 +48,7 @@ fn measured_times_are_taken_as_they_are() {
     // Two samples of three had the GIL.
     assert_eq!((client.states.gil_held_s, client.states.native_s), (0.02, 0.01));
     assert_eq!(threads[0].states.blocked_s, 1.998, "a futex is a place to sleep, too");
-    assert_eq!(threads[2].states.gil_held_off_cpu_s, 0.02, "without a CPU it is held as well");
+    assert_eq!(threads[2].states.gil_held_no_cpu_s, 0.02, "without a CPU it is held as well");
     assert_eq!(threads[3].states.gil_held_off_cpu_s, 0.4);
     assert_eq!((threads[3].name.as_deref(), threads[0].name.as_deref()), (Some("legacy"), None));
 }

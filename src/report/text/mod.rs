@@ -282,11 +282,12 @@ fn ledger(report: &Report, text: &mut ReportText) {
         text.line(format!("... and {hidden} more"));
     }
     let notes = [
-        (Activity::GilHeldIdle, "held idle: holds the GIL, but is blocked or has no CPU"),
-        (Activity::NoCpu, "no CPU: ready to run"),
+        (&[Activity::GilHeldBlocked][..], "held, block: holds the GIL while it is blocked"),
+        (&[Activity::GilHeldNoCpu, Activity::NoCpu], "no CPU: ready to run"),
     ];
     let is_shown = |activity| shown.iter().any(|row| row.activity == activity);
-    let notes: Vec<&str> = notes.iter().filter(|(of, _)| is_shown(*of)).map(|(_, note)| *note).collect();
+    let notes: Vec<&str> =
+        notes.iter().filter(|(of, _)| of.iter().any(|of| is_shown(*of))).map(|(_, note)| *note).collect();
     if !notes.is_empty() {
         text.line(format!("({})", notes.join("; ")));
     }

@@ -97,7 +97,7 @@ fn sparklines(buffer: &mut Buffer, area: Rect, canvas: &Canvas<'_>) {
         held,
         ("waiting", |moment| moment.waiting, number, 0.0, Activity::GilWait),
         ("CPU", |moment| moment.cpus, number, 0.0, Activity::NoCpu),
-        ("lost", |moment| moment.lost as f64, |value| format!("{value:.0}"), 0.0, Activity::GilHeldIdle),
+        ("lost", |moment| moment.lost as f64, |value| format!("{value:.0}"), 0.0, Activity::GilHeldBlocked),
     ];
     let words: usize = lines.iter().map(|(name, ..)| name.len() + 8).sum();
     // The bars get the remaining room.

@@ -202,9 +202,11 @@ pub(crate) struct FunctionTime {
     pub gil_wait: u64,
     /// In itself, waiting for locks.
     pub lock_wait: u64,
-    /// In itself, holding the GIL without running.
-    pub held_idle: u64,
+    /// In itself, holding the GIL while blocked.
+    pub held_blocked: u64,
     pub blocked: u64,
+    /// In itself, ready to run, with the GIL or without.
+    pub no_cpu: u64,
 }
 
 /// All functions, and the time of the view.
@@ -230,10 +232,11 @@ pub(crate) fn function_times(profile: &Profile, choice: &CallTreeChoice) -> (Vec
             function.own += if in_view { ns } else { 0 };
             *match state.activity() {
                 Activity::GilHeld | Activity::Running | Activity::Native => &mut function.cpu,
-                Activity::GilHeldIdle => &mut function.held_idle,
+                Activity::GilHeldBlocked => &mut function.held_blocked,
                 Activity::GilWait => &mut function.gil_wait,
                 Activity::LockWait | Activity::Paused => &mut function.lock_wait,
-                Activity::Blocked | Activity::NoCpu | Activity::Unknown => &mut function.blocked,
+                Activity::GilHeldNoCpu | Activity::NoCpu => &mut function.no_cpu,
+                Activity::Blocked | Activity::Unknown => &mut function.blocked,
             } += ns;
         }
         // A function that calls itself is in it once.

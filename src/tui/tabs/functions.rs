@@ -14,7 +14,7 @@ use crate::tui::state::table::{RowKey, ScreenColumn, ScreenTable, TableCell, Tab
 /// Callers and callees of a function that are listed.
 const MAX_CALLS: usize = 12;
 
-pub(super) const COLUMNS: [ScreenColumn; 10] = [
+pub(super) const COLUMNS: [ScreenColumn; 11] = [
     ScreenColumn::text(&functions::FUNCTION, 20, 4, 0),
     ScreenColumn::number(&functions::OWN_SHARE, 6, 0),
     ScreenColumn::number(&functions::TOTAL_SHARE, 6, 0),
@@ -23,8 +23,9 @@ pub(super) const COLUMNS: [ScreenColumn; 10] = [
     ScreenColumn::number(&functions::CPU, 8, 1),
     ScreenColumn::number(&functions::GIL_WAIT, 8, 1),
     ScreenColumn::number(&functions::LOCK_WAIT, 9, 2),
-    ScreenColumn::number(&functions::HELD_IDLE, 9, 4),
+    ScreenColumn::number(&functions::HELD_BLOCKED, 9, 4),
     ScreenColumn::number(&functions::BLOCKED, 8, 3),
+    ScreenColumn::number(&functions::NO_CPU, 8, 4),
 ];
 
 pub(super) fn table(choice: &CallTreeChoice, shown: &ShownPart) -> ScreenTable {
@@ -41,8 +42,9 @@ pub(super) fn table(choice: &CallTreeChoice, shown: &ShownPart) -> ScreenTable {
             time(&functions::CPU, function.cpu),
             time(&functions::GIL_WAIT, function.gil_wait),
             time(&functions::LOCK_WAIT, function.lock_wait),
-            time(&functions::HELD_IDLE, function.held_idle),
+            time(&functions::HELD_BLOCKED, function.held_blocked),
             time(&functions::BLOCKED, function.blocked),
+            time(&functions::NO_CPU, function.no_cpu),
         ];
         TableRow { key: RowKey::Function(function.label), cells }
     });

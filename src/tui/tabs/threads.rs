@@ -24,7 +24,7 @@ const fn share_column(activity: Activity, width: u16, priority: u8) -> ScreenCol
     ScreenColumn::number(&columns::BY_ACTIVITY[activity as usize], width, priority)
 }
 
-pub(super) const COLUMNS: [ScreenColumn; 15] = [
+pub(super) const COLUMNS: [ScreenColumn; 16] = [
     ScreenColumn::text(&columns::THREAD, 16, 2, 0),
     ScreenColumn::fixed(&columns::NOW, 1, 0),
     ScreenColumn::text(&columns::OVER_TIME, 8, 3, 3),
@@ -32,7 +32,8 @@ pub(super) const COLUMNS: [ScreenColumn; 15] = [
     ScreenColumn::number(&columns::CPU_SHARE, 6, 3),
     share_column(Activity::Running, 6, 3),
     share_column(Activity::GilHeld, 6, 2),
-    share_column(Activity::GilHeldIdle, 6, 4),
+    share_column(Activity::GilHeldBlocked, 6, 4),
+    share_column(Activity::GilHeldNoCpu, 6, 5),
     share_column(Activity::GilWait, 6, 1),
     share_column(Activity::LockWait, 6, 2),
     share_column(Activity::Native, 7, 6),
@@ -42,10 +43,11 @@ pub(super) const COLUMNS: [ScreenColumn; 15] = [
     ScreenColumn::text(&columns::DOING, 14, 5, 2),
 ];
 /// The columns of activities among [`COLUMNS`]. Idleness has none: it is what is missing from `BUSY%`.
-const SHARES: [Activity; 8] = [
+const SHARES: [Activity; 9] = [
     Activity::Running,
     Activity::GilHeld,
-    Activity::GilHeldIdle,
+    Activity::GilHeldBlocked,
+    Activity::GilHeldNoCpu,
     Activity::GilWait,
     Activity::LockWait,
     Activity::Native,

@@ -19,7 +19,7 @@ function gilSections(page) {
       part("gil_held_s", gil.estimated ? "held, running or ready" : "held, running Python", held.python_s),
       part("native_s", "held, in native code", held.native_s),
       part("gil_held_off_cpu_s", "held, but blocked in a system call", held.off_cpu_s),
-      part("runnable_s", "held, but without a CPU", held.runnable_s),
+      part("gil_held_no_cpu_s", "held, but without a CPU", held.runnable_s),
       { css: "s-blocked", letter: "", words: "free", value: Math.max(0, gil.observed_s - total) },
     ].filter(({ value }) => value > 0);
     const waiting = gil.threads.filter((thread) => thread.wait.count > 0 || thread.caused_s > 0);

@@ -65,6 +65,10 @@ function pattern(context, css) {
       [0, 0, 6, 6],
     ],
     "s-gil-held-off-cpu": [[0, 3, 6, 3]],
+    "s-gil-held-no-cpu": [
+      [0, 3, 6, 3],
+      [3, 0, 3, 6],
+    ],
     "s-runnable": [[3, 0, 3, 6]],
   }[css];
   if (!lines) return null;
