@@ -197,7 +197,11 @@ fn stops_are_told_with_their_reasons_and_how_they_change() {
 #[test]
 fn who_waits_for_a_connection_of_a_pool_has_something_to_do() {
     let mut profile = fixture::profile(Mode::Kernel, true, &["", "crawler"]);
-    let waits = ["_get_conn (urllib3/connectionpool.py)", "get (queue.py)", "wait (threading.py)"];
+    let waits = [
+        "_get_conn (/v/lib/python3.12/site-packages/urllib3/connectionpool.py)",
+        "get (/usr/lib/python3.12/queue.py)",
+        "wait (/usr/lib/python3.12/threading.py)",
+    ];
     let stack = waits.iter().fold(StackId::EMPTY, |stack, frame| {
         let (function, file) = frame.trim_end_matches(')').split_once(" (").unwrap();
         let table = &mut profile.stacks;
@@ -225,7 +229,7 @@ fn who_waits_for_a_connection_of_a_pool_has_something_to_do() {
     let found = &report.findings[0];
     assert_eq!((found.id.as_str(), found.cost_s), ("no-free-connection", 1.5));
     assert!(
-        found.message.contains("1.50 s in all, most of it in _get_conn (connectionpool.py:7)"),
+        found.message.contains("1.50 s in all, most of it in _get_conn (urllib3/connectionpool.py:7)"),
         "{}",
         found.message
     );
