@@ -16,6 +16,7 @@ mod suite {
     mod html;
     mod kernel;
     mod offsets;
+    mod pools;
     mod readme;
     mod record;
     mod recordings;

@@ -13,6 +13,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid as NixPid;
 
 use super::Status;
+use crate::arch::{InterruptedCall, restart_interrupted_call};
 use crate::event::Tid;
 
 /// A thread on a CPU stops within some 15 us; one that has not stopped by now is not on a CPU.
@@ -42,6 +43,8 @@ pub struct Stopper {
     pending: Vec<NixPid>,
     /// Those that were, and when.
     spared: Vec<(NixPid, Instant)>,
+    /// System calls of the target that a stop has interrupted, and that fail because of it.
+    failed_calls: u64,
 }
 
 /// A thread that stands still until this is dropped.
@@ -54,8 +57,8 @@ pub struct Stopped {
 }
 
 impl Stopper {
-    /// Stops a thread. Meant for threads that run: one that is blocked in a system call has the call interrupted
-    /// (and restarted by the kernel).
+    /// Stops a thread. Meant for threads that run: one that is blocked in a system call, or is about to be, has the call
+    /// interrupted, and restarted by the kernel or by [`restart_interrupted_call`].
     pub fn stop(&mut self, tid: Tid) -> Result<Stopped, StopError> {
         let tid = NixPid::from_raw(tid);
         let since = Instant::now();
@@ -66,7 +69,7 @@ impl Stopper {
         ptrace::seize(tid, ptrace::Options::empty()).map_err(gone_or_not_permitted)?;
         ptrace::interrupt(tid).map_err(gone_or_not_permitted)?;
         loop {
-            if let Some(stopped) = poll(tid, since)? {
+            if let Some(stopped) = poll(tid, since, &mut self.failed_calls)? {
                 return Ok(stopped);
             }
             if since.elapsed() > STOPS_WITHIN {
@@ -87,7 +90,13 @@ impl Stopper {
     /// the kernel signals (`SIGCHLD`) that a thread has stopped, and at every tick.
     pub fn release(&mut self) {
         // Dropping what `poll` returns detaches.
-        self.pending.retain(|&tid| matches!(poll(tid, Instant::now()), Ok(None)));
+        let failed = &mut self.failed_calls;
+        self.pending.retain(|&tid| matches!(poll(tid, Instant::now(), failed), Ok(None)));
+    }
+
+    /// How many system calls of the target failed because of a stop.
+    pub fn failed_calls(&self) -> u64 {
+        self.failed_calls
     }
 
     /// Whether a thread is still to be detached.
@@ -108,7 +117,7 @@ impl Drop for Stopper {
 }
 
 /// Looks whether an interrupted thread has stopped.
-fn poll(tid: NixPid, since: Instant) -> Result<Option<Stopped>, StopError> {
+fn poll(tid: NixPid, since: Instant, failed_calls: &mut u64) -> Result<Option<Stopped>, StopError> {
     let peek = WaitPidFlag::WEXITED | WaitPidFlag::WSTOPPED | WaitPidFlag::WNOWAIT;
     match waitid(Id::Pid(tid), peek | WaitPidFlag::__WALL | WaitPidFlag::WNOHANG) {
         Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => return Ok(None),
@@ -122,10 +131,22 @@ fn poll(tid: NixPid, since: Instant) -> Result<Option<Stopped>, StopError> {
     match waitpid(tid, Some(WaitPidFlag::__WALL | WaitPidFlag::WNOHANG)) {
         // Our own interruption, or a stop of the whole group: nothing to hand on.
         Ok(WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(_, Signal::SIGTRAP)) => {
+            *failed_calls += u64::from(!restart(tid));
             Ok(Some(Stopped { tid, since, signal: None }))
         }
+        // A signal that is handled interrupts the call anyway.
         Ok(WaitStatus::Stopped(_, signal)) => Ok(Some(Stopped { tid, since, signal: Some(signal) })),
         _ => Err(StopError::Gone),
+    }
+}
+
+/// Has a system call that the stop has interrupted be made once more. Returns whether the target will not notice.
+fn restart(tid: NixPid) -> bool {
+    let Ok(mut registers) = ptrace::getregs(tid) else { return true };
+    match restart_interrupted_call(&mut registers) {
+        InterruptedCall::Unharmed => true,
+        InterruptedCall::Restarted => ptrace::setregs(tid, registers).is_ok(),
+        InterruptedCall::Failed => false,
     }
 }
 

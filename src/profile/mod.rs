@@ -232,6 +232,17 @@ impl Profile {
 
     /// Events must come in the order in which they were recorded.
     pub fn push(&mut self, event: &Event) {
+        self.pools.event(event, &self.stacks, self.session.period_ns());
+        self.apply(event);
+    }
+
+    /// The same for an event of a recording that is being read: its stacks and its session are not the profile's own yet.
+    pub fn push_recorded(&mut self, event: &Event, stacks: &Interner, session: &SessionInfo) {
+        self.pools.event(event, stacks, session.period_ns());
+        self.apply(event);
+    }
+
+    fn apply(&mut self, event: &Event) {
         match *event {
             Event::Process { process, ref info } => {
                 debug_assert_eq!(process.0 as usize, self.processes.len());
@@ -274,9 +285,6 @@ impl Profile {
                     self.gils[gil.0 as usize].sample(at, periods, thread, state, stack);
                 }
                 self.locks.sample(at, periods, thread, state, stack);
-                let time = (self.session.period_ns() * f64::from(periods)) as u64;
-                let seen = (at, Nanos(at.0.saturating_add(time)));
-                self.pools.was_at(&self.stacks, thread, stack, seen, !state.on_cpu());
                 self.sample(at, periods, Key { thread, state, stack, lost: false });
             }
             Event::Lost { at, periods, thread, state, gil, .. } => {
@@ -387,7 +395,6 @@ impl Profile {
         let index = thread.0 as usize;
         let info = &mut self.threads[index];
         info.end = info.end.max(off.end);
-        self.pools.was_at(&self.stacks, thread, stack, (off.start, off.end), true);
         for (number, (start, end, state)) in off.parts().enumerate() {
             let weight = Weight { samples: 0, off_cpu_ns: end.since(start), waits: u64::from(number == 0) };
             self.count(start, Key { thread, state, stack, lost }, weight);

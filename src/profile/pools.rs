@@ -4,7 +4,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Nanos, ThreadId};
+use crate::event::{Event, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::stack::pool_worker::{PoolKind, PoolStack, pool_stack};
 use crate::stack::{Interner, StackId};
 
@@ -49,20 +49,38 @@ impl PoolTimes {
     /// What a stack says of a thread of a pool.
     fn stack(&mut self, stacks: &Interner, stack: StackId) -> Option<PoolStack> {
         let index = stack.index() as usize;
+        if index > stacks.stacks().len() {
+            // It is not known yet what it is.
+            return None;
+        }
         if self.stacks.len() <= index {
             self.stacks.resize(index + 1, None);
         }
         *self.stacks[index].get_or_insert_with(|| pool_stack(stacks, stack))
     }
 
-    /// A thread had this stack from one moment to another; with `off_cpu`, if it was off the CPU.
+    /// Takes note of what a thread did, if it is one of a pool. Samples stand for periods of this length, in nanoseconds.
+    pub fn event(&mut self, event: &Event, stacks: &Interner, period_ns: f64) {
+        match *event {
+            Event::Sample { at, periods, thread, state, stack, .. } => {
+                let time = (period_ns * f64::from(periods)) as u64;
+                self.was_at(stacks, thread, stack, (at, Nanos(at.0.saturating_add(time))), may_be_idle(state));
+            }
+            Event::OffCpu(OffCpu { thread, start, end, state, stack, .. }) => {
+                self.was_at(stacks, thread, stack, (start, end), may_be_idle(state));
+            }
+            _ => {}
+        }
+    }
+
+    /// A thread had this stack from one moment to another, in a state in which it may be idle or not.
     pub fn was_at(
         &mut self,
         stacks: &Interner,
         thread: ThreadId,
         stack: StackId,
         time: (Nanos, Nanos),
-        off_cpu: bool,
+        may_be_idle: bool,
     ) {
         let Some(PoolStack { kind, is_idle }) = self.stack(stacks, stack) else { return };
         if !self.threads.contains_key(&thread) {
@@ -71,7 +89,7 @@ impl PoolTimes {
             }
             self.threads.insert(thread, PoolThread { kind, idle: Vec::new(), queue: None });
         }
-        if !is_idle || !off_cpu {
+        if !is_idle || !may_be_idle {
             return;
         }
         let (first, last) = (self.interval(time.0), self.interval(Nanos(time.1.0.saturating_sub(1).max(time.0.0))));
@@ -148,6 +166,11 @@ impl PoolTimes {
             *lengths = lengths.chunks(2).map(join).collect();
         }
     }
+}
+
+/// A thread that waits for the GIL or a CPU has taken some work, wherever it is.
+fn may_be_idle(state: ThreadState) -> bool {
+    !state.on_cpu() && !matches!(state, ThreadState::GilWait | ThreadState::Runnable)
 }
 
 /// The value of an interval, which is nothing at first.

@@ -41,11 +41,11 @@ type Names = Vec<(ThreadId, Arc<str>)>;
 fn fill(profile: &mut Profile, path: &Path, filter: &Filter) -> Result<Names> {
     let mut names = Vec::new();
     let mut stacks = std::mem::take(&mut profile.stacks);
-    let session = replay(path, filter, &mut stacks, |event, _, _| {
+    let session = replay(path, filter, &mut stacks, |event, stacks, session| {
         if let Event::ThreadNamed { thread, name } = event {
             names.push((*thread, name.clone()));
         }
-        profile.push(event);
+        profile.push_recorded(event, stacks, session);
     })?;
     profile.stacks = stacks;
     let SessionInfo { waits, records_lost, .. } = profile.session;

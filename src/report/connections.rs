@@ -29,10 +29,12 @@ fn waits_for_connection(profile: &Profile, key: &Key) -> bool {
 pub(super) fn connections(profile: &Profile) -> Option<Connections> {
     let period = profile.session.period_ns();
     let weights = profile.tree.sorted();
-    let mut waited: FxHashMap<ThreadId, u64> = FxHashMap::default();
+    let (mut waited, mut waits): (FxHashMap<ThreadId, u64>, Vec<WorkPart>) = Default::default();
     let mut functions: FxHashSet<FunctionPlace> = FxHashSet::default();
     for (key, weight) in weights.iter().filter(|(key, _)| waits_for_connection(profile, key)) {
-        *waited.entry(key.thread).or_default() += weight.ns(period);
+        let ns = weight.ns(period);
+        *waited.entry(key.thread).or_default() += ns;
+        waits.push(WorkPart { thread: key.thread, stack: key.stack, state: key.state, ns });
         functions.extend(own_line(&profile.stacks, key.stack).map(|frame| function(profile, frame)));
     }
     if waited.is_empty() {
@@ -43,13 +45,14 @@ pub(super) fn connections(profile: &Profile) -> Option<Connections> {
     let mut work = Vec::new();
     for (key, weight) in weights.iter().filter(|(key, _)| is_user(key)) {
         waited.entry(key.thread).or_default();
-        if !waits_for_connection(profile, key) {
+        if profile.work(key.stack) != Some(Work::Connection) {
             work.push(WorkPart { thread: key.thread, stack: key.stack, state: key.state, ns: weight.ns(period) });
         }
     }
     let mut users: Vec<ConnectionUser> = waited.into_iter().map(|(thread, ns)| user(profile, thread, ns)).collect();
     users.sort_by(|a, b| b.waited_s.total_cmp(&a.waited_s).then(a.tid.cmp(&b.tid)));
-    Some(Connections { users, work: work_lines(profile, work.into_iter()) })
+    let [waits, work] = [waits, work].map(|parts| work_lines(profile, parts.into_iter()));
+    Some(Connections { users, waits, work })
 }
 
 fn user(profile: &Profile, thread: ThreadId, waited_ns: u64) -> ConnectionUser {

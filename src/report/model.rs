@@ -710,6 +710,8 @@ pub struct ThreadPool {
 pub struct Connections {
     /// Threads that take connections, those that waited longest for one first.
     pub users: Vec<ConnectionUser>,
+    /// Where they waited for one, by the program's own line, the longest first.
+    pub waits: Vec<PoolWork>,
     /// What they did while they did not wait, in the function that takes a connection or what it calls, by the program's own
     /// line, the longest first.
     pub work: Vec<PoolWork>,

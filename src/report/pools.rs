@@ -35,14 +35,14 @@ struct PoolIdentity {
 
 type PoolMembers<'a> = Vec<(ThreadId, &'a PoolThread)>;
 
-/// All pools of more than one thread.
+/// All pools.
 pub(super) fn pools(profile: &Profile) -> Vec<ThreadPool> {
     if profile.selection().is_some() {
         // The times of all threads say nothing of what was selected.
         return Vec::new();
     }
     let work = WorkByThread::of(profile);
-    let found = identified(profile).into_iter().filter(|(_, members)| members.len() > 1);
+    let found = identified(profile).into_iter();
     let mut pools: Vec<ThreadPool> = found.filter_map(|(pool, members)| work.pool(pool, &members)).collect();
     let busy = |pool: &ThreadPool| pool.busy_mean;
     pools.sort_by(|a, b| busy(b).total_cmp(&busy(a)));
@@ -54,7 +54,8 @@ fn identified(profile: &Profile) -> BTreeMap<PoolIdentity, PoolMembers<'_>> {
     for (thread, known) in profile.pools.threads() {
         let process = profile.threads[thread.0 as usize].process;
         let name = without_number(&thread_name(profile, thread));
-        let pool = PoolIdentity { process, kind: known.kind, name, queue: known.queue };
+        let queue = known.queue.filter(|_| known.kind.has_one_queue());
+        let pool = PoolIdentity { process, kind: known.kind, name, queue };
         pools.entry(pool).or_default().push((thread, known));
     }
     // Threads whose queue was not found belong to the pool of the same name, if there is only one.

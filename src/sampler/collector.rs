@@ -89,11 +89,17 @@ impl Collector for MemoryMode {
             sampler.finish(now, sink);
             self.cost.add(&sampler.stats);
         }
-        let StopStats { stops, stopped_ns, not_permitted } = self.cost;
+        let StopStats { stops, stopped_ns, not_permitted, failed_calls } = self.cost;
         if not_permitted > 0 {
             degraded.push(format!(
                 "{not_permitted} reads of moving stacks could not stop their thread (ptrace is not permitted, or a \
                  debugger has it): they were repeated instead, and are lost where they still moved"
+            ));
+        }
+        if failed_calls > 0 {
+            degraded.push(format!(
+                "{failed_calls} system calls of the program failed with EINTR because their thread was stopped for a \
+                 read: --nonblocking stops none"
             ));
         }
         CollectorSummary { stops, stopped_ns, degraded }

@@ -64,6 +64,8 @@ pub struct StopStats {
     pub stopped_ns: u64,
     /// How often a thread could not be stopped because ptrace is not permitted or a debugger is attached.
     pub not_permitted: u64,
+    /// How many system calls of the target failed with `EINTR` because their thread was stopped.
+    pub failed_calls: u64,
 }
 
 impl StopStats {
@@ -71,6 +73,7 @@ impl StopStats {
         self.stops += other.stops;
         self.stopped_ns += other.stopped_ns;
         self.not_permitted += other.not_permitted;
+        self.failed_calls += other.failed_calls;
     }
 }
 
@@ -233,6 +236,7 @@ impl Sampler {
     /// Reports the end of all threads: the process has ended, or recording stops.
     pub fn finish(&mut self, now: Nanos, sink: &mut Sink<'_>) {
         self.stopper.release();
+        self.stats.failed_calls = self.stopper.failed_calls();
         if let Some((_, accesses)) = &mut self.accesses {
             accesses.finish(sink);
         }
@@ -285,7 +289,7 @@ impl Sampler {
     /// Stops every thread that runs, one after the other.
     fn stop_all(&mut self) -> Vec<Stopped> {
         let mut stopped = Vec::new();
-        for thread in self.registry.threads.iter().filter(|thread| thread.run == RunState::Running) {
+        for thread in self.registry.threads.iter().filter(|thread| may_be_stopped(thread)) {
             match self.stopper.stop(thread.os.tid()) {
                 Ok(stop) => stopped.push(stop),
                 Err(StopError::NotPermitted) => self.stats.not_permitted += 1,
@@ -324,7 +328,11 @@ impl Sampler {
         let thread = &mut threads[index];
         // Between some pairs of instructions the chain of frames is broken: then it is read again a moment later.
         for attempt in 1..=MAX_STOPS_PER_READ {
-            match stopper.stop(thread.os.tid()) {
+            let stopped = match may_be_stopped(thread) {
+                true => stopper.stop(thread.os.tid()),
+                false => Err(StopError::NotRunning),
+            };
+            match stopped {
                 Ok(stop) => {
                     for slot in &mut thread.slots {
                         let interpreter = &interpreters[slot.interpreter];
@@ -479,6 +487,11 @@ impl Sampler {
         }
         known.name(view, now, sink);
     }
+}
+
+/// A thread that has entered a system call since it was last asked about stays where it is, and a stop would interrupt the call.
+fn may_be_stopped(thread: &ObservedThread) -> bool {
+    thread.run == RunState::Running && matches!(thread.os.run_state(), Ok(RunState::Running) | Err(_))
 }
 
 /// Whether no CPU was configured at boot to run without the kernel's clock ticks (`nohz_full=`).

@@ -21,6 +21,11 @@ pub enum PoolKind {
 }
 
 impl PoolKind {
+    /// Its threads take their work from one queue; else each is given its own.
+    pub fn has_one_queue(self) -> bool {
+        !matches!(self, PoolKind::AnyIo | PoolKind::Trio)
+    }
+
     /// As in the report's JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -83,8 +88,12 @@ pub fn pool_stack(stacks: &Interner, stack: StackId) -> Option<PoolStack> {
         return Some(PoolStack { kind, is_idle: is_idle && !runs });
     }
     // A loop of the program's own, directly around `get`, in a thread that has no other call to make.
-    let mut outside = frames.iter().skip_while(|&&frame| is_library(stacks, frame));
-    let is_loop = outside.next().is_some() && outside.all(|&frame| is_library(stacks, frame));
+    let name = |frame: FrameId| stacks.text(stacks.get_frame(frame).name);
+    let around = frames.iter().position(|&frame| !is_library(stacks, frame))?;
+    let is_loop = around > 0
+        && name(frames[around - 1]) == "get"
+        && name(frames[around]) != "<module>"
+        && frames[around + 1..].iter().all(|&frame| is_library(stacks, frame));
     (is_loop && work(stacks, stack) == Some(Work::Queue))
         .then_some(PoolStack { kind: PoolKind::Queue, is_idle: true })
 }
@@ -126,6 +135,8 @@ mod tests {
         assert_eq!(of(&[("run", T), ("loop", "app.py"), ("get", Q), ("wait", T)]), Some((Queue, true)));
         assert_eq!(of(&[("run", T), ("loop", "app.py"), ("job", "app.py")]), None, "nobody knows that it takes work");
         assert_eq!(of(&[("main", "app.py"), ("f", "app.py"), ("get", Q), ("wait", T)]), None, "it has other work");
+        assert_eq!(of(&[("run", T), ("loop", "app.py"), ("join", Q), ("wait", T)]), None, "it waits for others");
+        assert_eq!(of(&[("<module>", "app.py"), ("get", Q), ("wait", T)]), None);
         assert_eq!(of(&[("main", "app.py")]), None);
         assert_eq!(of(&[]), None);
     }

@@ -215,3 +215,15 @@ fn stopping_and_continuing_works_while_recording() {
         assert_goes_on(&mut target);
     }
 }
+
+on_pythons! {
+    Labels(&["3.8", "3.12", "3.14"]),
+    fn its_system_calls_do_not_fail(python) {
+        for options in [&["-r", "1000"][..], &["-r", "500", "--blocking"]] {
+            let folder = folder();
+            let out = folder.path().join("out.collapsed");
+            let done = support::run(support::recording(&out, options, &python.script("interrupted.py", &["2"])));
+            assert!(done.ok().contains("FAILED 0"), "{options:?} on {}: {}{}", python.version, done.stdout, done.stderr);
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 mod instructions;
 
+use syscalls::Sysno;
+
 pub(crate) use self::instructions::{DecodedFunction, Operand};
 
 /// Its name, as in [`std::env::consts::ARCH`].
@@ -79,9 +81,118 @@ pub(crate) fn follows_call(before: &[u8; 7]) -> bool {
     (2..=7).any(is_indirect)
 }
 
+/// The registers of a thread that `ptrace` has stopped: `user_regs_struct`.
+pub(crate) type StoppedRegisters = nix::libc::user_regs_struct;
+
+/// What a stop has done to the system call in which a thread was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InterruptedCall {
+    /// It was in none, or in one that the kernel restarts by itself.
+    Unharmed,
+    /// The call would have failed with `EINTR`; with its registers changed, it is made once more.
+    Restarted,
+    /// The call fails with `EINTR`: to make it once more could do something twice.
+    Failed,
+}
+
+/// `ERESTARTNOHAND` of the kernel: the call is made once more, unless a signal handler runs first; then it fails with `EINTR`,
+/// as it does without `ptrace`.
+const RESTART_UNLESS_HANDLED: i64 = 514;
+
+/// Calls that only fail with `EINTR` as long as they have done nothing. `signal(7)` has those that a stop interrupts and that
+/// the kernel does not restart.
+const REPEATABLE: [Sysno; 23] = [
+    Sysno::epoll_wait,
+    Sysno::epoll_pwait,
+    Sysno::epoll_pwait2,
+    Sysno::read,
+    Sysno::readv,
+    Sysno::write,
+    Sysno::writev,
+    Sysno::recvfrom,
+    Sysno::recvmsg,
+    Sysno::recvmmsg,
+    Sysno::sendto,
+    Sysno::sendmsg,
+    Sysno::sendmmsg,
+    Sysno::accept,
+    Sysno::accept4,
+    Sysno::connect,
+    Sysno::semop,
+    Sysno::semtimedop,
+    Sysno::msgrcv,
+    Sysno::msgsnd,
+    Sysno::io_getevents,
+    Sysno::io_pgetevents,
+    Sysno::rt_sigtimedwait,
+];
+
+/// Has the system call that a stop has interrupted be made once more when the thread goes on, if that changes nothing but that
+/// its time-out begins anew.
+pub(crate) fn restart_interrupted_call(registers: &mut StoppedRegisters) -> InterruptedCall {
+    // Outside of any call, `orig_rax` is negative.
+    let call = usize::try_from(registers.orig_rax as i64).ok();
+    let is_interrupted = registers.rax as i64 == -i64::from(nix::libc::EINTR);
+    let Some(call) = call.filter(|_| is_interrupted) else { return InterruptedCall::Unharmed };
+    if !Sysno::new(call).is_some_and(|call| REPEATABLE.contains(&call)) {
+        return InterruptedCall::Failed;
+    }
+    registers.rax = -RESTART_UNLESS_HANDLED as u64;
+    InterruptedCall::Restarted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn registers(orig_rax: u64, rax: u64) -> StoppedRegisters {
+        StoppedRegisters {
+            r15: 0,
+            r14: 0,
+            r13: 0,
+            r12: 0,
+            rbp: 0,
+            rbx: 0,
+            r11: 0,
+            r10: 0,
+            r9: 0,
+            r8: 0,
+            rax,
+            rcx: 0,
+            rdx: 0,
+            rsi: 0,
+            rdi: 0,
+            orig_rax,
+            rip: 0,
+            cs: 0,
+            eflags: 0,
+            rsp: 0,
+            ss: 0,
+            fs_base: 0,
+            gs_base: 0,
+            ds: 0,
+            es: 0,
+            fs: 0,
+            gs: 0,
+        }
+    }
+
+    #[test]
+    fn calls_that_a_stop_has_interrupted_are_made_once_more_if_that_does_no_harm() {
+        let after = |orig_rax: i64, rax: i64| {
+            let mut registers = registers(orig_rax as u64, rax as u64);
+            let call = restart_interrupted_call(&mut registers);
+            (call, registers.rax as i64)
+        };
+        let eintr = -i64::from(nix::libc::EINTR);
+        assert_eq!(after(Sysno::epoll_wait as i64, eintr), (InterruptedCall::Restarted, -514));
+        assert_eq!(after(Sysno::semtimedop as i64, eintr), (InterruptedCall::Restarted, -514));
+        // The descriptor is closed whatever it says.
+        assert_eq!(after(Sysno::close as i64, eintr), (InterruptedCall::Failed, eintr));
+        assert_eq!(after(Sysno::epoll_wait as i64, 3), (InterruptedCall::Unharmed, 3));
+        assert_eq!(after(Sysno::nanosleep as i64, -516), (InterruptedCall::Unharmed, -516));
+        assert_eq!(after(-1, eintr), (InterruptedCall::Unharmed, eintr));
+    }
 
     #[test]
     fn registers_of_perf_events_are_put_in_the_order_of_the_processor() {

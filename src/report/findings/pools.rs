@@ -39,11 +39,13 @@ fn full_pool(report: &Report, pool: &ThreadPool) -> Option<Finding> {
     };
     let share = part(top.by.seconds, total);
     let rest = if share < MOSTLY { other_lines(&pool.work[1..], total) } else { String::new() };
+    let who = match pool.size {
+        1 => format!("The only thread of {} is", name(pool)),
+        size => format!("All {size} threads of {} are", name(pool)),
+    };
     let message = format!(
-        "The pool of {} is full: all {} threads have work for {} of the time in which more is to be done. For {} of it \
-         they are in {}{}{rest}; {waiting}. Make the pool larger, or give what takes so long in {} a pool of its own.",
-        name(pool),
-        pool.size,
+        "{who} busy for {} of the time in which calls wait for one: {waiting}. {} of their time is spent in {}{}{rest}. \
+         Make the pool larger, or give {} a pool of its own.",
         percent(pool.saturated_fraction),
         percent(share),
         top.line,
@@ -77,7 +79,7 @@ fn name(pool: &ThreadPool) -> String {
         "executor" if pool.name == "asyncio" => "asyncio's executor".to_owned(),
         "executor" => format!("the executor {}", pool.name),
         "anyio" => "AnyIO's worker threads".to_owned(),
-        "queue" => format!("the threads {} at their queue", pool.name),
+        "queue" => format!("the queue of {}", pool.name),
         "thread-pool" => "multiprocessing.pool.ThreadPool".to_owned(),
         kind => format!("{kind}'s worker threads"),
     }
@@ -104,8 +106,11 @@ const SERVED: f64 = 0.5;
 pub(super) fn no_connection(report: &Report) -> Option<Finding> {
     let total = report.waiting_for_connections_s();
     let waiters = part(total, report.session.duration_s);
-    let top = report.waiting_for_connections().next().filter(|_| waiters >= CONNECTION_WAITERS)?;
-    let place = top.by.own_line().map_or_else(String::new, |at| format!(" in {at}"));
+    if waiters < CONNECTION_WAITERS {
+        return None;
+    }
+    let place = report.connections.as_ref().and_then(|connections| connections.waits.first());
+    let place = place.map_or_else(String::new, |top| format!(" in {}", top.line));
     let users = report.connections.as_ref().map_or(&[][..], |connections| &connections.users);
     let starved = users.iter().filter(|user| waited(user) >= STARVED).count();
     let served: Vec<&ConnectionUser> = users.iter().filter(|user| waited(user) <= SERVED).collect();
@@ -113,12 +118,14 @@ pub(super) fn no_connection(report: &Report) -> Option<Finding> {
     let message = match !served.is_empty() && starved > 0 {
         true => format!(
             "{starved} of {} threads never get a connection of the pool: they wait{place} all the time ({} in all), while {} \
-             get one whenever they ask.{who_has} That is unfair, the pool need not be too small: who gives a connection \
+             {} whenever {}.{who_has} That is unfair, the pool need not be too small: who gives a connection \
              back and asks again gets it before those that wait. Keep a connection for several pieces of work, or have \
              as many as there are threads.",
             users.len(),
             duration(total),
             names(&served),
+            if served.len() == 1 { "gets one" } else { "get one" },
+            if served.len() == 1 { "it asks" } else { "they ask" },
         ),
         false => format!(
             "{waiters:.1} threads wait for a free connection of a pool on average, {} in all, most of it{place}.{who_has} \

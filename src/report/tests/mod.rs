@@ -1,6 +1,7 @@
 //! The report as a whole: the JSON that others rely on.
 
 mod locks;
+mod pools;
 mod refcounts;
 mod twins;
 
