@@ -9,7 +9,7 @@ use crate::event::{Syscall, ThreadId, ThreadState};
 use crate::profile::Profile;
 use crate::stack::FrameId;
 use crate::stack::label::{frame_label, one_line};
-use crate::stack::own::own_frame;
+use crate::stack::own::{EventLoop, called, event_loop, own_frame};
 
 use super::groups::{GroupKey, ThreadGroups};
 use super::seconds;
@@ -30,12 +30,19 @@ pub struct BlockedPlace {
     /// The innermost frame, where that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub innermost: Option<String>,
+    /// An event loop called it, and stands still meanwhile.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub in_event_loop: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// All of them. Threads of a group that are blocked at the same line are one.
 pub(super) fn blocked(profile: &Profile, groups: &ThreadGroups<'_>) -> Vec<BlockedPlace> {
     let period = profile.session.period_ns();
-    type BlockedKey = (Syscall, GroupKey, Option<FrameId>, Option<FrameId>);
+    type BlockedKey = (Syscall, GroupKey, Option<FrameId>, Option<FrameId>, bool);
     let mut places: FxHashMap<BlockedKey, (u64, Vec<ThreadId>)> = FxHashMap::default();
     for (key, weight) in profile.tree.iter() {
         let ThreadState::Blocked(call) = key.state else { continue };
@@ -43,8 +50,9 @@ pub(super) fn blocked(profile: &Profile, groups: &ThreadGroups<'_>) -> Vec<Block
             continue;
         }
         let own = own_frame(&profile.stacks, key.stack);
-        let innermost = profile.stacks.frames(key.stack).next().filter(|frame| Some(*frame) != own);
-        let (ns, threads) = places.entry((call, groups.key(key.thread), own, innermost)).or_default();
+        let in_event_loop = event_loop(&profile.stacks, key.stack) == EventLoop::InCallback;
+        let innermost = called(&profile.stacks, key.stack);
+        let (ns, threads) = places.entry((call, groups.key(key.thread), own, innermost, in_event_loop)).or_default();
         *ns += weight.ns(period);
         if !threads.contains(&key.thread) {
             threads.push(key.thread);
@@ -54,17 +62,19 @@ pub(super) fn blocked(profile: &Profile, groups: &ThreadGroups<'_>) -> Vec<Block
     places.sort_by(|a, b| (Reverse(a.1.0), &a.0).cmp(&(Reverse(b.1.0), &b.0)));
     places.truncate(MAX_PLACES);
     let label = |frame: FrameId| one_line(&frame_label(&profile.stacks, frame, false));
-    let place = |((call, _, own, innermost), (ns, mut threads)): (BlockedKey, (u64, Vec<ThreadId>))| {
-        threads.sort_unstable();
-        let words = groups.words(&threads);
-        BlockedPlace {
-            syscall: call.to_string(),
-            threads: words.words,
-            count: words.count,
-            seconds: seconds(ns),
-            place: own.map_or_else(|| "(no Python frame)".to_owned(), label),
-            innermost: innermost.map(label),
-        }
-    };
+    let place =
+        |((call, _, own, innermost, in_event_loop), (ns, mut threads)): (BlockedKey, (u64, Vec<ThreadId>))| {
+            threads.sort_unstable();
+            let words = groups.words(&threads);
+            BlockedPlace {
+                syscall: call.to_string(),
+                threads: words.words,
+                count: words.count,
+                seconds: seconds(ns),
+                place: own.map_or_else(|| "(no Python frame)".to_owned(), label),
+                innermost: innermost.map(label),
+                in_event_loop,
+            }
+        };
     places.into_iter().map(place).collect()
 }

@@ -11,7 +11,7 @@ use crate::contention::{Blame, Contention, WaitStats};
 use crate::event::ThreadId;
 use crate::profile::Profile;
 use crate::stack::label::{frame_label, one_line};
-use crate::stack::own::own_frame;
+use crate::stack::own::{EventLoop, called, event_loop, own_frame};
 use crate::stack::{FrameId, StackId, Sym};
 
 use super::groups::{GroupKey, ThreadGroups};
@@ -108,16 +108,6 @@ fn own_function(profile: &Profile, stack: StackId) -> (FunctionKey, Option<Frame
     (key, own)
 }
 
-/// Frames that run an event loop, as labels have them.
-const EVENT_LOOPS: [&str; 3] = ["run_forever (asyncio/", "_run_once (asyncio/", "run_forever (uvloop/"];
-
-fn runs_event_loop(profile: &Profile, stack: StackId) -> bool {
-    profile.stacks.frames(stack).any(|frame| {
-        let label = frame_label(&profile.stacks, frame, false);
-        EVENT_LOOPS.iter().any(|prefix| label.rsplit('.').next() == Some(prefix) || label.contains(prefix))
-    })
-}
-
 /// Who suffers and because of what, at one GIL or lock. `threads` are the ledgers of all threads.
 pub(super) fn victims_and_causes(
     profile: &Profile,
@@ -153,7 +143,7 @@ fn victims(
     for blame in by_waiter {
         let (function, own) = own_function(profile, blame.stack);
         let key = groups.key(blame.thread);
-        if *is_loop.entry(blame.stack).or_insert_with(|| runs_event_loop(profile, blame.stack))
+        if *is_loop.entry(blame.stack).or_insert_with(|| event_loop(&profile.stacks, blame.stack) != EventLoop::None)
             && !loops.contains(&key)
         {
             loops.push(key.clone());
@@ -224,7 +214,7 @@ fn causes(
         sums.ns += blame.ns;
         sums.lines.add(own, blame.ns);
         sums.threads.add(blame.thread, blame.ns);
-        if let Some(innermost) = profile.stacks.frames(blame.stack).next().filter(|frame| Some(*frame) != own) {
+        if let Some(innermost) = called(&profile.stacks, blame.stack) {
             sums.innermost.add(innermost, blame.ns);
         }
     }

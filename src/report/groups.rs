@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{ProcessId, ThreadId};
+use crate::event::{Pid, ProcessId, ThreadId, Tid};
 use crate::profile::Profile;
 use crate::stack::label::one_line;
+
+use super::model::{Report, Thread};
+use super::text::units::label;
 
 /// Stands for the number in which names differ.
 const NUMBER: char = '*';
@@ -55,9 +58,7 @@ impl<'p> ThreadGroups<'p> {
             [only] => self.name(*only),
             _ if self.is_one_group(threads) => self.group(threads),
             _ if threads.len() <= MAX_NAMED => {
-                let names: Vec<String> = threads.iter().map(|thread| self.name(*thread)).collect();
-                let (last, others) = names.split_last().expect("there are several");
-                format!("{} and {last}", others.join(", "))
+                joined(&threads.iter().map(|thread| self.name(*thread)).collect::<Vec<_>>())
             }
             _ => {
                 let mut groups: Vec<GroupKey> = Vec::new();
@@ -106,6 +107,51 @@ impl<'p> ThreadGroups<'p> {
             true => format!(" of process {}", processes[process.0 as usize].pid),
             false => String::new(),
         }
+    }
+}
+
+/// As [`ThreadGroups::words`], of threads in a report.
+pub(super) fn words_of(report: &Report, threads: &[(Tid, &str)]) -> ThreadWords {
+    let mut known: Vec<(Tid, &str)> = Vec::new();
+    for thread in threads {
+        if !known.contains(thread) {
+            known.push(*thread);
+        }
+    }
+    let of = |tid: Tid| report.threads.iter().find(|thread| thread.tid == tid);
+    let name = |&(tid, name): &(Tid, &str)| {
+        let pid = of(tid).map(|thread| thread.pid);
+        let is_same = |other: &&Thread| Some(other.pid) == pid && other.name.as_deref() == Some(name);
+        if report.threads.iter().filter(is_same).count() > 1 { label(name, tid) } else { one_line(name) }
+    };
+    let mut patterns: Vec<String> = known.iter().map(|(_, name)| pattern(&one_line(name))).collect();
+    patterns.sort();
+    patterns.dedup();
+    let words = match known.as_slice() {
+        [only] => name(only),
+        _ if patterns.len() > 1 && known.len() <= MAX_NAMED => joined(&known.iter().map(name).collect::<Vec<_>>()),
+        _ => {
+            let more = if patterns.len() > MAX_NAMED { ", ..." } else { "" };
+            patterns.truncate(MAX_NAMED);
+            format!("{} threads ({}{more})", known.len(), patterns.join(", "))
+        }
+    };
+    let mut pids: Vec<Pid> = known.iter().filter_map(|&(tid, _)| of(tid)).map(|thread| thread.pid).collect();
+    pids.dedup();
+    let several = report.threads.iter().any(|thread| Some(&thread.pid) != pids.first());
+    let process = match pids.as_slice() {
+        [pid] if several => format!(" of process {pid}"),
+        _ => String::new(),
+    };
+    ThreadWords { words: words + &process, count: known.len() }
+}
+
+/// `a, b and c`
+fn joined(names: &[String]) -> String {
+    match names.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
     }
 }
 

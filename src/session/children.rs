@@ -13,10 +13,11 @@ use crate::process::{Process, ProcessCpuTime, cpu_time, descendants};
 use crate::profile::UnobservedChild;
 
 /// How often to look, in nanoseconds: at first, and later. Less often if a look takes long: at intervals of this many times
-/// that.
+/// that, up to the longest one.
 const FIRST_INTERVAL: u64 = 50_000_000;
 const INTERVAL: u64 = 1_000_000_000;
-const SPACING: u64 = 1000;
+const SPACING: u64 = 200;
+const MAX_INTERVAL: u64 = 3_000_000_000;
 
 /// How many of them are kept: those that used the most CPU time.
 const MAX_CHILDREN: usize = 200;
@@ -67,6 +68,7 @@ impl ChildWatch {
 
     /// Looks at the child processes that are there now.
     pub(super) fn look(&mut self, at: Nanos, observed: &[Pid], clock: impl Fn() -> Nanos) {
+        let begun = clock();
         let is_first = self.first.is_none();
         let first = *self.first.get_or_insert(at);
         for (&(pid, started), child) in &mut self.seen {
@@ -83,7 +85,8 @@ impl ChildWatch {
             }
         }
         let interval = INTERVAL.min(FIRST_INTERVAL + at.since(first) / 2);
-        self.next = Nanos(at.0 + interval.max(SPACING * clock().since(at)));
+        let spaced = (SPACING * clock().since(begun)).min(MAX_INTERVAL);
+        self.next = Nanos(at.0 + interval.max(spaced));
     }
 
     fn see(&mut self, pid: Pid, time: ProcessCpuTime, is_first: bool) {

@@ -59,6 +59,42 @@ pub(crate) fn own_index(stacks: &Interner, stack: StackId) -> usize {
     index + around.unwrap_or(0)
 }
 
+/// The innermost frame, if it is not the program's own, nor a comprehension that is a part of that.
+pub(crate) fn called(stacks: &Interner, stack: StackId) -> Option<FrameId> {
+    let own = own_index(stacks, stack);
+    let mut inside = stacks.frames(stack).take(own);
+    let innermost = inside.next()?;
+    let is_foreign = !is_comprehension(stacks, innermost) || inside.any(|frame| !is_comprehension(stacks, frame));
+    is_foreign.then_some(innermost)
+}
+
+/// Frames that run an event loop, as labels have them.
+const EVENT_LOOPS: [&str; 3] = ["run_forever (asyncio/", "_run_once (asyncio/", "run_until_complete (asyncio/"];
+/// Where a loop is started that has no frame of its own.
+const RUNNERS: [&str; 2] = ["run (asyncio/runners.py", "run (uvloop/"];
+
+/// How a stack has to do with an event loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EventLoop {
+    None,
+    /// The loop itself.
+    Idle,
+    /// Code of the program that the loop has called.
+    InCallback,
+}
+
+pub(crate) fn event_loop(stacks: &Interner, stack: StackId) -> EventLoop {
+    let is_loop = |frame: FrameId| {
+        let label = describe(stacks, frame, false).label;
+        EVENT_LOOPS.iter().chain(&RUNNERS).any(|name| {
+            label.strip_prefix(name).is_some()
+                || label.split_once('.').is_some_and(|(_, rest)| rest.starts_with(name))
+        })
+    };
+    let Some(at) = stacks.frames(stack).position(is_loop) else { return EventLoop::None };
+    if own_index(stacks, stack) < at { EventLoop::InCallback } else { EventLoop::Idle }
+}
+
 fn is_comprehension(stacks: &Interner, frame: FrameId) -> bool {
     let name = stacks.text(stacks.get_frame(frame).name);
     ["<genexpr>", "<listcomp>", "<setcomp>", "<dictcomp>"].contains(&name)

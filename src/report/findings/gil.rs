@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::sentences::{among, named_places, place, their_time, waits};
+use super::sentences::{among, named_places, place, their_time, waits, who};
 use super::{finding, part, severity};
 use crate::report::causes::{WaitCause, WaitVictim};
-use crate::report::model::{BlockedHolder, Finding, Gil, Severity};
-use crate::report::text::units::{duration, label, percent, plural};
+use crate::report::model::{BlockedHolder, Finding, Gil, Report, Severity};
+use crate::report::text::units::{duration, percent};
 
 /// Waiting matters from this part of a group's time on ...
 const MIN_WAITED: f64 = 0.05;
@@ -166,7 +166,7 @@ const BLOCKED_PART: f64 = 0.01;
 
 /// Calls that block without releasing the GIL: nobody can run, although a CPU is free. One finding for each call
 /// and line of the program, whichever threads come by.
-pub(super) fn held_while_blocked(gil: &Gil) -> Vec<Finding> {
+pub(super) fn held_while_blocked(report: &Report, gil: &Gil) -> Vec<Finding> {
     let mut places: BTreeMap<(&str, &str), Vec<&BlockedHolder>> = BTreeMap::new();
     for held in &gil.held_off_cpu {
         places.entry((&held.syscall, held.by.own_line().unwrap_or_default())).or_default().push(held);
@@ -185,17 +185,12 @@ pub(super) fn held_while_blocked(gil: &Gil) -> Vec<Finding> {
         let mut tids: Vec<_> = by.iter().map(|held| held.by.tid).collect();
         tids.sort_unstable();
         tids.dedup();
-        let who = label(&by[0].by.thread, by[0].by.tid);
-        let others = if tids.len() > 1 {
-            format!(" and {}", plural(tids.len() as u64 - 1, "more thread"))
-        } else {
-            String::new()
-        };
+        let (who, is_one) = who(report, by.iter().map(|held| &held.by));
         let innermost = by[0].by.stack.first().filter(|innermost| *innermost != line);
         let calling = innermost.map_or_else(String::new, |innermost| format!(", calling {innermost}"));
         let place = if line.is_empty() { String::new() } else { format!(" in {line}{calling}") };
         let message = format!(
-            "{who}{others} kept the GIL while blocked in {call}{place}: {}, {} of the time. {}",
+            "{who} kept the GIL while blocked in {call}{place}: {}, {} of the time. {}",
             duration(total),
             percent(part(total, gil.observed_s)),
             match caused > 0.0 {
@@ -227,11 +222,12 @@ pub(super) fn held_while_blocked(gil: &Gil) -> Vec<Finding> {
                 ("caused_s", json!(super::nanos(caused))),
             ],
         );
+        let keeps = if is_one { "keeps" } else { "keep" };
         let headline = match victims(gil).next() {
             Some(victim) => {
-                format!("{} for the GIL, which {who} keeps while blocked in {call}{place}", waits(victim))
+                format!("{} for the GIL, which {who} {keeps} while blocked in {call}{place}", waits(victim))
             }
-            None => format!("{who} keeps the GIL while blocked in {call}{place}"),
+            None => format!("{who} {keeps} the GIL while blocked in {call}{place}"),
         };
         found.push(Finding { headline, ..found_here });
     }

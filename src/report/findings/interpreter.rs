@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::sentences::waits;
 use super::{finding, part, severity};
 use crate::report::model::{Finding, Gil, Report, Severity};
 use crate::report::text::reasons;
@@ -85,8 +86,11 @@ pub(super) fn collections(report: &Report) -> Option<Finding> {
     let by = collections.by.first();
     let place =
         by.and_then(|by| by.own_line()).map_or_else(String::new, |at| format!(", most of it started in {at}"));
+    let victim =
+        report.gils.iter().filter_map(|gil| gil.victims.first()).max_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    let victim = victim.map_or_else(String::new, |victim| format!(" ({} for the GIL in all)", waits(victim)));
     let message = format!(
-        "The GIL is held to collect garbage for {}, {} of the time{place}. Others waited {} for it meanwhile. \
+        "The GIL is held to collect garbage for {}, {} of the time{place}. Others waited {} for it meanwhile{victim}. \
          gc.freeze() after start-up and a higher gc.set_threshold() reduce that.",
         duration(collections.held_s),
         percent(time),

@@ -3,6 +3,7 @@
 //! Each rule is a function of the report, with its thresholds as constants above it. A threshold is there so that a
 //! program with nothing worth changing gets no finding at all.
 
+mod blocked;
 mod children;
 mod cpus;
 mod gil;
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::model::{Finding, Gil, Report, Severity};
+use super::model::{Finding, Gil, Lock, Report, Severity};
 use super::nanos;
 
 pub(super) use self::gil::CONVOY;
@@ -30,7 +31,10 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
         found.extend(interpreter::switched_on(report, gil));
         found.extend(at_gil(report, gil, &found));
     }
-    found.extend(report.real_locks().filter_map(|lock| locks::contended(report, lock)));
+    let is_stuck = |lock: &&Lock| stuck::is_part_of_deadlock(report, lock);
+    found
+        .extend(report.real_locks().filter(|lock| !is_stuck(lock)).filter_map(|lock| locks::contended(report, lock)));
+    found.extend(blocked::event_loop(report));
     found.extend(pools::full(report));
     found.extend(pools::no_connection(report));
     found.extend(interpreter::pauses(report));
@@ -47,7 +51,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
 /// What is wrong at one GIL. What it costs that it is held in a certain way is not told a second time as the cost of the
 /// fight over it.
 fn at_gil(report: &Report, gil: &Gil, before: &[Finding]) -> Vec<Finding> {
-    let mut found = gil::held_while_blocked(gil);
+    let mut found = gil::held_while_blocked(report, gil);
     found.extend(not_released::not_released(report, gil));
     let collections = before.iter().filter(|finding| finding.id == interpreter::COLLECTIONS);
     let explained_s = found.iter().chain(collections).map(|finding| finding.cost_s).sum();

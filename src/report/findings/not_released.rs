@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::sentences::waits;
+use super::sentences::{waits, who};
 use super::{finding, interpreter, nanos, part, severity};
 use crate::report::model::{Finding, Gil, NotReleased, Report};
-use crate::report::text::units::{duration, label, plural};
+use crate::report::text::units::{duration, plural};
 use crate::stack::collections::is_collecting;
 
 /// Waiting for such holders matters from this many threads on, on average.
@@ -74,16 +74,13 @@ pub(super) fn not_released(report: &Report, gil: &Gil) -> Vec<Finding> {
     let waiters = |at: &NotReleasedAt<'_>| part(at.waited_s(), gil.observed_s);
     let mut places: Vec<_> = places.filter(|at| waiters(at) >= WAITERS && at.mean_s() >= MIN_MEAN_S).collect();
     places.sort_by(|a, b| b.waited_s().total_cmp(&a.waited_s()));
-    places.iter().map(|at| at_place(gil, at)).collect()
+    places.iter().map(|at| at_place(report, gil, at)).collect()
 }
 
-fn at_place(gil: &Gil, at: &NotReleasedAt<'_>) -> Finding {
+fn at_place(report: &Report, gil: &Gil, at: &NotReleasedAt<'_>) -> Finding {
     let (waited, threads) = (at.waited_s(), at.threads());
     let first = at.by[0];
-    let who = match threads.len() {
-        1 => label(&first.by.thread, first.by.tid),
-        count => format!("{} and {}", label(&first.by.thread, first.by.tid), plural(count as u64 - 1, "more thread")),
-    };
+    let (who, is_one) = who(report, at.by.iter().map(|one| &one.by));
     let advice = match (is_collecting(&first.by.stack), at.mean_s() >= gil.switch_interval_s) {
         (true, _) => "gc.freeze() after start-up and a higher gc.set_threshold() make collections rarer.",
         (false, true) => {
@@ -96,7 +93,7 @@ fn at_place(gil: &Gil, at: &NotReleasedAt<'_>) -> Finding {
     let message = format!(
         "{}{who} {} not release it when asked, but {} later (at most {}), {}, {}. Others waited {} meanwhile. {advice}",
         victim.as_ref().map_or_else(|| "GIL: ".to_owned(), |victim| format!("{victim}. ")),
-        if threads.len() > 1 { "do" } else { "does" },
+        if is_one { "does" } else { "do" },
         duration(at.mean_s()),
         duration(at.max_s()),
         plural(at.times(), "time"),
@@ -122,7 +119,7 @@ fn at_place(gil: &Gil, at: &NotReleasedAt<'_>) -> Finding {
     let headline = victim.map_or_else(String::new, |victim| {
         format!(
             "{victim}, which {who} {} for {} at a time {}",
-            if threads.len() > 1 { "keep" } else { "keeps" },
+            if is_one { "keeps" } else { "keep" },
             duration(at.mean_s()),
             at.place()
         )
@@ -158,7 +155,7 @@ mod tests {
         let finding = found(vec![one]).remove(0);
         assert_eq!(
             finding.message,
-            "client waits 76 % of its time for the GIL. cruncher (102) does not release it when asked, but 50.0 ms later \
+            "client waits 76 % of its time for the GIL. cruncher does not release it when asked, but 50.0 ms later \
              (at most 80.0 ms), 10 times, in search (app.py:9), calling match (re.py:5): sre_ucs1_match \
              (libpython3.12.so), native code. Others waited 800 ms meanwhile. A shorter switch interval cannot help: use \
              a call that releases the GIL, work in smaller pieces, or another process."
@@ -172,7 +169,7 @@ mod tests {
         let all = found(vec![kept("pool_0", 7, &stack, 0.1), kept("pool_1", 8, &stack, 0.05)]);
         assert_eq!(all.len(), 1);
         assert!(
-            all[0].message.contains(". pool_0 (7) and 1 more thread do not release it when asked"),
+            all[0].message.contains(". 2 threads (pool_*) do not release it when asked"),
             "{}",
             all[0].message
         );

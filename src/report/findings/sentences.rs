@@ -1,12 +1,22 @@
 //! Parts of the sentences that findings are made of.
 
+use crate::event::Tid;
 use crate::report::causes::{WaitCause, WaitVictim};
+use crate::report::groups::words_of;
+use crate::report::model::{Blamed, Report};
 use crate::report::text::units::percent;
 
 /// How many places are named where none has most of the time.
 const MAX_PLACES: usize = 3;
 /// A line with less of its function's time than this is only its costliest.
 const ONE_LINE: f64 = 0.5;
+
+/// Who it was, in words, and whether it was one thread.
+pub(super) fn who<'a>(report: &Report, by: impl Iterator<Item = &'a Blamed>) -> (String, bool) {
+    let threads: Vec<(Tid, &str)> = by.map(|blamed| (blamed.tid, blamed.thread.as_str())).collect();
+    let words = words_of(report, &threads);
+    (words.words, words.count == 1)
+}
 
 /// `MainThread, an event loop,`: who it is, as the subject of a sentence.
 pub(super) fn subject(victim: &WaitVictim) -> String {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::finding;
 use crate::event::{LEFT_AT_FORK, LEFT_BY_ENDED, Tid};
-use crate::report::model::{BrokenCircle, Finding, Report, Severity, Stuck};
+use crate::report::model::{BrokenCircle, Finding, Lock, Report, Severity, Stuck};
 use crate::report::text::units::{duration, label, plural};
 
 /// What findings of threads that never go on are called.
@@ -20,6 +20,13 @@ const GIL: &str = "the GIL";
 pub(super) fn stuck(report: &Report) -> Vec<Finding> {
     let lasting = report.deadlocks.iter().map(|circle| deadlock(circle));
     lasting.chain(report.broken_circles.iter().map(broken_circle)).collect()
+}
+
+/// All who wait for a lock are in a circle: that says more than how long they have waited.
+pub(super) fn is_part_of_deadlock(report: &Report, lock: &Lock) -> bool {
+    let stuck = |tid: Tid| report.deadlocks.iter().flatten().any(|stuck| stuck.tid == tid);
+    let mut waiters = lock.threads.iter().filter(|thread| thread.wait.count > 0).peekable();
+    waiters.peek().is_some() && waiters.all(|thread| stuck(thread.tid))
 }
 
 fn tids(circle: &[Stuck]) -> Vec<Tid> {

@@ -156,7 +156,7 @@ fn a_call_that_keeps_the_gil_is_named() {
     let found = after("gil-held-while-blocked", |_, _| {}).unwrap();
     assert_eq!(
         found.message,
-        "legacy (103) kept the GIL while blocked in clock_nanosleep in call_native_code (app.py:40): 398 ms, 20 % of \
+        "legacy kept the GIL while blocked in clock_nanosleep in call_native_code (app.py:40): 398 ms, 20 % of \
          the time. Others waited up to 380 ms for it meanwhile (client waited 76 % of its time): the code that makes the call \
          should release the GIL."
     );
@@ -172,7 +172,7 @@ fn a_call_that_keeps_the_gil_is_named() {
     };
     assert!(held(&[(LEGACY, 19)], true).is_none());
     let found = held(&[(LEGACY, 9), (CRUNCHER, 12)], false).unwrap();
-    assert!(found.message.starts_with("cruncher (102) and 1 more thread kept"), "{}", found.message);
+    assert!(found.message.starts_with("cruncher and legacy kept"), "{}", found.message);
     assert!(found.message.contains("blocked in read"), "{}", found.message);
     assert_eq!((found.severity, found.evidence["caused_s"].as_f64()), (Severity::Low, Some(0.0)));
 }
@@ -237,7 +237,7 @@ fn a_gil_that_is_held_to_collect_is_told_with_who_waits() {
     assert_eq!(
         found.message,
         "The GIL is held to collect garbage for 300 ms, 15 % of the time, most of it started in build (app.py:50). \
-         Others waited 250 ms for it meanwhile. gc.freeze() after start-up and a higher gc.set_threshold() reduce that."
+         Others waited 250 ms for it meanwhile (client waits 76 % of its time for the GIL in all). gc.freeze() after start-up and a higher gc.set_threshold() reduce that."
     );
     assert_eq!((found.severity, found.cost_s), (Severity::Medium, 0.25));
     assert!(collecting(190, 100).is_none(), "9.5 % of the time");

@@ -31,10 +31,10 @@ fn a_fight() {
       5.00 ms. On average 2.0 threads have Python to run, and the GIL lets one run
       at a time. Move the work of crunch to another process, use a free-threaded
       Python, or try sys.setswitchinterval(0.001).
-    MEDIUM: legacy (103) kept the GIL while blocked in clock_nanosleep in
-      call_native_code (app.py:40): 398 ms, 20 % of the time. Others waited up to
-      380 ms for it meanwhile (client waited 76 % of its time): the code that makes
-      the call should release the GIL.
+    MEDIUM: legacy kept the GIL while blocked in clock_nanosleep in call_native_code
+      (app.py:40): 398 ms, 20 % of the time. Others waited up to 380 ms for it
+      meanwhile (client waited 76 % of its time): the code that makes the call
+      should release the GIL.
 
     GIL: 97 % held, 1.0 threads wait on average, longest wait 12.0 ms
 
