@@ -73,8 +73,8 @@ pub(super) struct UnsampledHolds {
 impl UnsampledHolds {
     /// A holder caused some waiting while it was on a CPU in a hold without a sample.
     pub(super) fn add(&mut self, waiter: ThreadId, holder: ThreadId, place: HoldPlace, ns: u64) {
-        let is_new = !self.by_holder.contains_key(&(holder, place));
-        let kept = if is_new && self.by_holder.len() >= MAX_KEPT { HoldPlace::Unknown } else { place };
+        let is_kept = self.by_holder.len() < MAX_KEPT || self.by_holder.contains_key(&(holder, place));
+        let kept = if is_kept { place } else { HoldPlace::Unknown };
         *self.by_holder.entry((holder, kept)).or_default() += ns;
         self.by_pair.add(waiter, holder, place, HoldPlace::Unknown, ns);
         self.total += ns;

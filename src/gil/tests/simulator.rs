@@ -79,7 +79,7 @@ pub struct Run {
     pub holds: Vec<Stretch>,
     /// The first branch of each thread.
     pub short: Vec<StackId>,
-    /// Where holders were.
+    /// Where holders were, one stretch for each piece of work.
     pub pieces: Vec<Stretch>,
     /// When holders were asked to release it.
     pub requests: Vec<u64>,
