@@ -14,6 +14,7 @@ mod suite {
     mod harmless;
     mod html;
     mod kernel;
+    mod native_waits;
     mod offsets;
     mod readme;
     mod record;
