@@ -20,8 +20,8 @@ use crate::stack::StackId;
 const KNOWN_FOR: u64 = 1_000_000_000;
 /// The bytes before a return address that say whether it is one.
 const CALL_LEN: usize = 7;
-/// The interpreter calls `sem_wait` and the like from no further than this many words from where they sleep.
-const NEAR: usize = 32;
+/// The return address of a call of `sem_wait` and the like is no further than this many words from where they sleep.
+const NEAR: usize = 20;
 /// `FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME`, as a semaphore of glibc sleeps.
 const SEMAPHORE_OPERATION: u32 = 9 | 256;
 const FUTEX_PRIVATE: u32 = 128;

@@ -14,9 +14,9 @@ import time
 libc = ctypes.CDLL(None)
 
 
-def create(function, argument):
+def create(function, argument, library=libc):
     thread = ctypes.c_ulong()
-    assert libc.pthread_create(ctypes.byref(thread), None, function, argument) == 0
+    assert library.pthread_create(ctypes.byref(thread), None, function, argument) == 0
     return thread
 
 
@@ -36,8 +36,9 @@ def wants_gil(_):
 
 
 def keeps_gil():
-    thread = create(wants_gil, None)
-    ctypes.PyDLL(None).pthread_join(thread, None)
+    # Calls of this library keep the GIL.
+    library = ctypes.PyDLL(None)
+    library.pthread_join(create(wants_gil, None, library), None)
 
 
 if len(sys.argv) > 1:
