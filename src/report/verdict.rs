@@ -2,6 +2,7 @@
 
 use super::model::{Report, Severity};
 use super::text::units::duration;
+use crate::profile::Mode;
 
 /// Waiting matters from this many threads on, on average.
 const MIN_HELD_UP: f64 = 0.05;
@@ -43,6 +44,9 @@ pub fn verdict(report: &Report) -> String {
     let nothing = report.findings.iter().all(|finding| finding.severity == Severity::Low);
     let so = if nothing { "Threads hardly get in each other's way" } else { "Threads hardly wait for each other" };
     match for_gil + for_locks {
+        0.0 if session.mode == Mode::Memory => {
+            format!("{so}: no sample found anybody waiting for the GIL or a lock in {time}.")
+        }
         0.0 => format!("{so}: nobody waited for the GIL or a lock in {time}."),
         _ => format!(
             "{so}: in {time} they waited {} for the GIL and {} for locks.",
