@@ -15,6 +15,7 @@ mod suite {
     mod harmless;
     mod html;
     mod kernel;
+    mod native_waits;
     mod offsets;
     mod pools;
     mod readme;

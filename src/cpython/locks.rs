@@ -10,7 +10,7 @@ use super::offsets::private::{
     PARKED_ADDRESS_BEFORE, RLOCK_DEPTH_AFTER_OWNER, RLOCK_OWNER,
 };
 use super::offsets::{CRITICAL_SECTION, LockArray};
-use crate::arch::{PTHREAD_SELF_OFFSET, PTHREAD_TID_OFFSETS};
+use crate::arch::{PTHREAD_JOIN_OFFSETS, PTHREAD_SELF_OFFSET, PTHREAD_TID_OFFSETS};
 use crate::event::{LockKind, Pid};
 use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;
@@ -159,17 +159,26 @@ impl FutexSite {
                 _ => {}
             }
         }
-        // The kernel clears the tid in the descriptor of a thread that ends, which has its own address in it.
-        const PRIVATE: u32 = 0x80;
-        let descriptor = futex.address.wrapping_sub(PTHREAD_TID_OFFSETS[0]);
-        if futex.operation & PRIVATE == 0
-            && memory.u64(descriptor.wrapping_add(PTHREAD_SELF_OFFSET)).is_ok_and(|own| own == descriptor)
-        {
-            return (FutexSite::Join, futex.value.into());
+        if let Some(tid) = joined(memory, futex) {
+            return (FutexSite::Join, tid);
         }
         let native = futex.operation & COMMAND == FUTEX_WAIT && futex.value == CONTENDED;
         (if native { FutexSite::NativeMutex } else { FutexSite::Other }, futex.address)
     }
+}
+
+/// The tid of the thread for whose end another waits, in `pthread_join` of glibc: the kernel changes the futex, which is in that
+/// thread's descriptor. That has its own address in it.
+fn joined(memory: &impl Memory, futex: &Futex) -> Option<u64> {
+    const PRIVATE: u32 = 0x80;
+    if futex.operation & PRIVATE != 0 {
+        return None;
+    }
+    let descriptors = PTHREAD_JOIN_OFFSETS.into_iter().map(|offset| futex.address.wrapping_sub(offset));
+    let own = |descriptor: u64| memory.u64(descriptor.wrapping_add(PTHREAD_SELF_OFFSET)).ok();
+    let descriptor = descriptors.into_iter().find(|&descriptor| own(descriptor) == Some(descriptor))?;
+    let tid = memory.i32(descriptor.wrapping_add(PTHREAD_TID_OFFSETS[0])).ok()?;
+    u64::try_from(tid).ok().filter(|&tid| tid != 0)
 }
 
 /// The lock at which a thread sleeps.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::arch::follows_call;
+use crate::arch::{CallTarget, call_before, jump_pointer};
 use crate::cpython::frames::u64_at;
 use crate::event::{Nanos, Pid};
 use crate::process::maps::{self, Mapping};
@@ -20,8 +20,8 @@ use crate::stack::StackId;
 const KNOWN_FOR: u64 = 1_000_000_000;
 /// The bytes before a return address that say whether it is one.
 const CALL_LEN: usize = 7;
-/// The interpreter calls `sem_wait` and the like from no further than this many words from where they sleep.
-const NEAR: usize = 32;
+/// The return address of a call of `sem_wait` and the like is no further than this many words from where they sleep.
+const NEAR: usize = 20;
 /// `FUTEX_WAIT_BITSET | FUTEX_CLOCK_REALTIME`, as a semaphore of glibc sleeps.
 const SEMAPHORE_OPERATION: u32 = 9 | 256;
 const FUTEX_PRIVATE: u32 = 128;
@@ -29,6 +29,9 @@ const FUTEX_PRIVATE: u32 = 128;
 /// Libraries between a program's code and the kernel.
 const RUNTIMES: [&str; 10] =
     ["libc.", "libc-", "libpthread", "ld-", "libstdc++", "libgcc_s", "libc++", "libm.", "librt", "libunwind"];
+
+/// What calls functions of any library for Python code.
+const BRIDGES: [&str; 3] = ["libffi", "_ctypes.", "_cffi_backend."];
 
 /// The interpreter's library, and the one whose locks processes share.
 const INTERPRETER: [&str; 2] = ["libpython", "_multiprocessing."];
@@ -39,6 +42,8 @@ pub(crate) enum NativeCaller {
     Interpreter,
     /// Another library, by the name of its file: `libpolars.so`.
     Library(Arc<str>),
+    /// The C library, called by Python code through `ctypes` or `cffi`.
+    Unnamed,
 }
 
 /// A sleep in `futex`, as the stack of its thread shows it.
@@ -96,10 +101,11 @@ impl NativeCallers {
         }
         let mut found: Option<&NativeCaller> = None;
         for (index, &word) in site.words.iter().enumerate() {
-            let Some(owner) = self.owner(word).filter(|_| is_return_address(memory, word)) else { continue };
+            let Some((owner, target)) = self.owner(word).zip(call(memory, word)) else { continue };
             found = found.or(Some(owner));
-            // The interpreter's own locks are semaphores: what is on the stack before its return address is left over.
-            if site.may_be_semaphore() && index < NEAR && *owner == NativeCaller::Interpreter {
+            // The interpreter's own locks are semaphores: what is on the stack before its call of the C library is left over.
+            let may_be_lock = site.may_be_semaphore() && index < NEAR && *owner == NativeCaller::Interpreter;
+            if may_be_lock && self.is_runtime(memory, target) {
                 return Some(NativeCaller::Interpreter);
             }
         }
@@ -115,10 +121,28 @@ impl NativeCallers {
         self.caller(memory, &NativeSite { ip, operation, value, words: &words }, now)
     }
 
-    fn owner(&self, address: u64) -> Option<&NativeCaller> {
+    fn range(&self, address: u64) -> Option<&CodeRange> {
         let after = self.ranges.partition_point(|range| range.start <= address);
-        let range = self.ranges[..after].last()?;
-        range.owner.as_ref().filter(|_| address < range.end)
+        self.ranges[..after].last().filter(|range| address < range.end)
+    }
+
+    fn owner(&self, address: u64) -> Option<&NativeCaller> {
+        self.range(address)?.owner.as_ref()
+    }
+
+    /// Whether a call is of what is between a program and the kernel.
+    fn is_runtime(&self, memory: &impl Memory, target: CallTarget) -> bool {
+        let address = match target {
+            CallTarget::At(address) => {
+                let mut stub = [0; 16];
+                let read = memory.read(address, &mut stub).is_ok();
+                let pointer = jump_pointer(&stub, address).filter(|_| read);
+                pointer.map_or(Some(address), |pointer| memory.u64(pointer).ok())
+            }
+            CallTarget::Through(pointer) => memory.u64(pointer).ok(),
+            CallTarget::Unknown => None,
+        };
+        address.and_then(|address| self.range(address)).is_some_and(|range| range.owner.is_none())
     }
 }
 
@@ -152,9 +176,11 @@ impl KnownCallers {
     }
 }
 
-fn is_return_address(memory: &impl Memory, address: u64) -> bool {
+/// The call after which this is the next instruction, if there is one.
+fn call(memory: &impl Memory, address: u64) -> Option<CallTarget> {
     let mut before = [0; CALL_LEN];
-    memory.read(address.wrapping_sub(CALL_LEN as u64), &mut before).is_ok() && follows_call(&before)
+    memory.read(address.wrapping_sub(CALL_LEN as u64), &mut before).ok()?;
+    call_before(&before, address)
 }
 
 fn ranges(maps: &[Mapping], runtime: u64) -> Vec<CodeRange> {
@@ -171,6 +197,7 @@ fn ranges(maps: &[Mapping], runtime: u64) -> Vec<CodeRange> {
                 _ if Some(path) == interpreter || INTERPRETER.iter().any(|own| name.starts_with(own)) => {
                     Some(NativeCaller::Interpreter)
                 }
+                _ if BRIDGES.iter().any(|bridge| name.starts_with(bridge)) => Some(NativeCaller::Unnamed),
                 _ if RUNTIMES.iter().any(|runtime| name.starts_with(runtime)) => None,
                 name => Some(NativeCaller::Library(short_name(name).into())),
             };
@@ -195,16 +222,18 @@ mod tests {
     use super::*;
     use crate::process::memory::{MemorySpan, ReadError};
 
-    /// Memory in which every address that is a multiple of 16 follows a call.
+    /// Memory in which every address that is a multiple of 16 follows a call, of the C library if it is a multiple of 32.
     #[derive(Debug)]
     struct Code;
 
     impl Memory for Code {
         fn read(&self, addr: u64, into: &mut [u8]) -> Result<(), ReadError> {
             into.fill(0x90);
-            if addr.wrapping_add(into.len() as u64).is_multiple_of(16) {
-                let call = into.len() - 5;
-                into[call] = 0xe8;
+            let end = addr.wrapping_add(into.len() as u64);
+            if into.len() == CALL_LEN && end.is_multiple_of(16) {
+                let target: u64 = if end.is_multiple_of(32) { 0x5100 } else { 0x1100 };
+                into[2] = 0xe8;
+                into[3..].copy_from_slice(&(target.wrapping_sub(end) as u32).to_le_bytes());
             }
             Ok(())
         }
@@ -247,9 +276,22 @@ a000-b000 r-xp 00000000 08:01 14 /lib/libstdc++.so.6
 
     #[test]
     fn a_lock_of_the_interpreter_is_not_what_is_left_over_on_the_stack() {
-        let left_over = [0x7010, 0, 0, 0x1010, 0x7020];
+        let left_over = [0x7010, 0, 0, 0x1010, 0x1020, 0x7020];
         assert_eq!(of(0x5010, SEMAPHORE_OPERATION | FUTEX_PRIVATE, &left_over), Some(NativeCaller::Interpreter));
         assert_eq!(of(0x5010, 128, &left_over), polars());
+        let of_library = [0x7020, 0x1010, 0x1030];
+        assert_eq!(
+            of(0x5010, SEMAPHORE_OPERATION, &of_library),
+            polars(),
+            "the interpreter does not call the C library"
+        );
+    }
+
+    #[test]
+    fn code_that_python_calls_by_itself_has_no_name() {
+        let text = "1000-2000 r-xp 00000000 08:01 11 /lib/libffi.so.8\n";
+        let ranges = ranges(&maps::parse(text.as_bytes()), 0);
+        assert_eq!(ranges[0].owner, Some(NativeCaller::Unnamed));
     }
 
     #[test]

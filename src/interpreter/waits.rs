@@ -102,6 +102,7 @@ pub fn native_code(caller: Option<&NativeCaller>, layout: &Layout) -> Option<Opt
     match caller {
         Some(NativeCaller::Interpreter) => None,
         Some(NativeCaller::Library(library)) => Some(Some(library.clone())),
+        Some(NativeCaller::Unnamed) => Some(None),
         None => (layout.version.minor >= 14).then_some(None),
     }
 }

@@ -120,10 +120,12 @@ impl<M: Memory> Traced<M> {
             true => ThreadState::GilHeldOffCpu(call),
             false => ThreadState::Blocked(call),
         };
+        let futex = thread.os.futex();
         if let Some(stack) = stack.filter(|&stack| stack != StackId::EMPTY) {
+            let caller = self.caller_of(futex, now);
             let (how, lock) = self.futex_of(off);
             self.under_way.remove(&off.tid);
-            self.seed(off.tid, ThreadSeed { state, stack, left_early: Some((off.start, how, lock)) });
+            self.seed(off.tid, ThreadSeed { state, stack, left_early: Some((off.start, how, lock)), caller });
         }
     }
 

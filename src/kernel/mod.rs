@@ -164,7 +164,8 @@ impl Kernel {
                     let at = futex.map(|futex| FutexSite::of(&LiveMemory(process.pid), &process.layout, &futex));
                     let (how, lock) = at.unwrap_or((FutexSite::Other, 0));
                     let left_early = Some((off.start, how, lock));
-                    traced.seed(tid, ThreadSeed { state, stack: thread.stack, left_early });
+                    let caller = traced.caller_of(futex, now);
+                    traced.seed(tid, ThreadSeed { state, stack: thread.stack, left_early, caller });
                 }
                 continue;
             }
@@ -185,7 +186,8 @@ impl Kernel {
             let seeded = KernelThread::seeded(now, tid, process.pid, Some(wait));
             // If the kernel knows it already, it has moved since.
             if self.maps.add_thread(tid, &seeded) {
-                traced.seed(tid, ThreadSeed { state, stack: thread.stack, left_early: None });
+                let caller = traced.caller_of(thread.os.futex(), now);
+                traced.seed(tid, ThreadSeed { state, stack: thread.stack, left_early: None, caller });
             }
         }
         for tid in threads(process.pid).into_iter().filter(|_| new) {

@@ -27,7 +27,7 @@ use crate::interpreter::view::InterpreterView;
 use crate::interpreter::waits::LockWaitSite;
 use crate::interpreter::with_locks::WithLock;
 use crate::process::memory::{Memory, ReadError};
-use crate::process::os_thread::comm;
+use crate::process::os_thread::{Futex, comm};
 use crate::process::symbols::NativeSymbols;
 use crate::stack::{Frame, FrameKind, StackId};
 
@@ -41,12 +41,14 @@ const EVALUATION: [&str; 3] = ["_PyEval_EvalFrame", "_PyEval_Vector", "_TAIL_CAL
 const SCAN_EVERY: u64 = 250_000_000;
 
 /// What a thread was doing when observation began.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ThreadSeed {
     pub(super) state: ThreadState,
     pub(super) stack: StackId,
     /// If the kernel has seen it leave the CPU, but did not know its thread state then: when that was, and at which futex.
     pub(super) left_early: Option<(Nanos, FutexSite, u64)>,
+    /// Whose code it is that sleeps in `futex`.
+    pub(super) caller: Option<NativeCaller>,
 }
 
 impl ThreadSeed {
@@ -144,6 +146,11 @@ impl<M: Memory> Traced<M> {
 
     pub(super) fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Whose code it is that sleeps in this call.
+    pub(super) fn caller_of(&mut self, futex: Option<Futex>, now: Nanos) -> Option<NativeCaller> {
+        self.code.caller_of(&self.memory, &futex?, now)
     }
 
     /// Says what a thread was doing when observation began: the kernel does not know.
@@ -421,8 +428,9 @@ impl<M: Memory> Traced<M> {
             false => resumed.and_then(|(_, _, reason)| reason),
             true => Some(LockInfo::COLLECTION),
         };
-        let caller = self.callers.get(&off.site).and_then(Option::as_ref);
-        let site = LockWaitSite { how, address, now: off.end, pause, caller };
+        let seeded = self.seed_of(off).and_then(|seed| seed.caller.clone());
+        let caller = seeded.or_else(|| self.callers.get(&off.site).cloned().flatten());
+        let site = LockWaitSite { how, address, now: off.end, pause, caller: caller.as_ref() };
         let Traced { locks, memory, layout, registry, .. } = self;
         locks.wait(InterpreterView { memory, layout, registry }, &site, stack?, sink)
     }

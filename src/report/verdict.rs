@@ -1,11 +1,9 @@
 //! What a recording comes to, in one sentence. Called by everything that shows a report to people.
 
+use super::findings::NO_CPU;
 use super::model::{Finding, Report, Severity};
 use super::text::units::duration;
 use crate::profile::Mode;
-
-/// The finding of a machine without enough CPUs: what is wrong with the program itself goes before it.
-const MACHINE: &str = "no-cpu";
 
 /// The sentence that goes first: what costs most, who suffers, because of what code.
 pub fn verdict(report: &Report) -> String {
@@ -19,10 +17,10 @@ pub fn verdict(report: &Report) -> String {
             _ => format!("Deadlock: {stuck} threads wait for each other and cannot proceed."),
         };
     }
-    // Without CPUs enough it is not the program's fault, and no small matter all the same.
-    let is_serious = |finding: &&Finding| finding.severity != Severity::Low || finding.id == MACHINE;
+    // That the machine has too few CPUs is the program's fault, so it goes after that, but no small matter.
+    let is_serious = |finding: &&Finding| finding.severity != Severity::Low || finding.id == NO_CPU;
     let serious = report.findings.iter().filter(is_serious).filter(|finding| finding.cost_s > 0.0);
-    match serious.max_by(|a, b| (a.id != MACHINE).cmp(&(b.id != MACHINE)).then(a.cost_s.total_cmp(&b.cost_s))) {
+    match serious.max_by(|a, b| (a.id != NO_CPU).cmp(&(b.id != NO_CPU)).then(a.cost_s.total_cmp(&b.cost_s))) {
         Some(worst) => biggest_cost(report, worst),
         None => hardly_any(report),
     }
@@ -55,7 +53,7 @@ fn hardly_any(report: &Report) -> String {
     let seen = if report.session.mode == Mode::Memory { "were seen to wait" } else { "waited" };
     let waited = match for_gil + for_locks {
         0.0 if report.session.mode == Mode::Memory => {
-            format!("{so}: no thread was seen waiting for the GIL or a lock in {time}.")
+            format!("{so}: no sample found anybody waiting for the GIL or a lock in {time}.")
         }
         0.0 => format!("{so}: nobody waited for the GIL or a lock in {time}."),
         _ => {
@@ -86,7 +84,7 @@ mod tests {
             "Biggest cost: client waits 76 % of its time for the GIL, mostly held by cruncher in crunch (app.py:30). On \
              average 1.0 threads were held up (2.01 s of thread time in 2.00 s)."
         );
-        let mut other = Finding { cost_s: 3.0, id: MACHINE.to_owned(), ..report.findings[0].clone() };
+        let mut other = Finding { cost_s: 3.0, id: NO_CPU.to_owned(), ..report.findings[0].clone() };
         report.findings.push(other.clone());
         assert!(verdict(&report).starts_with("Biggest cost: client waits"), "the program's own fault goes first");
         (other.id, other.headline, other.message) =
@@ -109,7 +107,7 @@ mod tests {
         report.gils.clear();
         assert!(verdict(&report).ends_with("nobody waited for the GIL or a lock in 2.00 s."));
         report.session.mode = Mode::Memory;
-        assert!(verdict(&report).ends_with("no thread was seen waiting for the GIL or a lock in 2.00 s."));
+        assert!(verdict(&report).ends_with("no sample found anybody waiting for the GIL or a lock in 2.00 s."));
         report.threads.clear();
         assert_eq!(verdict(&report), "No thread was seen.");
     }

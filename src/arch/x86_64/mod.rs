@@ -19,6 +19,8 @@ pub(crate) const PAGE_SIZE: u64 = 4096;
 pub(crate) const PTHREAD_TID_OFFSETS: [u64; 2] = [720, 48];
 /// Where glibc keeps the descriptor's own address there.
 pub(crate) const PTHREAD_SELF_OFFSET: u64 = 16;
+/// Where in it glibc has the futex at which `pthread_join` waits: the tid, from 2.43 on a state.
+pub(crate) const PTHREAD_JOIN_OFFSETS: [u64; 2] = [720, 1576];
 
 /// How many general registers there are.
 const GENERAL: usize = 16;
@@ -60,11 +62,28 @@ impl Registers {
     }
 }
 
-/// Whether the instruction that ends with these seven bytes is a call: `E8` with a displacement of four bytes, or `FF /2` with any
-/// operand.
-pub(crate) fn follows_call(before: &[u8; 7]) -> bool {
+/// What a call instruction calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallTarget {
+    At(u64),
+    /// What a pointer at this address leads to.
+    Through(u64),
+    Unknown,
+}
+
+fn displaced(address: u64, displacement: &[u8]) -> u64 {
+    let bytes = displacement.first_chunk().copied().unwrap_or_default();
+    address.wrapping_add_signed(i32::from_le_bytes(bytes).into())
+}
+
+/// The call that ends with these seven bytes, before `address`, if that is one: `E8` with a displacement of four bytes, or `FF /2`
+/// with any operand.
+pub(crate) fn call_before(before: &[u8; 7], address: u64) -> Option<CallTarget> {
     if before[2] == 0xe8 {
-        return true;
+        return Some(CallTarget::At(displaced(address, &before[3..])));
+    }
+    if before[1..3] == [0xff, 0x15] {
+        return Some(CallTarget::Through(displaced(address, &before[3..])));
     }
     // By the length of the instruction: where `FF` is, and which operands are that long.
     let is_indirect = |len: usize| {
@@ -78,7 +97,16 @@ pub(crate) fn follows_call(before: &[u8; 7]) -> bool {
         };
         opcode == 0xff && register == 2 && len == 2 + usize::from(has_index) + displacement
     };
-    (2..=7).any(is_indirect)
+    (2..=7).any(is_indirect).then_some(CallTarget::Unknown)
+}
+
+/// Where the pointer is through which a stub of a procedure linkage table jumps, that begins at `address` with these bytes: `FF 25`,
+/// perhaps after `endbr64` and a prefix.
+pub(crate) fn jump_pointer(stub: &[u8; 16], address: u64) -> Option<u64> {
+    let skipped = if stub.starts_with(&[0xf3, 0x0f, 0x1e, 0xfa]) { 4 } else { 0 };
+    let skipped = skipped + usize::from(stub[skipped] == 0xf2);
+    let operand = stub[skipped..].strip_prefix(&[0xff, 0x25])?;
+    Some(displaced(address + skipped as u64 + 6, operand))
 }
 
 /// The registers of a thread that `ptrace` has stopped: `user_regs_struct`.
@@ -192,6 +220,26 @@ mod tests {
         assert_eq!(after(Sysno::epoll_wait as i64, 3), (InterruptedCall::Unharmed, 3));
         assert_eq!(after(Sysno::nanosleep as i64, -516), (InterruptedCall::Unharmed, -516));
         assert_eq!(after(-1, eintr), (InterruptedCall::Unharmed, eintr));
+    }
+
+    #[test]
+    fn calls_are_recognized_by_their_bytes() {
+        let call = |bytes: &[u8]| {
+            let mut before = [0x90; 7];
+            before[7 - bytes.len()..].copy_from_slice(bytes);
+            call_before(&before, 0x1000)
+        };
+        assert_eq!(call(&[0xe8, 0xf0, 0xff, 0xff, 0xff]), Some(CallTarget::At(0xff0)));
+        assert_eq!(call(&[0xff, 0x15, 0x10, 0, 0, 0]), Some(CallTarget::Through(0x1010)));
+        for indirect in [&[0xff, 0xd0][..], &[0x41, 0xff, 0xd2], &[0xff, 0x50, 0x18], &[0xff, 0x94, 0x24, 1, 0, 0, 0]]
+        {
+            assert_eq!(call(indirect), Some(CallTarget::Unknown), "{indirect:x?}");
+        }
+        assert_eq!(call(&[0xff, 0xe0]), None, "a jump");
+        let mut stub = [0x90; 16];
+        stub[..11].copy_from_slice(&[0xf3, 0x0f, 0x1e, 0xfa, 0xf2, 0xff, 0x25, 0x10, 0, 0, 0]);
+        assert_eq!(jump_pointer(&stub, 0x1000), Some(0x101b));
+        assert_eq!(jump_pointer(&[0x90; 16], 0x1000), None);
     }
 
     #[test]

@@ -22,8 +22,9 @@ struct clock_tick {
 #define MUTEX_LEN 40
 // Where glibc keeps the tid in the descriptor that pthread_self() points to.
 #define PTHREAD_TID 720
-// Where it keeps the descriptor's own address there.
+// Where it keeps the descriptor's own address there, and the state at which a join waits (2.43; before, that is the tid).
 #define PTHREAD_SELF 16
+#define PTHREAD_STATE 1576
 
 static __always_inline long syscall_number(struct pt_regs *regs)
 {

@@ -101,11 +101,19 @@ const volatile u64 min_wait = 0;
 #include "stacks.h"
 #include "gil.h"
 
-// Whether a futex is where pthread_join() waits for the kernel to clear the tid of a thread: in a descriptor of the C library.
-static __always_inline bool joins(struct pt_regs *regs, u64 futex)
+// The tid of the thread for whose end the current one waits, in pthread_join(): the kernel changes the futex, which is in that
+// thread's descriptor. 0 if it waits for something else.
+static __always_inline u32 joins(struct pt_regs *regs, u64 futex)
 {
+    if (second_argument(regs) & FUTEX_PRIVATE)
+        return 0;
     u64 descriptor = futex - PTHREAD_TID;
-    return !(second_argument(regs) & FUTEX_PRIVATE) && read_u64(descriptor + PTHREAD_SELF) == descriptor;
+    if (read_u64(descriptor + PTHREAD_SELF) != descriptor) {
+        descriptor = futex - PTHREAD_STATE;
+        if (read_u64(descriptor + PTHREAD_SELF) != descriptor)
+            return 0;
+    }
+    return read_u32(descriptor + PTHREAD_TID);
 }
 
 // What called futex: sent once for each Python stack from which it was called in this way. 0 if that cannot be read.
@@ -175,9 +183,10 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
             else if (!waits_for && (second_argument(regs) & FUTEX_COMMAND) == FUTEX_WAIT &&
                      (u32)third_argument(regs) == MUTEX_CONTENDED)
                 kind = OFF_NATIVE_MUTEX;
-            else if (!waits_for && joins(regs, futex)) {
+            u32 joined = !waits_for && kind == OFF_BLOCKED ? joins(regs, futex) : 0;
+            if (joined) {
                 kind = OFF_JOIN;
-                off->lock = (u32)third_argument(regs);
+                off->lock = joined;
             }
         }
     }

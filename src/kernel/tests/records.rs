@@ -197,7 +197,12 @@ fn a_lock_that_knows_its_owner_says_who_holds_it() {
 #[test]
 fn what_a_thread_did_before_it_was_observed_comes_from_the_seed() {
     let mut fixture = Fixture::with_gil();
-    let seed = ThreadSeed { state: ThreadState::GilWait, stack: crate::stack::StackId::EMPTY, left_early: None };
+    let seed = ThreadSeed {
+        state: ThreadState::GilWait,
+        stack: crate::stack::StackId::EMPTY,
+        left_early: None,
+        caller: None,
+    };
     fixture.traced.seed(fixture.worker, seed);
     let open = |fixture: &mut Fixture| fixture.off(OffKind::GilWait, Syscall::FUTEX, OffFlags::OPEN, |_| ());
     assert_eq!(open(&mut fixture), "A off the CPU 1000..3000: waits for the GIL, in no Python code; open");

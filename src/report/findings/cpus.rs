@@ -6,6 +6,9 @@ use super::{finding, part};
 use crate::report::model::{Finding, Machine, Report, Severity};
 use crate::report::text::units::{duration, percent};
 
+/// What the finding is called.
+pub(in crate::report) const NO_CPU: &str = "no-cpu";
+
 /// Threads that are ready without a CPU matter from this many on, on average ...
 const MEAN_READY: f64 = 0.25;
 /// ... and from this part of the time for which they had something to run.
@@ -42,7 +45,7 @@ pub(super) fn no_cpu(report: &Report) -> Option<Finding> {
         percent(share),
     );
     Some(finding(
-        "no-cpu",
+        NO_CPU,
         if is_own || mean < 2.0 * MEAN_READY { Severity::Low } else { Severity::Medium },
         ready,
         message,

@@ -193,8 +193,11 @@ pub(super) fn held_while_blocked(report: &Report, gil: &Gil) -> Vec<Finding> {
             "{who} kept the GIL while blocked in {call}{place}: {}, {} of the time. {}",
             duration(total),
             percent(part(total, gil.observed_s)),
-            match caused > 0.0 {
-                true => format!(
+            match caused {
+                0.0 if gil.unknown_s > 0.0 => "For whom others waited meanwhile is not known.".to_owned(),
+                0.0 if gil.estimated => "No sample found anybody waiting for it meanwhile.".to_owned(),
+                0.0 => "Nobody waited for it meanwhile.".to_owned(),
+                _ => format!(
                     "Others waited up to {} for it meanwhile{}: the code that makes the call should release the GIL.",
                     duration(caused),
                     victims(gil).next().map_or_else(String::new, |victim| format!(
@@ -203,7 +206,6 @@ pub(super) fn held_while_blocked(report: &Report, gil: &Gil) -> Vec<Finding> {
                         their_time(victim)
                     )),
                 ),
-                false => "Nobody waited for it meanwhile.".to_owned(),
             },
         );
         let harm = part(caused, gil.observed_s);

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::model::{Finding, Gil, Lock, Report, Severity};
 use super::nanos;
 
+pub(super) use self::cpus::NO_CPU;
 pub(super) use self::gil::CONVOY;
 
 /// All findings, the costliest first.
@@ -43,7 +44,8 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(cpus::no_cpu(report));
     found.extend(records_lost(report));
     // Nothing is worse than threads that never go on, whatever else costs time.
-    let order = |finding: &Finding| (finding.id != stuck::DEADLOCK, finding.severity);
+    // What is the machine's fault comes after what is the program's.
+    let order = |finding: &Finding| (finding.id != stuck::DEADLOCK, finding.severity, finding.id == cpus::NO_CPU);
     found.sort_by(|a, b| order(a).cmp(&order(b)).then(b.cost_s.total_cmp(&a.cost_s)));
     found
 }

@@ -168,11 +168,7 @@ mod tests {
         let stack = ["score (app.py:9)"];
         let all = found(vec![kept("pool_0", 7, &stack, 0.1), kept("pool_1", 8, &stack, 0.05)]);
         assert_eq!(all.len(), 1);
-        assert!(
-            all[0].message.contains(". 2 threads (pool_*) do not release it when asked"),
-            "{}",
-            all[0].message
-        );
+        assert!(all[0].message.contains(". 2 threads (pool_*) do not release it when asked"), "{}", all[0].message);
         assert_eq!((all[0].severity, all[0].cost_s), (Severity::Medium, 0.15));
     }
 

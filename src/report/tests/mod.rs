@@ -8,6 +8,7 @@ mod twins;
 use serde_json::json;
 
 use super::{fixture, *};
+use crate::event::Nanos;
 use crate::profile::Mode;
 
 #[test]
@@ -81,7 +82,7 @@ fn a_free_threaded_python_has_no_gil_unless_it_is_on() {
 
 #[test]
 fn what_was_lost_left_out_and_stuck_is_told() {
-    use crate::event::{Event, Loss, Nanos, ThreadState};
+    use crate::event::{Event, Loss, ThreadState};
     let mut profile = fixture::profile(Mode::Memory, false, &["", "a", "b"]);
     profile.session.filter = Some("thread a".to_owned());
     let (at, thread, state) = (Nanos(1), ThreadId(1), ThreadState::Native);
@@ -95,6 +96,68 @@ fn what_was_lost_left_out_and_stuck_is_told() {
     assert_eq!(session["filter"], "thread a");
     let stuck = |tid, thread, waits_for| json!({"tid": tid, "thread": thread, "waits_for": waits_for});
     assert_eq!(json["deadlocks"], json!([[stuck(101, "a", "one lock"), stuck(102, "b", "another")]]));
+}
+
+/// Threads a and b wait for each other from 1 s on.
+fn circle(waits_for: [&str; 2]) -> Profile {
+    let mut profile = fixture::profile(Mode::Kernel, false, &["", "a", "b"]);
+    let threads = vec![(ThreadId(1), waits_for[0].into()), (ThreadId(2), waits_for[1].into())];
+    profile.push(&crate::event::Event::Deadlock { at: Nanos(1_000_000_000), threads });
+    profile
+}
+
+#[test]
+fn a_circle_that_something_has_broken_is_no_deadlock() {
+    use crate::event::{Event, OffCpu, ThreadState};
+    use crate::stack::StackId;
+    let sleep = |profile: &mut Profile, start, end| {
+        let (start, end) = (Nanos(start), Nanos(end));
+        profile.push(&Event::OffCpu(OffCpu::new(ThreadId(1), start, end, ThreadState::Runnable, StackId::EMPTY)));
+    };
+    let report = |profile: &Profile| Report::of(profile, Attribution::Holder);
+    let mut profile = circle(["the end of a thread in run (a.py:3)", "the GIL in compute (a.py:9)"]);
+    sleep(&mut profile, 500_000_000, 21_000_000_000);
+    assert_eq!(report(&profile).deadlocks.len(), 1, "that is the wait itself");
+    assert_eq!(
+        report(&profile).findings[0].message,
+        "DEADLOCK: 2 threads wait for each other: a (101) waits for the end of b (102) in run (a.py:3); b (102) waits for \
+         the GIL in compute (a.py:9), held by a (101). The native code that waits has to release the GIL first \
+         (Py_BEGIN_ALLOW_THREADS)."
+    );
+    sleep(&mut profile, 21_000_000_000, 21_100_000_000);
+    assert_eq!(report(&profile).deadlocks.len(), 1, "as a thread does that is killed");
+    sleep(&mut profile, 21_400_000_000, 21_500_000_000);
+    let report = report(&profile);
+    assert!(report.deadlocks.is_empty());
+    let circle = &report.broken_circles[0];
+    assert_eq!((circle.times, circle.longest_s), (1, 20.0));
+    let message = &report.findings[0].message;
+    assert!(
+        message.starts_with("2 threads waited for each other, seen 1 time: a (101) waited for the end of"),
+        "{message}"
+    );
+    assert!(message.contains("broke the circle, after 20.0 s and more"), "{message}");
+}
+
+#[test]
+fn a_lock_that_nobody_will_release_says_why() {
+    use crate::event::{Event, LEFT_AT_FORK};
+    let alone = |waits_for: String| {
+        let mut profile = fixture::profile(Mode::Kernel, false, &["", "a"]);
+        profile.push(&Event::Deadlock { at: Nanos(1), threads: vec![(ThreadId(1), waits_for.into())] });
+        let report = Report::of(&profile, Attribution::Holder);
+        report.findings[0].message.clone()
+    };
+    let message = alone(format!("threading.Lock (app.lock) in work (app.py:3){LEFT_AT_FORK}"));
+    assert!(
+        message.starts_with(
+            "DEADLOCK: a (101) waits for threading.Lock (app.lock) in work (app.py:3), which was held by a thread that did \
+             not survive fork(); nobody will release it."
+        ),
+        "{message}"
+    );
+    let message = alone("threading.Lock (app.lock) in work (app.py:3)".to_owned());
+    assert!(message.starts_with("DEADLOCK: a (101) waits for itself: it has threading.Lock (app.lock)"), "{message}");
 }
 
 #[test]
