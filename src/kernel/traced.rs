@@ -13,7 +13,7 @@ use crate::event::{
     Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, Pid, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
 };
 use crate::interpreter::PythonProcess;
-use crate::interpreter::collections::Collections;
+use crate::interpreter::collections::{CollectionCounts, Collections};
 use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
 use crate::interpreter::memory_accesses::{AccessSite, Accesses};
@@ -60,6 +60,7 @@ pub(super) struct Traced<M> {
     gils: Gils,
     locks: KnownLocks,
     collections: Collections,
+    collection_counts: CollectionCounts,
     reasons: Reasons,
     /// Who last resumed all threads, when, and why they had been stopped.
     resumed: Option<(Tid, Nanos, Option<&'static str>)>,
@@ -101,6 +102,7 @@ impl<M: Memory> Traced<M> {
             gils: Gils::default(),
             locks: KnownLocks::new(process.id),
             collections: Collections::default(),
+            collection_counts: CollectionCounts::default(),
             reasons: Reasons::default(),
             resumed: None,
             accesses: Accesses::new(process.pid, process.id),
@@ -146,7 +148,8 @@ impl<M: Memory> Traced<M> {
         }
         let scanned = self.registry.refresh(&self.memory, &self.layout, now, sink)?;
         self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
-        let Traced { gils, memory, layout, process, registry, .. } = self;
+        let Traced { gils, collection_counts, memory, layout, process, registry, .. } = self;
+        collection_counts.update(memory, layout, *process, registry, now, sink);
         let new = gils.update(memory, layout, *process, registry, now, sink);
         let mut update = InterpreterUpdate { gils: new.then(|| gils.addrs()), thread_states: Vec::new() };
         if !scanned {
@@ -386,7 +389,7 @@ impl<M: Memory> Traced<M> {
             return None;
         }
         let resumed = self.resumed.filter(|&(by, at, _)| by == off.waker && off.woken_at.since(at) < SAME_PAUSE);
-        let pause = match off.flags.has(OffFlags::COLLECTING) {
+        let pause = match off.flags.has(OffFlags::COLLECTING) && off.kind == OffKind::Parked {
             false => resumed.and_then(|(_, _, reason)| reason),
             true => Some(LockInfo::COLLECTION),
         };

@@ -1,6 +1,7 @@
 //! Everything learned so far about the observed processes. Fed with [`Event`]s by the session, read by the
 //! exports. Pure: no clock, no system calls.
 
+mod collecting;
 mod queue_waits;
 pub mod tree;
 
@@ -16,6 +17,7 @@ use crate::event::{
 };
 use crate::gil::analysis::GilAnalysis;
 use crate::lockstats::Locks;
+use crate::profile::collecting::CollectionTimes;
 use crate::profile::queue_waits::QueueWaits;
 use crate::profile::tree::{Key, Tree, Weight};
 use crate::refcount::Refcounts;
@@ -164,6 +166,8 @@ pub struct Profile {
     pub refcounts: Refcounts,
     /// Functions of libraries in which threads that held the GIL were sampled, by their Python stack.
     pub(crate) held_in_native: HeldInNative,
+    /// Garbage collections.
+    pub(crate) collections: CollectionTimes,
     /// Waits that seem to be for locks but are for work.
     pub(crate) queue_waits: QueueWaits,
     /// Threads that wait for each other, with what each waits for.
@@ -278,6 +282,7 @@ impl Profile {
                 }
             }
             Event::Deadlock { ref threads, .. } => self.deadlocks.push(threads.clone()),
+            Event::Collected { totals, .. } => self.collections.collected(totals),
             Event::HeldInNative { stack, function, .. } => {
                 *self.held_in_native.entry(stack).or_default().entry(function).or_default() += 1;
             }
@@ -321,6 +326,7 @@ impl Profile {
         info.end = info.end.max(at);
         info.samples += u64::from(periods);
         info.last_sample = Some((at, key.state, key.stack));
+        self.collections.was_at(&self.stacks, key.thread, key.stack, at, at);
         info.lost += if key.lost { u64::from(periods) } else { 0 };
         self.count(at, key, Weight { samples: u64::from(periods), ..Weight::default() });
         let Some(timeline) = &mut self.timeline else { return };
@@ -353,6 +359,7 @@ impl Profile {
         let index = thread.0 as usize;
         let info = &mut self.threads[index];
         info.end = info.end.max(off.end);
+        self.collections.was_at(&self.stacks, thread, stack, off.start, off.end);
         for (number, (start, end, state)) in off.parts().enumerate() {
             let weight = Weight { samples: 0, off_cpu_ns: end.since(start), waits: u64::from(number == 0) };
             self.count(start, Key { thread, state, stack, lost }, weight);

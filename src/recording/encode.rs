@@ -288,6 +288,13 @@ impl Encoder {
                 out.push(number(&COUNTINGS, &info.counting));
                 put_id(out, info.owner.map(|owner| owner.0));
             }
+            Event::Collected { at, process, totals } => {
+                tag(&mut self.records, tag::COLLECTED);
+                self.at(*at);
+                let out = &mut self.records;
+                put(out, process.0.into());
+                [totals.number, totals.full, totals.freed].iter().for_each(|&number| put(out, number));
+            }
             Event::Deadlock { at, threads } => {
                 tag(&mut self.records, tag::DEADLOCK);
                 self.at(*at);

@@ -36,6 +36,7 @@ pub mod tag {
     pub const OTHER_FRAME: u64 = 23;
     pub const NATIVE_CONTEXT: u64 = 27;
     pub const MACHINE: u64 = 28;
+    pub const COLLECTED: u64 = 29;
     pub const FIRST_CONTEXT: u64 = 32;
 }
 

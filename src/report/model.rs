@@ -416,7 +416,7 @@ pub struct LockThread {
 /// Stops of all threads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pauses {
-    /// How often they held somebody up.
+    /// How often they held somebody up. There may be many more for which nobody had to sleep: those are not seen.
     pub count: u64,
     /// The same by reason: `gc` for a collection, `fork`, `type being changed` ...; `other` if it is not known.
     #[serde(default)]
@@ -450,9 +450,21 @@ pub struct PausedInterval {
     pub max_s: f64,
 }
 
-/// Garbage collections: an estimate, from samples of threads on a CPU.
+/// Garbage collections: how long they took, with all waits in them. An estimate, as far as it is from samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Collections {
+    /// How many there were; none if there were none, or the interpreter does not say. The last tenth of a second may be missing.
+    #[serde(default)]
+    pub number: Option<u64>,
+    /// How many of them looked at all objects.
+    #[serde(default)]
+    pub full: Option<u64>,
+    /// How many objects they freed.
+    #[serde(default)]
+    pub freed: Option<u64>,
+    /// How long the longest took at least.
+    #[serde(default)]
+    pub longest_s: f64,
     /// For how long threads made them.
     pub total_s: f64,
     /// The part in which the GIL was held for it.
