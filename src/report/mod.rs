@@ -6,6 +6,7 @@
 
 mod collections;
 pub(crate) mod columns;
+mod delays;
 mod findings;
 #[cfg(test)]
 mod fixture;

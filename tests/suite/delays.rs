@@ -94,7 +94,8 @@ fn check_collections(python: &Python) {
     assert!(range.contains(&total), "{}: {total} is not in {range:?}", python.version);
     // Another structure has the counts from 3.15 on.
     if of("number").is_some() {
-        near("number", number, 0.15);
+        // The interpreter has made some before.
+        assert!(of("number").unwrap() >= 0.85 * number, "{}: {number}", python.version);
         near("full", full, 0.15);
         near("freed", freed, 0.15);
         assert!(of("longest_s").unwrap() < at_most);
