@@ -190,6 +190,9 @@ pub enum GilPlace {
     Interpreter(u64),
 }
 
+/// The length of `_gc_runtime_state.generation_stats`, up to 3.14.
+pub const GC_STATS_LEN: u64 = 3 * 24;
+
 /// The garbage collector: `struct _gc_runtime_state`.
 #[derive(Clone, Copy, Debug)]
 pub struct GcLayout {
@@ -197,6 +200,9 @@ pub struct GcLayout {
     pub in_runtime: bool,
     /// `collecting`, int: 1 while garbage is being collected. An offset in the runtime or the interpreter.
     pub collecting: u64,
+    /// `generation_stats`: three of `struct gc_generation_stats`, each three Py_ssize_t: `collections`, `collected` and
+    /// `uncollectable`. They are in front of `collecting` from 3.8 to 3.14, where an offset as that; 3.15 has another structure.
+    pub stats: Option<u64>,
     /// `PyInterpreterState.stoptheworld.world_stopped`, bool (free-threaded builds): all other threads stand still.
     pub world_stopped: Option<u64>,
     /// `PyInterpreterState.stoptheworld.requester`: the thread state that has stopped them.
@@ -352,6 +358,7 @@ impl Layout {
             gc: GcLayout {
                 in_runtime: runtime.gc_collecting.is_some(),
                 collecting: gc_place.unwrap_or(0),
+                stats: gc_place.filter(|_| version.minor <= 14).map(|place| place.wrapping_sub(GC_STATS_LEN)),
                 world_stopped: interpreter.world_stopped,
                 stop_requester: interpreter.stop_requester,
             },

@@ -75,6 +75,7 @@ impl Event {
             | Event::HeldInNative { at, .. }
             | Event::Deadlock { at, .. }
             | Event::QueueLength { at, .. }
+            | Event::Collected { at, .. }
             | Event::Sample { at, .. }
             | Event::Lost { at, .. } => Some(*at),
             Event::OffCpu(off) => Some(off.end),
@@ -86,7 +87,7 @@ impl Event {
     /// Gives it other ids.
     pub fn renumber(&mut self, to: &mut impl Renumber) {
         match self {
-            Event::Process { process, .. } => *process = to.process(*process),
+            Event::Process { process, .. } | Event::Collected { process, .. } => *process = to.process(*process),
             Event::ThreadStarted { thread, process, .. } => {
                 *process = to.process(*process);
                 *thread = to.thread(*thread);

@@ -191,6 +191,8 @@ pub enum Event {
         /// A frame of the kind [`FrameKind::Native`](crate::stack::FrameKind::Native).
         function: FrameId,
     },
+    /// The interpreters of a process have counted that many garbage collections since the last such event.
+    Collected { at: Nanos, process: ProcessId, totals: CollectionTotals },
     /// Threads wait for each other in a circle: each for what the next one has, the last for what the first one has. Or one
     /// waits for a lock that nobody will release.
     Deadlock {
@@ -240,6 +242,33 @@ pub enum Event {
         /// Why there is no stack.
         loss: Loss,
     },
+}
+
+/// How many garbage collections there were, and what they did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CollectionTotals {
+    pub number: u64,
+    /// Of the oldest generation: all objects were looked at.
+    pub full: u64,
+    /// Objects that they freed.
+    pub freed: u64,
+}
+
+impl CollectionTotals {
+    pub fn add(&mut self, more: CollectionTotals) {
+        self.number = self.number.saturating_add(more.number);
+        self.full = self.full.saturating_add(more.full);
+        self.freed = self.freed.saturating_add(more.freed);
+    }
+
+    /// What came after an earlier total.
+    pub fn since(self, before: CollectionTotals) -> CollectionTotals {
+        CollectionTotals {
+            number: self.number.saturating_sub(before.number),
+            full: self.full.saturating_sub(before.full),
+            freed: self.freed.saturating_sub(before.freed),
+        }
+    }
 }
 
 /// A thread's time by what it was doing, in nanoseconds, up to one moment. The parts are exclusive; their sum is the

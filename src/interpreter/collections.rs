@@ -6,7 +6,10 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{GilId, ThreadId};
+use super::registry::{Registry, Sink};
+use crate::cpython::layout::{GC_STATS_LEN, Layout};
+use crate::event::{CollectionTotals, Event, GilId, Nanos, ProcessId, ThreadId};
+use crate::process::memory::Memory;
 use crate::stack::{Interner, StackId};
 
 /// A collection under way.
@@ -61,6 +64,70 @@ impl Collections {
     }
 }
 
+/// How often what the interpreters count is read, in nanoseconds.
+const COUNT_EVERY: u64 = 100_000_000;
+/// No interpreter has made more collections, nor freed more objects.
+const MAX_COUNT: u64 = 1 << 48;
+
+/// What the interpreters of a process count of their collections.
+#[derive(Debug, Default)]
+pub struct CollectionCounts {
+    next: Nanos,
+    began: bool,
+    /// By the address of the interpreter.
+    known: FxHashMap<u64, CollectionTotals>,
+}
+
+impl CollectionCounts {
+    /// Reports collections since the last time, if it is due.
+    pub fn update(
+        &mut self,
+        memory: &impl Memory,
+        layout: &Layout,
+        process: ProcessId,
+        registry: &Registry,
+        now: Nanos,
+        sink: &mut Sink<'_>,
+    ) {
+        let Some(place) = layout.gc.stats.filter(|_| now >= self.next) else { return };
+        self.next = Nanos(now.0 + COUNT_EVERY);
+        let mut new = CollectionTotals::default();
+        for interpreter in &registry.interpreters {
+            let base = if layout.gc.in_runtime { registry.runtime } else { interpreter.addr };
+            let mut bytes = [0; GC_STATS_LEN as usize];
+            let is_read = memory.read(base.wrapping_add(place), &mut bytes).is_ok();
+            let Some(totals) = is_read.then(|| totals(&bytes)).flatten() else { continue };
+            let before = match self.known.insert(base, totals) {
+                Some(before) => before,
+                // What it did before it was observed does not count.
+                None if !self.began => totals,
+                None => CollectionTotals::default(),
+            };
+            // Another interpreter may be where one was.
+            let is_same = before.number <= totals.number && before.freed <= totals.freed;
+            new.add(totals.since(if is_same { before } else { CollectionTotals::default() }));
+        }
+        self.began = true;
+        if new.number > 0 {
+            sink.events.push(Event::Collected { at: now, process, totals: new });
+        }
+    }
+}
+
+/// What three generations have counted, as it is in memory; none if that makes no sense.
+fn totals(bytes: &[u8; GC_STATS_LEN as usize]) -> Option<CollectionTotals> {
+    let mut words = bytes.chunks_exact(8).filter_map(|word| Some(u64::from_le_bytes(word.try_into().ok()?)));
+    let mut totals = CollectionTotals::default();
+    for generation in 0..3 {
+        let (number, freed, _) = (words.next()?, words.next()?, words.next()?);
+        if number > MAX_COUNT || freed > MAX_COUNT {
+            return None;
+        }
+        totals.add(CollectionTotals { number, full: if generation == 2 { number } else { 0 }, freed });
+    }
+    Some(totals)
+}
+
 fn depth(stacks: &Interner, stack: StackId) -> usize {
     stacks.frames(stack).count()
 }
@@ -98,6 +165,7 @@ mod tests {
 
     fn seen_at(gil: Option<GilId>, observed: &[(ThreadId, &str, bool)]) -> Vec<String> {
         let (mut stacks, mut collections) = (Interner::default(), Collections::default());
+        let mut marked = crate::stack::collections::CollectionStacks::default();
         let mut all = Vec::new();
         for &(thread, functions, collecting) in observed {
             let stack = stack(&mut stacks, functions);
@@ -112,8 +180,7 @@ mod tests {
                     .join(" ")
                     .replace(crate::stack::collections::FRAME, "GC"),
             );
-            let marked = crate::stack::collections::stacks_of_collections(&stacks);
-            assert_eq!(marked[stack.index() as usize], all.last().unwrap().contains("GC"));
+            assert_eq!(marked.has(&stacks, stack), all.last().unwrap().contains("GC"));
         }
         all
     }
@@ -161,5 +228,14 @@ mod tests {
         ];
         let expected = ["main GC", "work", "main GC close", "main close", "main close GC", "work GC"];
         assert_eq!(seen_at(None, &looks), expected);
+    }
+
+    #[test]
+    fn counts_are_those_of_all_generations() {
+        let words: [u64; 9] = [20, 31, 0, 8, 50, 0, 4, 50, 1];
+        let mut bytes = [0; GC_STATS_LEN as usize];
+        bytes.chunks_exact_mut(8).zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_le_bytes()));
+        assert_eq!(totals(&bytes), Some(CollectionTotals { number: 32, full: 4, freed: 131 }));
+        assert_eq!(totals(&[0xff; GC_STATS_LEN as usize]), None);
     }
 }

@@ -14,7 +14,7 @@ use crate::event::{
     Event, GilGlimpse, LockInfo, Loss, Nanos, OffCpu, Pid, ProcessId, Syscall, ThreadId, ThreadState, Tid, Wake,
 };
 use crate::interpreter::PythonProcess;
-use crate::interpreter::collections::Collections;
+use crate::interpreter::collections::{CollectionCounts, Collections};
 use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
 use crate::interpreter::long_waits::LongWaits;
@@ -77,6 +77,7 @@ pub(super) struct Traced<M> {
     gils: Gils,
     pub(super) locks: KnownLocks,
     collections: Collections,
+    collection_counts: CollectionCounts,
     reasons: Reasons,
     code: NativeCallers,
     /// Whose code sleeps at a site.
@@ -127,6 +128,7 @@ impl<M: Memory> Traced<M> {
             gils: Gils::default(),
             locks: KnownLocks::new(process.id),
             collections: Collections::default(),
+            collection_counts: CollectionCounts::default(),
             reasons: Reasons::default(),
             code: NativeCallers::new(process.pid, process.runtime),
             callers: FxHashMap::default(),
@@ -189,7 +191,8 @@ impl<M: Memory> Traced<M> {
         let scanned = self.registry.refresh(&self.memory, &self.layout, now, sink)?;
         self.naming.update(&self.memory, &self.layout, &mut self.registry, now, sink);
         self.name_threads(now, sink);
-        let Traced { gils, memory, layout, process, registry, .. } = self;
+        let Traced { gils, collection_counts, memory, layout, process, registry, .. } = self;
+        collection_counts.update(memory, layout, *process, registry, now, sink);
         let new = gils.update(memory, layout, *process, registry, now, sink);
         let mut update = InterpreterUpdate { gils: new.then(|| gils.addrs()), thread_states: Vec::new() };
         if !scanned {
@@ -424,7 +427,7 @@ impl<M: Memory> Traced<M> {
             return None;
         }
         let resumed = self.resumed.filter(|&(by, at, _)| by == off.waker && off.woken_at.since(at) < SAME_PAUSE);
-        let pause = match off.flags.has(OffFlags::COLLECTING) {
+        let pause = match off.flags.has(OffFlags::COLLECTING) && off.kind == OffKind::Parked {
             false => resumed.and_then(|(_, _, reason)| reason),
             true => Some(LockInfo::COLLECTION),
         };

@@ -1,6 +1,7 @@
 //! Everything learned so far about the observed processes. Fed with [`Event`]s by the session, read by the
 //! exports. Pure: no clock, no system calls.
 
+mod collecting;
 mod deadlocks;
 pub mod pools;
 mod queue_waits;
@@ -18,6 +19,7 @@ use crate::event::{
 };
 use crate::gil::analysis::GilAnalysis;
 use crate::lockstats::Locks;
+use crate::profile::collecting::CollectionTimes;
 pub use crate::profile::deadlocks::SeenDeadlock;
 use crate::profile::pools::PoolTimes;
 use crate::profile::queue_waits::QueueWaits;
@@ -180,6 +182,8 @@ pub struct Profile {
     pub refcounts: Refcounts,
     /// Functions of libraries in which threads that held the GIL were sampled, by their Python stack.
     pub(crate) held_in_native: HeldInNative,
+    /// Garbage collections.
+    pub(crate) collections: CollectionTimes,
     /// Waits that seem to be for locks but are for work.
     pub(crate) queue_waits: QueueWaits,
     /// When the threads of pools had nothing to do.
@@ -311,6 +315,7 @@ impl Profile {
                 self.pools.queue(process, thread, queue, length, at);
             }
             Event::Deadlock { at, ref threads } => self.deadlocks.push(SeenDeadlock::new(at, threads.clone())),
+            Event::Collected { totals, .. } => self.collections.collected(totals),
             Event::HeldInNative { stack, function, .. } => {
                 *self.held_in_native.entry(stack).or_default().entry(function).or_default() += 1;
             }
@@ -362,6 +367,7 @@ impl Profile {
         info.end = info.end.max(at);
         info.samples += u64::from(periods);
         info.last_sample = Some((at, key.state, key.stack));
+        self.collections.was_at(&self.stacks, key.thread, key.stack, at, at);
         info.lost += if key.lost { u64::from(periods) } else { 0 };
         self.count(at, key, Weight { samples: u64::from(periods), ..Weight::default() });
         let Some(timeline) = &mut self.timeline else { return };
@@ -395,6 +401,7 @@ impl Profile {
         let index = thread.0 as usize;
         let info = &mut self.threads[index];
         info.end = info.end.max(off.end);
+        self.collections.was_at(&self.stacks, thread, stack, off.start, off.end);
         for (number, (start, end, state)) in off.parts().enumerate() {
             let weight = Weight { samples: 0, off_cpu_ns: end.since(start), waits: u64::from(number == 0) };
             self.count(start, Key { thread, state, stack, lost }, weight);

@@ -16,8 +16,8 @@ use super::records::{
 };
 use super::wire::{Bytes, Malformed};
 use crate::event::{
-    Accessed, Account, Event, GilGlimpse, GilId, GilInfo, LOCK_KINDS, LockId, LockInfo, Loss, Nanos, ObjectId,
-    ObjectInfo, OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
+    Accessed, Account, CollectionTotals, Event, GilGlimpse, GilId, GilInfo, LOCK_KINDS, LockId, LockInfo, Loss,
+    Nanos, ObjectId, ObjectInfo, OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
 };
 use crate::profile::{BusyProcess, MachineUse, Mode, SessionInfo, UnobservedChild};
 use crate::stack::{Frame, FrameId, FrameKind, Interner, StackId, Sym};
@@ -480,6 +480,12 @@ impl Decoder {
                     owner: optional(self.threads, bytes)?.map(ThreadId),
                 };
                 Event::Object { object, info: Arc::new(info) }
+            }
+            tag::COLLECTED => {
+                let at = self.at(bytes)?;
+                let process = ProcessId(id(self.processes, bytes.number()?)?);
+                let (number, full, freed) = (bytes.number()?, bytes.number()?, bytes.number()?);
+                Event::Collected { at, process, totals: CollectionTotals { number, full, freed } }
             }
             tag::DEADLOCK => {
                 let at = self.at(bytes)?;

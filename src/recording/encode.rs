@@ -314,6 +314,13 @@ impl Encoder {
                 put(&mut self.records, *queue);
                 put(&mut self.records, *length);
             }
+            Event::Collected { at, process, totals } => {
+                tag(&mut self.records, tag::COLLECTED);
+                self.at(*at);
+                let out = &mut self.records;
+                put(out, process.0.into());
+                [totals.number, totals.full, totals.freed].iter().for_each(|&number| put(out, number));
+            }
             Event::Deadlock { at, threads } => {
                 tag(&mut self.records, tag::DEADLOCK);
                 self.at(*at);

@@ -38,6 +38,7 @@ pub mod tag {
     pub const QUEUE_LENGTH: u64 = 25;
     pub const NATIVE_CONTEXT: u64 = 26;
     pub const MACHINE: u64 = 27;
+    pub const COLLECTED: u64 = 28;
     pub const FIRST_CONTEXT: u64 = 32;
 }
 

@@ -9,7 +9,7 @@ use crate::event::ThreadId;
 use crate::gil::summary::GilSummary;
 use crate::profile::Profile;
 use crate::stack::StackId;
-use crate::stack::collections::{FRAME, stacks_of_collections};
+use crate::stack::collections::{CollectionStacks, FRAME};
 
 use super::gils::blamed;
 use super::model::{Blamed, Collections};
@@ -17,12 +17,15 @@ use super::{MAX_ATTRIBUTED, ratio, seconds};
 
 /// All of them, in all processes together.
 pub(super) fn collections(profile: &Profile, gils: &[GilSummary]) -> Collections {
-    let of_collection = stacks_of_collections(&profile.stacks);
-    let is_one = |stack: StackId| of_collection[stack.index() as usize];
+    let mut of_collection = CollectionStacks::default();
+    let mut is_one = |stack: StackId| of_collection.has(&profile.stacks, stack);
     let period = profile.session.period_ns();
     let mut by: FxHashMap<(ThreadId, StackId), u64> = FxHashMap::default();
     let mut held_ns = 0;
-    for (key, weight) in profile.tree.iter().filter(|(key, _)| is_one(key.stack)) {
+    for (key, weight) in profile.tree.iter() {
+        if !is_one(key.stack) {
+            continue;
+        }
         let ns = weight.ns(period);
         *by.entry((key.thread, key.stack)).or_default() += ns;
         held_ns += if key.state.holds_gil() { ns } else { 0 };
@@ -31,7 +34,12 @@ pub(super) fn collections(profile: &Profile, gils: &[GilSummary]) -> Collections
     by.sort_unstable_by_key(|blame| (Reverse(blame.ns), blame.thread, blame.stack));
     let holders = gils.iter().flat_map(|gil| &gil.contention.by_holder);
     let all_held: u64 = gils.iter().map(|gil| gil.held.total_ns()).sum();
+    let totals = profile.collections.totals;
     Collections {
+        number: totals.map(|totals| totals.number),
+        full: totals.map(|totals| totals.full),
+        freed: totals.map(|totals| totals.freed),
+        longest_s: seconds(profile.collections.longest_ns()),
         total_s: seconds(by.iter().map(|blame| blame.ns).sum()),
         held_s: seconds(held_ns),
         held_fraction: ratio(held_ns, all_held).min(1.0),

@@ -15,6 +15,7 @@ use crate::profile::Mode;
 
 pub use super::blocked::BlockedPlace;
 pub use super::causes::{WaitCause, WaitVictim};
+pub use super::delays::{Machine, NotReleased, OtherProcess, WaitParts};
 pub use super::states::States;
 
 /// The name of the schema without its version.
@@ -126,31 +127,6 @@ pub struct Session {
     pub filter: Option<String>,
 }
 
-/// Who had the CPUs of the machine, besides the program.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Machine {
-    /// CPUs that the program may run on; 0 if that is not known.
-    pub cpus: u32,
-    /// How many CPUs' time its control group may use, if it has a limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit_cpus: Option<f64>,
-    /// For how long the group was kept from running because of that.
-    pub throttled_s: f64,
-    /// How many CPUs other processes used on average, as far as they still ran in the end.
-    pub others_cpus: f64,
-    /// The busiest of them, the busiest first.
-    pub others: Vec<OtherProcess>,
-}
-
-/// A process that is not part of the program.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct OtherProcess {
-    pub pid: Pid,
-    pub name: String,
-    /// How many CPUs it used on average.
-    pub cpus: f64,
-}
-
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Thread {
     /// The process it runs in.
@@ -234,38 +210,6 @@ pub struct Gil {
     /// What code of the program ran meanwhile, in whatever thread. The costliest first.
     #[serde(default)]
     pub causes: Vec<WaitCause>,
-}
-
-/// What waits for a GIL were made of, in seconds. The first three add up to `wait.total_s` without
-/// `unknown_s`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct WaitParts {
-    /// Until the holder was asked to release it (the switch interval), or released it by its own choice.
-    pub until_asked_s: f64,
-    /// From then until it released it.
-    pub until_released_s: f64,
-    /// Until the waiting thread ran, or another one had acquired it.
-    pub until_running_s: f64,
-    /// The part of `until_released_s` in which the holder had no CPU.
-    pub holder_no_cpu_s: f64,
-    /// The part of `until_released_s` in which the holder was blocked.
-    pub holder_blocked_s: f64,
-}
-
-/// A place at which a holder kept the GIL although it had been asked to release it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NotReleased {
-    /// How often.
-    pub times: u64,
-    /// How long after it was asked it released the GIL, on average, in seconds; without the time for which it was off the CPU.
-    pub mean_s: f64,
-    pub max_s: f64,
-    /// In which native function, `symbol (library.so)`, if one was sampled there more often than anything else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub function: Option<String>,
-    /// Who, where; `seconds` is for how long others waited meanwhile.
-    #[serde(flatten)]
-    pub by: Blamed,
 }
 
 /// A GIL that came to be used.
@@ -467,7 +411,7 @@ pub struct LockThread {
 /// Stops of all threads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pauses {
-    /// How often they held somebody up.
+    /// How often they held somebody up. There may be many more for which nobody had to sleep: those are not seen.
     pub count: u64,
     /// The same by reason: `gc` for a collection, `fork`, `type being changed` ...; `other` if it is not known.
     #[serde(default)]
@@ -501,9 +445,21 @@ pub struct PausedInterval {
     pub max_s: f64,
 }
 
-/// Garbage collections: an estimate, from samples of threads on a CPU.
+/// Garbage collections: how long they took, with all waits in them. An estimate, as far as it is from samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Collections {
+    /// How many there were; none if there were none, or the interpreter does not say. The last tenth of a second may be missing.
+    #[serde(default)]
+    pub number: Option<u64>,
+    /// How many of them looked at all objects.
+    #[serde(default)]
+    pub full: Option<u64>,
+    /// How many objects they freed.
+    #[serde(default)]
+    pub freed: Option<u64>,
+    /// How long the longest took at least.
+    #[serde(default)]
+    pub longest_s: f64,
     /// For how long threads made them.
     pub total_s: f64,
     /// The part in which the GIL was held for it.

@@ -24,7 +24,7 @@ use crate::cpython::locks::FutexSite;
 use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::batched_read::BatchedReader;
-use crate::interpreter::collections::Collections;
+use crate::interpreter::collections::{CollectionCounts, Collections};
 use crate::interpreter::gils::Gils;
 use crate::interpreter::locks::KnownLocks;
 use crate::interpreter::long_waits::LongWaits;
@@ -88,6 +88,7 @@ pub struct Sampler {
     process: ProcessId,
     gils: Gils,
     collections: Collections,
+    collection_counts: CollectionCounts,
     /// None if locks are not watched.
     locks: Option<KnownLocks>,
     with_locks: WithLocks,
@@ -116,6 +117,7 @@ impl Sampler {
             process: process.id,
             gils: Gils::default(),
             collections: Collections::default(),
+            collection_counts: CollectionCounts::default(),
             locks: None,
             with_locks: WithLocks::default(),
             long_waits: LongWaits::default(),
@@ -203,7 +205,8 @@ impl Sampler {
     pub fn tick(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
         self.stopper.release();
         self.registry.refresh(&self.memory, &self.layout, now, sink)?;
-        let Sampler { memory, layout, registry, gils, process, .. } = self;
+        let Sampler { memory, layout, registry, gils, collection_counts, process, .. } = self;
+        collection_counts.update(memory, layout, *process, registry, now, sink);
         gils.update(memory, layout, *process, registry, now, sink);
         self.poll(now, sink);
         let stopped = match self.stopping {

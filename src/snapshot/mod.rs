@@ -55,6 +55,7 @@ impl Snapshot {
                 tree: profile.tree.clone(),
                 locks: profile.locks.infos_only(),
                 refcounts: profile.refcounts.clone(),
+                collections: profile.collections.clone(),
                 held_in_native: profile.held_in_native.clone(),
                 queue_waits: profile.queue_waits.clone(),
                 pools: profile.pools.clone(),

@@ -62,3 +62,42 @@ fn check(python: &Python) {
     assert!(until_released < 0.5 * until_asked, "{}: {:#}", python.version, report["gils"][0]["parts"]);
     assert_eq!(finding(&report, NOT_RELEASED), None, "{}", python.version);
 }
+
+on_every_python! {
+    fn collections_are_counted_and_take_as_long_as_the_program_says(python) {
+        if !python.is_free_threaded() {
+            support::measured(|| check_collections(python));
+        }
+    }
+}
+
+fn check_collections(python: &Python) {
+    let folder = folder();
+    let out = folder.path().join("out.report.json");
+    let done = run(support::recording(&out, &["--mode", "kernel"], &python.script("collected.py", &["2"])));
+    done.ok();
+    let line = done.stdout.lines().find_map(|line| line.strip_prefix("COLLECTED ")).unwrap();
+    let [number, full, freed, at_least, at_most] =
+        line.split(' ').map(|word| word.parse::<f64>().unwrap()).collect::<Vec<_>>()[..]
+    else {
+        panic!("{line}")
+    };
+    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    let of = |name: &str| report["collections"][name].as_f64();
+    let near = |name: &str, truth: f64, tolerance: f64| {
+        let found = of(name).unwrap();
+        let range = (1.0 - tolerance) * truth - 5.0..(1.0 + tolerance) * truth + 5.0;
+        assert!(range.contains(&found), "{}: {name} {found} of {truth}: {:#}", python.version, report["collections"]);
+    };
+    let total = of("total_s").unwrap();
+    let range = 0.85 * at_least..1.1 * at_most;
+    assert!(range.contains(&total), "{}: {total} is not in {range:?}", python.version);
+    // Another structure has the counts from 3.15 on.
+    if of("number").is_some() {
+        // The interpreter has made some before.
+        assert!(of("number").unwrap() >= 0.85 * number, "{}: {number}", python.version);
+        near("full", full, 0.15);
+        near("freed", freed, 0.15);
+        assert!(of("longest_s").unwrap() < at_most);
+    }
+}

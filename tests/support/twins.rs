@@ -65,7 +65,11 @@ const DELAYS: &[&str] = &[
     "what_is_found_is_what_was",
 ];
 
-pub const TWINS: [Row; 46] = [
+const COLLECTED: &[&str] =
+    &["counts_are_those_of_all_generations", "one_collection_lasts_until_its_thread_is_seen_elsewhere"];
+
+pub const TWINS: [Row; 47] = [
+    ("delays::collections_are_counted_and_take_as_long_as_the_program_says", COLLECTED),
     ("delays::a_c_call_that_does_not_release_the_gil_is_named", DELAYS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_in_kernel_mode_at_10000_hz", STACKS),
     ("chains::every_stack_was_there_and_the_busy_share_is_right_at_2000_hz", STACKS),

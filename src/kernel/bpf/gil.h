@@ -127,21 +127,23 @@ static __always_inline bool collects(struct target *t, struct scratch *s,
 }
 
 // The current thread leaves the CPU without the GIL. If it has only just released it, and the interpreter is collecting, it
-// is this thread that does: nobody has acquired the GIL since, or it waits for that, at `switch_cond`.
-static __always_inline void leaves_collection(struct target *t, struct scratch *s,
+// is this thread that does: nobody has acquired the GIL since, or it waits for that, at `switch_cond`. Returns whether the
+// thread is in the middle of its collection.
+static __always_inline bool leaves_collection(struct target *t, struct scratch *s,
                                               struct tstates *states, u64 gil, u64 futex, u32 tid)
 {
     struct process_state *process = state_of(t);
     if (!process)
-        return;
+        return false;
     u64 switch_cond = gil + t->gil_cond + COND_LEN + MUTEX_LEN;
     bool was_asked = gil && futex >= switch_cond && futex < switch_cond + COND_LEN;
     bool has_released = (was_asked || s->released) && !process->collector_away;
     if (!states || !(has_released || process->collector == tid) || !is_collecting(t, states->interp[0]))
-        return;
+        return false;
     process->collector = tid;
     process->collector_away = 1;
     process->collector_in = states->interp[0];
+    return true;
 }
 
 // What a thread waits for that sleeps at a futex of its own stack: mirrors `struct wait_entry` (Python/parking_lot.c, 3.13

@@ -197,8 +197,8 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
                                          : collects(t, s, states, flags, tid);
     if (collecting)
         flags |= COLLECTING;
-    if (flags & HAS_GIL && !(flags & HELD))
-        leaves_collection(t, s, states, waits_for, off->lock, tid);
+    if (flags & HAS_GIL && !(flags & HELD) && leaves_collection(t, s, states, waits_for, off->lock, tid))
+        flags |= COLLECTING;
     off->header.flags = flags;
     off->header.off_kind = kind;
     off->stack = take_stack(t, s, states, tgid, tid);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::event::{
-    Accessed, Account, CountOp, Counting, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo, LockKind, Loss,
-    MemoryPlace, Nanos, ObjectId, ObjectInfo, OffCpu, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Wake,
+    Accessed, Account, CollectionTotals, CountOp, Counting, Event, GilGlimpse, GilId, GilInfo, LockId, LockInfo,
+    LockKind, Loss, MemoryPlace, Nanos, ObjectId, ObjectInfo, OffCpu, ProcessId, ProcessInfo, Syscall, ThreadId,
+    ThreadState, Wake,
 };
 use crate::profile::{Mode, SessionInfo};
 use crate::stack::{Frame, FrameKind, Interner, StackId};
@@ -27,6 +28,7 @@ pub(crate) enum Act {
     Access { depth: u32, what: u8 },
     Spin { lock: Option<u32> },
     Native { depth: u32 },
+    Collected { number: u64 },
     Deadlock { with: u32 },
 }
 
@@ -42,6 +44,7 @@ pub(crate) fn some_act() -> impl Strategy<Value = (u32, u64, Act)> {
         2 => (0..9u32, 0..5u8).prop_map(|(depth, what)| Act::Access { depth, what }),
         1 => prop::option::of(0..LOCKS).prop_map(|lock| Act::Spin { lock }),
         1 => (0..9u32).prop_map(|depth| Act::Native { depth }),
+        1 => (0..9u64).prop_map(|number| Act::Collected { number }),
         1 => (0..THREADS).prop_map(|with| Act::Deadlock { with }),
     ];
     (0..THREADS, prop_oneof![0..50u64, 1..20_000u64], act)
@@ -127,6 +130,10 @@ pub(crate) fn session(mode: Mode, acts: &[(u32, u64, Act)]) -> (Interner, Vec<Ev
                     _ => Accessed::Nothing,
                 };
                 Event::Access { at, thread, stack: stacks[depth as usize], accessed }
+            }
+            Act::Collected { number } => {
+                let totals = CollectionTotals { number, full: number / 2, freed: 3 * number };
+                Event::Collected { at, process: ProcessId(0), totals }
             }
             Act::Native { depth } => {
                 Event::HeldInNative { at, thread, stack: stacks[depth as usize], function: native() }

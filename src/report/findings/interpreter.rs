@@ -49,7 +49,7 @@ pub(super) fn pauses(report: &Report) -> Option<Finding> {
         let advice =
             if for_gc { " gc.freeze() after start-up and a higher gc.set_threshold() reduce that." } else { "" };
         let message = format!(
-            "The interpreter stops all threads {}, {}{by}. {} is stopped for {} of its time.{advice}",
+            "The interpreter stops all threads at least {}, {}{by}. {} is stopped for {} of its time.{advice}",
             plural(report.pauses.count, "time"),
             reasons(&report.pauses),
             label(&name, worst.tid),

@@ -122,7 +122,7 @@ fn pauses(report: &Report, text: &mut ReportText) {
     }
     text.heading("Stops of all threads by the interpreter");
     let wait = &pauses.wait;
-    let times = format!("{}: {}", plural(pauses.count, "time"), reasons(pauses));
+    let times = format!("at least {}: {}", plural(pauses.count, "time"), reasons(pauses));
     text.line(format!("  {}", wrap(&times, "    ", WIDTH - 2)));
     text.line(format!(
         "  threads were held up for {} in all, p99 {}, at most {}",
@@ -191,7 +191,16 @@ fn collections(report: &Report, text: &mut ReportText) {
         ),
         false => String::new(),
     };
-    let total = format!("{}{under_gil}", duration(collections.total_s));
+    let number = match (collections.number, collections.full, collections.freed) {
+        (Some(number), Some(full), Some(freed)) => format!(
+            " in {} ({full} of all objects), which freed {}; the longest took at least {}",
+            plural(number, "collection"),
+            plural(freed, "object"),
+            duration(collections.longest_s)
+        ),
+        _ => String::new(),
+    };
+    let total = format!("{}{number}{under_gil}", duration(collections.total_s));
     text.line(format!("  {}", wrap(&total, "    ", WIDTH - 2)));
     blamed("  started by", &collections.by, collections.total_s, text);
 }

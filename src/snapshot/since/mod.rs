@@ -44,6 +44,7 @@ impl Snapshot {
                 tree: self.profile.tree.since(&earlier.profile.tree),
                 locks: self.profile.locks.infos_only(),
                 refcounts: self.profile.refcounts.since(&earlier.profile.refcounts),
+                collections: self.profile.collections.after(&earlier.profile.collections),
                 held_in_native: self.profile.held_in_native.clone(),
                 queue_waits: self.profile.queue_waits.clone(),
                 pools: self.profile.pools.clone(),
