@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    self, Folded, Proc, Python, Words, dump, executable, folder, functions, gilscope, has, name, not_measured,
+    self, Folded, MODES, Proc, Python, Words, dump, executable, folder, functions, gilscope, has, name, not_measured,
     on_every_python, on_pythons, record, record_pid, run, targets, thread, until,
 };
 
@@ -119,6 +119,10 @@ fn check_interpreters(python: &Python, gil: &str) {
         assert_eq!(thread["interpreters"].as_array().unwrap().len(), 2, "{thread:#}");
         assert_eq!(functions[functions.len() - 3..], ["enter", "<module>", "inside"], "{}", python.version);
     }
+    // Only the third one can have any.
+    let held = interpreters.iter().filter(|one| !one["gil"]["holder"].is_null());
+    let held: BTreeSet<_> = held.map(|one| one["gil"]["address"].as_str().unwrap()).collect();
+    assert!(held.len() <= 1, "on {}: {dump:#}", python.version);
     let recording = record_pid(&["-r", "500", "--view", "wall"], 0.5, target.pid());
     for (stack, _) in recording.stacks.0.iter().filter(|(stack, _)| has(stack, "inside")) {
         let names: Vec<_> = stack.iter().map(|label| name(label)).collect();
@@ -126,6 +130,26 @@ fn check_interpreters(python: &Python, gil: &str) {
         assert_eq!(names[enter + 1..enter + 3], ["<module>", "inside"]);
     }
     assert!(recording.stacks.with("inside") > 100, "{}", recording.done.stderr);
+}
+
+on_pythons! {
+    WithGilPerInterpreter,
+    fn threads_that_a_sub_interpreter_starts_are_its_own(python) {
+        let target = python.start("threads_inside.py", &[]);
+        let dump = dump(target.pid());
+        let entered = thread(&dump, "entered");
+        let inner = thread(&dump, "inner");
+        assert_eq!(inner["interpreters"], json!([1]), "on {}: {dump:#}", python.version);
+        assert_eq!(entered["interpreters"], json!([0, 1]), "on {}: {dump:#}", python.version);
+        assert!(functions(entered).contains(&"enter") && !functions(entered).contains(&"inner_loop"), "{dump:#}");
+        assert!(functions(inner).contains(&"inner_loop") && !functions(inner).contains(&"enter"), "{dump:#}");
+        for mode in MODES {
+            let recording = record_pid(&["--mode", mode, "-r", "200", "--threads", "--view", "wall", "--idle"], 1.0, target.pid());
+            let inside = recording.stacks.count(|stack| has(stack, "inner_loop") && !has(stack, "enter"));
+            assert!(inside > 50, "{mode} mode on {}: {inside} {}", python.version, recording.done.stderr);
+            assert_eq!(recording.stacks.count(|stack| has(stack, "inner_loop") && has(stack, "enter")), 0, "{mode}");
+        }
+    }
 }
 
 on_pythons! {
