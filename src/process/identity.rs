@@ -175,7 +175,7 @@ mod tests {
         let raw = b"4242 (a) (b c) S 17 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 12 0 987654 1000 200\n";
         let stat = parse_stat(raw).unwrap();
         assert_eq!((stat.comm.as_str(), stat.state, stat.parent), ("a) (b c", b'S', 17));
-        assert_eq!((stat.flags, stat.threads, stat.started, stat.cpu), (4194560, 12, 987654, 3 + 4));
+        assert_eq!((stat.flags, stat.threads, stat.started, stat.cpu), (4194560, 12, 987654, 5 + 6));
         assert_eq!(parse_stat(b"4242 (cut"), None);
     }
 

@@ -12,8 +12,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    self, Folded, MODES, Proc, Python, Words, dump, executable, folder, functions, gilscope, has, name, not_measured,
-    on_every_python, on_pythons, record, record_pid, run, targets, thread, until,
+    self, Folded, MODES, Proc, Python, Words, dump, executable, folder, functions, gilscope, has, name, need_root,
+    not_measured, on_every_python, on_pythons, record, record_pid, run, targets, thread, until,
 };
 
 fn threads(dump: &Value) -> &Vec<Value> {
@@ -353,38 +353,39 @@ fn a_program_whose_files_are_gone() {
     assert_eq!(functions(thread(&dump(target.pid()), "deep")).len(), 4 + 11);
 }
 
+/// A C program with this Python in it, as a command with its environment.
+fn embedding(python: &'static Python, folder: &Path) -> Command {
+    let python = executable_of(python);
+    let program = folder.join("embedding");
+    let config = PathBuf::from(format!("{}-config", python.display()));
+    if !config.exists() {
+        not_measured("no python3-config of it");
+    }
+    if Command::new("gcc").arg("--version").output().is_err() {
+        not_measured("no gcc");
+    }
+    let flags = |what: &str| {
+        let output = Command::new(&config).args(["--embed", what]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let home = python.parent().unwrap().parent().unwrap();
+    let mut command = Command::new("gcc");
+    command.arg(targets().join("embed.c")).arg("-o").arg(&program).args(flags("--cflags")).args(flags("--ldflags"));
+    command.arg(format!("-Wl,-rpath,{}", home.join("lib").display())).arg("-pthread");
+    let made = run(command);
+    if made.code != 0 {
+        not_measured(&format!("no program that embeds it can be built: {}", made.stderr.trim()));
+    }
+    let mut command = Command::new(&program);
+    command.env("PYTHONHOME", home);
+    command
+}
+
 on_pythons! {
     WithoutChroot,
     fn a_c_program_with_python_in_it(python) {
-        let python = executable_of(python);
         let folder = folder();
-        let program = folder.path().join("embedding");
-        let config = PathBuf::from(format!("{}-config", python.display()));
-        if !config.exists() {
-            not_measured("no python3-config of it");
-        }
-        if Command::new("gcc").arg("--version").output().is_err() {
-            not_measured("no gcc");
-        }
-        let flags = |what: &str| {
-            let output = Command::new(&config).args(["--embed", what]).output().unwrap();
-            String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
-        };
-        let home = python.parent().unwrap().parent().unwrap();
-        let mut command = Command::new("gcc");
-        command
-            .arg(targets().join("embed.c"))
-            .arg("-o")
-            .arg(&program)
-            .args(flags("--cflags"))
-            .args(flags("--ldflags"));
-        command.arg(format!("-Wl,-rpath,{}", home.join("lib").display())).arg("-pthread");
-        let made = run(command);
-        if made.code != 0 {
-            not_measured(&format!("no program that embeds it can be built: {}", made.stderr.trim()));
-        }
-        let mut command = Command::new(&program);
-        command.env("PYTHONHOME", home);
+        let mut command = embedding(python, folder.path());
         command.arg("import time\ndef called_from_c():\n    print('READY', flush=True)\n    time.sleep(3600)");
         command.arg("called_from_c()");
         let mut target = Proc::start(command);
@@ -396,6 +397,31 @@ on_pythons! {
         let shared = fs::read_to_string(format!("/proc/{}/maps", target.pid())).unwrap().contains("/libpython3.");
         let is_library = dump["executable"].as_str().unwrap().contains("libpython");
         assert_eq!(is_library, shared, "{dump:#}");
+    }
+}
+
+on_pythons! {
+    Labels(&["3.8", "3.12", "3.13"]),
+    fn a_thread_whose_state_comes_and_goes_holds_the_gil_all_the_same(python) {
+        need_root();
+        let folder = folder();
+        let mut command = embedding(python, folder.path());
+        let define = "def called_from_c():\n    for _ in range(40000): pass\nprint('READY', flush=True)";
+        command.args([define, "called_from_c()", "100000"]);
+        let mut target = Proc::start(command);
+        target.wait_for("READY");
+        let out = folder.path().join("out.report.json");
+        let mut record = gilscope(["record", "--mode", "kernel", "-d", "2", "-o"]);
+        record.arg(&out).args(["--pid", &target.pid().to_string()]);
+        let done = run(record);
+        done.ok();
+        let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+        let threads = report["threads"].as_array().unwrap().iter();
+        let busiest = threads.max_by(|a, b| a["cpu_s"].as_f64().unwrap().total_cmp(&b["cpu_s"].as_f64().unwrap()));
+        let state = |name: &str| busiest.unwrap()["states"][name].as_f64().unwrap();
+        // A fifth of the time is between the calls, when it is asleep.
+        let (held, native) = (state("gil_held_s"), state("native_s"));
+        assert!(native < 0.25 * held, "on {}: native {native} s, held {held} s: {}", python.version, done.stderr);
     }
 }
 
