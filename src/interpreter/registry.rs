@@ -252,10 +252,10 @@ impl Registry {
     fn find_runners(&self, layout: &Layout, found: &mut [ListedThreadState]) {
         let Some(len) = layout.thread.root_cframe_within else { return };
         let is_main = |state: &ListedThreadState| self.interpreters[state.interpreter].id == 0;
-        let descriptors: Vec<u64> =
-            found.iter().filter(|state| is_main(state)).map(|state| state.view.thread_id).collect();
+        // A thread that was started inside a sub-interpreter has no other state than the one there, which carries its own id.
+        let descriptors: Vec<u64> = found.iter().map(|state| state.view.thread_id).filter(|&id| id != 0).collect();
         // The first thread's stack is above all others; its state is the oldest, and so the last in the list.
-        let first = descriptors.last().copied();
+        let first = found.iter().rfind(|state| is_main(state)).map(|state| state.view.thread_id);
         for state in found.iter_mut() {
             let cframe = state.view.c_stack;
             let at_rest = (state.tstate..state.tstate + len).contains(&cframe);

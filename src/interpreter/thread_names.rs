@@ -69,18 +69,20 @@ impl Naming {
         if all {
             self.all_at = now;
         }
-        for interpreter in &registry.interpreters {
+        for (index, interpreter) in registry.interpreters.iter().enumerate() {
+            // A thread that enters a sub-interpreter is that one's MainThread, too: the name is that where it came from.
+            let is_here =
+                |thread: &ObservedThread| thread.slots.first().is_some_and(|slot| slot.interpreter == index);
             let reader = self.readers.entry(interpreter.addr).or_default();
             // `threading` is not imported yet, or being changed: the next time will do.
-            let unnamed =
-                |ident| registry.threads.iter().any(|thread| thread.ident() == Some(ident) && thread.name.is_none());
+            let is_it = |thread: &ObservedThread, ident| thread.ident() == Some(ident) && is_here(thread);
+            let unnamed = |ident| registry.threads.iter().any(|thread| is_it(thread, ident) && thread.name.is_none());
             let Ok(found) = reader.read(memory, layout, interpreter.addr, |ident| all || unnamed(ident)) else {
                 continue;
             };
             for (ident, name) in found {
-                let named = |thread: &&mut ObservedThread| {
-                    thread.ident() == Some(ident) && thread.name.as_ref() != Some(&name)
-                };
+                let named =
+                    |thread: &&mut ObservedThread| is_it(thread, ident) && thread.name.as_ref() != Some(&name);
                 if let Some(thread) = registry.threads.iter_mut().find(named) {
                     thread.name = Some(name.clone());
                     sink.events.push(Event::ThreadNamed { thread: thread.id, name });

@@ -22,6 +22,8 @@ const MAX_LINES: usize = 20;
 /// A pool in which the threads are idle for less than this part of the time has nothing to do the work with. Taking an item and
 /// finishing one takes a moment, too.
 const MAX_IDLE: f64 = 0.1;
+/// The same where each thread is given its work one by one.
+const MAX_IDLE_IF_GIVEN: f64 = 0.2;
 
 /// Threads are of one pool if they take work from the same queue, or, where that is not known, have the same name but for
 /// numbers.
@@ -227,7 +229,8 @@ struct PoolSums {
     /// In which it was there, and how long its threads had work meanwhile.
     time: u64,
     busy: u64,
-    /// In which something was in its queue, or all if that is not known, and in which all threads had work then.
+    /// In which something was in its queue, or in which all of its threads were there if that is not known; and in which all
+    /// had work then.
     relevant: u64,
     saturated: u64,
     queued_sum: f64,
@@ -242,12 +245,15 @@ impl PoolSums {
         }
         self.time += time;
         self.busy += there - idle;
-        if self.queue_is_known && !is_queued {
+        let max_idle = if self.queue_is_known { MAX_IDLE } else { MAX_IDLE_IF_GIVEN };
+        let are_all_there = there as f64 >= time as f64 * size as f64 * (1.0 - max_idle);
+        // Without a queue it is not known whether there was anything to do while the pool was not complete.
+        let is_relevant = if self.queue_is_known { is_queued } else { are_all_there };
+        if !is_relevant {
             return;
         }
         self.relevant += time;
-        let all = time as f64 * size as f64 * (1.0 - MAX_IDLE);
-        if idle as f64 <= MAX_IDLE * there as f64 && there as f64 >= all {
+        if are_all_there && idle as f64 <= max_idle * there as f64 {
             self.saturated += time;
         }
     }

@@ -12,7 +12,7 @@ use crate::process::descendants;
 use crate::process::error::AttachError;
 
 const MILLISECOND: u64 = 1_000_000;
-/// How long to wait for an interpreter that is not initialised yet, when attaching.
+/// How long to wait for an interpreter that is not initialised yet, when attaching, and for one below a launcher.
 const MAX_START: u64 = 10_000 * MILLISECOND;
 /// How often to search for the first interpreter: at first, and after [`EARLY`].
 const EARLY_INTERVAL: u64 = MILLISECOND;
@@ -84,6 +84,12 @@ impl Follower {
                 // An attached process will not become another one; only its interpreter may be about to start.
                 Some(Err(error)) if error.may_be_starting() && now.since(started) < MAX_START => {
                     log::debug!("{error}")
+                }
+                // A launcher (a shell, `uv run`): its Python is among its descendants, or about to be.
+                Some(Err(error @ AttachError::NotPython { .. }))
+                    if self.subprocesses && now.since(started) < MAX_START =>
+                {
+                    log::debug!("{error}");
                 }
                 Some(Err(error)) => return Err(error),
             }

@@ -255,8 +255,9 @@ impl Session<'_> {
     /// The process that was asked for can never be recorded.
     fn find_processes(&mut self, at: Nanos) -> Result<(), AttachError> {
         for found in self.follower.poll(at)? {
-            if self.observed.is_empty() {
-                // The recording starts with the first interpreter: waiting for one is not part of it.
+            if self.profile.processes.is_empty() {
+                // The recording starts with the first interpreter: waiting for one is not part of it. What comes after one that
+                // has ended, or runs another program now, is part of the same recording.
                 self.start(at);
                 self.machine = Some(MachineWatch::new(found.info.pid, at));
                 self.cpu_before = clock::own_cpu();

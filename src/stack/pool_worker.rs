@@ -67,7 +67,11 @@ pub struct PoolStack {
 fn known_loop(stacks: &Interner, frame: FrameId) -> Option<PoolKind> {
     let frame = stacks.get_frame(frame);
     let (name, file) = (stacks.text(frame.name), stacks.text(frame.file));
-    LOOPS.iter().find(|(function, end, _)| name == *function && file.ends_with(end)).map(|&(_, _, kind)| kind)
+    let is_it = |(function, end, _): &&(&str, &str, PoolKind)| name == *function && file.ends_with(end);
+    // Up to 3.10 the name of the class is not known.
+    let qualified = stacks.text(frame.function);
+    let is_other = |kind: PoolKind| kind == PoolKind::AnyIo && qualified != name && qualified != "WorkerThread.run";
+    LOOPS.iter().find(is_it).map(|&(_, _, kind)| kind).filter(|&kind| !is_other(kind))
 }
 
 fn is_library(stacks: &Interner, frame: FrameId) -> bool {
@@ -79,16 +83,17 @@ fn is_library(stacks: &Interner, frame: FrameId) -> bool {
 pub fn pool_stack(stacks: &Interner, stack: StackId) -> Option<PoolStack> {
     let is_python = |frame: &FrameId| stacks.get_frame(*frame).kind == FrameKind::Python;
     let frames: Vec<FrameId> = stacks.frames(stack).filter(is_python).collect();
+    let name = |frame: FrameId| stacks.text(stacks.get_frame(frame).name);
     // The outermost one: what a pool's thread calls may run a pool of its own.
     let found = frames.iter().enumerate().rev().find_map(|(index, &frame)| Some((index, known_loop(stacks, frame)?)));
-    if let Some((index, kind)) = found {
+    // The main thread is in no such loop, even if it calls a function of the same name.
+    if let Some((index, kind)) = found.filter(|_| frames.last().is_some_and(|&frame| name(frame) != "<module>")) {
         let is_idle = frames[..index].iter().all(|&frame| is_library(stacks, frame));
         // In the executor's file is also what runs the work.
-        let runs = frames[..index].iter().any(|&frame| stacks.text(stacks.get_frame(frame).name) == "run");
+        let runs = frames[..index].iter().any(|&frame| name(frame) == "run");
         return Some(PoolStack { kind, is_idle: is_idle && !runs });
     }
     // A loop of the program's own, directly around `get`, in a thread that has no other call to make.
-    let name = |frame: FrameId| stacks.text(stacks.get_frame(frame).name);
     let around = frames.iter().position(|&frame| !is_library(stacks, frame))?;
     let is_loop = around > 0
         && name(frames[around - 1]) == "get"
@@ -132,6 +137,7 @@ mod tests {
         assert_eq!(of(&[("run", T), ("worker", P), ("mapstar", P), ("job", "app.py")]), Some((ThreadPool, false)));
         assert_eq!(of(&[("run", A), ("get", Q), ("wait", T)]), Some((AnyIo, true)));
         assert_eq!(of(&[("run", A), ("endpoint", "app.py")]), Some((AnyIo, false)));
+        assert_eq!(of(&[("<module>", "app.py"), ("run", A), ("endpoint", "app.py")]), None, "the event loop");
         assert_eq!(of(&[("run", T), ("loop", "app.py"), ("get", Q), ("wait", T)]), Some((Queue, true)));
         assert_eq!(of(&[("run", T), ("loop", "app.py"), ("job", "app.py")]), None, "nobody knows that it takes work");
         assert_eq!(of(&[("main", "app.py"), ("f", "app.py"), ("get", Q), ("wait", T)]), None, "it has other work");

@@ -1,10 +1,14 @@
 //! `--subprocesses`: children are recorded as the program itself is, each under its own name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Command;
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::{Folded, MODES, Python, dump, has, on_every_python, record, record_pid, recorded_report};
+use crate::support::{Folded, MODES, Proc, Python, dump, has, on_every_python, record, record_pid, recorded_report};
 
 /// The pids that a program says its parts have.
 fn parts(stdout: &str) -> BTreeMap<&str, &str> {
@@ -84,8 +88,8 @@ fn children_that_are_not_observed_are_counted() {
         let evidence = &finding["evidence"];
         let found: BTreeSet<i64> = evidence["pids"].as_array().unwrap().iter().filter_map(Value::as_i64).collect();
         assert!(found.is_subset(&pids) && found.len() == 3, "{mode}: {found:?} of {pids:?}");
-        // Three processes that compute, on at least one CPU.
-        assert!(evidence["cpu_s"].as_f64().unwrap() > 0.3, "{mode}: {finding}");
+        // Three processes that compute, beside one that waits for them; how much depends on what else the machine does.
+        assert!(evidence["cpu_s"].as_f64() > evidence["observed_cpu_s"].as_f64(), "{mode}: {finding}");
         assert!(done.stderr.contains("were not observed"), "{mode}: {}", done.stderr);
         let (_, report) = recorded_report(&["--mode", mode, "-s"], &program);
         assert_eq!(report["unobserved_children"], json!([]), "{mode}");
@@ -104,6 +108,65 @@ fn children_of_other_kinds() {
     program.words.extend(["-c".to_owned(), code.to_owned()]);
     let recording = record(&["--subprocesses", "-r", "200"], &program);
     for function in ["child_shell", "child_left"] {
+        assert!(recording.stacks.with(function) > 10, "{function}: {}", recording.done.stderr);
+    }
+}
+
+/// A Python that computes in a function of this name for some seconds, as words of a shell.
+fn spinning(function: &str, seconds: f64) -> String {
+    let python = Python::usual().words().join(" ");
+    let code = format!(
+        "import time\ndef {function}():\n  end = time.time() + {seconds}\n  while time.time() < end: pass\n{function}()"
+    );
+    format!("{python} -c '{code}'")
+}
+
+#[test]
+fn what_a_launcher_did_that_was_python_itself_is_part_of_the_recording() {
+    let code = format!(
+        "import os, time\nend = time.time() + 0.7\nwhile time.time() < end: pass\nos.execl('/bin/sh', 'sh', '-c', {:?})",
+        format!("exec {}", spinning("launched", 0.7))
+    );
+    for mode in MODES {
+        let mut program = Python::usual().script("spin.py", &[]);
+        program.words.truncate(Python::usual().words().len());
+        program.words.extend(["-c".to_owned(), code.clone()]);
+        let (done, report) = recorded_report(&["--mode", mode], &program);
+        let duration = report["session"]["duration_s"].as_f64().unwrap();
+        let threads = report["threads"].as_array().unwrap();
+        let walls: Vec<f64> = threads.iter().map(|thread| thread["wall_s"].as_f64().unwrap()).collect();
+        assert!(walls.len() == 2 && walls.iter().all(|wall| *wall > 0.4), "{mode}: {walls:?} {}", done.stderr);
+        // One after the other.
+        assert!(walls.iter().sum::<f64>() <= duration * 1.01, "{mode}: {walls:?} in {duration} s");
+    }
+}
+
+#[test]
+fn a_launcher_that_is_no_python_can_be_given_with_its_children() {
+    let mut program = Command::new("sh");
+    program.args(["-c", &format!("sleep 0.5; {} & echo READY; wait", spinning("launched", 60.0))]);
+    let mut launcher = Proc::start(program);
+    launcher.wait_for("READY");
+    let recording = record_pid(&["--subprocesses", "-r", "200"], 1.0, launcher.pid());
+    assert!(recording.stacks.with("launched") > 10, "{}", recording.done.stderr);
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", launcher.pid())).unwrap();
+    for child in children.split_whitespace() {
+        nix::sys::signal::kill(Pid::from_raw(child.parse().unwrap()), Signal::SIGKILL).unwrap();
+    }
+    launcher.finish();
+}
+
+#[test]
+fn a_script_that_starts_two_pythons_at_once_says_that_one_is_not_observed() {
+    let script = format!("{} & {} & wait", spinning("one", 1.0), spinning("other", 1.0));
+    let mut program = Python::usual().script("spin.py", &[]);
+    program.words = ["sh", "-c", &script].map(str::to_owned).to_vec();
+    let (done, report) = recorded_report(&[], &program);
+    let findings = report["findings"].as_array().unwrap();
+    let finding = findings.iter().find(|found| found["id"] == "children-not-observed");
+    assert_eq!(finding.unwrap_or_else(|| panic!("{}", done.stderr))["evidence"]["pids"].as_array().unwrap().len(), 1);
+    let recording = record(&["--subprocesses", "-r", "200"], &program);
+    for function in ["one", "other"] {
         assert!(recording.stacks.with(function) > 10, "{function}: {}", recording.done.stderr);
     }
 }

@@ -12,8 +12,8 @@ use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    self, Folded, Proc, Python, Words, dump, executable, folder, functions, gilscope, has, name, not_measured,
-    on_every_python, on_pythons, record, record_pid, run, targets, thread, until,
+    self, Folded, MODES, Proc, Python, Words, dump, executable, folder, functions, gilscope, has, name, need_root,
+    not_measured, on_every_python, on_pythons, record, record_pid, run, targets, thread, until,
 };
 
 fn threads(dump: &Value) -> &Vec<Value> {
@@ -119,6 +119,10 @@ fn check_interpreters(python: &Python, gil: &str) {
         assert_eq!(thread["interpreters"].as_array().unwrap().len(), 2, "{thread:#}");
         assert_eq!(functions[functions.len() - 3..], ["enter", "<module>", "inside"], "{}", python.version);
     }
+    // Only the third one can have any.
+    let held = interpreters.iter().filter(|one| !one["gil"]["holder"].is_null());
+    let held: BTreeSet<_> = held.map(|one| one["gil"]["address"].as_str().unwrap()).collect();
+    assert!(held.len() <= 1, "on {}: {dump:#}", python.version);
     let recording = record_pid(&["-r", "500", "--view", "wall"], 0.5, target.pid());
     for (stack, _) in recording.stacks.0.iter().filter(|(stack, _)| has(stack, "inside")) {
         let names: Vec<_> = stack.iter().map(|label| name(label)).collect();
@@ -126,6 +130,26 @@ fn check_interpreters(python: &Python, gil: &str) {
         assert_eq!(names[enter + 1..enter + 3], ["<module>", "inside"]);
     }
     assert!(recording.stacks.with("inside") > 100, "{}", recording.done.stderr);
+}
+
+on_pythons! {
+    WithGilPerInterpreter,
+    fn threads_that_a_sub_interpreter_starts_are_its_own(python) {
+        let target = python.start("threads_inside.py", &[]);
+        let dump = dump(target.pid());
+        let entered = thread(&dump, "entered");
+        let inner = thread(&dump, "inner");
+        assert_eq!(inner["interpreters"], json!([1]), "on {}: {dump:#}", python.version);
+        assert_eq!(entered["interpreters"], json!([0, 1]), "on {}: {dump:#}", python.version);
+        assert!(functions(entered).contains(&"enter") && !functions(entered).contains(&"inner_loop"), "{dump:#}");
+        assert!(functions(inner).contains(&"inner_loop") && !functions(inner).contains(&"enter"), "{dump:#}");
+        for mode in MODES {
+            let recording = record_pid(&["--mode", mode, "-r", "200", "--threads", "--view", "wall", "--idle"], 1.0, target.pid());
+            let inside = recording.stacks.count(|stack| has(stack, "inner_loop") && !has(stack, "enter"));
+            assert!(inside > 50, "{mode} mode on {}: {inside} {}", python.version, recording.done.stderr);
+            assert_eq!(recording.stacks.count(|stack| has(stack, "inner_loop") && has(stack, "enter")), 0, "{mode}");
+        }
+    }
 }
 
 on_pythons! {
@@ -329,38 +353,39 @@ fn a_program_whose_files_are_gone() {
     assert_eq!(functions(thread(&dump(target.pid()), "deep")).len(), 4 + 11);
 }
 
+/// A C program with this Python in it, as a command with its environment.
+fn embedding(python: &'static Python, folder: &Path) -> Command {
+    let python = executable_of(python);
+    let program = folder.join("embedding");
+    let config = PathBuf::from(format!("{}-config", python.display()));
+    if !config.exists() {
+        not_measured("no python3-config of it");
+    }
+    if Command::new("gcc").arg("--version").output().is_err() {
+        not_measured("no gcc");
+    }
+    let flags = |what: &str| {
+        let output = Command::new(&config).args(["--embed", what]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let home = python.parent().unwrap().parent().unwrap();
+    let mut command = Command::new("gcc");
+    command.arg(targets().join("embed.c")).arg("-o").arg(&program).args(flags("--cflags")).args(flags("--ldflags"));
+    command.arg(format!("-Wl,-rpath,{}", home.join("lib").display())).arg("-pthread");
+    let made = run(command);
+    if made.code != 0 {
+        not_measured(&format!("no program that embeds it can be built: {}", made.stderr.trim()));
+    }
+    let mut command = Command::new(&program);
+    command.env("PYTHONHOME", home);
+    command
+}
+
 on_pythons! {
     WithoutChroot,
     fn a_c_program_with_python_in_it(python) {
-        let python = executable_of(python);
         let folder = folder();
-        let program = folder.path().join("embedding");
-        let config = PathBuf::from(format!("{}-config", python.display()));
-        if !config.exists() {
-            not_measured("no python3-config of it");
-        }
-        if Command::new("gcc").arg("--version").output().is_err() {
-            not_measured("no gcc");
-        }
-        let flags = |what: &str| {
-            let output = Command::new(&config).args(["--embed", what]).output().unwrap();
-            String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>()
-        };
-        let home = python.parent().unwrap().parent().unwrap();
-        let mut command = Command::new("gcc");
-        command
-            .arg(targets().join("embed.c"))
-            .arg("-o")
-            .arg(&program)
-            .args(flags("--cflags"))
-            .args(flags("--ldflags"));
-        command.arg(format!("-Wl,-rpath,{}", home.join("lib").display())).arg("-pthread");
-        let made = run(command);
-        if made.code != 0 {
-            not_measured(&format!("no program that embeds it can be built: {}", made.stderr.trim()));
-        }
-        let mut command = Command::new(&program);
-        command.env("PYTHONHOME", home);
+        let mut command = embedding(python, folder.path());
         command.arg("import time\ndef called_from_c():\n    print('READY', flush=True)\n    time.sleep(3600)");
         command.arg("called_from_c()");
         let mut target = Proc::start(command);
@@ -372,6 +397,31 @@ on_pythons! {
         let shared = fs::read_to_string(format!("/proc/{}/maps", target.pid())).unwrap().contains("/libpython3.");
         let is_library = dump["executable"].as_str().unwrap().contains("libpython");
         assert_eq!(is_library, shared, "{dump:#}");
+    }
+}
+
+on_pythons! {
+    Labels(&["3.8", "3.12", "3.13"]),
+    fn a_thread_whose_state_comes_and_goes_holds_the_gil_all_the_same(python) {
+        need_root();
+        let folder = folder();
+        let mut command = embedding(python, folder.path());
+        let define = "def called_from_c():\n    for _ in range(40000): pass\nprint('READY', flush=True)";
+        command.args([define, "called_from_c()", "100000"]);
+        let mut target = Proc::start(command);
+        target.wait_for("READY");
+        let out = folder.path().join("out.report.json");
+        let mut record = gilscope(["record", "--mode", "kernel", "-d", "2", "-o"]);
+        record.arg(&out).args(["--pid", &target.pid().to_string()]);
+        let done = run(record);
+        done.ok();
+        let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+        let threads = report["threads"].as_array().unwrap().iter();
+        let busiest = threads.max_by(|a, b| a["cpu_s"].as_f64().unwrap().total_cmp(&b["cpu_s"].as_f64().unwrap()));
+        let state = |name: &str| busiest.unwrap()["states"][name].as_f64().unwrap();
+        // A fifth of the time is between the calls, when it is asleep.
+        let (held, native) = (state("gil_held_s"), state("native_s"));
+        assert!(native < 0.25 * held, "on {}: native {native} s, held {held} s: {}", python.version, done.stderr);
     }
 }
 

@@ -172,9 +172,12 @@ fn describe(target: &AttachedProcess, inspection: &Inspection) -> Dump {
     let registry = inspection.registry();
     let interpreters = registry.interpreters.iter().enumerate().map(|(index, interpreter)| {
         let of = |wanted: fn(ThreadState) -> bool| {
-            let concerned = registry.threads.iter().filter(move |thread| {
-                wanted(thread.state()) && thread.slots.iter().any(|slot| slot.interpreter == index)
-            });
+            // A thread that has entered a sub-interpreter has a state in the main one, too.
+            let gil = registry.interpreters[index].gil.addr;
+            let concerned = registry
+                .threads
+                .iter()
+                .filter(move |thread| wanted(thread.state()) && thread.gil(&registry.interpreters) == Some(gil));
             concerned.map(|thread| thread.os.tid()).collect::<Vec<Tid>>()
         };
         InterpreterDump {

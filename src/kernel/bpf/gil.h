@@ -38,6 +38,43 @@ static __always_inline u64 gil_at(struct target *t, u64 address)
     return 0;
 }
 
+// Whether the holder of a GIL carries the current thread's ident, although no state of the thread is known.
+static __always_inline bool holds_gil(struct target *t, struct scratch *s, u32 own_tid)
+{
+    for (u32 i = 0; i < MAX_GILS; i++) {
+        if (i >= t->gil_count)
+            return false;
+        if (read_gil(t, s, t->gils[i & (MAX_GILS - 1)]) && gil_locked(t, s) &&
+            own_ident(t, gil_holder(t, s), own_tid))
+            return true;
+    }
+    return false;
+}
+
+// The thread states of the current thread.
+static __always_inline struct tstates *get_tstates(struct target *t, struct scratch *s, struct thread *thread,
+                                                   struct task_struct *task, u32 tid, u64 now)
+{
+    struct tstates *known = bpf_map_lookup_elem(&tstates_of, &tid);
+    if (known || !t->runtime)
+        return known;
+    struct pid *pid = task->thread_pid;
+    u32 own_tid = pid->level ? number_at(pid, pid->level) : (u32)task->pid;
+    if (now < thread->search_at && !holds_gil(t, s, own_tid))
+        return 0;
+    if (find_tstates(t, s, own_tid)) {
+        // A thread can give its state up and get another each time that it calls Python (PyGILState_Ensure).
+        thread->search_at = 0;
+        thread->search_after = 0;
+        bpf_map_update_elem(&tstates_of, &tid, &s->found, BPF_NOEXIST);
+        return bpf_map_lookup_elem(&tstates_of, &tid);
+    }
+    u64 after = thread->search_after ? thread->search_after * 2 : SEARCH_AGAIN;
+    thread->search_after = after > SEARCH_SELDOM ? SEARCH_SELDOM : after;
+    thread->search_at = now + thread->search_after;
+    return 0;
+}
+
 // The current thread's GIL as it is now: the one at whose futex it is (`waits_for`), one that it holds, or that of the
 // interpreter it entered last. Returns flags.
 static __always_inline u8 look_at_gil(struct target *t, struct scratch *s, struct tstates *states, u64 waits_for,

@@ -102,25 +102,6 @@ __noinline int find_tstates(struct target *t, struct scratch *s, u32 own_tid)
     return found;
 }
 
-// The thread states of the current thread.
-static __always_inline struct tstates *get_tstates(struct target *t, struct scratch *s, struct thread *thread,
-                                                   struct task_struct *task, u32 tid, u64 now)
-{
-    struct tstates *known = bpf_map_lookup_elem(&tstates_of, &tid);
-    if (known || !t->runtime || now < thread->search_at)
-        return known;
-    struct pid *pid = task->thread_pid;
-    u32 own_tid = pid->level ? number_at(pid, pid->level) : (u32)task->pid;
-    if (find_tstates(t, s, own_tid)) {
-        bpf_map_update_elem(&tstates_of, &tid, &s->found, BPF_NOEXIST);
-        return bpf_map_lookup_elem(&tstates_of, &tid);
-    }
-    u64 after = thread->search_after ? thread->search_after * 2 : SEARCH_AGAIN;
-    thread->search_after = after > SEARCH_SELDOM ? SEARCH_SELDOM : after;
-    thread->search_at = now + thread->search_after;
-    return 0;
-}
-
 static __always_inline u64 mix(u64 hash, u64 word)
 {
     hash = (hash ^ word) * 0x9e3779b97f4a7c15ULL;
