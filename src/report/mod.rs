@@ -9,6 +9,7 @@ mod causes;
 mod collections;
 pub(crate) mod columns;
 mod connections;
+mod counted;
 mod delays;
 mod findings;
 #[cfg(test)]
