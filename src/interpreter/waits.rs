@@ -17,6 +17,7 @@ use super::native_callers::{NativeCaller, NativeCallers};
 use super::threads::ObservedThread;
 use super::view::InterpreterView;
 use super::with_locks::{self, WithLock};
+use crate::arch::PTHREAD_TID_OFFSETS;
 use crate::cpython::frames::{RawFrame, TAG_BITS};
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::{FutexSite, LOCK, Lock, Place, identify, in_critical_section, lock_kind, owner};
@@ -26,6 +27,7 @@ use crate::event::{LockInfo, LockKind, MODULE, Nanos, Syscall, ThreadState, Tid}
 use crate::process::clock::now;
 use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;
+use crate::process::threads;
 use crate::stack::idle_wait::{Work, import_site, work};
 use crate::stack::{FrameId, Interner, StackId};
 
@@ -370,7 +372,7 @@ impl<M: Memory> WaitResolver<'_, M> {
         if let Some(importer) = module.importer {
             let held_by = view.thread_by_ident(importer).map(|thread| thread.os.tid());
             let wait = ThreadWait::new(Awaited::Lock(lock), waited_at, held_by);
-            return ThreadWait { owner_gone: held_by.is_none(), ..wait };
+            return ThreadWait { owner_gone: held_by.is_none() && self.is_gone(importer), ..wait };
         }
         let holder = self.holder(&lock, waited_at);
         if let Some(object) = holder.and_then(|holder| holder.with_lock) {
@@ -397,7 +399,13 @@ impl<M: Memory> WaitResolver<'_, M> {
         let InterpreterView { memory, layout, .. } = self.view;
         let of_thread = matches!(lock.kind, LockKind::RLock | LockKind::ImportLock);
         let ident = owner(memory, layout, lock.kind, lock.address, lock.type_name.as_deref()).filter(|_| of_thread);
-        ident.is_some_and(|ident| self.view.thread_by_ident(ident).is_none())
+        ident.is_some_and(|ident| self.view.thread_by_ident(ident).is_none() && self.is_gone(ident))
+    }
+
+    /// Whether a thread that is not known by its ident has ended: its descriptor has the tid of none that lives.
+    fn is_gone(&self, ident: u64) -> bool {
+        let tid = self.view.memory.i32(ident.wrapping_add(PTHREAD_TID_OFFSETS[0]));
+        tid.map_or(true, |tid| !threads(self.view.registry.pid).contains(&tid))
     }
 
     /// The module that a thread waits for until another has imported it: `self` in the frame of `_ModuleLock.acquire`.

@@ -6,7 +6,7 @@ use super::ThreadInfo;
 use crate::event::{Nanos, ThreadId};
 
 /// Threads of a program that ends run for this long at most, in nanoseconds: that is not what breaks a circle.
-const ENDING: u64 = 200_000_000;
+const ENDING: u64 = 100_000_000;
 
 /// Threads each of which waits for the next, and the last for the first; or one that waits for what nobody will release.
 #[derive(Clone, Debug)]

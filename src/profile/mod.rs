@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::contention::in_order::{OffCpuOrder, OrderedOffCpu};
 use crate::contention::selection::{PastWait, Retention, Selection};
 use crate::event::{
-    Account, Event, LockKind, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, ThreadId, ThreadState, Tid,
+    Account, Event, LockKind, Nanos, OffCpu, Pid, ProcessId, ProcessInfo, Syscall, ThreadId, ThreadState, Tid,
 };
 use crate::gil::analysis::GilAnalysis;
 use crate::lockstats::Locks;
@@ -275,6 +275,7 @@ impl Profile {
                 self.threads[thread.0 as usize].name = Some(name.clone());
             }
             Event::ThreadExited { at, thread, cpu_ns } => {
+                self.ran(thread, at);
                 let info = &mut self.threads[thread.0 as usize];
                 info.end = at;
                 info.cpu_ns = cpu_ns;
@@ -353,13 +354,14 @@ impl Profile {
         self.locks.finish(end);
     }
 
-    /// A thread was on a CPU at that moment.
+    /// A thread was on a CPU at that moment, or has been since it was last seen.
     fn ran(&mut self, thread: ThreadId, at: Nanos) {
         self.deadlocks.iter_mut().for_each(|deadlock| deadlock.ran(thread, at));
     }
 
     fn sample(&mut self, at: Nanos, periods: u32, key: Key) {
-        if key.state.on_cpu() {
+        // Sleeps for what threads have are in `futex`.
+        if key.state.on_cpu() || key.state.syscall().is_some_and(|call| call != Syscall::FUTEX) {
             self.ran(key.thread, at);
         }
         let index = key.thread.0 as usize;

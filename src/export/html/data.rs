@@ -182,6 +182,9 @@ impl PageStates {
         let lock = state.lock().map(|lock| one_line(&profile.locks.info(lock).label()));
         let words = match (state, &lock) {
             (ThreadState::LockWait(_), Some(lock)) => format!("waits for {lock}"),
+            (ThreadState::Awaits(awaited), _) => {
+                format!("waits for {}", one_line(&profile.locks.info(awaited).label()))
+            }
             _ => state.to_string(),
         };
         self.states.push(PageState { class: state.activity().row().key, words, lock });

@@ -124,7 +124,7 @@ fn a_circle_that_something_has_broken_is_no_deadlock() {
          the GIL in compute (a.py:9), held by a (101). The native code that waits has to release the GIL first \
          (Py_BEGIN_ALLOW_THREADS)."
     );
-    sleep(&mut profile, 21_000_000_000, 21_100_000_000);
+    sleep(&mut profile, 21_000_000_000, 21_050_000_000);
     assert_eq!(report(&profile).deadlocks.len(), 1, "as a thread does that is killed");
     sleep(&mut profile, 21_400_000_000, 21_500_000_000);
     let report = report(&profile);

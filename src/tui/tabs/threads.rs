@@ -203,6 +203,7 @@ fn waits_for(shown: &ShownPart, thread: usize, now: &Now) -> String {
                 None => label,
             }
         }
+        ThreadState::Awaits(id) => one_line(&shown.part.profile.locks.info(id).label()),
         ThreadState::Paused(_) => "a stop of all threads".to_owned(),
         ThreadState::Blocked(call) => match shown.part.profile.work(now.stack) {
             Some(work) if work.is_limited() => format!("a free {}", work.name()),
