@@ -185,9 +185,9 @@ fn holder_delays(now: HolderDelays, before: HolderDelays) -> HolderDelays {
     }
 }
 
-type NotReleasedAt = (ThreadId, StackId, PlaceDelays);
+type PlaceOfDelays = (ThreadId, StackId, PlaceDelays);
 
-fn not_released(now: &[NotReleasedAt], before: &[NotReleasedAt]) -> Vec<NotReleasedAt> {
+fn not_released(now: &[PlaceOfDelays], before: &[PlaceOfDelays]) -> Vec<PlaceOfDelays> {
     let before: FxHashMap<_, _> = before.iter().map(|&(thread, stack, delays)| ((thread, stack), delays)).collect();
     let since = now.iter().map(|&(thread, stack, now)| {
         let before = before.get(&(thread, stack)).copied().unwrap_or_default();
