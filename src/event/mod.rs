@@ -186,7 +186,6 @@ pub enum Event {
     HeldInNative {
         at: Nanos,
         thread: ThreadId,
-        /// Its Python stack.
         stack: StackId,
         /// A frame of the kind [`FrameKind::Native`](crate::stack::FrameKind::Native).
         function: FrameId,

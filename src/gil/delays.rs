@@ -39,7 +39,7 @@ pub struct HolderDelays {
 /// What a place has to do with holders that did not release the GIL when they were asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlaceDelays {
-    /// How often.
+    /// How often a holder kept it there.
     pub times: u64,
     /// For how long the holder was on a CPU after it was asked, in nanoseconds, all together ...
     pub delay_ns: u64,

@@ -182,7 +182,7 @@ pub struct Profile {
     pub refcounts: Refcounts,
     /// Functions of libraries in which threads that held the GIL were sampled, by their Python stack.
     pub(crate) held_in_native: HeldInNative,
-    /// Garbage collections.
+    /// How many garbage collections there were, and the longest.
     pub(crate) collections: CollectionTimes,
     /// Waits that seem to be for locks but are for work.
     pub(crate) queue_waits: QueueWaits,

@@ -25,7 +25,7 @@ pub struct WaitParts {
 /// A place at which a holder kept the GIL although it had been asked to release it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NotReleased {
-    /// How often.
+    /// How often a holder kept it there.
     pub times: u64,
     /// How long after it was asked it released the GIL, on average, in seconds; without the time for which it was off the CPU.
     pub mean_s: f64,

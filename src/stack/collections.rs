@@ -39,6 +39,6 @@ impl CollectionStacks {
                 of_caller => of_caller,
             });
         }
-        self.all[stack.index() as usize] == StackOfCollection::Yes
+        self.all.get(stack.index() as usize) == Some(&StackOfCollection::Yes)
     }
 }
