@@ -14,6 +14,7 @@ mod gils;
 mod ledger;
 mod locks;
 pub mod model;
+mod pool_model;
 mod pools;
 mod refcounts;
 mod saved;

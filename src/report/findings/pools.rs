@@ -8,12 +8,12 @@ use crate::report::text::units::{duration, percent};
 
 /// A pool is full if all of its threads have work for this part of the time in which something waits for them.
 const SATURATED: f64 = 0.8;
-/// So much waits for a thread at least, on average.
+/// The number of calls that wait for a thread, on average, from which on that matters.
 const MIN_QUEUED: f64 = 0.5;
-/// AnyIO has so many worker threads, unless the program says otherwise.
+/// The limit of AnyIO's worker threads, unless the program says otherwise.
 const ANYIO_LIMIT: usize = 40;
 /// Threads that mostly run, or wait for the GIL, for locks or for a CPU, are not what the pool has too few of: more of them would
-/// only wait, too. So much of the work must be waiting for something else.
+/// only wait, too. This part of the work must be waiting for something else.
 const BLOCKED: f64 = 0.5;
 /// Other lines are not mentioned beside one that takes this part.
 const MOSTLY: f64 = 0.8;
