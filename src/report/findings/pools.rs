@@ -43,8 +43,9 @@ fn full_pool(report: &Report, pool: &ThreadPool) -> Option<Finding> {
         1 => format!("The only thread of {} is", name(pool)),
         size => format!("All {size} threads of {} are", name(pool)),
     };
+    let when = if is_at_limit { "" } else { " in which calls wait for one" };
     let message = format!(
-        "{who} busy for {} of the time in which calls wait for one: {waiting}. {} of their time is spent in {}{}{rest}. \
+        "{who} busy for {} of the time{when}: {waiting}. {} of their time is spent in {}{}{rest}. \
          Make the pool larger, or give {} a pool of its own.",
         percent(pool.saturated_fraction),
         percent(share),
@@ -78,10 +79,10 @@ fn name(pool: &ThreadPool) -> String {
     match pool.kind.as_str() {
         "executor" if pool.name == "asyncio" => "asyncio's executor".to_owned(),
         "executor" => format!("the executor {}", pool.name),
-        "anyio" => "AnyIO's worker threads".to_owned(),
+        "anyio" => "AnyIO's pool, which is at its limit,".to_owned(),
         "queue" => format!("the queue of {}", pool.name),
         "thread-pool" => "multiprocessing.pool.ThreadPool".to_owned(),
-        kind => format!("{kind}'s worker threads"),
+        kind => format!("{kind}'s pool"),
     }
 }
 
