@@ -5,7 +5,7 @@ use crate::cpython::work_queue::WorkQueue;
 use crate::event::Tid;
 use crate::process::memory::Memory;
 
-/// The loop of a worker is among so many outermost frames: `_bootstrap`, `_bootstrap_inner`, `run`, the loop, and one that is
+/// The loop of a worker is among this number of outermost frames: `_bootstrap`, `_bootstrap_inner`, `run`, the loop, and one that is
 /// called by it.
 const OUTERMOST: usize = 5;
 

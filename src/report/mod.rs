@@ -19,6 +19,7 @@ mod groups;
 mod ledger;
 mod locks;
 pub mod model;
+mod pool_model;
 mod pools;
 mod refcounts;
 mod saved;

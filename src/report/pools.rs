@@ -37,7 +37,7 @@ struct PoolIdentity {
 
 type PoolMembers<'a> = Vec<(ThreadId, &'a PoolThread)>;
 
-/// All pools.
+/// The pools of all observed processes, the busiest first.
 pub(super) fn pools(profile: &Profile) -> Vec<ThreadPool> {
     if profile.selection().is_some() {
         // The times of all threads say nothing of what was selected.

@@ -8,12 +8,12 @@ use crate::report::text::units::{duration, percent};
 
 /// A pool is full if all of its threads have work for this part of the time in which something waits for them.
 const SATURATED: f64 = 0.8;
-/// So much waits for a thread at least, on average.
+/// The number of calls that wait for a thread, on average, from which on that matters.
 const MIN_QUEUED: f64 = 0.5;
-/// AnyIO has so many worker threads, unless the program says otherwise.
+/// The limit of AnyIO's worker threads, unless the program says otherwise.
 const ANYIO_LIMIT: usize = 40;
 /// Threads that mostly run, or wait for the GIL, for locks or for a CPU, are not what the pool has too few of: more of them would
-/// only wait, too. So much of the work must be waiting for something else.
+/// only wait, too. This part of the work must be waiting for something else.
 const BLOCKED: f64 = 0.5;
 /// Other lines are not mentioned beside one that takes this part.
 const MOSTLY: f64 = 0.8;
@@ -43,8 +43,9 @@ fn full_pool(report: &Report, pool: &ThreadPool) -> Option<Finding> {
         1 => format!("The only thread of {} is", name(pool)),
         size => format!("All {size} threads of {} are", name(pool)),
     };
+    let when = if is_at_limit { "" } else { " in which calls wait for one" };
     let message = format!(
-        "{who} busy for {} of the time in which calls wait for one: {waiting}. {} of their time is spent in {}{}{rest}. \
+        "{who} busy for {} of the time{when}: {waiting}. {} of their time is spent in {}{}{rest}. \
          Make the pool larger, or give {} a pool of its own.",
         percent(pool.saturated_fraction),
         percent(share),
@@ -78,10 +79,10 @@ fn name(pool: &ThreadPool) -> String {
     match pool.kind.as_str() {
         "executor" if pool.name == "asyncio" => "asyncio's executor".to_owned(),
         "executor" => format!("the executor {}", pool.name),
-        "anyio" => "AnyIO's worker threads".to_owned(),
+        "anyio" => "AnyIO's pool, which is at its limit,".to_owned(),
         "queue" => format!("the queue of {}", pool.name),
         "thread-pool" => "multiprocessing.pool.ThreadPool".to_owned(),
-        kind => format!("{kind}'s worker threads"),
+        kind => format!("{kind}'s pool"),
     }
 }
 
