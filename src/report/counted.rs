@@ -9,7 +9,7 @@ use crate::event::{Pid, Tid};
 
 /// Reference counts that hold threads up: an estimate, from samples of threads on a CPU.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Refcounts {
+pub struct ReportedCounts {
     /// Why nothing could be measured, if that is so.
     pub unavailable: Option<String>,
     /// Samples that were looked at.

@@ -15,7 +15,7 @@ use crate::profile::Mode;
 
 pub use super::blocked::BlockedPlace;
 pub use super::causes::{WaitCause, WaitVictim};
-pub use super::counted::{CountedLine, CountedObject, CountedType, Elsewhere, Refcounts, Sampled};
+pub use super::counted::{CountedLine, CountedObject, CountedType, Elsewhere, ReportedCounts, Sampled};
 pub use super::delays::{Machine, NotReleased, OtherProcess, WaitParts};
 pub use super::pool_model::{ConnectionUser, Connections, PoolWork, ThreadPool, UnobservedProcess};
 pub use super::states::States;
@@ -53,7 +53,7 @@ pub struct Report {
     pub broken_circles: Vec<BrokenCircle>,
     /// Objects whose reference counts threads contend for (free-threaded builds).
     #[serde(default)]
-    pub refcounts: Refcounts,
+    pub refcounts: ReportedCounts,
     /// Where threads were blocked in system calls, other than for locks and for something to do. The longest first.
     #[serde(default)]
     pub blocked: Vec<BlockedPlace>,

@@ -10,7 +10,7 @@ use crate::stack::StackId;
 use crate::stack::label::{frame_label, stack_labels};
 use crate::stack::own::own_index;
 
-use super::model::{CountedLine, CountedObject, CountedType, Elsewhere, Refcounts, Sampled};
+use super::model::{CountedLine, CountedObject, CountedType, Elsewhere, ReportedCounts, Sampled};
 use super::{MAX_ATTRIBUTED, ratio, thread_name};
 
 /// How many objects a report has at most.
@@ -19,7 +19,7 @@ const MAX_OBJECTS: usize = 200;
 const DEVIATIONS: f64 = 1.96;
 
 /// All that is known of reference counts.
-pub(super) fn refcounts(profile: &Profile) -> Refcounts {
+pub(super) fn refcounts(profile: &Profile) -> ReportedCounts {
     let summary = profile.refcounts.summary();
     let fraction = |samples: u64| ratio(samples, summary.samples);
     let elsewhere = |place| fraction(summary.elsewhere.get(&place).copied().unwrap_or(0));
@@ -28,7 +28,7 @@ pub(super) fn refcounts(profile: &Profile) -> Refcounts {
         0 => 0.0,
         samples => DEVIATIONS * (cpu_fraction * (1.0 - cpu_fraction) / samples as f64).sqrt(),
     };
-    Refcounts {
+    ReportedCounts {
         unavailable: unavailable(profile),
         samples: summary.samples,
         cpu_fraction,

@@ -94,6 +94,7 @@ impl ChildWatch {
         let key = (pid, time.started);
         if let Some(child) = self.seen.get_mut(&key)
             && child.exe == exe
+            && !child.command.is_empty()
         {
             child.looks += 1;
             return;

@@ -77,7 +77,7 @@ const RUNNERS: [&str; 2] = ["run (asyncio/runners.py", "run (uvloop/"];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventLoop {
     None,
-    /// The loop itself.
+    /// The loop itself waits, or starts or ends.
     Idle,
     /// Code of the program that the loop has called.
     InCallback,

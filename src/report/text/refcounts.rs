@@ -6,7 +6,7 @@ use super::table::{TextColumn, TextTable};
 use super::units::{cut, percent, short_label, wrap};
 use super::{ReportText, WIDTH, by_stack};
 use crate::report::columns::refcounts as columns;
-use crate::report::model::{CountedObject, Refcounts, Report};
+use crate::report::model::{CountedObject, Report, ReportedCounts};
 
 /// How many objects are in the table, and how many are described in full.
 const MAX_OBJECTS: usize = 12;
@@ -32,7 +32,7 @@ pub(super) fn section(report: &Report, text: &mut ReportText) {
     elsewhere(refcounts, text);
 }
 
-fn table(refcounts: &Refcounts, text: &mut ReportText) {
+fn table(refcounts: &ReportedCounts, text: &mut ReportText) {
     let (part, margin) = (percent(refcounts.cpu_fraction), percent(refcounts.margin));
     text.heading(&format!("Reference counts: {part} of the CPU time (+/- {margin}, estimated from samples)"));
     let numbers = [
@@ -94,7 +94,7 @@ fn details(object: &CountedObject, text: &mut ReportText) {
 }
 
 /// What else takes time in the same way.
-fn elsewhere(refcounts: &Refcounts, text: &mut ReportText) {
+fn elsewhere(refcounts: &ReportedCounts, text: &mut ReportText) {
     let parts = refcounts.elsewhere.parts().into_iter().filter(|(_, part)| *part >= WORTH_A_TABLE);
     let parts: Vec<String> = parts.map(|(name, part)| format!("{name} {}", percent(part))).collect();
     if !parts.is_empty() {
