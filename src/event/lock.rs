@@ -85,6 +85,9 @@ const PLAIN: LockKindRow = LockKindRow {
     advice: None,
 };
 
+/// What the names of the locks of `logging` begin with: the logger follows.
+pub const HANDLER: &str = "the handler of ";
+
 const HOLD_IT_LESS: Option<&str> = Some("Hold it for less time, or give threads locks of their own.");
 const IMPORT_EARLY: Option<&str> = Some("Import modules before the threads start.");
 
@@ -218,6 +221,7 @@ impl LockKind {
         }
         match name.map(|name| (name, name.strip_prefix(MODULE))) {
             Some((_, Some(module))) if self == LockKind::ModuleLock => format!("{} of {module}", row.label),
+            Some((name, _)) if name.starts_with(HANDLER) => format!("{} of {name}", row.label),
             Some((name, _)) if self == LockKind::NativeCode => format!("threads of {name}"),
             Some((name, _)) => format!("{} ({name})", row.label),
             None if row.has_address => format!("{} at {address:#x}", row.label),
@@ -275,6 +279,11 @@ mod tests {
         assert_eq!(label(LockKind::Pause, None, None), "stop of all threads");
         assert_eq!(label(LockKind::NativeCode, None, Some("libpolars.so")), "threads of libpolars.so");
         assert_eq!(label(LockKind::NativeCode, None, None), "native code");
+        let handler = Some("the handler of logger \"app\"");
+        assert_eq!(
+            label(LockKind::RLock, Some("_thread.RLock"), handler),
+            "threading.RLock of the handler of logger \"app\""
+        );
         assert_eq!(label(LockKind::ThreadEnd, None, None), "the end of a thread");
     }
 }

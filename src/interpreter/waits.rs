@@ -21,7 +21,7 @@ use crate::cpython::frames::{RawFrame, TAG_BITS};
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::{FutexSite, LOCK, Lock, Place, identify, in_critical_section, lock_kind, owner};
 use crate::cpython::names::active;
-use crate::cpython::variables::{self, FoundVariable, FrameAddr, Wanted};
+use crate::cpython::variables::{self, FoundVariable, FrameAddr, Wanted, merge_found};
 use crate::event::{LockInfo, LockKind, MODULE, Nanos, Syscall, ThreadState, Tid};
 use crate::process::clock::now;
 use crate::process::memory::Memory;
@@ -428,16 +428,18 @@ impl<M: Memory> WaitResolver<'_, M> {
         }
         let frames: Vec<FrameAddr> =
             self.view.slots().flat_map(|slot| slot.reader.frames()).map(|frame| (frame.addr, frame.code)).collect();
+        let mut found = FxHashMap::default();
         for interpreter in self.view.interpreters() {
-            let Ok(found) = variables::find(memory, layout, interpreter, &frames, &wanted) else { continue };
-            for resolved in waits.iter_mut() {
-                let Some((lock, waited_at)) = resolved.nameless_lock() else { continue };
-                let Some(found) = found_for(&found, &WaitedLock::of(lock, waited_at)) else { continue };
-                let lock = named(found, lock.kind);
-                let ThreadWait { awaited, held_by, .. } = &mut resolved.wait;
-                *held_by = held_by.or_else(|| Some(self.holder(&lock, waited_at)?.tid));
-                *awaited = Awaited::Lock(lock);
-            }
+            let more = variables::find(memory, layout, interpreter, &frames, &wanted);
+            merge_found(&mut found, more.unwrap_or_default());
+        }
+        for resolved in waits.iter_mut() {
+            let Some((lock, waited_at)) = resolved.nameless_lock() else { continue };
+            let Some(found) = found_for(&found, &WaitedLock::of(lock, waited_at)) else { continue };
+            let lock = named(found, lock.kind);
+            let ThreadWait { awaited, held_by, .. } = &mut resolved.wait;
+            *held_by = held_by.or_else(|| Some(self.holder(&lock, waited_at)?.tid));
+            *awaited = Awaited::Lock(lock);
         }
     }
 }

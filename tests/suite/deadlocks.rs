@@ -53,7 +53,7 @@ on_every_python! {
             let waits = |thread: &Value| Some((thread["name"].clone(), thread["waits_for"]["name"].clone()));
             let mut names: Vec<_> = dump["threads"].as_array()?.iter().filter_map(waits).collect();
             names.retain(|(thread, _)| thread != "MainThread");
-            (names.len() == 9 && names.iter().all(|(_, lock)| lock.is_string())).then_some(names)
+            (names.len() == 16 && names.iter().all(|(_, lock)| lock.is_string())).then_some(names)
         });
         for (thread, lock) in names {
             assert!(lock.as_str().unwrap().ends_with(thread.as_str().unwrap()), "{thread}: {lock}");
