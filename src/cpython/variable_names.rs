@@ -27,6 +27,8 @@ pub(super) enum PathStep {
     Content,
     /// A field of an object written in C.
     Field(&'static str),
+    /// Such a field whose name is not known.
+    Inside,
 }
 
 /// An object on a way, and the step that leads to it.
@@ -38,6 +40,10 @@ pub(super) struct PathNode {
 
 /// The name of a way, which begins with a module or a local variable.
 pub(super) fn name_of_path<M: Memory>(objects: &Objects<'_, M>, path: &[PathNode]) -> Option<(NameRank, String)> {
+    if let [before @ .., PathNode { step: PathStep::Inside, .. }] = path {
+        let (rank, name) = name_of_path(objects, before)?;
+        return Some((rank, format!("inside {name}")));
+    }
     let (root, rest) = path.split_first()?;
     let text = |addr| objects.string(addr).ok();
     match root.step {
@@ -82,7 +88,7 @@ fn append<M: Memory>(objects: &Objects<'_, M>, name: &mut String, path: &[PathNo
     let text = |addr| objects.string(addr).ok();
     for (index, node) in path.iter().enumerate() {
         let step = match node.step {
-            PathStep::Module(_) | PathStep::Local(..) => return None,
+            PathStep::Module(_) | PathStep::Local(..) | PathStep::Inside => return None,
             PathStep::Attribute(attribute) => format!(".{}", text(attribute)?),
             PathStep::Slot(slot) => format!(".{}", objects.text(slot)?),
             PathStep::Key(key) => text(key).map_or("[...]".to_owned(), |key| format!("[{key:?}]")),

@@ -27,19 +27,27 @@ const MAX_VALUES: usize = 200_000;
 const MAX_STEPS: usize = 5;
 /// The limit of items of one container that are read.
 const MAX_ITEMS: usize = 1000;
+/// The part of an object of an extension type in which locks are looked for, in bytes.
+const MAX_EXTENSION: u64 = 1024;
 /// Variables of `threading` that lead to whatever the threads work with, by ways that say nothing about it.
 const THREAD_TABLES: [&str; 3] = ["_active", "_limbo", "_dangling"];
 
-/// What to look for: addresses of objects, or of the semaphores that lock objects have (3.13.0 and older).
+/// What to look for: addresses of objects, of the semaphores that lock objects have (3.13.0 and older) or those of extension
+/// types, or of locks of the C library that may be inside the latter.
 #[derive(Debug, Default)]
 pub struct Wanted {
     pub objects: FxHashSet<u64>,
     pub semaphores: FxHashSet<u64>,
+    pub embedded: FxHashSet<u64>,
 }
 
 impl Wanted {
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.semaphores.is_empty()
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        self.objects.len() + self.semaphores.len() + self.embedded.len()
     }
 }
 
@@ -113,6 +121,8 @@ enum Contents {
     Text,
     /// What is known of the subclasses of an abstract base class.
     Abc,
+    /// Fields of C, of which only the size is known: of an extension type.
+    Extension(u64),
 }
 
 impl Class {
@@ -173,6 +183,8 @@ pub struct Search {
     seen: FxHashMap<u64, bool>,
     /// The module `threading`.
     threading: Option<u64>,
+    /// The types of `threading.Lock` and `threading.RLock`.
+    lock_types: Vec<u64>,
     classes: FxHashMap<u64, Class>,
     found: FxHashMap<u64, FoundVariable>,
 }
@@ -202,6 +214,7 @@ impl Search {
             into.extend(look.locals(frame).unwrap_or_default());
         }
         look.search.threading = look.objects.lookup(&modules, "threading").ok().flatten();
+        look.search.lock_types = look.lock_types(&modules);
         look.add_handler_locks(&modules);
         look.add(0, 0, modules.iter().map(|entry| (entry.value, PathStep::Module(entry.key))).collect());
         (search.locals, search.library_locals) = (locals, library_locals);
@@ -256,9 +269,8 @@ struct Look<'a, M> {
 
 impl<M: Memory> Look<'_, M> {
     fn is_over(&self) -> bool {
-        let wanted = self.wanted.objects.len() + self.wanted.semaphores.len();
         let named = self.search.found.values().filter(|found| found.rank == NameRank::Module).count();
-        self.search.next == self.search.nodes.len() || named == wanted
+        self.search.next == self.search.nodes.len() || named == self.wanted.len()
     }
 
     /// Looks into one object.
@@ -304,15 +316,11 @@ impl<M: Memory> Look<'_, M> {
         {
             let class = self.class(u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
             let (contents, leads_on) = (class.contents, class.leads_on());
-            let semaphore_place = match contents {
-                Contents::Lock(at) => Some(at),
-                _ => None,
-            };
-            if semaphore_place.is_some() && !leads_on {
+            if matches!(contents, Contents::Lock(_)) && !leads_on {
                 // Another way there may have a better name.
                 self.search.seen.remove(&node.object);
             }
-            for key in self.wanted_by(node.object, semaphore_place) {
+            for key in self.wanted_by(node.object, contents) {
                 self.note(key, node);
             }
             if leads_on && is_new && depth < MAX_STEPS {
@@ -321,12 +329,58 @@ impl<M: Memory> Look<'_, M> {
         }
     }
 
-    /// What was wanted and is this object: its own address, or that of the semaphore that it has.
-    fn wanted_by(&self, object: u64, semaphore_place: Option<u64>) -> impl Iterator<Item = u64> + use<M> {
-        let semaphore = semaphore_place.filter(|_| !self.wanted.semaphores.is_empty());
-        let semaphore = semaphore.and_then(|at| self.objects.memory.u64(object.wrapping_add(at)).ok());
-        let own = Some(object).filter(|object| self.wanted.objects.contains(object));
-        own.into_iter().chain(semaphore.filter(|semaphore| self.wanted.semaphores.contains(semaphore)))
+    /// What was wanted and is this object: its own address, that of the semaphore that it has, or that of a lock in it.
+    fn wanted_by(&self, object: u64, contents: Contents) -> Vec<u64> {
+        let Wanted { objects, semaphores, embedded } = self.wanted;
+        let semaphore = |word: &u64| semaphores.contains(word);
+        let mut keys: Vec<u64> = objects.get(&object).copied().into_iter().collect();
+        match contents {
+            Contents::Lock(at) if !semaphores.is_empty() => {
+                keys.extend(self.objects.memory.u64(object.wrapping_add(at)).ok().filter(semaphore));
+            }
+            Contents::Extension(size) => {
+                keys.extend(embedded.iter().filter(|lock| lock.wrapping_sub(object) < size));
+                if !semaphores.is_empty() {
+                    keys.extend(self.words(object, size).into_iter().filter(semaphore));
+                }
+            }
+            _ => {}
+        }
+        keys
+    }
+
+    /// The fields of an object written in C.
+    fn words(&self, object: u64, size: u64) -> Vec<u64> {
+        let words = items(&self.objects, object, size / 8).unwrap_or_default();
+        words.into_iter().map(|(word, _)| word).collect()
+    }
+
+    /// Lock objects that fields of an object written in C lead to.
+    fn locks_inside(&self, object: u64, size: u64) -> Vec<(u64, PathStep)> {
+        let ob_type = self.objects.layout.object.ob_type;
+        let words: Vec<u64> =
+            self.words(object, size).into_iter().filter(|word| *word & 7 == 0 && *word > MAX_EXTENSION).collect();
+        let spans: Vec<MemorySpan> =
+            words.iter().map(|word| MemorySpan { addr: word.wrapping_add(ob_type), len: 8 }).collect();
+        let mut types = vec![0; 8 * spans.len()];
+        let mut arrived = Vec::new();
+        if self.objects.memory.read_spans(&spans, &mut types, &mut arrived).is_err() {
+            return Vec::new();
+        }
+        let is_lock = |bytes: &[u8]| self.search.lock_types.iter().any(|known| known.to_le_bytes() == *bytes);
+        let words = words.into_iter().zip(types.chunks_exact(8)).zip(arrived);
+        words
+            .filter(|((_, bytes), arrived)| *arrived && is_lock(bytes))
+            .map(|((word, _), _)| (word, PathStep::Inside))
+            .collect()
+    }
+
+    fn lock_types(&self, modules: &[DictEntry]) -> Vec<u64> {
+        let Ok(Some(module)) = self.objects.lookup(modules, "_thread") else { return Vec::new() };
+        ["LockType", "RLock"]
+            .into_iter()
+            .filter_map(|name| self.objects.module_variable(module, name).ok()?)
+            .collect()
     }
 
     /// Takes note of a way to something wanted, unless a better one is known.
@@ -349,8 +403,11 @@ impl<M: Memory> Look<'_, M> {
         let Ok(Some(logging)) = self.objects.lookup(modules, "logging") else { return };
         for (object, name) in handler_locks(&self.objects, logging) {
             let Some(type_name) = self.objects.type_name_of(object) else { continue };
-            let place = lock_kind(&type_name).map(|_| lock_place(self.objects.layout, &type_name));
-            for key in self.wanted_by(object, place) {
+            if lock_kind(&type_name).is_none() {
+                continue;
+            }
+            let contents = Contents::Lock(lock_place(self.objects.layout, &type_name));
+            for key in self.wanted_by(object, contents) {
                 let (type_name, name) = (type_name.clone(), name.clone());
                 self.search.found.insert(key, FoundVariable { object, type_name, name, rank: NameRank::Module });
             }
@@ -382,6 +439,7 @@ impl<M: Memory> Look<'_, M> {
                 .map(|(offset, name)| Ok((word(o.header + offset)?, PathStep::Field(name))))
                 .collect(),
             Contents::Function => self.around(object),
+            Contents::Extension(size) => Ok(self.locks_inside(object, size)),
             Contents::Nothing | Contents::Lock(_) => Ok(Vec::new()),
         }
         .unwrap_or_default();
@@ -449,6 +507,12 @@ impl<M: Memory> Look<'_, M> {
         &self.search.classes[&type_addr]
     }
 
+    /// How large the objects of a type are without their items, in bytes.
+    fn size_of(&self, type_addr: u64) -> Result<u64, ObjectError> {
+        let size = self.objects.memory.u64(type_addr.wrapping_add(self.objects.layout.object.tp_basicsize))?;
+        Ok(size.min(MAX_EXTENSION))
+    }
+
     fn new_class(&self, type_addr: u64) -> Result<Class, ObjectError> {
         let objects = &self.objects;
         let flags = objects.type_flags(type_addr)?;
@@ -464,6 +528,8 @@ impl<M: Memory> Look<'_, M> {
             _ if is(DICT_SUBCLASS) => Contents::Dict,
             _ if is(LIST_SUBCLASS) => Contents::List,
             _ if is(TUPLE_SUBCLASS) => Contents::Tuple,
+            // Types written in C have their module in their names, other than those of the language itself.
+            name if name.contains('.') => Contents::Extension(self.size_of(type_addr)?),
             _ => Contents::Nothing,
         };
         Ok(Class { contents, attributes: objects.has_attributes(type_addr)?, slots: objects.slots(type_addr)? })

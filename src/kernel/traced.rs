@@ -422,7 +422,7 @@ impl<M: Memory> Traced<M> {
             true => Some(LockInfo::COLLECTION),
         };
         let caller = self.callers.get(&off.site).and_then(Option::as_ref);
-        let site = LockWaitSite { how, address, now: off.end, pause, caller };
+        let site = LockWaitSite { how, address, now: off.end, pause, caller, module: None };
         let Traced { locks, memory, layout, registry, .. } = self;
         locks.wait(InterpreterView { memory, layout, registry }, &site, stack?, sink)
     }
