@@ -31,6 +31,9 @@ pub(super) enum PathStep {
     Inside,
 }
 
+/// Classes of `threading` that have locks of their own, which say nothing about the program.
+const SYNCHRONIZERS: [&str; 5] = ["Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier"];
+
 /// An object on a way, and the step that leads to it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PathNode {
@@ -58,7 +61,9 @@ pub(super) fn name_of_path<M: Memory>(objects: &Objects<'_, M>, path: &[PathNode
         }
         PathStep::Local(variable, function) => {
             if let Some(name) = by_class(objects, path) {
-                return Some((NameRank::Attribute, name));
+                let class = name.split('.').next().unwrap_or_default();
+                let rank = if SYNCHRONIZERS.contains(&class) { NameRank::Local } else { NameRank::Attribute };
+                return Some((rank, name));
             }
             let mut name = text(variable)?;
             append(objects, &mut name, rest)?;

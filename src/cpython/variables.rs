@@ -47,7 +47,7 @@ impl Wanted {
     }
 
     fn len(&self) -> usize {
-        self.objects.len() + self.semaphores.len() + self.embedded.len()
+        self.objects.len() + self.semaphores.union(&self.embedded).count()
     }
 }
 
@@ -281,10 +281,10 @@ impl<M: Memory> Look<'_, M> {
             let locals = mem::take(&mut self.search.locals);
             self.add(0, 1, locals);
         }
-        if depth > 2 {
+        if depth > 3 {
             // `self` in the methods of a library says less than the program's object that leads to it.
             let locals = mem::take(&mut self.search.library_locals);
-            self.add(0, 2, locals);
+            self.add(0, 3, locals);
         }
         let values = self.values(object).unwrap_or_default();
         self.add(number, depth, values);

@@ -211,10 +211,15 @@ pub fn named(found: &FoundVariable, kind: LockKind) -> Lock {
 /// Adds a lock to those for which a variable is searched.
 pub fn want(wanted: &mut Wanted, lock: &WaitedLock<'_>) {
     match lock.kind {
-        LockKind::Native => wanted.embedded.insert(lock.waited_at),
-        kind if is_pointed_to(kind) => wanted.semaphores.insert(lock.waited_at),
-        _ => wanted.objects.insert(lock.address),
-    };
+        LockKind::Native => drop(wanted.embedded.insert(lock.waited_at)),
+        // An object can have a pointer to it, or contain it.
+        LockKind::Mutex => {
+            wanted.semaphores.insert(lock.waited_at);
+            wanted.embedded.insert(lock.waited_at);
+        }
+        kind if is_pointed_to(kind) => drop(wanted.semaphores.insert(lock.waited_at)),
+        _ => drop(wanted.objects.insert(lock.address)),
+    }
 }
 
 /// The variable that was found for a lock.

@@ -79,6 +79,15 @@ class Desk:
             pass
 
 
+class Booth:
+    def __init__(self):
+        self.desk = Desk()
+
+    def enter(self):
+        with self.desk.free:
+            pass
+
+
 class Dispatcher:
     def __init__(self):
         self.inbox = queue.Queue()
@@ -119,6 +128,7 @@ for wait, name in (
     (Ledger().enter, "Ledger.lock"),
     (Vault().open, "Vault.lock"),
     (Desk().take, "Desk.free._lock"),
+    (Booth().enter, "Booth.desk.free._lock"),
     (Dispatcher().run, "Dispatcher.inbox.mutex"),
     (lambda lock=locked(): lock.acquire(), "lock in <lambda>"),
     (lambda: acquire_with_timeout(gate), ".gate"),
