@@ -11,7 +11,7 @@ use super::offsets::private::{
 };
 use super::offsets::{CRITICAL_SECTION, LockArray};
 use crate::arch::{PTHREAD_JOIN_OFFSETS, PTHREAD_SELF_OFFSET, PTHREAD_TID_OFFSETS};
-use crate::event::{LockKind, Pid};
+use crate::event::{LockKind, OTHER_INTERNAL, Pid};
 use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;
 use crate::process::statics;
@@ -53,8 +53,6 @@ const ALIGNMENT: u64 = 16;
 /// No interpreter's state is larger.
 const MAX_STATE: u64 = 8 << 20;
 
-/// What the runtime's state is called.
-const RUNTIME_NAME: &str = "_PyRuntime";
 /// The import lock, which is recursive: a mutex with its owner behind it.
 const IMPORT_LOCK: &str = "imports.lock";
 /// What a thread waits for that stops all others.
@@ -98,22 +96,22 @@ pub fn parked_for(memory: &impl Memory, layout: &Layout, place: Place<'_>, addre
         _ if mutex => LockKind::Mutex,
         _ => LockKind::Event,
     };
-    let found = |locks: &[(&str, u64)], arrays: &[LockArray], offset: u64, owner: &str| {
+    let found = |locks: &[(&str, u64)], arrays: &[LockArray], offset: u64| {
         let known = locks.iter().find(|(_, at)| *at == offset);
         match known {
             Some((name, _)) => none(kind(name), Some((*name).to_owned())),
-            None => none(kind(""), Some(in_array(arrays, offset).unwrap_or(format!("{owner}+{offset}")))),
+            None => none(kind(""), Some(in_array(arrays, offset).unwrap_or(OTHER_INTERNAL.to_owned()))),
         }
     };
     let locks = &layout.locks;
     // The main one is part of the runtime.
     for &interpreter in place.interpreters {
         if let Some(offset) = within(interpreter, locks.interpreter_size) {
-            return found(locks.interpreter, locks.arrays, offset, "PyInterpreterState");
+            return found(locks.interpreter, locks.arrays, offset);
         }
     }
     if let Some(offset) = within(place.runtime, locks.runtime_size) {
-        return found(locks.runtime, &[], offset, RUNTIME_NAME);
+        return found(locks.runtime, &[], offset);
     }
     none(if mutex { LockKind::Mutex } else { LockKind::Event }, None)
 }
@@ -249,11 +247,15 @@ pub fn in_critical_section(memory: &impl Memory, layout: &Layout, tstate: u64, m
     false
 }
 
+/// What people call the arrays whose field names say little.
+const ARRAY_NAMES: [(&str, &str); 1] = [("weakref_locks", "weakrefs")];
+
 /// The lock of an array that is at an offset: `brc.table[3]`.
 fn in_array(arrays: &[LockArray], offset: u64) -> Option<String> {
     arrays.iter().find_map(|array| {
         let index = offset.checked_sub(array.first)? / array.stride;
-        (index < array.count).then(|| format!("{}[{index}]", array.name))
+        let plain = ARRAY_NAMES.iter().find(|(name, _)| *name == array.name).map(|(_, plain)| (*plain).to_owned());
+        (index < array.count).then(|| plain.unwrap_or_else(|| format!("{}[{index}]", array.name)))
     })
 }
 

@@ -157,6 +157,19 @@ impl<M: Memory> Objects<'_, M> {
         }
     }
 
+    /// The name, without its module, of the class of an instance, or of a class itself; none if that is not made by a `class`
+    /// statement.
+    pub fn class_of_program(&self, addr: u64) -> Option<String> {
+        let type_addr = self.valid_type_of(addr)?;
+        let is_class = self.type_flags(type_addr).ok()? & TYPE_SUBCLASS != 0;
+        let class = if is_class { addr } else { type_addr };
+        if self.type_flags(class).ok()? & HEAP_TYPE == 0 {
+            return None;
+        }
+        // Types written in C have their module in their names.
+        self.type_name(class).ok().filter(|name| !name.contains('.'))
+    }
+
     /// `__module__` of a class.
     fn module_of_class(&self, type_addr: u64) -> Result<Option<String>, ObjectError> {
         let dict = self.memory.u64(type_addr.wrapping_add(self.layout.object.tp_dict))?;

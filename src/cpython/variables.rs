@@ -1,21 +1,25 @@
 //! Which variable leads to an object: `app.inventory`, `logging.root.handlers[0].lock`. Called for locks and shared
-//! objects that have no name yet, by `sampler/search.rs` now and then, and by `dump`.
+//! objects that have no name yet, by `interpreter/name_search.rs` now and then, and by `dump`.
 //!
 //! The search starts at the variables of all modules and of the functions that run, and goes on through the attributes
 //! of instances and classes, through lists, tuples and dicts, and through the variables that functions have from around
-//! them, in breadth: the shortest way is found first. It is bounded, and what changes under it is skipped.
+//! them, in breadth: the shortest way is found first. A way from a module replaces one from a local variable, which says
+//! little to who does not know the function. It is bounded, and what changes under it is skipped.
 
+use std::collections::hash_map::Entry;
 use std::mem;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::layout::Layout;
 use super::locks::{is_buffered, lock_kind, lock_place};
+use super::logging_handlers::handler_locks;
 use super::objects::{DICT_SUBCLASS, DictEntry, LIST_SUBCLASS, ObjectError, Objects, Slot, TUPLE_SUBCLASS};
 use super::offsets::private::{ABC_FIELDS, TEXT_BUFFER};
-use crate::event::MODULE;
+use super::variable_names::{PathNode, PathStep, name_of_path};
 use crate::process::memory::{Memory, MemorySpan};
 use crate::process::pages::Pages;
+use crate::stack::label::{Origin, origin_of};
 
 /// The limit of values that one search reads.
 const MAX_VALUES: usize = 200_000;
@@ -23,17 +27,27 @@ const MAX_VALUES: usize = 200_000;
 const MAX_STEPS: usize = 5;
 /// The limit of items of one container that are read.
 const MAX_ITEMS: usize = 1000;
+/// The part of an object of an extension type in which locks are looked for, in bytes.
+const MAX_EXTENSION: u64 = 1024;
+/// Variables of `threading` that lead to whatever the threads work with, by ways that say nothing about it.
+const THREAD_TABLES: [&str; 3] = ["_active", "_limbo", "_dangling"];
 
-/// What to look for: addresses of objects, or of the semaphores that lock objects have (3.13.0 and older).
+/// What to look for: addresses of objects, of the semaphores that lock objects have (3.13.0 and older) or those of extension
+/// types, or of locks of the C library that may be inside the latter.
 #[derive(Debug, Default)]
 pub struct Wanted {
     pub objects: FxHashSet<u64>,
     pub semaphores: FxHashSet<u64>,
+    pub embedded: FxHashSet<u64>,
 }
 
 impl Wanted {
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && self.semaphores.is_empty()
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        self.objects.len() + self.semaphores.union(&self.embedded).count()
     }
 }
 
@@ -43,29 +57,29 @@ pub struct FoundVariable {
     pub object: u64,
     pub type_name: String,
     pub name: String,
+    pub rank: NameRank,
 }
 
-/// One step of a way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum PathStep {
-    /// A module, by its name, which is the object at this address.
-    Module(u64),
-    /// A variable or an attribute, likewise.
-    Attribute(u64),
-    /// An attribute in a slot, by a name of C.
-    Slot(u64),
-    /// A local variable, likewise, of the function with this name, or one that it has from around it.
-    Local(u64, u64),
-    /// The value under a string key, likewise.
-    Key(u64),
-    /// An item of a list or tuple.
-    Item(usize),
-    /// The dict of a module's, class's or instance's attributes.
-    Dict,
-    /// What is in a cell.
-    Content,
-    /// A field of an object written in C.
-    Field(&'static str),
+/// How much the name of a variable says, the most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NameRank {
+    /// It leads there from a module.
+    Module,
+    /// An attribute of an object that only local variables lead to: named by the class of that object.
+    Attribute,
+    /// A local variable.
+    Local,
+}
+
+/// Adds what was found to what is known: a name that says more replaces another.
+pub fn merge_found(known: &mut FxHashMap<u64, FoundVariable>, found: FxHashMap<u64, FoundVariable>) {
+    for (key, variable) in found {
+        match known.entry(key) {
+            Entry::Occupied(mut known) if variable.rank < known.get().rank => drop(known.insert(variable)),
+            Entry::Occupied(_) => {}
+            Entry::Vacant(unknown) => drop(unknown.insert(variable)),
+        }
+    }
 }
 
 /// An object on a way.
@@ -76,6 +90,8 @@ struct Node {
     from: usize,
     step: PathStep,
     depth: usize,
+    /// The way begins at a module, not at a local variable.
+    from_module: bool,
 }
 
 /// What the objects of a type lead to.
@@ -105,6 +121,8 @@ enum Contents {
     Text,
     /// What is known of the subclasses of an abstract base class.
     Abc,
+    /// Fields of C, of which only the size is known: of an extension type.
+    Extension(u64),
 }
 
 impl Class {
@@ -158,9 +176,15 @@ pub struct Search {
     nodes: Vec<Node>,
     /// The first one not yet looked into.
     next: usize,
-    /// The variables of functions that run, until it is their turn.
+    /// The variables of functions that run, until it is their turn: the program's, and those of libraries.
     locals: Vec<(u64, PathStep)>,
-    seen: FxHashSet<u64>,
+    library_locals: Vec<(u64, PathStep)>,
+    /// Objects met, and whether a way from a module led there.
+    seen: FxHashMap<u64, bool>,
+    /// The module `threading`.
+    threading: Option<u64>,
+    /// The types of `threading.Lock` and `threading.RLock`.
+    lock_types: Vec<u64>,
     classes: FxHashMap<u64, Class>,
     found: FxHashMap<u64, FoundVariable>,
 }
@@ -183,9 +207,17 @@ impl Search {
         let mut search = Search::default();
         let mut look = Look { objects, wanted, search: &mut search };
         // They are gone soon, other than what is in modules.
-        let locals = frames.iter().flat_map(|&frame| look.locals(frame).unwrap_or_default()).collect();
+        let (mut locals, mut library_locals) = (Vec::new(), Vec::new());
+        for &frame in frames {
+            let of_program = look.is_of_program(frame);
+            let into = if of_program { &mut locals } else { &mut library_locals };
+            into.extend(look.locals(frame).unwrap_or_default());
+        }
+        look.search.threading = look.objects.lookup(&modules, "threading").ok().flatten();
+        look.search.lock_types = look.lock_types(&modules);
+        look.add_handler_locks(&modules);
         look.add(0, 0, modules.iter().map(|entry| (entry.value, PathStep::Module(entry.key))).collect());
-        search.locals = locals;
+        (search.locals, search.library_locals) = (locals, library_locals);
         Ok(search)
     }
 
@@ -209,6 +241,19 @@ impl Search {
         true
     }
 
+    /// Whether an object is met for the first time, or for the first time by a way from a module.
+    fn is_new(&mut self, object: u64, from_module: bool) -> bool {
+        let is_full = self.seen.len() >= MAX_VALUES;
+        match self.seen.entry(object) {
+            Entry::Occupied(mut seen) => from_module && !mem::replace(seen.get_mut(), true),
+            Entry::Vacant(unseen) if !is_full => {
+                unseen.insert(from_module);
+                true
+            }
+            Entry::Vacant(_) => false,
+        }
+    }
+
     /// What is found, by what was wanted: the object's or semaphore's address.
     pub fn found(self) -> FxHashMap<u64, FoundVariable> {
         self.found
@@ -224,8 +269,8 @@ struct Look<'a, M> {
 
 impl<M: Memory> Look<'_, M> {
     fn is_over(&self) -> bool {
-        let wanted = self.wanted.objects.len() + self.wanted.semaphores.len();
-        self.search.next == self.search.nodes.len() || self.search.found.len() == wanted
+        let named = self.search.found.values().filter(|found| found.rank == NameRank::Module).count();
+        self.search.next == self.search.nodes.len() || named == self.wanted.len()
     }
 
     /// Looks into one object.
@@ -233,9 +278,13 @@ impl<M: Memory> Look<'_, M> {
         let number = self.search.next;
         let Node { object, depth, .. } = self.search.nodes[number];
         if depth > 1 {
-            // A module's variable is a better name than a local one, and that is better than anything longer.
             let locals = mem::take(&mut self.search.locals);
             self.add(0, 1, locals);
+        }
+        if depth > 3 {
+            // `self` in the methods of a library says less than the program's object that leads to it.
+            let locals = mem::take(&mut self.search.library_locals);
+            self.add(0, 3, locals);
         }
         let values = self.values(object).unwrap_or_default();
         self.add(number, depth, values);
@@ -243,42 +292,133 @@ impl<M: Memory> Look<'_, M> {
     }
 
     /// Adds the values that an object leads to, and takes note of those that are wanted.
-    fn add(&mut self, from: usize, depth: usize, mut values: Vec<(u64, PathStep)>) {
-        let seen = &mut self.search.seen;
-        values.retain(|(value, _)| *value & 7 == 0 && seen.len() < MAX_VALUES && seen.insert(*value));
+    fn add(&mut self, from: usize, depth: usize, values: Vec<(u64, PathStep)>) {
+        let from_module = depth == 0 || self.search.nodes.get(from).is_some_and(|node| node.from_module);
+        let mut nodes = Vec::new();
+        for (object, step) in values {
+            let from_module = from_module && !matches!(step, PathStep::Local(..));
+            let is_new = object & 7 == 0 && self.search.is_new(object, from_module);
+            if is_new || self.wanted.objects.contains(&object) {
+                nodes.push((Node { object, from, step, depth: depth + 1, from_module }, is_new));
+            }
+        }
         // Their types.
         let (first, len) = (self.objects.layout.object.ob_type, 8);
         let spans: Vec<MemorySpan> =
-            values.iter().map(|(value, _)| MemorySpan { addr: value.wrapping_add(first), len }).collect();
+            nodes.iter().map(|(node, _)| MemorySpan { addr: node.object.wrapping_add(first), len }).collect();
         let mut buffer = vec![0; len * spans.len()];
         let mut arrived = Vec::new();
         if self.objects.memory.read_spans(&spans, &mut buffer, &mut arrived).is_err() {
             return;
         }
-        for (((object, step), bytes), _) in
-            values.into_iter().zip(buffer.chunks_exact(len)).zip(&arrived).filter(|(_, arrived)| **arrived)
+        for (((node, is_new), bytes), _) in
+            nodes.into_iter().zip(buffer.chunks_exact(len)).zip(&arrived).filter(|(_, arrived)| **arrived)
         {
             let class = self.class(u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
             let (contents, leads_on) = (class.contents, class.leads_on());
-            let node = Node { object, from, step, depth: depth + 1 };
-            let semaphore = match contents {
-                Contents::Lock(at) => self.objects.memory.u64(object.wrapping_add(at)).ok(),
-                _ => None,
-            };
-            let wanted = [
-                Some(object).filter(|object| self.wanted.objects.contains(object)),
-                semaphore.filter(|semaphore| self.wanted.semaphores.contains(semaphore)),
-            ];
-            for key in wanted.into_iter().flatten() {
-                let name = self.name(&node).filter(|_| self.is_way(node));
-                if let (Some(name), Some(type_name)) = (name, self.objects.type_name_of(object)) {
-                    self.search.found.entry(key).or_insert(FoundVariable { object, type_name, name });
-                }
+            if matches!(contents, Contents::Lock(_)) && !leads_on {
+                // Another way there may have a better name.
+                self.search.seen.remove(&node.object);
             }
-            if leads_on && depth < MAX_STEPS {
+            for key in self.wanted_by(node.object, contents) {
+                self.note(key, node);
+            }
+            if leads_on && is_new && depth < MAX_STEPS {
                 self.search.nodes.push(node);
             }
         }
+    }
+
+    /// What was wanted and is this object: its own address, that of the semaphore that it has, or that of a lock in it.
+    fn wanted_by(&self, object: u64, contents: Contents) -> Vec<u64> {
+        let Wanted { objects, semaphores, embedded } = self.wanted;
+        let semaphore = |word: &u64| semaphores.contains(word);
+        let mut keys: Vec<u64> = objects.get(&object).copied().into_iter().collect();
+        match contents {
+            Contents::Lock(at) if !semaphores.is_empty() => {
+                keys.extend(self.objects.memory.u64(object.wrapping_add(at)).ok().filter(semaphore));
+            }
+            Contents::Extension(size) => {
+                keys.extend(embedded.iter().filter(|lock| lock.wrapping_sub(object) < size));
+                if !semaphores.is_empty() {
+                    keys.extend(self.words(object, size).into_iter().filter(semaphore));
+                }
+            }
+            _ => {}
+        }
+        keys
+    }
+
+    /// The fields of an object written in C.
+    fn words(&self, object: u64, size: u64) -> Vec<u64> {
+        let words = items(&self.objects, object, size / 8).unwrap_or_default();
+        words.into_iter().map(|(word, _)| word).collect()
+    }
+
+    /// Lock objects that fields of an object written in C lead to.
+    fn locks_inside(&self, object: u64, size: u64) -> Vec<(u64, PathStep)> {
+        let ob_type = self.objects.layout.object.ob_type;
+        let words: Vec<u64> =
+            self.words(object, size).into_iter().filter(|word| *word & 7 == 0 && *word > MAX_EXTENSION).collect();
+        let spans: Vec<MemorySpan> =
+            words.iter().map(|word| MemorySpan { addr: word.wrapping_add(ob_type), len: 8 }).collect();
+        let mut types = vec![0; 8 * spans.len()];
+        let mut arrived = Vec::new();
+        if self.objects.memory.read_spans(&spans, &mut types, &mut arrived).is_err() {
+            return Vec::new();
+        }
+        let is_lock = |bytes: &[u8]| self.search.lock_types.iter().any(|known| known.to_le_bytes() == *bytes);
+        let words = words.into_iter().zip(types.chunks_exact(8)).zip(arrived);
+        words
+            .filter(|((_, bytes), arrived)| *arrived && is_lock(bytes))
+            .map(|((word, _), _)| (word, PathStep::Inside))
+            .collect()
+    }
+
+    fn lock_types(&self, modules: &[DictEntry]) -> Vec<u64> {
+        let Ok(Some(module)) = self.objects.lookup(modules, "_thread") else { return Vec::new() };
+        ["LockType", "RLock"]
+            .into_iter()
+            .filter_map(|name| self.objects.module_variable(module, name).ok()?)
+            .collect()
+    }
+
+    /// Takes note of a way to something wanted, unless a better one is known.
+    fn note(&mut self, key: u64, node: Node) {
+        let known = self.search.found.get(&key).map(|found| found.rank);
+        if known.is_some_and(|known| known == NameRank::Module || known == NameRank::Attribute && !node.from_module) {
+            return;
+        }
+        let Some((rank, name)) = self.name(node) else { return };
+        if known.is_none_or(|known| rank < known)
+            && self.is_way(node)
+            && let Some(type_name) = self.objects.type_name_of(node.object)
+        {
+            self.search.found.insert(key, FoundVariable { object: node.object, type_name, name, rank });
+        }
+    }
+
+    /// The locks of handlers of `logging`, which are called what people call them: no way there says it as well.
+    fn add_handler_locks(&mut self, modules: &[DictEntry]) {
+        let Ok(Some(logging)) = self.objects.lookup(modules, "logging") else { return };
+        for (object, name) in handler_locks(&self.objects, logging) {
+            let Some(type_name) = self.objects.type_name_of(object) else { continue };
+            if lock_kind(&type_name).is_none() {
+                continue;
+            }
+            let contents = Contents::Lock(lock_place(self.objects.layout, &type_name));
+            for key in self.wanted_by(object, contents) {
+                let (type_name, name) = (type_name.clone(), name.clone());
+                self.search.found.insert(key, FoundVariable { object, type_name, name, rank: NameRank::Module });
+            }
+        }
+    }
+
+    /// Whether the program's own code runs in a frame.
+    fn is_of_program(&self, (_, code): FrameAddr) -> bool {
+        let file = self.objects.memory.u64(code.wrapping_add(self.objects.layout.code.filename));
+        let file = file.ok().and_then(|file| self.objects.string(file).ok());
+        file.is_some_and(|file| origin_of(&file) == Origin::Program)
     }
 
     /// What an object leads to.
@@ -299,11 +439,16 @@ impl<M: Memory> Look<'_, M> {
                 .map(|(offset, name)| Ok((word(o.header + offset)?, PathStep::Field(name))))
                 .collect(),
             Contents::Function => self.around(object),
+            Contents::Extension(size) => Ok(self.locks_inside(object, size)),
             Contents::Nothing | Contents::Lock(_) => Ok(Vec::new()),
         }
         .unwrap_or_default();
         if class.attributes {
-            let attributes = objects.attributes(object).unwrap_or_default();
+            let mut attributes = objects.attributes(object).unwrap_or_default();
+            if self.search.threading == Some(object) {
+                let is_table = |key| objects.string(key).is_ok_and(|key| THREAD_TABLES.contains(&key.as_str()));
+                attributes.retain(|attribute| !is_table(attribute.key));
+            }
             values.extend(entries(attributes, PathStep::Attribute));
             values.extend(objects.attribute_dict(object)?.map(|dict| (dict, PathStep::Dict)));
         }
@@ -362,6 +507,12 @@ impl<M: Memory> Look<'_, M> {
         &self.search.classes[&type_addr]
     }
 
+    /// How large the objects of a type are without their items, in bytes.
+    fn size_of(&self, type_addr: u64) -> Result<u64, ObjectError> {
+        let size = self.objects.memory.u64(type_addr.wrapping_add(self.objects.layout.object.tp_basicsize))?;
+        Ok(size.min(MAX_EXTENSION))
+    }
+
     fn new_class(&self, type_addr: u64) -> Result<Class, ObjectError> {
         let objects = &self.objects;
         let flags = objects.type_flags(type_addr)?;
@@ -377,23 +528,11 @@ impl<M: Memory> Look<'_, M> {
             _ if is(DICT_SUBCLASS) => Contents::Dict,
             _ if is(LIST_SUBCLASS) => Contents::List,
             _ if is(TUPLE_SUBCLASS) => Contents::Tuple,
+            // Types written in C have their module in their names, other than those of the language itself.
+            name if name.contains('.') => Contents::Extension(self.size_of(type_addr)?),
             _ => Contents::Nothing,
         };
         Ok(Class { contents, attributes: objects.has_attributes(type_addr)?, slots: objects.slots(type_addr)? })
-    }
-
-    /// What people call a module: the script that was started, by its name.
-    fn module_name(&self, name: String, module: u64) -> String {
-        let script = || {
-            let file = self.objects.module_variable(module, "__file__").ok()??;
-            let file = self.objects.string(file).ok()?;
-            let stem = file.rsplit('/').next()?.strip_suffix(".py")?;
-            (!stem.is_empty() && stem != "__main__").then(|| stem.to_owned())
-        };
-        match name.as_str() {
-            "__main__" => script().unwrap_or(name),
-            _ => name,
-        }
     }
 
     /// Whether each object still leads to the next, down to this one: since the first was read, what was there may have been
@@ -409,40 +548,16 @@ impl<M: Memory> Look<'_, M> {
         true
     }
 
-    /// The name of a way.
-    fn name(&self, node: &Node) -> Option<String> {
-        let mut steps = vec![node.step];
+    /// The name of a way, and how much it says.
+    fn name(&self, node: Node) -> Option<(NameRank, String)> {
+        let mut path = vec![PathNode { object: node.object, step: node.step }];
         let mut at = node;
         while !matches!(at.step, PathStep::Module(_) | PathStep::Local(..)) {
-            at = &self.search.nodes[at.from];
-            steps.push(at.step);
+            at = self.search.nodes[at.from];
+            path.push(PathNode { object: at.object, step: at.step });
         }
-        let text = |addr| self.objects.string(addr).ok();
-        let mut name = String::new();
-        for step in steps.iter().rev() {
-            match *step {
-                PathStep::Module(module) => name = self.module_name(text(module)?, at.object),
-                PathStep::Local(variable, _) => name = text(variable)?,
-                PathStep::Attribute(attribute) => name = format!("{name}.{}", text(attribute)?),
-                PathStep::Slot(slot) => name = format!("{name}.{}", self.objects.text(slot)?),
-                PathStep::Key(key) => {
-                    name = text(key).map_or(format!("{name}[...]"), |key| format!("{name}[{key:?}]"))
-                }
-                PathStep::Item(index) => name = format!("{name}[{index}]"),
-                PathStep::Field(field) => name = format!("{name}.{field}"),
-                PathStep::Dict | PathStep::Content => {}
-            }
-        }
-        // The dict of a module, class or instance is an object of its own.
-        match steps[..] {
-            [PathStep::Dict, PathStep::Module(_)] => name = format!("{MODULE}{name}"),
-            [PathStep::Dict, ..] => name += ".__dict__",
-            _ => {}
-        }
-        Some(match steps.last() {
-            Some(PathStep::Local(_, function)) => format!("{name} in {}", text(*function)?),
-            _ => name,
-        })
+        path.reverse();
+        name_of_path(&self.objects, &path)
     }
 }
 

@@ -85,6 +85,12 @@ const PLAIN: LockKindRow = LockKindRow {
     advice: None,
 };
 
+/// The name of a lock of the interpreter of which nothing else is known.
+pub const OTHER_INTERNAL: &str = "other";
+
+/// What the names of the locks of `logging` begin with: the logger follows.
+pub const HANDLER: &str = "the handler of ";
+
 const HOLD_IT_LESS: Option<&str> = Some("Hold it for less time, or give threads locks of their own.");
 const IMPORT_EARLY: Option<&str> = Some("Import modules before the threads start.");
 
@@ -145,7 +151,13 @@ pub(crate) const LOCK_KINDS: [LockKindRow; 15] = [
         has_no_owner: true,
         ..PLAIN
     },
-    LockKindRow { kind: LockKind::Native, name: "native", label: "native lock", ..PLAIN },
+    LockKindRow {
+        kind: LockKind::Native,
+        name: "native",
+        label: "native lock",
+        in_object: ObjectLabel::LockOf,
+        ..PLAIN
+    },
     LockKindRow {
         kind: LockKind::Pause,
         name: "pause",
@@ -218,6 +230,13 @@ impl LockKind {
         }
         match name.map(|name| (name, name.strip_prefix(MODULE))) {
             Some((_, Some(module))) if self == LockKind::ModuleLock => format!("{} of {module}", row.label),
+            Some((name, _)) if name.starts_with(HANDLER) => format!("{} of {name}", row.label),
+            Some((OTHER_INTERNAL, _)) if self == LockKind::Mutex => "a lock of the interpreter".to_owned(),
+            Some((OTHER_INTERNAL, _)) if self == LockKind::Event => "an event of the interpreter".to_owned(),
+            // Of the library only the name is known.
+            Some((name, _)) if self == LockKind::Native && !name.contains(" in ") => {
+                format!("{} in {name}", row.label)
+            }
             Some((name, _)) if self == LockKind::NativeCode => format!("threads of {name}"),
             Some((name, _)) => format!("{} ({name})", row.label),
             None if row.has_address => format!("{} at {address:#x}", row.label),
@@ -275,6 +294,18 @@ mod tests {
         assert_eq!(label(LockKind::Pause, None, None), "stop of all threads");
         assert_eq!(label(LockKind::NativeCode, None, Some("libpolars.so")), "threads of libpolars.so");
         assert_eq!(label(LockKind::NativeCode, None, None), "native code");
+        assert_eq!(label(LockKind::Native, None, Some("libsqlite3.so")), "native lock in libsqlite3.so");
+        assert_eq!(
+            label(LockKind::Native, None, Some("blas_lock in libblas.so")),
+            "native lock (blas_lock in libblas.so)"
+        );
+        assert_eq!(label(LockKind::Native, Some("h5.File"), Some("app.file")), "lock of h5.File instance (app.file)");
+        assert_eq!(label(LockKind::Mutex, None, Some(OTHER_INTERNAL)), "a lock of the interpreter");
+        let handler = Some("the handler of logger \"app\"");
+        assert_eq!(
+            label(LockKind::RLock, Some("_thread.RLock"), handler),
+            "threading.RLock of the handler of logger \"app\""
+        );
         assert_eq!(label(LockKind::ThreadEnd, None, None), "the end of a thread");
     }
 }

@@ -45,7 +45,7 @@ use crate::stack::{FrameId, StackId};
 pub(crate) use self::activity::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityColor, ActivityRow};
 pub use self::ids::{Ids, Renumber};
 pub(crate) use self::lock::LOCK_KINDS;
-pub use self::lock::{LockInfo, LockKind};
+pub use self::lock::{HANDLER, LockInfo, LockKind, OTHER_INTERNAL};
 pub use self::objects::{Accessed, CountOp, Counting, MODULE, MemoryPlace, ObjectInfo, object_label};
 pub use self::state::ThreadState;
 

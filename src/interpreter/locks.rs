@@ -13,16 +13,16 @@ use super::waits::{
     Awaited, FutexWait, LockWaitSite, ThreadWait, WaitedLock, classify, found_for, is_pointed_to, named, native_code,
     place_of, want,
 };
-use crate::cpython::locks::{FutexSite, Lock, PARKING_LOT, lock_place, may_be_of_module};
+use crate::cpython::locks::{FutexSite, Lock, PARKING_LOT, is_buffered, lock_kind, lock_place, may_be_of_module};
 use crate::cpython::variables::{FoundVariable, Wanted};
 use crate::event::{Event, LockId, LockInfo, LockKind, Nanos, ProcessId, ThreadState};
 use crate::process::memory::Memory;
 use crate::stack::{FrameId, StackId};
 
-/// FutexSite many addresses are cached. Conditions make a new lock for each wait: when there are more, addresses at which no thread
+/// How many addresses are cached. Conditions make a new lock for each wait: when there are more, addresses at which no thread
 /// waited for a lock are forgotten.
 const MAX_KNOWN: usize = 1 << 16;
-/// FutexSite long an address stays cached, in nanoseconds: the object may be freed, and another one take its place.
+/// How long an address stays cached, in nanoseconds: the object may be freed, and another one take its place.
 const CHECK_AFTER: u64 = 100_000_000;
 
 /// The cached state of an address.
@@ -33,8 +33,10 @@ struct KnownLock {
     info: Arc<LockInfo>,
     /// The frame of the import that waits for it, if it is a module's.
     import: Option<FrameId>,
+    /// The name is only that of the library whose code waits: a variable that leads to the lock says more.
+    by_library: bool,
     checked: Nanos,
-    /// FutexSite many searches for a variable there have been.
+    /// How many searches for a variable there have been.
     searches: u8,
 }
 
@@ -84,15 +86,17 @@ impl KnownLocks {
             if self.known.len() >= MAX_KNOWN {
                 self.known.retain(|_, known| known.id.is_some());
             }
-            let place = import.map(|frame| place_of(sink.stacks, frame));
-            let mut lock = view.identify(site.how, site.address, place);
+            let module = |frame| site.module.map_or_else(|| place_of(sink.stacks, frame), str::to_owned);
+            let mut lock = view.identify(site.how, site.address, import.map(module));
+            let mut by_library = false;
             if let (LockKind::Native, None, Some(NativeCaller::Library(library))) =
                 (lock.kind, &lock.name, site.caller)
             {
-                lock.name = Some(library.to_string());
+                (lock.name, by_library) = (Some(library.to_string()), true);
             }
             let info = Arc::new(info_of(self.process, lock));
-            self.known.insert(site.address, KnownLock { id: None, info, import, checked: site.now, searches: 0 });
+            let known = KnownLock { id: None, info, import, by_library, checked: site.now, searches: 0 };
+            self.known.insert(site.address, known);
         }
         let known = self.known.get_mut(&site.address)?;
         let state = state(&known.info, work.is_some())?;
@@ -106,7 +110,7 @@ impl KnownLocks {
             return Some(state(*id));
         }
         let id = *known.id.get_or_insert_with(|| announce(known.info.clone(), sink));
-        if known.searches == 0 && may_have_variable(&known.info) {
+        if known.searches == 0 && known.may_have_variable() {
             self.search.want(site.now);
         }
         Some(state(id))
@@ -142,7 +146,7 @@ impl KnownLocks {
             LockKind::ModuleLock => {
                 lock.kind == LockKind::ModuleLock && lock.name.as_deref() != known.info.name.as_deref()
             }
-            _ => known.info.name.is_none() && lock.name.is_some(),
+            _ => known.is_nameless() && lock.name.is_some() && lock.name.as_deref() != known.info.name.as_deref(),
         };
         if is_better {
             known.info = Arc::new(info_of(self.process, lock.clone()));
@@ -169,9 +173,10 @@ impl KnownLocks {
 
     /// Names locks by the variables that were found.
     fn found(&mut self, found: &FxHashMap<u64, FoundVariable>, sink: &mut Sink<'_>) {
-        for (&address, known) in self.known.iter_mut().filter(|(_, known)| known.info.name.is_none()) {
+        for (&address, known) in self.known.iter_mut().filter(|(_, known)| known.is_nameless()) {
             let Some(found) = found_for(found, &WaitedLock::new(&known.info, address)) else { continue };
             known.info = Arc::new(info_of(self.process, named(found, known.info.kind)));
+            known.by_library = false;
             if let Some(lock) = known.id {
                 sink.events.push(Event::Lock { lock, info: known.info.clone() });
             }
@@ -180,6 +185,18 @@ impl KnownLocks {
 }
 
 impl KnownLock {
+    fn is_nameless(&self) -> bool {
+        self.by_library || self.info.name.is_none()
+    }
+
+    /// Whether a variable can lead to it: most locks of the interpreter have names of their own.
+    fn may_have_variable(&self) -> bool {
+        let kind = self.info.kind;
+        let in_object =
+            matches!(kind, LockKind::CriticalSection | LockKind::Lock | LockKind::RLock | LockKind::Native);
+        (in_object || is_pointed_to(kind)) && self.is_nameless()
+    }
+
     /// Whether the cached lock is still what a thread waits for at this site, perhaps in an `import`.
     fn is_current(
         &mut self,
@@ -189,7 +206,9 @@ impl KnownLock {
     ) -> bool {
         // The semaphores of module locks are short-lived.
         let kind = self.info.kind;
-        if may_be_of_module(kind) && (import.is_some() || kind == LockKind::ModuleLock) && import != self.import {
+        let same_import = import == self.import
+            || import.is_some() && site.module.is_some_and(|module| self.info.name.as_deref() == Some(module));
+        if may_be_of_module(kind) && (import.is_some() || kind == LockKind::ModuleLock) && !same_import {
             return false;
         }
         if site.now.since(self.checked) < CHECK_AFTER {
@@ -204,7 +223,7 @@ impl KnownLock {
 fn wanted(known: &mut FxHashMap<u64, KnownLock>) -> Wanted {
     let mut wanted = Wanted::default();
     let nameless =
-        |known: &KnownLock| known.id.is_some() && known.searches < MAX_SEARCHES && may_have_variable(&known.info);
+        |known: &KnownLock| known.id.is_some() && known.searches < MAX_SEARCHES && known.may_have_variable();
     for (&address, known) in known.iter_mut().filter(|(_, known)| nameless(known)) {
         want(&mut wanted, &WaitedLock::new(&known.info, address));
         known.searches += 1;
@@ -248,13 +267,8 @@ fn state(info: &LockInfo, waits_for_work: bool) -> Option<fn(LockId) -> ThreadSt
 /// cannot be read any more counts as the same: the process has ended, and these are its last waits.
 fn is_same(view: InterpreterView<'_, impl Memory>, site: &LockWaitSite<'_>, info: &LockInfo) -> bool {
     let Some(name) = &info.type_name else { return true };
+    let has_place = lock_kind(name).is_some() || is_buffered(name) || info.kind == LockKind::CriticalSection;
     let Ok(lock) = view.memory.u64(info.address.wrapping_add(lock_place(view.layout, name))) else { return true };
-    (site.how != FutexSite::Other && !is_pointed_to(info.kind) || lock == site.address)
+    (!has_place || site.how != FutexSite::Other && !is_pointed_to(info.kind) || lock == site.address)
         && view.objects().type_name_of(info.address).as_deref() == Some(&**name)
-}
-
-/// Whether a variable can lead to a lock: most locks of the interpreter have names of their own.
-fn may_have_variable(info: &LockInfo) -> bool {
-    let in_object = matches!(info.kind, LockKind::CriticalSection | LockKind::Lock | LockKind::RLock);
-    (in_object || is_pointed_to(info.kind)) && info.name.is_none()
 }

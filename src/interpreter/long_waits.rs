@@ -7,7 +7,9 @@ use crate::event::{Nanos, Tid};
 
 /// A sleep is long from here on, in nanoseconds: most waits are over before, and a watchdog that ends a program that hangs
 /// does not come that soon.
-const LONG_WAIT: u64 = 700_000_000;
+pub const LONG_WAIT: u64 = 700_000_000;
+/// The same for a thread that waits until another has imported a module: which one shows only meanwhile.
+pub const LONG_IMPORT: u64 = 50_000_000;
 /// How often to check, in nanoseconds: it takes a look at each thread.
 const CHECK_EVERY: u64 = 300_000_000;
 
@@ -25,10 +27,11 @@ impl LongWaits {
     }
 
     /// The threads that have slept for long by now, each once for each of its sleeps. `asleep` are all that sleep, with since
-    /// when.
-    pub fn new_ones(&mut self, now: Nanos, asleep: impl Iterator<Item = (Tid, Nanos)>) -> Vec<Tid> {
+    /// when, and from how many nanoseconds on that is long.
+    pub fn new_ones(&mut self, now: Nanos, asleep: impl Iterator<Item = (Tid, Nanos, u64)>) -> Vec<Tid> {
         self.checked = now;
-        let long: FxHashMap<Tid, Nanos> = asleep.filter(|(_, since)| now.since(*since) >= LONG_WAIT).collect();
+        let is_long = |(tid, since, limit): (Tid, Nanos, u64)| (now.since(since) >= limit).then_some((tid, since));
+        let long: FxHashMap<Tid, Nanos> = asleep.filter_map(is_long).collect();
         let is_new = |(tid, since): (&Tid, &Nanos)| (self.seen.get(tid) != Some(since)).then_some(*tid);
         let mut new: Vec<Tid> = long.iter().filter_map(is_new).collect();
         new.sort_unstable();
@@ -49,7 +52,7 @@ mod tests {
         let mut at = |ms: u64, asleep: &[(Tid, u64)]| {
             let now = Nanos(ms * MS);
             assert!(waits.is_due(now));
-            waits.new_ones(now, asleep.iter().map(|&(tid, since)| (tid, Nanos(since * MS))))
+            waits.new_ones(now, asleep.iter().map(|&(tid, since)| (tid, Nanos(since * MS), LONG_WAIT)))
         };
         assert_eq!(at(1000, &[(7, 500), (5, 100)]), [5]);
         assert_eq!(at(1300, &[(7, 500), (5, 100)]), [7]);

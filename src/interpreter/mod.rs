@@ -6,6 +6,7 @@ pub(crate) mod collections;
 pub(crate) mod collector;
 pub(crate) mod contended_objects;
 pub(crate) mod gils;
+pub(crate) mod import_waits;
 pub(crate) mod locks;
 pub(crate) mod long_waits;
 pub(crate) mod memory_accesses;

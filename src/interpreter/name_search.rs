@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 
 use super::stacks::{Scratch, StackReader};
 use super::view::InterpreterView;
-use crate::cpython::variables::{self, FoundVariable, FrameAddr, Wanted};
+use crate::cpython::variables::{self, FoundVariable, FrameAddr, Wanted, merge_found};
 use crate::event::Nanos;
 use crate::process::memory::Memory;
 
@@ -91,6 +91,9 @@ pub fn at_the_end(view: InterpreterView<'_, impl Memory>, wanted: Wanted) -> FxH
     let Some(mut search) = SearchUnderWay::new(view, wanted) else { return FxHashMap::default() };
     let started = Instant::now();
     search.advance(view, || started.elapsed() < MAX_LAST_SEARCH);
+    // What the limit has cut off counts, too.
+    let unfinished = search.inside.take().map(variables::Search::found).unwrap_or_default();
+    merge_found(&mut search.found, unfinished);
     search.found
 }
 
@@ -119,9 +122,8 @@ impl SearchUnderWay {
                 if !inside.go_on(memory, layout, &self.wanted, &may_go_on) {
                     return false;
                 }
-                for (key, found) in self.inside.take().map(variables::Search::found).unwrap_or_default() {
-                    self.found.entry(key).or_insert(found);
-                }
+                let found = self.inside.take().map(variables::Search::found).unwrap_or_default();
+                merge_found(&mut self.found, found);
             }
             let Some(interpreter) = self.interpreters.pop() else { return true };
             // This may fail while modules are being imported; the next unnamed object starts another search.

@@ -13,17 +13,17 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::import_waits::{first_local, imported_module};
 use super::native_callers::{NativeCaller, NativeCallers};
 use super::threads::ObservedThread;
 use super::view::InterpreterView;
 use super::with_locks::{self, WithLock};
 use crate::arch::PTHREAD_TID_OFFSETS;
-use crate::cpython::frames::{RawFrame, TAG_BITS};
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::{FutexSite, LOCK, Lock, Place, identify, in_critical_section, lock_kind, owner};
 use crate::cpython::names::active;
-use crate::cpython::variables::{self, FoundVariable, FrameAddr, Wanted};
-use crate::event::{LockInfo, LockKind, MODULE, Nanos, Syscall, ThreadState, Tid};
+use crate::cpython::variables::{self, FoundVariable, FrameAddr, Wanted, merge_found};
+use crate::event::{LockInfo, LockKind, Nanos, Syscall, ThreadState, Tid};
 use crate::process::clock::now;
 use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;
@@ -43,13 +43,22 @@ pub struct LockWaitSite<'a> {
     pub pause: Option<&'static str>,
     /// Whose code it is that sleeps, if that is known.
     pub caller: Option<&'a NativeCaller>,
+    /// The module that another thread is importing, if it is known that the thread waits for that: `module app`.
+    pub module: Option<&'a str>,
 }
 
 impl LockWaitSite<'_> {
     /// The site of a thread that sleeps at a futex now, of an interpreter that is `collecting` garbage or not.
     pub fn of(memory: &impl Memory, layout: &Layout, futex: &Futex, now: Nanos, collecting: bool) -> Self {
         let (how, address) = FutexSite::of(memory, layout, futex);
-        LockWaitSite { how, address, now, pause: collecting.then_some(LockInfo::COLLECTION), caller: None }
+        LockWaitSite {
+            how,
+            address,
+            now,
+            pause: collecting.then_some(LockInfo::COLLECTION),
+            caller: None,
+            module: None,
+        }
     }
 }
 
@@ -204,15 +213,22 @@ pub fn named(found: &FoundVariable, kind: LockKind) -> Lock {
 
 /// Adds a lock to those for which a variable is searched.
 pub fn want(wanted: &mut Wanted, lock: &WaitedLock<'_>) {
-    match is_pointed_to(lock.kind) {
-        true => wanted.semaphores.insert(lock.waited_at),
-        false => wanted.objects.insert(lock.address),
-    };
+    match lock.kind {
+        LockKind::Native => drop(wanted.embedded.insert(lock.waited_at)),
+        // An object can have a pointer to it, or contain it.
+        LockKind::Mutex => {
+            wanted.semaphores.insert(lock.waited_at);
+            wanted.embedded.insert(lock.waited_at);
+        }
+        kind if is_pointed_to(kind) => drop(wanted.semaphores.insert(lock.waited_at)),
+        _ => drop(wanted.objects.insert(lock.address)),
+    }
 }
 
 /// The variable that was found for a lock.
 pub fn found_for<'f>(found: &'f FxHashMap<u64, FoundVariable>, lock: &WaitedLock<'_>) -> Option<&'f FoundVariable> {
-    found.get(if is_pointed_to(lock.kind) { &lock.waited_at } else { &lock.address })
+    let by_wait = lock.kind == LockKind::Native || is_pointed_to(lock.kind);
+    found.get(if by_wait { &lock.waited_at } else { &lock.address })
 }
 
 /// Whether objects have a pointer to a lock of this kind, instead of containing it.
@@ -301,6 +317,7 @@ pub fn waits(
         waits.extend(resolver.wait(thread, &mut callers));
     }
     resolver.name(&mut waits);
+    waits.iter_mut().for_each(ResolvedWait::name_by_library);
     let mut waits: BTreeMap<Tid, ThreadWait> =
         waits.into_iter().map(|resolved| (resolved.tid, resolved.wait)).collect();
     add_gil_waits(&view.registry.threads, &mut waits);
@@ -333,19 +350,23 @@ struct WaitResolver<'a, M> {
 struct ResolvedWait {
     tid: Tid,
     wait: ThreadWait,
+    /// Whose code waits, if that is not the interpreter's.
+    library: Option<Arc<str>>,
 }
 
 impl<M: Memory> WaitResolver<'_, M> {
     fn wait(&self, thread: &ObservedThread, callers: &mut NativeCallers) -> Option<ResolvedWait> {
         let futex = thread.futex()?;
         let (how, waited_at) = FutexSite::of(self.view.memory, self.view.layout, &futex);
+        let caller = matches!(how, FutexSite::Other | FutexSite::NativeMutex)
+            .then(|| callers.caller_of(self.view.memory, &futex, now()))
+            .flatten();
         let wait = match classify(how, thread.stack, self.stacks) {
             FutexWait::ThreadEnd => {
                 let tid = waited_at as Tid;
                 ThreadWait::new(Awaited::NativeThreadEnd(tid), waited_at, Some(tid))
             }
             FutexWait::Lock { work: None, import: None } if how == FutexSite::Other => {
-                let caller = callers.caller_of(self.view.memory, &futex, now());
                 match native_code(caller.as_ref(), self.view.layout) {
                     Some(library) => ThreadWait::new(Awaited::NativeCode(library), waited_at, None),
                     None => self.lock_wait(thread, how, waited_at, None),
@@ -355,7 +376,11 @@ impl<M: Memory> WaitResolver<'_, M> {
             wait if wait.work() == Some(Work::Join) => self.join(thread, waited_at)?,
             _ => return None,
         };
-        Some(ResolvedWait { tid: thread.os.tid(), wait })
+        let library = match caller {
+            Some(NativeCaller::Library(library)) => Some(library),
+            _ => None,
+        };
+        Some(ResolvedWait { tid: thread.os.tid(), wait, library })
     }
 
     fn lock_wait(
@@ -366,7 +391,7 @@ impl<M: Memory> WaitResolver<'_, M> {
         import: Option<FrameId>,
     ) -> ThreadWait {
         let view = self.view;
-        let module = import.and_then(|_| self.imported_module(thread)).unwrap_or_default();
+        let module = import.and_then(|_| imported_module(view, thread)).unwrap_or_default();
         let import = import.map(|frame| module.name.unwrap_or_else(|| place_of(self.stacks, frame)));
         let mut lock = view.identify(how, waited_at, import);
         if let Some(importer) = module.importer {
@@ -408,19 +433,6 @@ impl<M: Memory> WaitResolver<'_, M> {
         tid.map_or(true, |tid| !threads(self.view.registry.pid).contains(&tid))
     }
 
-    /// The module that a thread waits for until another has imported it: `self` in the frame of `_ModuleLock.acquire`.
-    fn imported_module(&self, thread: &ObservedThread) -> Option<ImportedModule> {
-        let objects = self.view.objects();
-        let lock = self.first_local(thread.slots.iter().flat_map(|slot| slot.reader.frames()).next()?)?;
-        let attribute = |name| objects.attribute(lock, name).ok().flatten();
-        let name = attribute("name").and_then(|name| objects.string(name).ok());
-        let importer = attribute("owner").and_then(|owner| objects.integer(owner)).filter(|&ident| ident > 0);
-        Some(ImportedModule {
-            name: name.map(|name| format!("{MODULE}{name}")),
-            importer: importer.map(|ident| ident as u64),
-        })
-    }
-
     /// The thread whose end another waits for: `self` in the frame of `Thread.join`.
     fn join(&self, thread: &ObservedThread, waited_at: u64) -> Option<ThreadWait> {
         let InterpreterView { memory, layout, .. } = self.view;
@@ -430,17 +442,12 @@ impl<M: Memory> WaitResolver<'_, M> {
         let frames = thread.slots.iter().flat_map(|slot| slot.reader.frames());
         // In 3.8 to 3.12 `join` has called a function that waits; both have `self` as their first variable.
         let &(ident, object) = frames.take(2).find_map(|frame| {
-            let first = self.first_local(frame)?;
+            let first = first_local(self.view, frame)?;
             known.iter().find(|(_, object)| *object == first)
         })?;
         let joined = self.view.thread_by_ident(ident).map(|thread| thread.os.tid());
         let joined = joined.filter(|&tid| tid != thread.os.tid());
         Some(ThreadWait::new(Awaited::ThreadEnd(object), waited_at, joined))
-    }
-
-    fn first_local(&self, frame: &RawFrame) -> Option<u64> {
-        let InterpreterView { memory, layout, .. } = self.view;
-        Some(memory.u64(frame.addr.wrapping_add(layout.frame.locals)).ok()? & !TAG_BITS)
     }
 
     /// Names the locks that a variable leads to. Only then is a semaphore known to be a `threading.Lock`, and its holder.
@@ -455,36 +462,39 @@ impl<M: Memory> WaitResolver<'_, M> {
         }
         let frames: Vec<FrameAddr> =
             self.view.slots().flat_map(|slot| slot.reader.frames()).map(|frame| (frame.addr, frame.code)).collect();
+        let mut found = FxHashMap::default();
         for interpreter in self.view.interpreters() {
-            let Ok(found) = variables::find(memory, layout, interpreter, &frames, &wanted) else { continue };
-            for resolved in waits.iter_mut() {
-                let Some((lock, waited_at)) = resolved.nameless_lock() else { continue };
-                let Some(found) = found_for(&found, &WaitedLock::of(lock, waited_at)) else { continue };
-                let lock = named(found, lock.kind);
-                let ThreadWait { awaited, held_by, .. } = &mut resolved.wait;
-                *held_by = held_by.or_else(|| Some(self.holder(&lock, waited_at)?.tid));
-                *awaited = Awaited::Lock(lock);
-            }
+            let more = variables::find(memory, layout, interpreter, &frames, &wanted);
+            merge_found(&mut found, more.unwrap_or_default());
+        }
+        for resolved in waits.iter_mut() {
+            let Some((lock, waited_at)) = resolved.nameless_lock() else { continue };
+            let Some(found) = found_for(&found, &WaitedLock::of(lock, waited_at)) else { continue };
+            let lock = named(found, lock.kind);
+            let ThreadWait { awaited, held_by, .. } = &mut resolved.wait;
+            *held_by = held_by.or_else(|| Some(self.holder(&lock, waited_at)?.tid));
+            *awaited = Awaited::Lock(lock);
         }
     }
 }
 
 impl ResolvedWait {
+    /// A lock of the C library that no object has is called by the library that waits for it.
+    fn name_by_library(&mut self) {
+        if let (Awaited::Lock(lock), Some(library)) = (&mut self.wait.awaited, &self.library)
+            && lock.kind == LockKind::Native
+            && lock.name.is_none()
+        {
+            lock.name = Some(library.to_string());
+        }
+    }
+
     fn nameless_lock(&self) -> Option<(&Lock, u64)> {
         match &self.wait.awaited {
             Awaited::Lock(lock) if lock.name.is_none() => Some((lock, self.wait.waited_at)),
             _ => None,
         }
     }
-}
-
-/// A module that is being imported.
-#[derive(Debug, Default)]
-struct ImportedModule {
-    /// `module app`
-    name: Option<String>,
-    /// `threading.get_ident()` of the thread that imports it.
-    importer: Option<u64>,
 }
 
 /// The threads that wait for locks that nobody will release. Some locks say that their holder is gone. Of others that shows only in a

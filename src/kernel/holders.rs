@@ -4,10 +4,12 @@
 use super::abi::{KernelRecord, OffCpuRecord, OffFlags};
 use super::traced::{ThreadLookup, ThreadSeed, Traced};
 use crate::event::{Event, LockId, Nanos, OffCpu, Syscall, ThreadId, ThreadState, Tid};
+use crate::interpreter::long_waits::{LONG_IMPORT, LONG_WAIT};
 use crate::interpreter::registry::Sink;
 use crate::interpreter::waits::{BlockedThreads, may_wait_for_thread};
 use crate::process::memory::Memory;
 use crate::stack::StackId;
+use crate::stack::idle_wait::import_site;
 
 /// The threads of a process that is killed all end within this time, in nanoseconds.
 const KILLED_TOGETHER: u64 = 200_000_000;
@@ -85,14 +87,15 @@ impl<M: Memory> Traced<M> {
             return false;
         }
         let states: Vec<_> = self.threads.keys().filter_map(|&tid| Some((tid, peek(tid)?))).collect();
-        let asleep: Vec<(Tid, Nanos)> = states
+        let asleep: Vec<(Tid, Nanos, u64)> = states
             .iter()
             .filter_map(|(tid, state)| {
                 let off = state.under_way(now).0?;
                 let stack = self.stack_of(&off)?;
                 let sleeps = off.kind.is_blocked() && off.syscall == Syscall::FUTEX.0;
                 let may_wait = stack == StackId::EMPTY || may_wait_for_thread(sink.stacks, stack);
-                (sleeps && may_wait).then_some((*tid, off.start))
+                let limit = import_site(sink.stacks, stack).map_or(LONG_WAIT, |_| LONG_IMPORT);
+                (sleeps && may_wait).then_some((*tid, off.start, limit))
             })
             .collect();
         let new = self.long_waits.new_ones(now, asleep.into_iter());

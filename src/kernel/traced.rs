@@ -433,7 +433,7 @@ impl<M: Memory> Traced<M> {
         };
         let seeded = self.seed_of(off).and_then(|seed| seed.caller.clone());
         let caller = seeded.or_else(|| self.callers.get(&off.site).cloned().flatten());
-        let site = LockWaitSite { how, address, now: off.end, pause, caller: caller.as_ref() };
+        let site = LockWaitSite { how, address, now: off.end, pause, caller: caller.as_ref(), module: None };
         let Traced { locks, memory, layout, registry, .. } = self;
         locks.wait(InterpreterView { memory, layout, registry }, &site, stack?, sink)
     }

@@ -5,8 +5,8 @@ use super::elf::{Elf, SymbolTable};
 use super::maps::{self, Mapping};
 use crate::event::Pid;
 
-/// The variable at an address: `blas_lock in libopenblas.so`, or `libopenblas.so+0x1ba720` if its file does not say. None if
-/// no file's data are there.
+/// The variable at an address: `blas_lock in libopenblas.so`, or only `libopenblas.so` if its file does not say. None if no
+/// file's data are there.
 pub fn name(pid: Pid, address: u64) -> Option<String> {
     let maps = maps::parse(&std::fs::read(format!("/proc/{pid}/maps")).ok()?);
     let path = owner(&maps, address)?.path.clone()?;
@@ -17,8 +17,13 @@ pub fn name(pid: Pid, address: u64) -> Option<String> {
         [SymbolTable::Full, SymbolTable::Dynamic].into_iter().find_map(|table| elf.variable(table, offset).ok()?);
     Some(match symbol {
         Some(symbol) => format!("{symbol} in {}", file.name()),
-        None => format!("{}+{offset:#x}", file.name()),
+        None => without_version(file.name()).to_owned(),
     })
+}
+
+/// `libsqlite3.so` for `libsqlite3.so.0.8.6`.
+fn without_version(file: &str) -> &str {
+    file.find(".so.").map_or(file, |at| &file[..at + ".so".len()])
 }
 
 /// The mapping of the file whose data are at an address: variables that are zero at first (`.bss`) are in memory of no file

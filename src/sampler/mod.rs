@@ -26,8 +26,9 @@ use crate::interpreter::PythonProcess;
 use crate::interpreter::batched_read::BatchedReader;
 use crate::interpreter::collections::{CollectionCounts, Collections};
 use crate::interpreter::gils::Gils;
+use crate::interpreter::import_waits::imported_module;
 use crate::interpreter::locks::KnownLocks;
-use crate::interpreter::long_waits::LongWaits;
+use crate::interpreter::long_waits::{LONG_WAIT, LongWaits};
 use crate::interpreter::memory_accesses::{AccessSite, Accesses};
 use crate::interpreter::native_callers::KnownCallers;
 use crate::interpreter::registry::{Registry, Sink};
@@ -40,6 +41,7 @@ use crate::interpreter::with_locks::{WithLock, WithLocks};
 use crate::process::memory::{LiveMemory, ReadError};
 use crate::process::os_thread::RunState;
 use crate::process::stop::{StopError, Stopped, Stopper};
+use crate::stack::idle_wait::import_site;
 use crate::stack::{Interner, StackId};
 
 /// How often a thread is stopped for one sample.
@@ -167,7 +169,7 @@ impl Sampler {
         }
         let asleep = self.registry.threads.iter().filter_map(|thread| {
             let waits = may_wait_for_thread(stacks, thread.stack) && thread.loss.is_none();
-            Some((thread.os.tid(), thread.asleep_since().filter(|_| waits)?))
+            Some((thread.os.tid(), thread.asleep_since().filter(|_| waits)?, LONG_WAIT))
         });
         !self.long_waits.new_ones(now, asleep).is_empty()
     }
@@ -469,7 +471,11 @@ impl Sampler {
                     .then(|| callers.get(memory, at, &futex, now))
                     .flatten();
                 site.caller = caller.as_ref();
-                let state = known.wait(InterpreterView { memory, layout, registry }, &site, thread.stack, sink)?;
+                let view = InterpreterView { memory, layout, registry };
+                let import = import_site(sink.stacks, thread.stack);
+                let module = import.and_then(|_| imported_module(view, thread)?.name);
+                site.module = module.as_deref();
+                let state = known.wait(view, &site, thread.stack, sink)?;
                 Some((state, site.address))
             });
             registry.threads[index].waits = waits;

@@ -81,6 +81,11 @@ pub(crate) fn stack_labels(stacks: &Interner, stack: StackId) -> Vec<String> {
     stacks.frames(stack).map(|frame| frame_label(stacks, frame, false)).collect()
 }
 
+/// Whose file it is.
+pub(crate) fn origin_of(path: &str) -> Origin {
+    locate(path).0
+}
+
 /// Whose file it is, and the part of its path that distinguishes files at a glance: below `site-packages` or the standard
 /// library, else the last component. Names that are no paths, such as `<string>`, stay.
 fn locate(path: &str) -> (Origin, &str) {

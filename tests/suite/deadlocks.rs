@@ -53,11 +53,25 @@ on_every_python! {
             let waits = |thread: &Value| Some((thread["name"].clone(), thread["waits_for"]["name"].clone()));
             let mut names: Vec<_> = dump["threads"].as_array()?.iter().filter_map(waits).collect();
             names.retain(|(thread, _)| thread != "MainThread");
-            (names.len() == 9 && names.iter().all(|(_, lock)| lock.is_string())).then_some(names)
+            (names.len() == 17 && names.iter().all(|(_, lock)| lock.is_string())).then_some(names)
         });
         for (thread, lock) in names {
             assert!(lock.as_str().unwrap().ends_with(thread.as_str().unwrap()), "{thread}: {lock}");
         }
+    }
+}
+
+on_every_python! {
+    fn a_lock_in_an_object_of_c_has_the_name_of_the_object(python) {
+        let target = python.start("compressor.py", &[]);
+        until("a name of the lock", || {
+            let dump = dump(target.pid());
+            let is_named = |thread: &Value| {
+                let lock = &thread["waits_for"];
+                lock["type"] == "zlib.Compress" && lock["name"].as_str().is_some_and(|name| name.ends_with(".compressor"))
+            };
+            dump["threads"].as_array()?.iter().any(is_named).then_some(())
+        });
     }
 }
 

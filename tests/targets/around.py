@@ -3,6 +3,9 @@
 around.py. Each thread has the name that its lock should get. Prints READY; the threads wait soon after.
 """
 import collections
+import io
+import logging
+import queue
 import threading
 import time
 
@@ -47,6 +50,53 @@ class Many(list):
     pass
 
 
+def acquire_with_timeout(lock):
+    lock.acquire()
+
+
+class Ledger:
+    def __init__(self):
+        self.lock = locked()
+
+    def enter(self):
+        self.lock.acquire()
+
+
+class Vault:
+    def __init__(self):
+        self.lock = locked()
+
+    def open(self):
+        acquire_with_timeout(self.lock)
+
+
+class Desk:
+    def __init__(self):
+        self.free = threading.Condition(locked())
+
+    def take(self):
+        with self.free:
+            pass
+
+
+class Booth:
+    def __init__(self):
+        self.desk = Desk()
+
+    def enter(self):
+        with self.desk.free:
+            pass
+
+
+class Dispatcher:
+    def __init__(self):
+        self.inbox = queue.Queue()
+        self.inbox.mutex.acquire()
+
+    def run(self):
+        self.inbox.get()
+
+
 use = make()
 pool = Pool()
 by_name = collections.OrderedDict(first=locked())
@@ -69,5 +119,22 @@ for lock, name in (
     # Without a function of its own, in which there would be a variable.
     threading.Thread(target=lock.acquire, name=name, daemon=True).start()
 del lock
+log = logging.getLogger("around.audit")
+log.addHandler(logging.StreamHandler(io.StringIO()))
+log.handlers[0].acquire()
+gate = locked()
+for wait, name in (
+    # Only functions that run lead to these objects.
+    (Ledger().enter, "Ledger.lock"),
+    (Vault().open, "Vault.lock"),
+    (Desk().take, "Desk.free._lock"),
+    (Booth().enter, "Booth.desk.free._lock"),
+    (Dispatcher().run, "Dispatcher.inbox.mutex"),
+    (lambda lock=locked(): lock.acquire(), "lock in <lambda>"),
+    (lambda: acquire_with_timeout(gate), ".gate"),
+    (lambda: log.warning("audited"), 'the handler of logger "around.audit"'),
+):
+    threading.Thread(target=wait, name=name, daemon=True).start()
+del wait
 print("READY", flush=True)
 time.sleep(1000)
