@@ -377,7 +377,8 @@ impl OffCpu {
             state => state,
         };
         let ready = self.wake.filter(|_| after != self.state).map_or(self.end, |wake| wake.at);
-        let ready = ready.clamp(self.start, self.end);
+        // What comes from a recording need not be in order.
+        let ready = ready.min(self.end).max(self.start);
         let after = Some((ready, self.end, after)).filter(|_| ready < self.end);
         std::iter::once((self.start, ready, self.state)).chain(after)
     }

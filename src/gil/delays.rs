@@ -64,7 +64,7 @@ pub struct GilDelays {
 impl GilDelays {
     /// A thread waited for a part of a hold, of which all evidence is there.
     pub fn waited(&mut self, hold: &AttributedHold, part: TimeRange, evidence: &Evidence) {
-        let asked = hold.asked.map_or(part.end, |asked| asked.clamp(part.start, part.end));
+        let asked = hold.asked.map_or(part.end, |asked| asked.min(part.end).max(part.start));
         let after = TimeRange { start: asked, end: part.end };
         self.total.until_asked_ns += asked.since(part.start);
         self.total.until_released_ns += after.ns();

@@ -16,6 +16,8 @@ use crate::stack::label::{one_line, own_label};
 /// How often to search for an observer, in nanoseconds; less often if a search takes long: at intervals of this many times that.
 const SEARCH_EVERY: u64 = 2_000_000_000;
 const SPACING: u64 = 100;
+/// Long waits are looked at again after this at the latest: the program may be about to end.
+const MAX_SPACING: u64 = 700_000_000;
 
 /// No more circles are reported of a process: one that is broken by a time limit comes again and again.
 const MAX_DEADLOCKS: usize = 8;
@@ -42,7 +44,7 @@ impl Session<'_> {
             let again = self.inspect_blocked(&pids, at);
             let took = now().since(at);
             // A thread that is not known yet is at the next tick.
-            self.long_waits_at = Nanos(at.0 + SPACING * took);
+            self.long_waits_at = Nanos(at.0 + (SPACING * took).min(MAX_SPACING));
             self.blocked_at = if again { at } else { self.blocked_at };
         }
     }

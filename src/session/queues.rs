@@ -17,6 +17,8 @@ const INTERVAL: u64 = 100_000_000;
 /// many times that.
 const SEARCH_EVERY: u64 = 500_000_000;
 const SPACING: u64 = 100;
+/// And at the latest after this.
+const MAX_SPACING: u64 = 1_000_000_000;
 /// How often the queue of a thread is searched for.
 const MAX_SEARCHES: u8 = 3;
 
@@ -92,7 +94,7 @@ impl Session<'_> {
             }
         }
         let took = now().since(at);
-        watch.search_at = Nanos(at.0 + SEARCH_EVERY.max(SPACING * took));
+        watch.search_at = Nanos(at.0 + SEARCH_EVERY.max((SPACING * took).min(MAX_SPACING)));
         found
     }
 }

@@ -59,6 +59,15 @@ pub(super) fn section(report: &Report, gil: &Gil, blame: Attribution, text: &mut
         ),
     };
     text.line(wrap(&format!("waited for {waited} of the time; {drops}"), "  ", WIDTH));
+    if let Some(parts) = gil.parts {
+        let [asked, released, running] =
+            [parts.until_asked_s, parts.until_released_s, parts.until_running_s].map(duration);
+        text.line(wrap(
+            &format!("of the waiting: {asked} until asked, {released} until released, {running} until running"),
+            "  ",
+            WIDTH,
+        ));
+    }
     check(gil, text);
     match blame {
         Attribution::Holder => blamed("Holders: who held it while others waited", &gil.holders, gil, text),

@@ -282,14 +282,14 @@ fn ledger(report: &Report, text: &mut ReportText) {
         text.line(format!("... and {hidden} more"));
     }
     let notes = [
-        (&[Activity::GilHeldBlocked][..], "held, block: holds the GIL while it is blocked"),
-        (&[Activity::GilHeldNoCpu, Activity::NoCpu], "no CPU: ready to run"),
+        (Activity::GilHeldBlocked, "held, block: holds the GIL while blocked"),
+        (Activity::GilHeldNoCpu, "held, no CPU: holds the GIL, but others have the CPUs"),
+        (Activity::NoCpu, "no CPU: ready to run"),
     ];
     let is_shown = |activity| shown.iter().any(|row| row.activity == activity);
-    let notes: Vec<&str> =
-        notes.iter().filter(|(of, _)| of.iter().any(|of| is_shown(*of))).map(|(_, note)| *note).collect();
+    let notes: Vec<&str> = notes.iter().filter(|(of, _)| is_shown(*of)).map(|(_, note)| *note).collect();
     if !notes.is_empty() {
-        text.line(format!("({})", notes.join("; ")));
+        text.line(wrap(&format!("({})", notes.join("; ")), "  ", WIDTH));
     }
 }
 
