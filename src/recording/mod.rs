@@ -56,6 +56,7 @@
 //! | 22     | `DEADLOCK`       | time, number of threads, thread and text what it waits for, for each               |
 //! | 23     | `OTHER_FRAME`    | byte kind (0 native, 1 marker), strings: symbol or text, library or nothing. Numbered with the `FRAME`s |
 //! | 25     | `NATIVE_CONTEXT` | thread, stack, frame                                                               |
+//! | 29     | `PROCESS_TITLED` | process, number of words, text for each                                            |
 //! | 32 + n | use of context n | see below                                                                          |
 //!
 //! Times are *s*: nanoseconds of `CLOCK_MONOTONIC` since the last record with a time (0 at first). All kinds of

@@ -37,6 +37,7 @@ pub mod tag {
     pub const CHILDREN: u64 = 24;
     pub const QUEUE_LENGTH: u64 = 25;
     pub const NATIVE_CONTEXT: u64 = 26;
+    pub const PROCESS_TITLED: u64 = 29;
     pub const FIRST_CONTEXT: u64 = 32;
 }
 
