@@ -67,7 +67,7 @@ pub enum NameRank {
     Module,
     /// An attribute of an object that only local variables lead to: named by the class of that object.
     Attribute,
-    /// A local variable.
+    /// A local variable, which says little to who does not know the function.
     Local,
 }
 

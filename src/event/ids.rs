@@ -80,14 +80,20 @@ impl Event {
             | Event::Lost { at, .. } => Some(*at),
             Event::OffCpu(off) => Some(off.end),
             Event::Account { account, .. } => Some(account.at),
-            Event::Process { .. } | Event::ThreadNamed { .. } | Event::Lock { .. } | Event::Object { .. } => None,
+            Event::Process { .. }
+            | Event::ProcessTitled { .. }
+            | Event::ThreadNamed { .. }
+            | Event::Lock { .. }
+            | Event::Object { .. } => None,
         }
     }
 
     /// Gives it other ids.
     pub fn renumber(&mut self, to: &mut impl Renumber) {
         match self {
-            Event::Process { process, .. } | Event::Collected { process, .. } => *process = to.process(*process),
+            Event::Process { process, .. }
+            | Event::ProcessTitled { process, .. }
+            | Event::Collected { process, .. } => *process = to.process(*process),
             Event::ThreadStarted { thread, process, .. } => {
                 *process = to.process(*process);
                 *thread = to.thread(*thread);

@@ -113,6 +113,8 @@ pub enum Event {
         process: ProcessId,
         info: Arc<ProcessInfo>,
     },
+    /// A process has given itself another title (`setproctitle`): what it calls its command line.
+    ProcessTitled { process: ProcessId, command: Arc<[String]> },
     ThreadStarted {
         /// When it was first seen.
         at: Nanos,

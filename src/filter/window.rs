@@ -88,7 +88,7 @@ impl Window {
                 let Some(off) = self.cut(off) else { return };
                 self.keep(Event::OffCpu(off), out);
             }
-            Event::Process { .. } | Event::Lock { .. } => out.push(event),
+            Event::Process { .. } | Event::ProcessTitled { .. } | Event::Lock { .. } => out.push(event),
             Event::Object { object, info } => match self.objects.get_mut(object.0 as usize) {
                 None => self.objects.push(WindowObject { info, id: None }),
                 Some(known) => {

@@ -70,13 +70,7 @@ impl Process {
 
     /// Its command line; empty once it is gone.
     pub fn command(&self) -> Vec<String> {
-        let words = remote(self.pid).and_then(|process| process.cmdline().ok());
-        // The crate refuses words that are no UTF-8, which a command line may well have.
-        words.unwrap_or_else(|| {
-            let raw = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-            let words = raw.split(|&byte| byte == 0).filter(|word| !word.is_empty());
-            words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
-        })
+        command(self.pid)
     }
 
     /// Its executable, without the kernel's ` (deleted)`; `None` if gilscope may not know it.
@@ -101,6 +95,17 @@ impl Process {
 
 fn hidden(pid: Pid) -> AttachError {
     AttachError::Permission { pid, cause: Denied::Hidden }
+}
+
+/// The command line of a process; empty once it is gone.
+pub fn command(pid: Pid) -> Vec<String> {
+    let words = remote(pid).and_then(|process| process.cmdline().ok());
+    // The crate refuses words that are no UTF-8, which a command line may well have.
+    words.unwrap_or_else(|| {
+        let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words = raw.split(|&byte| byte == 0).filter(|word| !word.is_empty());
+        words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    })
 }
 
 /// The fields of `/proc/PID/stat` that gilscope reads.

@@ -18,7 +18,7 @@ mod status;
 pub mod stop;
 pub mod symbols;
 
-pub use self::identity::{Process, ProcessCpuTime, cpu_time, has_forked};
+pub use self::identity::{Process, ProcessCpuTime, command, cpu_time, has_forked};
 pub use self::namespaces::tid_map;
 pub use self::relatives::{descendants, threads};
 pub use self::status::Status;

@@ -252,6 +252,9 @@ impl Profile {
                 debug_assert_eq!(process.0 as usize, self.processes.len());
                 self.processes.push(info.clone());
             }
+            Event::ProcessTitled { process, ref command } => {
+                Arc::make_mut(&mut self.processes[process.0 as usize]).command = command.to_vec();
+            }
             Event::ThreadStarted { at, thread, process, tid } => {
                 debug_assert_eq!(thread.0 as usize, self.threads.len());
                 self.threads.push(ThreadInfo {

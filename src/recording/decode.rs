@@ -423,14 +423,14 @@ impl Decoder {
     fn rare(&mut self, tag: u64, bytes: &mut Bytes<'_>) -> Result<Event, Malformed> {
         Ok(match tag {
             tag::PROCESS => {
-                let pid = bytes.small()?;
-                let mut command = Vec::new();
-                for _ in 0..bytes.number()? {
-                    command.push(bytes.text()?.to_owned());
-                }
+                let (pid, command) = (bytes.small()?, words(bytes)?);
                 let (python, free_threaded) = (bytes.text()?.to_owned(), bytes.flag()?);
                 let process = ProcessId(new(&mut self.processes)?);
                 Event::Process { process, info: Arc::new(ProcessInfo { pid, command, python, free_threaded }) }
+            }
+            tag::PROCESS_TITLED => {
+                let process = ProcessId(id(self.processes, bytes.number()?)?);
+                Event::ProcessTitled { process, command: words(bytes)?.into() }
             }
             tag::THREAD_STARTED => {
                 let at = self.at(bytes)?;
@@ -525,4 +525,9 @@ impl Decoder {
             _ => return Err(Malformed),
         })
     }
+}
+
+/// The words of a command line.
+fn words(bytes: &mut Bytes<'_>) -> Result<Vec<String>, Malformed> {
+    (0..bytes.number()?).map(|_| Ok(bytes.text()?.to_owned())).collect()
 }

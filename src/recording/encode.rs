@@ -232,6 +232,13 @@ impl Encoder {
                 put_text(out, &info.python);
                 out.push(info.free_threaded.into());
             }
+            Event::ProcessTitled { process, command } => {
+                let out = &mut self.records;
+                tag(out, tag::PROCESS_TITLED);
+                put(out, process.0.into());
+                put(out, command.len() as u64);
+                command.iter().for_each(|word| put_text(out, word));
+            }
             Event::ThreadStarted { at, process, tid, .. } => {
                 tag(&mut self.records, tag::THREAD_STARTED);
                 self.at(*at);

@@ -55,9 +55,10 @@
 //! | 21     | `SPIN_CONTEXT`   | thread, stack, lock id?                                                            |
 //! | 22     | `DEADLOCK`       | time, number of threads, thread and text what it waits for, for each               |
 //! | 23     | `OTHER_FRAME`    | byte kind (0 native, 1 marker), strings: symbol or text, library or nothing. Numbered with the `FRAME`s |
-//! | 27     | `NATIVE_CONTEXT` | thread, stack, frame                                                               |
-//! | 28     | `MACHINE`        | time looked at in ns, CPUs, limit in percent id?, throttled ns, CPU time of all others in ns, number of others, pid and text and CPU time in ns for each. The last one counts |
-//! | 29     | `COLLECTED`      | time, process, numbers of collections, of full ones, of objects freed              |
+//! | 26     | `NATIVE_CONTEXT` | thread, stack, frame                                                               |
+//! | 27     | `MACHINE`        | time looked at in ns, CPUs, limit in percent id?, throttled ns, CPU time of all others in ns, number of others, pid and text and CPU time in ns for each. The last one counts |
+//! | 28     | `COLLECTED`      | time, process, numbers of collections, of full ones, of objects freed              |
+//! | 29     | `PROCESS_TITLED` | process, number of words, text for each                                            |
 //! | 32 + n | use of context n | see below                                                                          |
 //!
 //! Times are *s*: nanoseconds of `CLOCK_MONOTONIC` since the last record with a time (0 at first). All kinds of

@@ -39,6 +39,7 @@ pub mod tag {
     pub const NATIVE_CONTEXT: u64 = 26;
     pub const MACHINE: u64 = 27;
     pub const COLLECTED: u64 = 28;
+    pub const PROCESS_TITLED: u64 = 29;
     pub const FIRST_CONTEXT: u64 = 32;
 }
 

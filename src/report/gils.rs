@@ -16,13 +16,19 @@ use super::model::{
 };
 use super::{MAX_ATTRIBUTED, fraction, ratio, seconds, thread_name};
 
-/// One GIL. `threads` are the ledgers, indexed by thread.
-pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread], groups: &ThreadGroups<'_>) -> Gil {
+/// One of all GILs. `threads` are the ledgers, indexed by thread.
+pub(super) fn gil(
+    profile: &Profile,
+    (gil, all): (&GilSummary, &[GilSummary]),
+    threads: &[Thread],
+    groups: &ThreadGroups<'_>,
+) -> Gil {
     let waits = gil.threads.iter().map(|share| (share.thread, share.waits));
     let (victims, causes) = victims_and_causes(profile, groups, threads, waits, &gil.contention);
     Gil {
         pid: profile.processes[gil.info.process.0 as usize].pid,
         interpreter: gil.info.interpreter,
+        words: words(gil, all, groups),
         enabled: gil.info.enabled,
         switched_on: gil.switched_on.as_ref().map(|(at, module)| SwitchedOn {
             at_s: seconds(at.since(profile.session.start)),
@@ -52,6 +58,18 @@ pub(super) fn gil(profile: &Profile, gil: &GilSummary, threads: &[Thread], group
         threads: gil.threads.iter().map(|share| thread(profile, share, threads)).collect(),
         victims,
         causes,
+    }
+}
+
+/// What sentences call a GIL: with the interpreter that owns it and the thread that holds it most, if a process has several.
+fn words(gil: &GilSummary, all: &[GilSummary], groups: &ThreadGroups<'_>) -> String {
+    let of_process = all.iter().filter(|other| other.info.process == gil.info.process).count();
+    let user = gil.threads.iter().max_by_key(|share| share.held.total_ns());
+    match (of_process, gil.info.interpreter, user) {
+        (1, ..) => "the GIL".to_owned(),
+        (_, 0, _) => "the GIL of the main interpreter".to_owned(),
+        (_, id, None) => format!("the GIL of interpreter {id}"),
+        (_, id, Some(user)) => format!("the GIL of interpreter {id} ({})", groups.words(&[user.thread]).words),
     }
 }
 

@@ -89,7 +89,7 @@ impl Report {
             schema: format!("{SCHEMA}/{VERSION}"),
             target: target(profile, gils),
             session: session(profile),
-            gils: gils.iter().map(|gil| gils::gil(profile, gil, &threads, &groups)).collect(),
+            gils: gils.iter().map(|gil| gils::gil(profile, (gil, gils), &threads, &groups)).collect(),
             locks: locks::locks(profile, locks, &threads, &groups),
             threads,
             pauses: locks::pauses(profile, locks),

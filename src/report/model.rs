@@ -145,6 +145,10 @@ pub struct Thread {
     pub states: States,
 }
 
+fn the_gil() -> String {
+    "the GIL".to_owned()
+}
+
 /// What happened at one GIL. `waiters`, `releasers` and `holders` divide the same waits in three ways.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Gil {
@@ -152,6 +156,9 @@ pub struct Gil {
     pub pid: Pid,
     /// The interpreter that owns it.
     pub interpreter: i64,
+    /// What sentences call it: `the GIL`, or which one if its process has several.
+    #[serde(default = "the_gil")]
+    pub words: String,
     /// In use, as last known.
     pub enabled: bool,
     /// When and by what it was switched on, if it was (free-threaded builds).

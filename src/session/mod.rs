@@ -11,6 +11,7 @@ pub mod launch;
 mod machine;
 mod queues;
 pub mod signals;
+mod titles;
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,6 +28,7 @@ use self::launch::Child;
 use self::machine::MachineWatch;
 use self::queues::QueueWatch;
 use self::signals::{Received, Signals};
+use self::titles::TitleWatch;
 use crate::cpython::attach::{AttachedProcess, attach};
 use crate::event::{Event, Ids, Nanos, OffCpu, Pid};
 use crate::interpreter::PythonProcess;
@@ -122,6 +124,7 @@ struct Session<'a> {
     children: Option<ChildWatch>,
     /// The queues from which pools take their work.
     queues: QueueWatch,
+    titles: TitleWatch,
 }
 
 /// What the loop has waited for.
@@ -169,6 +172,7 @@ pub fn record(
         blocked_at: Nanos(0),
         long_waits_at: Nanos(0),
         queues: QueueWatch::default(),
+        titles: TitleWatch::default(),
         children: (!options.subprocesses).then(|| ChildWatch::new(root)),
     };
     if options.timeline {
@@ -212,6 +216,7 @@ impl Session<'_> {
                 if self.queues.next() <= at {
                     self.look_at_queues(at);
                 }
+                self.look_at_titles(at);
                 if observer.next() <= at && self.show(at, observer).is_break() {
                     return Ok(RecordingEnd::Observer);
                 }

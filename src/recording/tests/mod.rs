@@ -3,12 +3,13 @@
 use clap::ValueEnum;
 use proptest::prelude::*;
 use std::fs;
+use std::sync::Arc;
 
 use super::encode::Encoder;
 use super::records::tag;
 use super::wire::{put, put_text};
 use super::{Reader, RecordingOrigin, block, load};
-use crate::event::{Event, GilGlimpse, GilId, Nanos, OffCpu, ThreadId, ThreadState, Wake};
+use crate::event::{Event, GilGlimpse, GilId, Nanos, OffCpu, ProcessId, ThreadId, ThreadState, Wake};
 use crate::export::{self, FORMATS, Format, View};
 use crate::filter::Filter;
 use crate::profile::{BusyProcess, MachineUse, Mode, Profile, SessionInfo, UnobservedChild};
@@ -299,6 +300,15 @@ fn who_had_the_cpus_comes_back_as_it_was_last() {
     info.machine = Some(machine(2));
     encoder.records.extend(records(&table, &events, &info));
     assert_eq!(loaded(&complete(&encoder.records), false).session.machine, info.machine);
+}
+
+#[test]
+fn a_title_that_a_process_gives_itself_replaces_its_command_line() {
+    let (table, mut events, info) = session(Mode::Kernel, &[]);
+    let command: Arc<[String]> = ["gunicorn: worker [app]".to_owned()].into();
+    events.push(Event::ProcessTitled { process: ProcessId(0), command: command.clone() });
+    let profile = loaded(&complete(&records(&table, &events, &info)), false);
+    assert_eq!(profile.processes[0].command, *command);
 }
 
 #[test]

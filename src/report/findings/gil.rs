@@ -77,7 +77,7 @@ pub(super) fn contended(gil: &Gil, explained_s: f64) -> Option<Finding> {
     message += &advice(gil, id, first, main);
     let held_by =
         main.map_or_else(String::new, |cause| format!(", mostly held by {} in {}", among(cause), place(cause)));
-    let headline = format!("{} for the GIL{held_by}", waits(first));
+    let headline = format!("{} for {}{held_by}", waits(first), gil.words);
     let found = finding(
         id,
         severity(part(waited, gil.observed_s)),
@@ -105,7 +105,7 @@ fn sufferers(gil: &Gil) -> String {
             0 => {
                 let longest =
                     if gil.estimated { String::new() } else { format!(", longest {}", duration(victim.max_s)) };
-                format!("{} for the GIL ({}{longest})", waits(victim), duration(victim.seconds))
+                format!("{} for {} ({}{longest})", waits(victim), gil.words, duration(victim.seconds))
             }
             _ => format!("; {} {}", victim.threads, percent(victim.fraction)),
         };
@@ -190,7 +190,8 @@ pub(super) fn held_while_blocked(report: &Report, gil: &Gil) -> Vec<Finding> {
         let calling = innermost.map_or_else(String::new, |innermost| format!(", calling {innermost}"));
         let place = if line.is_empty() { String::new() } else { format!(" in {line}{calling}") };
         let message = format!(
-            "{who} kept the GIL while blocked in {call}{place}: {}, {} of the time. {}",
+            "{who} kept {} while blocked in {call}{place}: {}, {} of the time. {}",
+            gil.words,
             duration(total),
             percent(part(total, gil.observed_s)),
             match caused {
@@ -227,9 +228,9 @@ pub(super) fn held_while_blocked(report: &Report, gil: &Gil) -> Vec<Finding> {
         let keeps = if is_one { "keeps" } else { "keep" };
         let headline = match victims(gil).next() {
             Some(victim) => {
-                format!("{} for the GIL, which {who} {keeps} while blocked in {call}{place}", waits(victim))
+                format!("{} for {}, which {who} {keeps} while blocked in {call}{place}", waits(victim), gil.words)
             }
-            None => format!("{who} {keeps} the GIL while blocked in {call}{place}"),
+            None => format!("{who} {keeps} {} while blocked in {call}{place}", gil.words),
         };
         found.push(Finding { headline, ..found_here });
     }

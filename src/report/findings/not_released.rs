@@ -89,7 +89,8 @@ fn at_place(report: &Report, gil: &Gil, at: &NotReleasedAt<'_>) -> Finding {
         }
         (false, false) => "Use a call that releases the GIL, work in smaller pieces, or another process.",
     };
-    let victim = gil.victims.first().filter(|_| waited > 0.0).map(|victim| format!("{} for the GIL", waits(victim)));
+    let victim =
+        gil.victims.first().filter(|_| waited > 0.0).map(|victim| format!("{} for {}", waits(victim), gil.words));
     let message = format!(
         "{}{who} {} not release it when asked, but {} later (at most {}), {}, {}. Others waited {} meanwhile. {advice}",
         victim.as_ref().map_or_else(|| "GIL: ".to_owned(), |victim| format!("{victim}. ")),

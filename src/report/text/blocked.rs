@@ -1,6 +1,6 @@
 //! Where threads are blocked. Called by [`super::text`].
 
-use super::units::{cut, duration};
+use super::units::{cut, cut_middle, duration};
 use super::{ReportText, WIDTH};
 use crate::report::model::Report;
 
@@ -17,7 +17,7 @@ pub(super) fn section(report: &Report, text: &mut ReportText) {
     }
     text.heading("Blocked: in which call, at which line");
     for place in worth().take(MAX_PLACES) {
-        let threads = cut(&place.threads, 26);
+        let threads = cut_middle(&place.threads, 26);
         let call = cut(&place.syscall, 15);
         text.line(format!(
             "{:>9}  {call:<15} {threads:<26} {}",

@@ -1,8 +1,9 @@
 //! What happened at one GIL. Called by [`super::text`].
 
 use super::table::{TextColumn, TextTable};
-use super::units::{duration, percent, plural, short_label, wrap};
+use super::units::{duration, percent, plural, short_label, table_labels, wrap};
 use super::{ReportText, WIDTH, by_stack};
+use crate::event::Tid;
 use crate::report::columns::gil as columns;
 use crate::report::model::{Attribution, Blamed, Gil, Report, Wait};
 
@@ -93,8 +94,10 @@ fn waits(gil: &Gil, text: &mut ReportText) {
     let values = |wait: &Wait| [wait.count as f64, wait.total_s, wait.mean_s, wait.p50_s, wait.p99_s, wait.max_s];
     let mut threads: Vec<_> = gil.threads.iter().filter(|thread| thread.wait.count > 0).collect();
     threads.sort_by(|a, b| b.wait.total_s.total_cmp(&a.wait.total_s));
-    for thread in threads.iter().take(MAX_WAITERS) {
-        table.row(&short_label(&thread.thread, thread.tid, table.label_width()), &values(&thread.wait));
+    let names: Vec<(&str, Option<Tid>)> =
+        threads.iter().take(MAX_WAITERS).map(|thread| (&*thread.thread, Some(thread.tid))).collect();
+    for (thread, label) in threads.iter().zip(table_labels(&names, table.label_width())) {
+        table.row(&label, &values(&thread.wait));
     }
     if threads.len() > MAX_WAITERS {
         table.row(&format!("... and {} more", threads.len() - MAX_WAITERS), &[]);

@@ -12,12 +12,12 @@ pub mod units;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::event::{ACTIVITIES, Activity, ActivityRow, Pid};
+use crate::event::{ACTIVITIES, Activity, ActivityRow, Pid, Tid};
 use crate::profile::Mode;
 
 pub use self::locks::reasons;
 use self::table::{TextColumn, TextTable};
-use self::units::{cut_label, duration, label, percent, wrap};
+use self::units::{duration, percent, table_labels, wrap};
 use super::columns::threads as columns;
 use super::groups::pattern;
 use super::model::{Attribution, Gil, Report, Severity, States, Thread};
@@ -227,7 +227,9 @@ fn headline(report: &Report, gil: &Gil) -> String {
 
 /// A row of the table of threads: one of them, or a group.
 struct LedgerRow {
-    label: String,
+    name: String,
+    /// None of a group.
+    tid: Option<Tid>,
     wall_s: f64,
     states: States,
 }
@@ -245,10 +247,11 @@ fn ledger_rows(report: &Report) -> Vec<LedgerRow> {
     }
     let sum = |threads: &[&Thread], activity| threads.iter().map(|thread| thread.states.of(activity)).sum();
     let row = |((_, pattern), threads): ((Pid, String), Vec<&Thread>)| LedgerRow {
-        label: match *threads {
-            [only] => label(&name(only), only.tid),
+        name: match *threads {
+            [only] => name(only),
             _ => format!("{pattern} ({} threads)", threads.len()),
         },
+        tid: if let [only] = *threads { Some(only.tid) } else { None },
         wall_s: threads.iter().map(|thread| thread.wall_s).sum(),
         states: States::from_activities(|activity| sum(&threads, activity)),
     };
@@ -268,13 +271,14 @@ fn ledger(report: &Report, text: &mut ReportText) {
     let mut columns = vec![TextColumn::label(columns::THREAD), TextColumn::number(columns::WALL, 8)];
     columns.extend(shown.iter().map(|row| TextColumn::number(columns::BY_ACTIVITY[row.activity as usize], 6)));
     let mut table = TextTable::new(columns, WIDTH);
-    for thread in rows {
+    let threads: Vec<(&str, Option<Tid>)> = rows.iter().map(|row| (row.name.as_str(), row.tid)).collect();
+    for (thread, label) in rows.iter().zip(table_labels(&threads, table.label_width())) {
         let mut values = vec![thread.wall_s];
         let share = |row: &&ActivityRow| {
             if thread.wall_s > 0.0 { thread.states.of(row.activity) / thread.wall_s } else { 0.0 }
         };
         values.extend(shown.iter().map(share));
-        table.row(&cut_label(&thread.label, table.label_width()), &values);
+        table.row(&label, &values);
     }
     text.heading("Threads: what each did, in % of its time");
     text.line(table.to_string());

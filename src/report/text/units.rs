@@ -1,6 +1,7 @@
 //! Numbers and names in words that fit a line. Called by everything in the report that is read by people.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use crate::event::Tid;
 use crate::stack::label::one_line;
@@ -53,6 +54,34 @@ pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
     format!("{}..", kept.trim_end()).into()
 }
 
+/// `text` in at most `width` characters, its middle left out: the names of a pool's threads differ at the end.
+pub fn cut_middle(text: &str, width: usize) -> Cow<'_, str> {
+    let count = text.chars().count();
+    if count <= width {
+        return text.into();
+    }
+    let kept = width.saturating_sub(2);
+    let end = kept * 3 / 8;
+    let start: String = text.chars().take(kept - end).collect();
+    let end: String = text.chars().skip(count - end).collect();
+    format!("{}..{}", start.trim_end(), end.trim_start()).into()
+}
+
+/// Labels of the threads in one table, in at most `width` characters: those with a name of their own do without their tid.
+/// What has no tid is a group of threads.
+pub fn table_labels(threads: &[(&str, Option<Tid>)], width: usize) -> Vec<String> {
+    let mut count: BTreeMap<&str, usize> = BTreeMap::new();
+    for (name, _) in threads {
+        *count.entry(name).or_default() += 1;
+    }
+    let label = |&(name, tid): &(&str, Option<Tid>)| match tid {
+        None => cut_label(name, width),
+        Some(_) if count[name] == 1 => cut_middle(&one_line(name), width).into_owned(),
+        Some(tid) => short_label(name, tid, width),
+    };
+    threads.iter().map(label).collect()
+}
+
 /// A label whose end, in brackets, is kept: the part before it gives way.
 pub fn cut_label(label: &str, width: usize) -> String {
     if label.chars().count() <= width {
@@ -60,8 +89,8 @@ pub fn cut_label(label: &str, width: usize) -> String {
     }
     let (name, end) = label.rfind(" (").map_or((label, ""), |at| label.split_at(at));
     match width.checked_sub(end.chars().count()).filter(|&left| left >= 4) {
-        Some(left) => format!("{}{end}", cut(name, left)),
-        None => cut(label, width).into_owned(),
+        Some(left) => format!("{}{end}", cut_middle(name, left)),
+        None => cut_middle(label, width).into_owned(),
     }
 }
 
@@ -138,8 +167,23 @@ mod tests {
         assert_eq!(label("thread 7", 7), "thread 7");
         assert_eq!(label("a\nb", 7), "a b (7)");
         assert_eq!(short_label("worker", 4711, 13), "worker (4711)");
-        assert_eq!(short_label("ThreadPoolExecutor-0_1", 4711, 20), "ThreadPoolEx.. (4711)".replacen('x', "", 1));
-        assert_eq!(short_label("worker", 4711, 8), "worker..");
+        assert_eq!(short_label("ThreadPoolExecutor-0_1", 4711, 20), "ThreadP..-0_1 (4711)");
+        assert_eq!(short_label("worker", 4711, 8), "work..1)");
+    }
+
+    #[test]
+    fn names_are_cut_where_they_do_not_differ() {
+        assert_eq!(cut_middle("ThreadPoolExecutor-0_15", 16), "ThreadPoo..-0_15");
+        assert_eq!(cut_middle("worker", 6), "worker");
+        assert_eq!(cut_middle("worker", 2), "..");
+    }
+
+    #[test]
+    fn only_threads_that_share_a_name_need_their_tids_in_a_table() {
+        let threads = [("worker", Some(7)), ("MainThread", Some(5)), ("worker", Some(8))];
+        assert_eq!(table_labels(&threads, 20), ["worker (7)", "MainThread", "worker (8)"]);
+        assert_eq!(table_labels(&[("ThreadPoolExecutor-0_15", Some(7))], 16), ["ThreadPoo..-0_15"]);
+        assert_eq!(table_labels(&[("ThreadPoolExecutor-0_* (9 threads)", None)], 20), ["Thre.._* (9 threads)"]);
     }
 
     #[test]
