@@ -41,11 +41,12 @@ fn a_fight() {
     Threads: what each did, in % of its time
                                            GIL held,  held,   GIL                 no
     thread                          wall  held block no CPU  wait native block   CPU
-    cruncher (102)                2.00 s  75.0     -    1.0  24.0      -     -     -
-    client (101)                  2.00 s   1.0     -      -  76.5    0.5  21.5   0.5
-    legacy (103)                  2.00 s   1.0  20.0      -     -      -  79.0     -
+    cruncher                      2.00 s  75.0     -    1.0  24.0      -     -     -
+    client                        2.00 s   1.0     -      -  76.5    0.5  21.5   0.5
+    legacy                        2.00 s   1.0  20.0      -     -      -  79.0     -
     thread 100                    2.00 s     -     -      -     -    0.1  99.9     -
-    (held, block: holds the GIL while it is blocked; no CPU: ready to run)
+    (held, block: holds the GIL while blocked; held, no CPU: holds the GIL, but
+      others have the CPUs; no CPU: ready to run)
 
     GIL: who waits
     thread                        waits    total     mean      p50      p99      max
