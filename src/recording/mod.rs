@@ -55,6 +55,8 @@
 //! | 21     | `SPIN_CONTEXT`   | thread, stack, lock id?                                                            |
 //! | 22     | `DEADLOCK`       | time, number of threads, thread and text what it waits for, for each               |
 //! | 23     | `OTHER_FRAME`    | byte kind (0 native, 1 marker), strings: symbol or text, library or nothing. Numbered with the `FRAME`s |
+//! | 24     | `CHILDREN`       | number of child processes that were not observed; for each pid, number of words, text for each, flag Python, CPU time in ns. The last one counts |
+//! | 25     | `QUEUE_LENGTH`   | time, thread, address of the queue, length                                         |
 //! | 26     | `NATIVE_CONTEXT` | thread, stack, frame                                                               |
 //! | 27     | `MACHINE`        | time looked at in ns, CPUs, limit in percent id?, throttled ns, CPU time of all others in ns, number of others, pid and text and CPU time in ns for each. The last one counts |
 //! | 28     | `COLLECTED`      | time, process, numbers of collections, of full ones, of objects freed              |
