@@ -139,7 +139,14 @@ struct SampledStacks {
     by_released: FxHashMap<StackId, StackWeights>,
     by_acquired: FxHashMap<StackId, StackWeights>,
     by_holder: FxHashMap<ThreadId, StackWeights>,
+    /// Of all short-lived threads together, if they are many.
+    crowd: Option<StackWeights>,
 }
+
+/// Threads that were sampled in no more kinds of holds than this are short-lived ...
+const MAX_KINDS_OF_CROWD: usize = 2;
+/// ... and a crowd from this many on. Those of it that were never sampled are like the others.
+const MIN_CROWD: usize = 16;
 
 impl SampledStacks {
     fn new(samples: &FxHashMap<SampledHold, LikeSamples>, period_ns: f64) -> SampledStacks {
@@ -154,6 +161,12 @@ impl SampledStacks {
         }
         let of_places = stacks.by_released.values_mut().chain(stacks.by_acquired.values_mut());
         of_places.chain(stacks.by_holder.values_mut()).for_each(StackWeights::sort);
+        let short_lived = || stacks.by_holder.values().filter(|weights| weights.0.len() <= MAX_KINDS_OF_CROWD);
+        if short_lived().count() >= MIN_CROWD {
+            let mut crowd = StackWeights(short_lived().flat_map(|weights| weights.0.iter().copied()).collect());
+            crowd.sort();
+            stacks.crowd = Some(crowd);
+        }
         stacks
     }
 
@@ -177,7 +190,8 @@ impl SampledStacks {
         }
     }
 
-    /// Divides time of a holder among the stacks sampled in holds with the same place, else in those of the same holder.
+    /// Divides time of a holder among the stacks sampled in holds with the same place, else in those of the same holder, else in
+    /// those of a crowd of threads.
     fn divide(
         &self,
         holder: ThreadId,
@@ -187,7 +201,8 @@ impl SampledStacks {
         seed: u64,
         mut put: impl FnMut(StackId, u64),
     ) {
-        match self.at_place(place).or_else(|| self.by_holder.get(&holder)) {
+        let known = self.at_place(place).or_else(|| self.by_holder.get(&holder));
+        match known.or(self.crowd.as_ref()) {
             Some(weights) => weights.divide(ns, (ns / least_ns).clamp(1, MAX_PARTS), seed, put),
             None => put(StackId::NOT_SAMPLED, ns),
         }

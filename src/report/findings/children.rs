@@ -6,8 +6,10 @@ use super::{finding, part};
 use crate::report::model::{Finding, Report, Severity, UnobservedProcess};
 use crate::report::text::units::duration;
 
-/// Child processes that use less than this part of a CPU are of little interest.
+/// Child processes that use less than this part of a CPU are of little interest ...
 const BUSY: f64 = 0.05;
+/// ... and less than this of none.
+const IDLE: f64 = 0.01;
 
 /// How many pids a message names.
 const MAX_PIDS: usize = 5;
@@ -29,6 +31,9 @@ pub(super) fn not_observed(report: &Report) -> Option<Finding> {
         if count == 1 { "it" } else { "them" },
     );
     let busy = part(cpu_s, report.session.duration_s);
+    if busy < IDLE {
+        return None;
+    }
     Some(finding(
         "children-not-observed",
         if busy >= BUSY { Severity::Medium } else { Severity::Low },
@@ -74,6 +79,8 @@ mod tests {
         );
         assert_eq!((found.severity, &found.evidence["pids"]), (Severity::Medium, &json!([8, 9])));
         report.unobserved_children = vec![child(8, true, 0.01)];
+        assert!(not_observed(&report).is_none(), "half a percent of a CPU");
+        report.unobserved_children = vec![child(8, true, 0.03)];
         assert_eq!(not_observed(&report).unwrap().severity, Severity::Low);
         report.gils.clear();
         report.findings.clear();

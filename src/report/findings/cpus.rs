@@ -15,6 +15,8 @@ const MEAN_READY: f64 = 0.25;
 const READY_PART: f64 = 0.2;
 /// The program itself has the CPUs if it uses this part of them.
 const OWN_PART: f64 = 0.7;
+/// That is worth saying if this part of the time passes while GILs are held.
+const HELD_PART: f64 = 0.1;
 /// Other processes are named from this many CPUs on.
 const NAMED_CPUS: f64 = 0.05;
 /// And how many of them.
@@ -38,6 +40,11 @@ pub(super) fn no_cpu(report: &Report) -> Option<Finding> {
     };
     let machine = report.session.machine.clone().unwrap_or_default();
     let (why, advice, is_own) = reason(report, &machine, part(cpu, time), part(cpu + ready, time));
+    // A program that computes with more threads than CPUs uses the machine in full. Only who holds a GIL meanwhile keeps
+    // others from what they could do.
+    if is_own && held < HELD_PART * ready {
+        return None;
+    }
     let message = format!(
         "Not enough CPUs: threads that were ready to run had none for {}, {} of the time they could have \
          used{holders}. {why} {advice}",
@@ -128,6 +135,9 @@ mod tests {
         let finding = no_cpu(&short(3.6, Machine { cpus: 2, ..Machine::default() })).unwrap();
         assert!(finding.message.contains("3.3 threads want 2 CPUs on average"), "{}", finding.message);
         assert_eq!(finding.severity, Severity::Low);
+        let mut alone = short(3.6, Machine { cpus: 2, ..Machine::default() });
+        alone.threads.iter_mut().for_each(|thread| thread.states.gil_held_no_cpu_s = 0.0);
+        assert_eq!(no_cpu(&alone), None, "it uses the machine in full, and nobody holds a GIL meanwhile");
     }
 
     #[test]

@@ -45,9 +45,17 @@ pub(super) fn pauses(report: &Report) -> Option<Finding> {
         let by = report.pauses.requesters.first();
         let by = by.and_then(|by| by.own_line()).map_or_else(String::new, |at| format!(", most of them in {at}"));
         let name = worst.name.clone().unwrap_or_else(|| format!("thread {}", worst.tid));
-        let for_gc = report.pauses.reasons.get("gc").is_some_and(|&count| 2 * count >= report.pauses.count);
-        let advice =
-            if for_gc { " gc.freeze() after start-up and a higher gc.set_threshold() reduce that." } else { "" };
+        let mostly = |is_such: fn(&str) -> bool| {
+            let of = report.pauses.reasons.iter().filter(|(reason, _)| is_such(reason));
+            2 * of.map(|(_, count)| count).sum::<u64>() >= report.pauses.count
+        };
+        let advice = if mostly(|reason| reason == "gc") {
+            " gc.freeze() after start-up and a higher gc.set_threshold() reduce that."
+        } else if mostly(|reason| reason.contains("type")) {
+            " Do not assign to __class__ or to attributes of classes while threads run."
+        } else {
+            ""
+        };
         let message = format!(
             "The interpreter stops all threads at least {}, {}{by}. {} is stopped for {} of its time.{advice}",
             plural(report.pauses.count, "time"),

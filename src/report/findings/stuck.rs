@@ -12,6 +12,9 @@ pub(super) const DEADLOCK: &str = "deadlock";
 /// And of those that went on in the end.
 const BROKEN_CIRCLE: &str = "circular-wait";
 
+/// A circle that lasted for less, in seconds, was seen only for a moment.
+const WORTH_SAYING: f64 = 0.1;
+
 /// How what a thread waits for begins if that is the end of a thread.
 const END: &str = "the end of a thread";
 const GIL: &str = "the GIL";
@@ -68,12 +71,16 @@ fn alone(stuck: &Stuck) -> String {
 
 fn broken_circle(circle: &BrokenCircle) -> Finding {
     let BrokenCircle { threads, times, longest_s } = circle;
+    // How long a short one lasted is not known well enough.
+    let after = match *longest_s >= WORTH_SAYING {
+        true => format!(", after {} and more", duration(*longest_s)),
+        false => String::new(),
+    };
     let message = format!(
-        "{} threads waited for each other, seen {}: {}. A time limit or a signal broke the circle, after {} and more. {}",
+        "{} threads waited for each other, seen {}: {}. A time limit or a signal broke the circle{after}. {}",
         threads.len(),
         plural(*times, "time"),
         edges(threads, true),
-        duration(*longest_s),
         advice(threads),
     );
     finding(
