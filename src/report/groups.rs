@@ -161,6 +161,10 @@ pub(crate) fn pattern(name: &str) -> String {
         Some(at) => name.split_at(at),
         None => (name, ""),
     };
+    // What gilscope calls threads whose name it could not read.
+    if head == "Thread" && !tail.is_empty() {
+        return format!("Thread-{NUMBER}{tail}");
+    }
     let stem = head.trim_end_matches(|char: char| char.is_ascii_digit());
     if stem.len() == head.len() || stem.is_empty() { name.to_owned() } else { format!("{stem}{NUMBER}{tail}") }
 }
@@ -177,6 +181,7 @@ mod tests {
             ("ThreadPoolExecutor-0_12", "ThreadPoolExecutor-0_*"),
             ("Thread-12 (work)", "Thread-* (work)"),
             ("Thread-7", "Thread-*"),
+            ("Thread (work)", "Thread-* (work)"),
             ("w0", "w*"),
             ("MainThread", "MainThread"),
             ("4711", "4711"),
@@ -203,6 +208,21 @@ mod tests {
         assert_eq!(words(&[1, 2, 3]), "3 threads (w*)");
         assert_eq!(words(&[1, 4, 7]), "w1, main and other");
         assert_eq!(words(&[1, 2, 4, 7]), "4 threads (w*, main, other)");
+    }
+
+    #[test]
+    fn threads_of_a_report_are_named_in_the_same_way() {
+        let report = fixture::report();
+        let words = |threads: &[(Tid, &str)]| words_of(&report, threads).words;
+        assert_eq!(words(&[(101, "client")]), "client");
+        assert_eq!(words(&[(101, "client"), (101, "client")]), "client");
+        assert_eq!(words(&[(101, "client"), (102, "cruncher")]), "client and cruncher");
+        assert_eq!(words(&[(7, "w1"), (8, "w2")]), "2 threads (w*)");
+        let mut report = report;
+        report.threads[2].name = Some("client".to_owned());
+        assert_eq!(words_of(&report, &[(101, "client")]).words, "client (101)", "there are two of them");
+        report.threads[2].pid = 200;
+        assert_eq!(words_of(&report, &[(101, "client")]).words, "client of process 100");
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn hardly_any(report: &Report) -> String {
         0.0 if report.session.mode == Mode::Memory => {
             format!("{so}: no sample found anybody waiting for the GIL or a lock in {time}.")
         }
+        0.0 if !nothing => format!("Nobody waited for the GIL or a lock in {time}."),
         0.0 => format!("{so}: nobody waited for the GIL or a lock in {time}."),
         _ => {
             format!(

@@ -105,6 +105,13 @@ fn locate(path: &str) -> (Origin, &str) {
         (parent, rest) = (folder, below);
     }
     let (origin, short) = found.unwrap_or((Origin::Program, rest));
+    // Every package has such a file: its folder says which.
+    let folder =
+        path.len().checked_sub(short.len() + 1).and_then(|end| path.get(..end)).filter(|_| short == "__init__.py");
+    let short = match folder.and_then(|folder| folder.rsplit('/').next()).filter(|name| !name.is_empty()) {
+        Some(name) => &path[path.len() - short.len() - 1 - name.len()..],
+        None => short,
+    };
     (origin, if short.is_empty() { path } else { short })
 }
 
@@ -138,6 +145,9 @@ mod tests {
         for (path, origin_is, short) in [
             ("/srv/app/main.py", Origin::Program, "main.py"),
             ("main.py", Origin::Program, "main.py"),
+            ("/srv/shop/__init__.py", Origin::Program, "shop/__init__.py"),
+            ("__init__.py", Origin::Program, "__init__.py"),
+            ("/__init__.py", Origin::Program, "__init__.py"),
             ("/usr/lib/python3.12/threading.py", Origin::StandardLibrary, "threading.py"),
             ("/opt/py/lib/python3.13t/json/decoder.py", Origin::StandardLibrary, "json/decoder.py"),
             ("/usr/lib64/python3.9/asyncio/events.py", Origin::StandardLibrary, "asyncio/events.py"),

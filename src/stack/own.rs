@@ -4,8 +4,16 @@ use super::label::{Origin, describe};
 use super::{FrameId, Interner, StackId};
 
 /// Where modules are that stand between a thread's own code and what it waits for, as labels have it.
-const PLUMBING: [&str; 7] =
-    ["threading.py", "queue.py", "_base.py", "concurrent/futures/", "logging/", "asyncio/", "<frozen "];
+const PLUMBING: [&str; 8] = [
+    "threading.py",
+    "queue.py",
+    "_base.py",
+    "concurrent/futures/",
+    "logging/",
+    "asyncio/",
+    "selectors.py",
+    "<frozen ",
+];
 
 /// How much a frame says about the program, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,6 +148,32 @@ mod tests {
         assert_eq!(own(&[LIBRARY, PACKAGE, "/v/bin/gunicorn"]), 1, "a script that starts a package");
         assert_eq!(own(&[PLUMBING, LIBRARY, PLUMBING]), 1);
         assert_eq!(own(&[PLUMBING, PLUMBING]), 0);
+    }
+
+    #[test]
+    fn what_an_event_loop_calls_is_told_from_the_loop_itself() {
+        const LOOP: &str = "/usr/lib/python3.12/asyncio/base_events.py";
+        let mut stacks = Interner::default();
+        let mut of = |names: &[(&str, &str)]| {
+            let stack = names.iter().rev().fold(StackId::EMPTY, |caller, (name, file)| {
+                let (name, file) = (stacks.string(name), stacks.string(file));
+                let kind = FrameKind::Python;
+                let frame = stacks.frame(Frame { kind, function: name, name, file, line: 1, first_line: 1 });
+                stacks.push(caller, frame)
+            });
+            event_loop(&stacks, stack)
+        };
+        let run = ("BaseEventLoop.run_forever", LOOP);
+        let (once, main) = (("BaseEventLoop._run_once", LOOP), ("main", "/srv/app.py"));
+        let select = ("EpollSelector.select", "/usr/lib/python3.12/selectors.py");
+        assert_eq!(of(&[select, once, run, main]), EventLoop::Idle);
+        let handle = ("Handle._run", "/usr/lib/python3.12/asyncio/events.py");
+        assert_eq!(of(&[("handler", "/srv/app.py"), handle, once, run, main]), EventLoop::InCallback);
+        let library = ("get", "/v/lib/python3.12/site-packages/requests/api.py");
+        assert_eq!(of(&[library, ("handler", "/srv/app.py"), handle, once, run, main]), EventLoop::InCallback);
+        // The names that versions without qualified names have.
+        assert_eq!(of(&[("handler", "/srv/app.py"), ("_run_once", LOOP), main]), EventLoop::InCallback);
+        assert_eq!(of(&[main]), EventLoop::None);
     }
 
     #[test]

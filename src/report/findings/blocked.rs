@@ -35,3 +35,37 @@ pub(super) fn event_loop(report: &Report) -> Vec<Finding> {
     };
     places.map(found).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+    use crate::report::model::Severity;
+
+    #[test]
+    fn only_what_an_event_loop_calls_is_wrong_to_block() {
+        let mut report = fixture::report();
+        let place = BlockedPlace {
+            syscall: "clock_nanosleep".to_owned(),
+            threads: "MainThread".to_owned(),
+            count: 1,
+            seconds: 0.6,
+            place: "handler (app.py:7)".to_owned(),
+            innermost: None,
+            in_event_loop: true,
+        };
+        report.blocked = vec![place.clone(), BlockedPlace { in_event_loop: false, ..place.clone() }];
+        let found = event_loop(&report);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].severity, found[0].cost_s), (Severity::High, 0.6));
+        assert!(
+            found[0].message.starts_with(
+                "MainThread, an event loop, is blocked in clock_nanosleep in handler (app.py:7): 600 ms, 30 % of the time"
+            ),
+            "{}",
+            found[0].message
+        );
+        report.blocked = vec![BlockedPlace { seconds: 0.03, ..place }];
+        assert_eq!(event_loop(&report), [], "1.5 % of two seconds");
+    }
+}

@@ -35,7 +35,7 @@ pub(super) fn no_cpu(report: &Report) -> Option<Finding> {
         return None;
     }
     let holders = match held > 0.0 {
-        true => format!(", {} of it while they held the GIL", duration(held)),
+        true => format!(", {} of it while they held a GIL", duration(held)),
         false => String::new(),
     };
     let machine = report.session.machine.clone().unwrap_or_default();
@@ -82,8 +82,9 @@ fn reason(report: &Report, machine: &Machine, used: f64, wanted: f64) -> (String
     }
     let cpus = f64::from(machine.cpus);
     if machine.cpus > 0 && used >= OWN_PART * cpus {
-        let why = format!("Its own threads have them: {wanted:.1} threads want {} CPUs on average.", machine.cpus);
-        return (why, "More threads than CPUs do not make it faster: run as many as there are CPUs.", true);
+        let why =
+            format!("The program's own threads use them: on average {wanted:.1} threads want {} CPUs.", machine.cpus);
+        return (why, "Threads that compute should not be more than the CPUs.", true);
     }
     let named = machine.others.iter().filter(|other| other.cpus >= NAMED_CPUS).take(MAX_NAMED);
     let named: Vec<String> =
@@ -124,7 +125,7 @@ mod tests {
         assert_eq!(
             finding.message,
             "Not enough CPUs: threads that were ready to run had none for 3.03 s, 75 % of the time they could have used, \
-             1.02 s of it while they held the GIL. It used 0.5 of 2 CPUs; other processes have them, in CPUs on average: \
+             1.02 s of it while they held a GIL. It used 0.5 of 2 CPUs; other processes have them, in CPUs on average: \
              cc1 (pid 7) 1.20, make (pid 8) 0.20. Stop or move those, or give the program CPUs of its own."
         );
         assert_eq!(finding.severity, Severity::Medium);
@@ -133,7 +134,7 @@ mod tests {
     #[test]
     fn more_threads_than_cpus_are_advice_and_no_alarm() {
         let finding = no_cpu(&short(3.6, Machine { cpus: 2, ..Machine::default() })).unwrap();
-        assert!(finding.message.contains("3.3 threads want 2 CPUs on average"), "{}", finding.message);
+        assert!(finding.message.contains("on average 3.3 threads want 2 CPUs"), "{}", finding.message);
         assert_eq!(finding.severity, Severity::Low);
         let mut alone = short(3.6, Machine { cpus: 2, ..Machine::default() });
         alone.threads.iter_mut().for_each(|thread| thread.states.gil_held_no_cpu_s = 0.0);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::sentences::{among, named_places, place, their_time, waits, who};
+use super::sentences::{among, mostly_held_by, named_places, place, their_time, waits, who};
 use super::{finding, part, severity};
 use crate::report::causes::{WaitCause, WaitVictim};
 use crate::report::model::{BlockedHolder, Finding, Gil, Report, Severity};
@@ -75,9 +75,7 @@ pub(super) fn contended(gil: &Gil, explained_s: f64) -> Option<Finding> {
         None => format!(" {}", named_places("The GIL is held meanwhile in", &gil.causes)),
     };
     message += &advice(gil, id, first, main);
-    let held_by =
-        main.map_or_else(String::new, |cause| format!(", mostly held by {} in {}", among(cause), place(cause)));
-    let headline = format!("{} for {}{held_by}", waits(first), gil.words);
+    let headline = format!("{} for {}{}", waits(first), gil.words, mostly_held_by(main));
     let found = finding(
         id,
         severity(part(waited, gil.observed_s)),

@@ -7,7 +7,8 @@ use super::sentences::waits;
 use super::{finding, part, severity};
 use crate::report::model::{Finding, Gil, Report, Severity};
 use crate::report::text::reasons;
-use crate::report::text::units::{duration, label, percent, plural};
+use crate::report::text::units::{duration, percent, plural};
+use crate::stack::label::one_line;
 
 /// A free-threaded Python runs with a GIL. There is no threshold: it is all or nothing.
 pub(super) fn switched_on(report: &Report, gil: &Gil) -> Option<Finding> {
@@ -56,14 +57,14 @@ pub(super) fn pauses(report: &Report) -> Option<Finding> {
         } else {
             ""
         };
+        let (who, part_of_time) = (one_line(&name), percent(paused));
         let message = format!(
-            "The interpreter stops all threads at least {}, {}{by}. {} is stopped for {} of its time.{advice}",
+            "The interpreter stops all threads at least {}, {}{by}. {who} is stopped for {part_of_time} of its time.{advice}",
             plural(report.pauses.count, "time"),
             reasons(&report.pauses),
-            label(&name, worst.tid),
-            percent(paused),
         );
-        finding(
+        let headline = format!("{who} is stopped for {part_of_time} of its time: the interpreter stops all threads{by}");
+        let found = finding(
             "paused",
             severity(paused),
             report.pauses.wait.total_s,
@@ -74,7 +75,8 @@ pub(super) fn pauses(report: &Report) -> Option<Finding> {
                 ("paused_fraction", json!(paused)),
                 ("paused_fraction_threshold", json!(PAUSED_PART)),
             ],
-        )
+        );
+        Finding { headline, ..found }
     })
 }
 
@@ -96,15 +98,16 @@ pub(super) fn collections(report: &Report) -> Option<Finding> {
         by.and_then(|by| by.own_line()).map_or_else(String::new, |at| format!(", most of it started in {at}"));
     let victim =
         report.gils.iter().filter_map(|gil| gil.victims.first()).max_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    let victim = victim.map_or_else(String::new, |victim| format!(" ({} for the GIL in all)", waits(victim)));
+    let victim = victim.filter(|victim| victim.seconds > 0.0);
+    let suffers = victim.map_or_else(String::new, |victim| format!(" ({} for the GIL in all)", waits(victim)));
     let message = format!(
-        "The GIL is held to collect garbage for {}, {} of the time{place}. Others waited {} for it meanwhile{victim}. \
+        "The GIL is held to collect garbage for {}, {} of the time{place}. Others waited {} for it meanwhile{suffers}. \
          gc.freeze() after start-up and a higher gc.set_threshold() reduce that.",
         duration(collections.held_s),
         percent(time),
         duration(collections.waited_s),
     );
-    Some(finding(
+    let found = finding(
         COLLECTIONS,
         severity(time),
         collections.waited_s,
@@ -115,7 +118,11 @@ pub(super) fn collections(report: &Report) -> Option<Finding> {
             ("held_fraction_threshold", json!(COLLECTING_PART)),
             ("waited_s", json!(collections.waited_s)),
         ],
-    ))
+    );
+    let headline = victim.map_or_else(String::new, |victim| {
+        format!("{} for the GIL, held for {} of the time to collect garbage{place}", waits(victim), percent(time))
+    });
+    Some(Finding { headline, ..found })
 }
 
 /// Reference counts matter from this part of the CPU time on.

@@ -3,9 +3,10 @@
 
 use serde_json::json;
 
-use super::sentences::{among, named_places, place, waits};
+use super::sentences::{among, mostly_held_by, named_places, place, waits};
 use super::{finding, nanos, part, severity};
 use crate::event::LockKind;
+use crate::report::causes::WaitVictim;
 use crate::report::model::{Blamed, Finding, Lock, LockThread, OffCpuHolder, Report};
 use crate::report::text::units::{duration, percent, plural};
 
@@ -53,7 +54,7 @@ fn instead(type_name: Option<&str>) -> &'static str {
         Some("functools._lru_cache_wrapper") => " A cache for each thread, or a plain dict, needs no such lock.",
         Some("random.Random") => " Give each thread a random.Random() of its own.",
         Some("list" | "dict" | "set" | "collections.deque" | "collections.Counter" | "collections.defaultdict") => {
-            " Let each thread fill its own, and merge them at the end."
+            " Give each thread one of its own, and merge them at the end."
         }
         _ => " Let each thread work on an object of its own.",
     }
@@ -95,14 +96,22 @@ pub(super) fn contended(report: &Report, lock: &Lock) -> Option<Finding> {
     Some(Finding { headline: headline(lock), ..found })
 }
 
-/// `3 threads (w*) wait 74 % of their time for app.lock, mostly held by scanner in scan (app.py:12)`.
+/// What to call what threads wait for.
+fn awaited(lock: &Lock) -> String {
+    match LockKind::CriticalSection.name() == lock.kind {
+        true => format!("the lock of {}", lock.label),
+        false => lock.label.clone(),
+    }
+}
+
+/// `3 threads (w*) wait 74 % of their time for app.lock, mostly held by scanner in scan (app.py:12)`
 fn headline(lock: &Lock) -> String {
-    let main = lock.causes.first().filter(|cause| cause.fraction > MOST);
-    let held_by =
-        main.map_or_else(String::new, |cause| format!(", mostly held by {} in {}", among(cause), place(cause)));
+    let held_by = mostly_held_by(lock.causes.first().filter(|cause| cause.fraction > MOST));
     match lock.victims.first() {
-        Some(victim) if lock.wait.total_s >= lock.spin_s => format!("{} for {}{held_by}", waits(victim), lock.label),
-        _ => format!("threads spin {} for {}{held_by}", duration(lock.spin_s), lock.label),
+        Some(victim) if lock.wait.total_s >= lock.spin_s => {
+            format!("{} for {}{held_by}", waits(victim), awaited(lock))
+        }
+        _ => format!("threads spin {} for {}{held_by}", duration(lock.spin_s), awaited(lock)),
     }
 }
 
@@ -128,14 +137,23 @@ fn serialized(lock: &Lock, line: &str, held_up: f64) -> String {
     )
 }
 
+/// Where most of a victim's waiting is done.
+fn at(victim: &WaitVictim) -> String {
+    victim.place.as_ref().map_or_else(String::new, |place| format!(" in {place}"))
+}
+
 fn explained(lock: &Lock, off_cpu: Option<&OffCpuShare<'_>>) -> String {
-    let label = &lock.label;
-    let mut message = match lock.victims.first() {
-        Some(victim) => {
-            let at = victim.place.as_ref().map_or_else(String::new, |place| format!(" in {place}"));
-            format!("{} for {label}{at} ({}).", waits(victim), amounts(lock))
-        }
-        None => format!("Threads wait for {label} ({}).", amounts(lock)),
+    let label = awaited(lock);
+    let mut message = match lock.victims.as_slice() {
+        [victim] => format!("{} for {label}{} ({}).", waits(victim), at(victim), amounts(lock)),
+        [victim, ..] => format!(
+            "{} for {label}{}: {} (all threads: {}).",
+            waits(victim),
+            at(victim),
+            duration(victim.seconds),
+            amounts(lock)
+        ),
+        [] => format!("Threads wait for {label} ({}).", amounts(lock)),
     };
     match lock.causes.first().filter(|cause| cause.fraction > MOST) {
         Some(cause) => {
@@ -149,17 +167,36 @@ fn explained(lock: &Lock, off_cpu: Option<&OffCpuShare<'_>>) -> String {
         None if lock.causes.is_empty() => message += " Who holds it is not known.",
         None => message += &format!(" {}", named_places("It is held in", &lock.causes)),
     }
-    let is_asleep = off_cpu.is_some_and(|off| off.fraction >= PARTLY_OFF_CPU);
-    if let Some(off) = off_cpu.filter(|_| is_asleep) {
-        message += &off.sentence();
+    let off_cpu = off_cpu.filter(|off| off.fraction >= PARTLY_OFF_CPU);
+    message += &off_cpu.map_or_else(String::new, OffCpuShare::sentence);
+    message + &advice(lock, off_cpu)
+}
+
+/// What to do.
+fn advice(lock: &Lock, off_cpu: Option<&OffCpuShare<'_>>) -> String {
+    let call = off_cpu.filter(|off| off.fraction >= MOSTLY_OFF_CPU).and_then(|off| off.syscall);
+    let is_logging = ["handler of logger", "handler of the root logger"].iter().any(|of| lock.label.contains(of));
+    if is_logging {
+        return match call {
+            Some("write" | "writev" | "sendto" | "sendmsg") => {
+                " logging writes with this lock held, and what it writes to is slow: use logging.handlers.QueueHandler."
+            }
+            _ => {
+                " logging formats and writes with this lock held: pass ready strings, or use \
+                 logging.handlers.QueueHandler."
+            }
+        }
+        .to_owned();
     }
-    let advice = LockKind::row_named(&lock.kind).and_then(|row| row.advice);
-    if let Some(advice) =
-        advice.filter(|_| !off_cpu.is_some_and(|off| off.fraction >= MOSTLY_OFF_CPU && off.syscall.is_some()))
-    {
-        message += &format!(" {advice}");
+    if call.is_some() {
+        return " Make that call before acquiring the lock, or after.".to_owned();
     }
-    message
+    let row = LockKind::row_named(&lock.kind);
+    match row.and_then(|row| row.advice) {
+        Some(advice) => format!(" {advice}"),
+        None if row.is_some_and(|row| row.is_internal) => instead(lock.type_name.as_deref()).to_owned(),
+        None => String::new(),
+    }
 }
 
 /// The part of the waiting in which the holder itself did not run.
@@ -201,10 +238,7 @@ impl<'a> OffCpuShare<'a> {
         let share = percent(self.fraction);
         let line = self.line.map_or_else(String::new, |line| format!(", in {line}"));
         match (self.syscall, self.state) {
-            (Some(call), _) => format!(
-                " {share} of the time the holder itself was blocked in {call}{line}: make that call before acquiring the \
-                 lock, or after."
-            ),
+            (Some(call), _) => format!(" {share} of the time the holder itself was blocked in {call}{line}."),
             (None, "no CPU" | "GIL held, no CPU") => format!(" {share} of the time the holder itself had no CPU."),
             (None, "lock wait") => format!(" {share} of the time the holder itself waited for another lock{line}."),
             (None, "GIL wait") => format!(" {share} of the time the holder itself waited for the GIL{line}."),

@@ -15,6 +15,9 @@ const WAITERS: f64 = 0.05;
 /// A holder that releases it sooner than that after it was asked, on average, in seconds, is no longer than many.
 const MIN_MEAN_S: f64 = 0.002;
 
+/// It is the main reason for the waiting from this part of it on.
+const MAIN: f64 = 0.5;
+
 /// All threads that did not release the GIL at one line, in one function.
 struct NotReleasedAt<'a> {
     own: &'a str,
@@ -83,18 +86,17 @@ fn at_place(report: &Report, gil: &Gil, at: &NotReleasedAt<'_>) -> Finding {
     let (who, is_one) = who(report, at.by.iter().map(|one| &one.by));
     let advice = match (is_collecting(&first.by.stack), at.mean_s() >= gil.switch_interval_s) {
         (true, _) => "gc.freeze() after start-up and a higher gc.set_threshold() make collections rarer.",
-        (false, true) => {
-            "A shorter switch interval cannot help: use a call that releases the GIL, work in smaller pieces, or \
-             another process."
-        }
-        (false, false) => "Use a call that releases the GIL, work in smaller pieces, or another process.",
+        (false, true) => "A shorter switch interval cannot help: work on smaller pieces, or in another process.",
+        (false, false) => "Work on smaller pieces, or in another process.",
     };
-    let victim =
-        gil.victims.first().filter(|_| waited > 0.0).map(|victim| format!("{} for {}", waits(victim), gil.words));
+    // Who suffers is said where that is the main reason.
+    let is_main = waited >= MAIN * gil.wait.total_s;
+    let victim = gil.victims.first().filter(|_| is_main).map(|victim| format!("{} for {}", waits(victim), gil.words));
     let message = format!(
-        "{}{who} {} not release it when asked, but {} later (at most {}), {}, {}. Others waited {} meanwhile. {advice}",
-        victim.as_ref().map_or_else(|| "GIL: ".to_owned(), |victim| format!("{victim}. ")),
-        if is_one { "does" } else { "do" },
+        "{}{who} {} {} only {} after being asked (at most {}), {}, {}. Others waited {} meanwhile. {advice}",
+        victim.as_ref().map_or_else(String::new, |victim| format!("{victim}. ")),
+        if is_one { "releases" } else { "release" },
+        if is_main { "it" } else { &gil.words },
         duration(at.mean_s()),
         duration(at.max_s()),
         plural(at.times(), "time"),
@@ -156,10 +158,10 @@ mod tests {
         let finding = found(vec![one]).remove(0);
         assert_eq!(
             finding.message,
-            "client waits 76 % of its time for the GIL. cruncher does not release it when asked, but 50.0 ms later \
+            "cruncher releases the GIL only 50.0 ms after being asked \
              (at most 80.0 ms), 10 times, in search (app.py:9), calling match (re.py:5): sre_ucs1_match \
-             (libpython3.12.so), native code. Others waited 800 ms meanwhile. A shorter switch interval cannot help: use \
-             a call that releases the GIL, work in smaller pieces, or another process."
+             (libpython3.12.so), native code. Others waited 800 ms meanwhile. A shorter switch interval cannot help: work \
+             on smaller pieces, or in another process."
         );
         assert_eq!((finding.severity, finding.cost_s), (Severity::High, 0.8));
     }
@@ -169,7 +171,11 @@ mod tests {
         let stack = ["score (app.py:9)"];
         let all = found(vec![kept("pool_0", 7, &stack, 0.1), kept("pool_1", 8, &stack, 0.05)]);
         assert_eq!(all.len(), 1);
-        assert!(all[0].message.contains(". 2 threads (pool_*) do not release it when asked"), "{}", all[0].message);
+        assert!(
+            all[0].message.starts_with("2 threads (pool_*) release the GIL only 50.0 ms after being asked"),
+            "{}",
+            all[0].message
+        );
         assert_eq!((all[0].severity, all[0].cost_s), (Severity::Medium, 0.15));
     }
 

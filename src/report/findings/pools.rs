@@ -54,7 +54,14 @@ fn full_pool(report: &Report, pool: &ThreadPool) -> Option<Finding> {
         top.line,
     );
     let cost_s = report.session.duration_s * pool.saturated_fraction;
-    Some(finding(
+    let headline = format!(
+        "calls of {} wait for a free thread: {} busy, mostly in {}{}",
+        name(pool),
+        if pool.size == 1 { "its only one is".to_owned() } else { format!("all {} are", pool.size) },
+        top.line,
+        doing(top)
+    );
+    let found = finding(
         "pool-full",
         Severity::Medium,
         if is_at_limit { cost_s } else { cost_s * queued.min(1.0) },
@@ -71,7 +78,8 @@ fn full_pool(report: &Report, pool: &ThreadPool) -> Option<Finding> {
             ("line", json!(top.line)),
             ("line_fraction", json!(share)),
         ],
-    ))
+    );
+    Some(Finding { headline, ..found })
 }
 
 /// What to call a pool.

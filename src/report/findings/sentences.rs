@@ -42,6 +42,14 @@ pub(super) fn among(cause: &WaitCause) -> String {
     if cause.among_victims { "another of them".to_owned() } else { cause.threads.clone() }
 }
 
+/// `, mostly held by cruncher in crunch (app.py:30)`, for a headline.
+pub(super) fn mostly_held_by(main: Option<&WaitCause>) -> String {
+    main.map_or_else(String::new, |cause| match cause.among_victims {
+        true => format!(", mostly for each other in {}", place(cause)),
+        false => format!(", mostly held by {} in {}", cause.threads, place(cause)),
+    })
+}
+
 /// `crunch (app.py:30), calling dumps (json/__init__.py:231)`.
 pub(super) fn place(cause: &WaitCause) -> String {
     let line = match cause.line_fraction >= ONE_LINE {

@@ -140,7 +140,7 @@ fn a_pool_of_equal_workers_contends_with_itself() {
     let found = profile(&["", "pool_0", "pool_1", "pool_2", "pool_3"]);
     assert_eq!(
         found.headline,
-        "4 threads (pool_*) wait 50 % of their time for the GIL, mostly held by another of them in score (app.py:12)"
+        "4 threads (pool_*) wait 50 % of their time for the GIL, mostly for each other in score (app.py:12)"
     );
     assert!(found.message.contains("100 % of the waiting passes while another of them is in score (app.py:12)"));
     let found = profile(&["", "a", "b", "c", "d"]);

@@ -85,9 +85,9 @@ fn what_is_wrong_with_it_is_found() {
         |id: &str| report.findings.iter().find(|finding| finding.id == id).map(|found| found.message.as_str());
     assert_eq!(
         found("lock-held-off-cpu").unwrap(),
-        "waiter waits 81 % of its time for list (app.inventory) in add (app.py:20) (20 waits, 1.62 s in all, longest \
+        "waiter waits 81 % of its time for the lock of list (app.inventory) in add (app.py:20) (20 waits, 1.62 s in all, longest \
          81.0 ms). 99 % of that time it is held by holder in save (app.py:10). 93 % of the time the holder itself was \
-         blocked in write, in save (app.py:10): make that call before acquiring the lock, or after."
+         blocked in write, in save (app.py:10). Make that call before acquiring the lock, or after."
     );
     assert_eq!(report.findings.len(), 1, "{:#?}", report.findings);
     for (state, id, doing) in [
@@ -163,7 +163,7 @@ fn calls_that_go_one_at_a_time_are_told_from_a_lock_that_one_thread_keeps() {
     assert_eq!(
         message,
         "Calls in add (app.py:20) are serialized: each acquires the lock of list (app.inventory), and 1.0 threads wait \
-         for it on average (20000 waits, 2.00 s in all, longest 100 us). Let each thread fill its own, and merge them at the end."
+         for it on average (20000 waits, 2.00 s in all, longest 100 us). Give each thread one of its own, and merge them at the end."
     );
     assert_eq!(found(one_at_a_time(20_000, 30)).0, "lock-hot", "another line holds it");
     assert_eq!(found(calls_of(20_000, 20, &[HOLDER])).0, "lock-hot", "one thread holds it all the time");

@@ -151,6 +151,7 @@ pub fn reasons(pauses: &Pauses) -> String {
     let words = |(reason, count): (&String, &u64)| match reason.as_str() {
         "gc" => format!("{count} for garbage collection"),
         "other" => format!("{count} for unknown reasons"),
+        "type being changed" => format!("{count} for changes of a type"),
         reason => format!("{count} for {reason}"),
     };
     reasons.into_iter().map(words).collect::<Vec<_>>().join(", ")

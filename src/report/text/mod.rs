@@ -17,7 +17,7 @@ use crate::profile::Mode;
 
 pub use self::locks::reasons;
 use self::table::{TextColumn, TextTable};
-use self::units::{duration, percent, table_labels, wrap};
+use self::units::{duration, percent, plural, table_labels, wrap};
 use super::columns::threads as columns;
 use super::groups::pattern;
 use super::model::{Attribution, Gil, Report, Severity, States, Thread};
@@ -186,7 +186,13 @@ pub fn headlines(report: &Report) -> Vec<String> {
     let mut lines: Vec<String> = gils.iter().take(MAX_GILS).map(|gil| headline(report, gil)).collect();
     if gils.len() > MAX_GILS {
         let waited: f64 = gils[MAX_GILS..].iter().map(|gil| gil.wait.total_s).sum();
-        lines.push(format!("{} more GILs: threads waited {} for them", gils.len() - MAX_GILS, duration(waited)));
+        if waited > 0.0 {
+            lines.push(format!(
+                "{} more: threads waited {}",
+                plural((gils.len() - MAX_GILS) as u64, "GIL"),
+                duration(waited)
+            ));
+        }
     }
     if lines.is_empty() && report.target.free_threaded {
         let running: f64 = report.threads.iter().map(|thread| thread.states.running_s).sum();
