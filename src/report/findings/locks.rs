@@ -172,7 +172,7 @@ fn explained(lock: &Lock, off_cpu: Option<&OffCpuShare<'_>>) -> String {
     message + &advice(lock, off_cpu)
 }
 
-/// What to do.
+/// What to do about it: nothing, where the kind of lock does not tell.
 fn advice(lock: &Lock, off_cpu: Option<&OffCpuShare<'_>>) -> String {
     let call = off_cpu.filter(|off| off.fraction >= MOSTLY_OFF_CPU).and_then(|off| off.syscall);
     let is_logging = ["handler of logger", "handler of the root logger"].iter().any(|of| lock.label.contains(of));
