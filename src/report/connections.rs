@@ -6,10 +6,11 @@ use crate::event::{Syscall, ThreadId, ThreadState};
 use crate::profile::Profile;
 use crate::profile::tree::Key;
 use crate::stack::idle_wait::Work;
+use crate::stack::own::own_frame;
 use crate::stack::{FrameId, Sym};
 
 use super::model::{ConnectionUser, Connections};
-use super::pools::{WorkPart, own_line, work_lines};
+use super::pools::{WorkPart, work_lines};
 use super::{seconds, thread_name};
 
 /// A function: its name, its file and its first line.
@@ -35,7 +36,7 @@ pub(super) fn connections(profile: &Profile) -> Option<Connections> {
         let ns = weight.ns(period);
         *waited.entry(key.thread).or_default() += ns;
         waits.push(WorkPart { thread: key.thread, stack: key.stack, state: key.state, ns });
-        functions.extend(own_line(&profile.stacks, key.stack).map(|frame| function(profile, frame)));
+        functions.extend(own_frame(&profile.stacks, key.stack).map(|frame| function(profile, frame)));
     }
     if waited.is_empty() {
         return None;

@@ -8,9 +8,10 @@ use crate::contention::Blame;
 use crate::event::{Nanos, ProcessId, ThreadId, ThreadState};
 use crate::profile::Profile;
 use crate::profile::pools::PoolThread;
-use crate::stack::label::{Origin, describe};
+use crate::stack::label::describe;
+use crate::stack::own::own_frame;
 use crate::stack::pool_worker::{PoolKind, pool_stack};
-use crate::stack::{FrameId, Interner, StackId};
+use crate::stack::{FrameId, StackId};
 
 use super::gils::blamed;
 use super::model::{PoolWork, ThreadPool};
@@ -169,7 +170,7 @@ pub(super) struct WorkPart {
 pub(super) fn work_lines(profile: &Profile, parts: impl Iterator<Item = WorkPart>) -> Vec<PoolWork> {
     let mut lines: FxHashMap<FrameId, Vec<WorkPart>> = FxHashMap::default();
     for part in parts {
-        if let Some(frame) = own_line(&profile.stacks, part.stack) {
+        if let Some(frame) = own_frame(&profile.stacks, part.stack) {
             lines.entry(frame).or_default().push(part);
         }
     }
@@ -200,12 +201,6 @@ fn work_line(profile: &Profile, frame: FrameId, all: &[WorkPart]) -> PoolWork {
         blocked_fraction: fraction(blocked, total),
         by: blamed(profile, &Blame { thread, stack, ns: total }),
     }
-}
-
-/// The innermost frame of the program itself; of a library if there is none.
-pub(super) fn own_line(stacks: &Interner, stack: StackId) -> Option<FrameId> {
-    let with = |origin| stacks.frames(stack).find(move |&frame| describe(stacks, frame, false).origin == origin);
-    with(Origin::Program).or_else(|| with(Origin::Package)).or_else(|| stacks.frames(stack).next())
 }
 
 /// How many threads there were at a time, at most.

@@ -11,7 +11,8 @@ use crate::process::clock::now;
 use crate::profile::SeenDeadlock;
 use crate::sampler::Stopping;
 use crate::sampler::inspection::Inspection;
-use crate::stack::label::{one_line, own_label};
+use crate::stack::label::{frame_label, one_line};
+use crate::stack::own::own_frame;
 
 /// How often to search for an observer, in nanoseconds; less often if a search takes long: at intervals of this many times that.
 const SEARCH_EVERY: u64 = 2_000_000_000;
@@ -112,7 +113,8 @@ impl Session<'_> {
             let index = threads.iter().rposition(|info| info.tid == *tid && info.process == process)?;
             let wait = blocked.waits.get(tid)?;
             let awaited = one_line(&wait.label());
-            let place = inspection.thread(*tid).and_then(|thread| own_label(&inspection.stacks, thread.stack));
+            let place = inspection.thread(*tid).and_then(|thread| own_frame(&inspection.stacks, thread.stack));
+            let place = place.map(|frame| frame_label(&inspection.stacks, frame, false));
             let words = place.map_or(awaited.clone(), |place| format!("{awaited} in {place}"));
             let holder = match blocked.orphans.contains(tid) {
                 true if blocked.forked => LEFT_AT_FORK,

@@ -65,17 +65,6 @@ pub(crate) fn frame_label(stacks: &Interner, frame: FrameId, functions: bool) ->
     describe(stacks, frame, functions).label
 }
 
-/// The innermost frame of a stack that is the program's own, with its line; if there is none, the innermost one.
-pub(crate) fn own_label(stacks: &Interner, stack: StackId) -> Option<String> {
-    let mut frames = stacks.frames(stack).map(|frame| describe(stacks, frame, false));
-    let first = frames.next()?;
-    if first.origin == Origin::Program {
-        return Some(first.label);
-    }
-    let own = frames.find(|frame| frame.origin == Origin::Program);
-    Some(own.unwrap_or(first).label)
-}
-
 /// The frames of a stack with their lines, innermost first.
 pub(crate) fn stack_labels(stacks: &Interner, stack: StackId) -> Vec<String> {
     stacks.frames(stack).map(|frame| frame_label(stacks, frame, false)).collect()
