@@ -96,7 +96,7 @@ fn a_page_says_who_held_the_gil_and_can_be_clicked_through() {
     let waits =
         "[...document.querySelectorAll('#gil tbody tr')].find((row) => row.textContent.includes('victim')).cells";
     let total = browser.text(&format!("{waits}[2].textContent"));
-    let printed = done.stderr.lines().find(|line| line.starts_with("victim (") && line.contains(&total));
+    let printed = done.stderr.lines().find(|line| line.starts_with("victim ") && line.contains(&total));
     assert!(printed.is_some(), "{total} is not in\n{}", done.stderr);
     let matrix = text_of(&mut browser, ".matrix thead th:nth-child(2)");
     assert!(matrix.starts_with("holder ("), "{matrix}");

@@ -188,7 +188,22 @@ fn check_short_waits() {
     let slices = |trace: &Value| -> Vec<(String, f64)> {
         let waits = ["GIL wait", "blocked", "no CPU", "GIL held off CPU", "GIL held, no CPU"];
         let slices = array(trace).iter().filter(|event| waits.iter().any(|wait| event["name"] == *wait));
-        slices.map(|slice| (slice["name"].to_string(), number(&slice["dur"]))).collect()
+        let mut slices: Vec<&Value> = slices.collect();
+        slices.sort_by(|a, b| {
+            (number(&a["tid"]), number(&a["ts"])).partial_cmp(&(number(&b["tid"]), number(&b["ts"]))).unwrap()
+        });
+        let mut whole: Vec<(String, f64)> = Vec::new();
+        let mut last = (Value::Null, 0.0);
+        for slice in slices {
+            let (start, micros) = (number(&slice["ts"]), number(&slice["dur"]));
+            // After it was woken a thread is ready, and that is a part of the same time off the CPU.
+            match whole.last_mut().filter(|_| last.0 == slice["tid"] && (start - last.1).abs() < 0.01) {
+                Some(before) => before.1 += micros,
+                None => whole.push((slice["name"].to_string(), micros)),
+            }
+            last = (slice["tid"].clone(), start + micros);
+        }
+        whole
     };
     std::thread::sleep(Duration::from_millis(300));
     // It sleeps for half a millisecond at a time, and for 10.
