@@ -49,6 +49,8 @@ pub struct KnownLocks {
     pauses: FxHashMap<Option<&'static str>, LockId>,
     /// What is no lock and has no address, by its name.
     awaited: FxHashMap<(LockKind, Option<Arc<str>>), LockId>,
+    /// Whether addresses at which native code waits are those of variables.
+    statics: FxHashMap<u64, bool>,
     search: NameSearch,
 }
 
@@ -59,6 +61,7 @@ impl KnownLocks {
             known: FxHashMap::default(),
             pauses: FxHashMap::default(),
             awaited: FxHashMap::default(),
+            statics: FxHashMap::default(),
             search: NameSearch::default(),
         }
     }
@@ -79,6 +82,7 @@ impl KnownLocks {
         };
         if let (FutexSite::Other, None, None) = (site.how, work, import)
             && let Some(library) = native_code(site.caller, view.layout)
+            && !self.is_static(view, site.address)
         {
             return Some(self.awaits(LockKind::NativeCode, library, sink));
         }
@@ -114,6 +118,15 @@ impl KnownLocks {
             self.search.want(site.now);
         }
         Some(state(id))
+    }
+
+    /// Whether an address is that of a variable of a library: a lock, such as a `pthread_rwlock_t`. What code waits for that
+    /// is no lock is on a stack or a heap.
+    fn is_static(&mut self, view: InterpreterView<'_, impl Memory>, address: u64) -> bool {
+        if self.statics.len() >= MAX_KNOWN {
+            self.statics.clear();
+        }
+        *self.statics.entry(address).or_insert_with(|| view.identify(FutexSite::Other, address, None).name.is_some())
     }
 
     /// The state of a thread that waits for something that is no lock, and has no address.

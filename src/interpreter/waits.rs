@@ -367,7 +367,8 @@ impl<M: Memory> WaitResolver<'_, M> {
                 ThreadWait::new(Awaited::NativeThreadEnd(tid), waited_at, Some(tid))
             }
             FutexWait::Lock { work: None, import: None } if how == FutexSite::Other => {
-                match native_code(caller.as_ref(), self.view.layout) {
+                let is_static = || self.view.identify(how, waited_at, None).name.is_some();
+                match native_code(caller.as_ref(), self.view.layout).filter(|_| !is_static()) {
                     Some(library) => ThreadWait::new(Awaited::NativeCode(library), waited_at, None),
                     None => self.lock_wait(thread, how, waited_at, None),
                 }

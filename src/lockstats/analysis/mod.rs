@@ -139,6 +139,8 @@ impl Locks {
     /// A thread held a lock while others waited.
     pub fn held(&mut self, at: Nanos, lock: LockId, thread: ThreadId, stack: StackId) {
         self.sampled.held(at, lock, thread, stack);
+        // It shows where the thread was in that hold, as a sample does.
+        self.engine.evidence.sample(Nanos(at.0.saturating_sub(1)), thread, stack);
         self.lock(lock).resource.released(LockRelease { at, by: thread, stack, to: None, of_all: None });
     }
 
