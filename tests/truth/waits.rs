@@ -133,7 +133,7 @@ fn check_exact(program: &Words) -> Result<(), String> {
     // A loop that does nothing but look at the clock stands still when it waits for the GIL, but also when it has no
     // CPU, with or without the GIL.
     let waited = recorded.state("victim", "gil_wait_s");
-    let robbed = recorded.state("victim", "gil_held_off_cpu_s");
+    let robbed = recorded.state("victim", "gil_held_off_cpu_s") + recorded.state("victim", "gil_held_no_cpu_s");
     let lost = waited + robbed + recorded.state("victim", "runnable_s");
     close("lost by the victim", lost, recorded.stalled + recorded.short, 0.02)?;
 
@@ -168,7 +168,7 @@ fn check_finding(report: &Value) -> Result<(), String> {
     let found = findings.iter().find(|finding| finding["id"] == "gil-held-while-blocked");
     let message = found.and_then(|finding| finding["message"].as_str()).unwrap_or_default();
     let line = support::lines_of("stall.py", "usleep_with_gil(")[0];
-    for part in ["holder (", "blocked in clock_nanosleep in holding (", &format!("stall.py:{line})")] {
+    for part in ["holder kept the GIL", "blocked in clock_nanosleep in holding (", &format!("stall.py:{line})")] {
         if !message.contains(part) {
             return Err(format!("{part:?} is in no finding: {findings:#?}"));
         }
@@ -209,7 +209,9 @@ fn check_without_gil(program: &Words, mode: &str) {
     }
     let gil = recorded.gil();
     assert_eq!((&gil["enabled"], &gil["wait"]["count"]), (&false.into(), &0.into()), "{gil:#}");
-    assert!(recorded.report["findings"].as_array().unwrap().is_empty(), "{:#}", recorded.report["findings"]);
+    // What else the machine does is no fault of the program's.
+    let findings = recorded.report["findings"].as_array().unwrap();
+    assert!(findings.iter().all(|finding| finding["id"] == "no-cpu"), "{findings:#?}");
 }
 
 on_every_python! {
