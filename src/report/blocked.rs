@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Syscall, ThreadId, ThreadState};
 use crate::profile::Profile;
-use crate::stack::FrameId;
 use crate::stack::label::{frame_label, one_line};
 use crate::stack::own::{EventLoop, called, event_loop, own_frame};
+use crate::stack::{FrameId, StackId};
 
 use super::groups::{GroupKey, ThreadGroups};
 use super::seconds;
@@ -20,6 +20,7 @@ const MAX_PLACES: usize = 50;
 /// A line of the program that blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BlockedPlace {
+    /// The call, or what native code waits for: `threads of libpolars.so`.
     pub syscall: String,
     /// Who was blocked there, in words.
     pub threads: String,
@@ -42,13 +43,17 @@ fn is_false(flag: &bool) -> bool {
 /// All of them. Threads of a group that are blocked at the same line are one.
 pub(super) fn blocked(profile: &Profile, groups: &ThreadGroups<'_>) -> Vec<BlockedPlace> {
     let period = profile.session.period_ns();
-    type BlockedKey = (Syscall, GroupKey, Option<FrameId>, Option<FrameId>, bool);
+    type BlockedKey = (String, GroupKey, Option<FrameId>, Option<FrameId>, bool);
     let mut places: FxHashMap<BlockedKey, (u64, Vec<ThreadId>)> = FxHashMap::default();
     for (key, weight) in profile.tree.iter() {
-        let ThreadState::Blocked(call) = key.state else { continue };
-        if call == Syscall::FUTEX && profile.work(key.stack).is_some() {
-            continue;
-        }
+        let call = match key.state {
+            ThreadState::Blocked(Syscall::FUTEX) if profile.work(key.stack).is_some() => continue,
+            // Threads of libraries that wait for work of their own say nothing about the program.
+            ThreadState::Blocked(Syscall::FUTEX) if key.stack == StackId::EMPTY => continue,
+            ThreadState::Blocked(call) => call.to_string(),
+            ThreadState::Awaits(awaited) => one_line(&profile.locks.info(awaited).label()),
+            _ => continue,
+        };
         let own = own_frame(&profile.stacks, key.stack);
         let in_event_loop = event_loop(&profile.stacks, key.stack) == EventLoop::InCallback;
         let innermost = called(&profile.stacks, key.stack);
@@ -67,7 +72,7 @@ pub(super) fn blocked(profile: &Profile, groups: &ThreadGroups<'_>) -> Vec<Block
             threads.sort_unstable();
             let words = groups.words(&threads);
             BlockedPlace {
-                syscall: call.to_string(),
+                syscall: call,
                 threads: words.words,
                 count: words.count,
                 seconds: seconds(ns),

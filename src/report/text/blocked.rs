@@ -18,11 +18,11 @@ pub(super) fn section(report: &Report, text: &mut ReportText) {
     text.heading("Blocked: in which call, at which line");
     for place in worth().take(MAX_PLACES) {
         let threads = cut_middle(&place.threads, 26);
-        let call = cut(&place.syscall, 15);
+        let call = cut(&place.syscall, 20);
         text.line(format!(
-            "{:>9}  {call:<15} {threads:<26} {}",
+            "{:>9}  {call:<20} {threads:<24} {}",
             duration(place.seconds),
-            cut(&place.place, WIDTH - 54)
+            cut_middle(&place.place, WIDTH - 57)
         ));
     }
     let rest = worth().count().saturating_sub(MAX_PLACES);
