@@ -180,11 +180,11 @@ fn reported(options: &[&str]) -> Value {
     serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap()
 }
 
-/// The report of a recording of threads in a circle, up to when the program is ended by its watchdog after 1.8 s.
+/// The report of a recording of threads in a circle, up to when the program is ended by its watchdog after 3.5 s.
 fn ended_report(python: &Python, mode: &str, shape: &str) -> Value {
     let folder = folder();
     let out = folder.path().join("out.report.json");
-    let program = python.script("deadlock.py", &[shape, "1.8"]);
+    let program = python.script("deadlock.py", &[shape, "3.5"]);
     run(recording(&out, &["--mode", mode], &program)).ok();
     serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap()
 }
