@@ -320,6 +320,16 @@ mod tests {
     }
 
     #[test]
+    fn of_a_crowd_those_without_a_sample_are_like_the_others() {
+        let crowd = |threads: u32| -> Vec<HoldSample> {
+            (10..10 + threads).map(|id| sample(ThreadId(id), 1, 2, 10)).collect()
+        };
+        let of = |threads| of_one(&crowd(threads), HOLDER, HoldPlace::Unknown);
+        assert_eq!(of(MIN_CROWD as u32), [(stack(2), 1001)]);
+        assert_eq!(of(MIN_CROWD as u32 - 1), [(StackId::NOT_SAMPLED, 1001)], "they are too few");
+    }
+
+    #[test]
     fn all_time_is_attributed_however_many_stacks_there_are() {
         let mut holds = UnsampledHolds::default();
         let all = stacks(1000);

@@ -77,7 +77,7 @@ pub(crate) fn origin_of(path: &str) -> Origin {
 
 /// Whose file it is, and the part of its path that distinguishes files at a glance: below `site-packages` or the standard
 /// library, else the last component. Names that are no paths, such as `<string>`, stay.
-fn locate(path: &str) -> (Origin, &str) {
+pub(super) fn locate(path: &str) -> (Origin, &str) {
     if path.starts_with('<') {
         let frozen = path.starts_with("<frozen ");
         return (if frozen { Origin::StandardLibrary } else { Origin::Program }, path);

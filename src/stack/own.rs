@@ -1,7 +1,7 @@
 //! The frame of a stack at which its reader would look: the program's own line, and not the library's that it called.
 
-use super::label::{Origin, describe};
-use super::{FrameId, Interner, StackId};
+use super::label::{Origin, locate};
+use super::{FrameId, FrameKind, Interner, StackId};
 
 /// Where modules are that stand between a thread's own code and what it waits for, as labels have it.
 const PLUMBING: [&str; 8] = [
@@ -30,20 +30,23 @@ enum Interest {
     Other,
 }
 
+/// Makes no label: this is asked of every frame of every stack, each time that a report is made.
 fn interest(stacks: &Interner, frame: FrameId) -> Interest {
-    let described = describe(stacks, frame, false);
-    let file = described.file.unwrap_or("");
-    match described.origin {
-        Origin::Program if file.starts_with('<') => Interest::Generated,
-        Origin::Program if is_script(file) => Interest::Package,
-        Origin::Program => Interest::Program,
-        Origin::Package => Interest::Package,
-        Origin::StandardLibrary => {
-            let place = described.label.rsplit_once(" (").map_or("", |(_, place)| place);
-            let is_plumbing = PLUMBING.iter().any(|module| place.starts_with(module));
-            if is_plumbing { Interest::Plumbing } else { Interest::StandardLibrary }
+    let frame = stacks.get_frame(frame);
+    let file = stacks.text(frame.file);
+    if frame.kind != FrameKind::Python || file.is_empty() {
+        return Interest::Other;
+    }
+    match locate(file) {
+        (Origin::Program, _) if file.starts_with('<') => Interest::Generated,
+        (Origin::Program, _) if is_script(file) => Interest::Package,
+        (Origin::Program, _) => Interest::Program,
+        (Origin::Package, _) => Interest::Package,
+        (Origin::StandardLibrary, place) if PLUMBING.iter().any(|module| place.starts_with(module)) => {
+            Interest::Plumbing
         }
-        Origin::Native | Origin::Marker => Interest::Other,
+        (Origin::StandardLibrary, _) => Interest::StandardLibrary,
+        (Origin::Native | Origin::Marker, _) => Interest::Other,
     }
 }
 
@@ -76,10 +79,15 @@ pub(crate) fn called(stacks: &Interner, stack: StackId) -> Option<FrameId> {
     is_foreign.then_some(innermost)
 }
 
-/// Frames that run an event loop, as labels have them.
-const EVENT_LOOPS: [&str; 3] = ["run_forever (asyncio/", "_run_once (asyncio/", "run_until_complete (asyncio/"];
-/// Where a loop is started that has no frame of its own.
-const RUNNERS: [&str; 2] = ["run (asyncio/runners.py", "run (uvloop/"];
+/// Functions that run an event loop, with the beginning of their files' names.
+const EVENT_LOOPS: [(&str, &str); 5] = [
+    ("run_forever", "asyncio/"),
+    ("_run_once", "asyncio/"),
+    ("run_until_complete", "asyncio/"),
+    // Where a loop is started that has no frame of its own.
+    ("run", "asyncio/runners.py"),
+    ("run", "uvloop/"),
+];
 
 /// How a stack has to do with an event loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +101,10 @@ pub(crate) enum EventLoop {
 
 pub(crate) fn event_loop(stacks: &Interner, stack: StackId) -> EventLoop {
     let is_loop = |frame: FrameId| {
-        let label = describe(stacks, frame, false).label;
-        EVENT_LOOPS.iter().chain(&RUNNERS).any(|name| {
-            label.strip_prefix(name).is_some()
-                || label.split_once('.').is_some_and(|(_, rest)| rest.starts_with(name))
-        })
+        let frame = stacks.get_frame(frame);
+        let (_, place) = locate(stacks.text(frame.file));
+        let name = stacks.text(frame.name).rsplit('.').next();
+        EVENT_LOOPS.iter().any(|(function, file)| name == Some(function) && place.starts_with(file))
     };
     let Some(at) = stacks.frames(stack).position(is_loop) else { return EventLoop::None };
     if own_index(stacks, stack) < at { EventLoop::InCallback } else { EventLoop::Idle }
@@ -116,7 +123,7 @@ pub(crate) fn own_frame(stacks: &Interner, stack: StackId) -> Option<FrameId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stack::{Frame, FrameKind};
+    use crate::stack::Frame;
 
     /// The own frame's index in a stack of these files, innermost first.
     fn own(files: &[&str]) -> usize {

@@ -1,8 +1,8 @@
 //! What happened at one GIL. Called by [`super::text`].
 
 use super::table::{TextColumn, TextTable};
-use super::units::{duration, percent, plural, short_label, table_labels, wrap};
-use super::{ReportText, WIDTH, by_stack};
+use super::units::{duration, percent, plural, table_labels, wrap};
+use super::{ReportText, WIDTH};
 use crate::event::Tid;
 use crate::report::columns::gil as columns;
 use crate::report::model::{Attribution, Blamed, Gil, Report, Wait};
@@ -126,19 +126,5 @@ fn blamed(heading: &str, all: &[Blamed], gil: &Gil, text: &mut ReportText) {
         return;
     }
     text.heading(heading);
-    let places = by_stack(all, |blamed| &blamed.stack, |blamed| blamed.seconds);
-    for (seconds, by) in places.iter().take(MAX_STACKS) {
-        let part = if gil.wait.total_s > 0.0 { seconds / gil.wait.total_s } else { 0.0 };
-        let others = match by.len() {
-            1 => String::new(),
-            many => format!(" and {} more", many - 1),
-        };
-        let label = short_label(&by[0].thread, by[0].tid, WIDTH - 18 - others.len());
-        text.line(format!("{:>9} {:>6}  {label}{others}", duration(*seconds), percent(part)));
-        text.frames(&by[0].stack, by[0].own, 19);
-    }
-    if places.len() > MAX_STACKS {
-        let rest: f64 = places[MAX_STACKS..].iter().map(|(seconds, _)| seconds).sum();
-        text.line(format!("{:>9}         {} more stacks", duration(rest), places.len() - MAX_STACKS));
-    }
+    text.attributed(all, gil.wait.total_s, MAX_STACKS, 0);
 }

@@ -8,7 +8,7 @@ use crate::stack::label::one_line;
 
 use super::table::{TextColumn, TextTable};
 use super::units::{cut, duration, percent, plural, short_label, wrap};
-use super::{ReportText, WIDTH, by_stack};
+use super::{ReportText, WIDTH};
 use crate::report::columns::{locks as columns, pauses as pause_columns};
 use crate::report::groups::pattern;
 use crate::report::model::{Attribution, Blamed, Idle, Lock, PausedInterval, Pauses, Report};
@@ -98,21 +98,7 @@ fn blamed(heading: &str, all: &[Blamed], whole: f64, text: &mut ReportText) {
         return;
     }
     text.line(heading);
-    let places = by_stack(all, |blamed| &blamed.stack, |blamed| blamed.seconds);
-    for (seconds, by) in places.iter().take(MAX_STACKS) {
-        let part = if whole > 0.0 { seconds / whole } else { 0.0 };
-        let others = match by.len() {
-            1 => String::new(),
-            many => format!(" and {} more", many - 1),
-        };
-        let label = short_label(&by[0].thread, by[0].tid, WIDTH - 20 - others.len());
-        text.line(format!("  {:>9} {:>6}  {label}{others}", duration(*seconds), percent(part)));
-        text.frames(&by[0].stack, by[0].own, 21);
-    }
-    if places.len() > MAX_STACKS {
-        let rest: f64 = places[MAX_STACKS..].iter().map(|(seconds, _)| seconds).sum();
-        text.line(format!("  {:>9}         {} more stacks", duration(rest), places.len() - MAX_STACKS));
-    }
+    text.attributed(all, whole, MAX_STACKS, 2);
 }
 
 fn pauses(report: &Report, text: &mut ReportText) {

@@ -17,10 +17,10 @@ use crate::profile::Mode;
 
 pub use self::locks::reasons;
 use self::table::{TextColumn, TextTable};
-use self::units::{duration, percent, plural, table_labels, wrap};
+use self::units::{duration, percent, plural, short_label, table_labels, wrap};
 use super::columns::threads as columns;
 use super::groups::pattern;
-use super::model::{Attribution, Gil, Report, Severity, States, Thread};
+use super::model::{Attribution, Blamed, Gil, Report, Severity, States, Thread};
 use super::verdict;
 
 /// Everything fits in this many columns.
@@ -58,6 +58,26 @@ impl ReportText {
         }
         if stack.is_empty() {
             self.line(format!("{:indent$}(no Python frame)", ""));
+        }
+    }
+
+    /// Time attributed to stacks, with its part of a whole and up to this many stacks, so far to the right.
+    fn attributed(&mut self, all: &[Blamed], whole: f64, max_stacks: usize, indent: usize) {
+        let places = by_stack(all, |blamed| &blamed.stack, |blamed| blamed.seconds);
+        for (seconds, by) in places.iter().take(max_stacks) {
+            let part = percent(if whole > 0.0 { seconds / whole } else { 0.0 });
+            let others = match by.len() {
+                1 => String::new(),
+                many => format!(" and {} more", many - 1),
+            };
+            let label = short_label(&by[0].thread, by[0].tid, WIDTH - 18 - indent - others.len());
+            self.line(format!("{:indent$}{:>9} {part:>6}  {label}{others}", "", duration(*seconds)));
+            self.frames(&by[0].stack, by[0].own, 19 + indent);
+        }
+        if places.len() > max_stacks {
+            let rest: f64 = places[max_stacks..].iter().map(|(seconds, _)| seconds).sum();
+            let more = places.len() - max_stacks;
+            self.line(format!("{:indent$}{:>9}         {more} more stacks", "", duration(rest)));
         }
     }
 
