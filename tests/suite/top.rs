@@ -131,14 +131,15 @@ impl Terminal {
         self.screen.lock().unwrap().screen().contents()
     }
 
-    /// Waits until everything that is wanted is on the screen.
+    /// Waits until everything that is wanted is on the screen, wherever its lines are broken.
     #[track_caller]
     fn wait_for(&self, wanted: &[&str]) -> String {
         let mut last = String::new();
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             until(&format!("a screen with {wanted:?}"), || {
                 last = self.text();
-                wanted.iter().all(|text| last.contains(text)).then(|| last.clone())
+                let flat = last.split_whitespace().collect::<Vec<_>>().join(" ");
+                wanted.iter().all(|text| last.contains(text) || flat.contains(text)).then(|| last.clone())
             })
         }));
         found.unwrap_or_else(|_| panic!("no screen with {wanted:?}, but:\n{last}"))
