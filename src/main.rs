@@ -4,23 +4,37 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 use gilscope::commands::cli::{Cli, Command};
+use gilscope::commands::usage::{UsageError, WHAT_TO_TYPE};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match gilscope::commands::config::command() {
+        // Ends here if the arguments are wrong.
+        Ok(command) => Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit()),
+        Err(error) => return failed(&error),
+    };
     let level = ["off", "info", "debug"][usize::from(cli.verbose).min(2)];
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(format!("gilscope={level}")))
         .target(env_logger::Target::Pipe(Box::new(gilscope::tui::ScreenLog)))
         .init();
-    match run(&cli.command) {
+    let Some(command) = &cli.command else {
+        gilscope::output::say(WHAT_TO_TYPE.trim_end());
+        return ExitCode::from(USAGE);
+    };
+    match run(command) {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            gilscope::output::say(format_args!("gilscope: {error:#}"));
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// The exit code of a command line that cannot be run, as the parser of arguments has it.
+const USAGE: u8 = 2;
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    gilscope::output::say(format_args!("gilscope: {error:#}"));
+    if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }
 
 fn run(command: &Command) -> anyhow::Result<u8> {
@@ -28,12 +42,18 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         Command::Record(args) => gilscope::commands::record::run(args),
         Command::Top(args) => gilscope::commands::top::run(args),
         Command::Dump(args) => {
-            let dump = gilscope::commands::dump::dump(args.pid)?;
-            print(&if args.json { json(&dump)? } else { dump.text() })
+            let text = gilscope::commands::dump::run(args)?;
+            gilscope::commands::pager::print(&text, !args.no_pager && !args.json)?;
+            Ok(0)
         }
         Command::Export(args) => gilscope::commands::export::run(args),
         Command::Merge(args) => gilscope::commands::merge::run(args),
-        Command::Report(args) => print(&gilscope::commands::report::run(args)?),
+        Command::Ps(args) => print(&gilscope::commands::processes::run(args.json)?),
+        Command::Report(args) => {
+            let text = gilscope::commands::report::run(args)?;
+            gilscope::commands::pager::print(&text, !args.no_pager && !args.json)?;
+            Ok(0)
+        }
         Command::Diff(args) => {
             let (written, table) = gilscope::commands::diff::run(args)?;
             gilscope::output::say(format_args!("{table}written to {}", written.display()));

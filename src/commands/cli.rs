@@ -6,19 +6,22 @@ use std::time::Duration;
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
+use crate::commands::processes::ProcessSelectors;
 use crate::event::Pid;
 use crate::export::View;
 use crate::export::kind::{OutputKind, output_help};
 use crate::filter::args::{FilterArgs, number};
 use crate::report::Attribution;
 use crate::sampler::Stopping;
+use crate::stack::{OwnPattern, OwnPatterns};
 use crate::{profile, session};
 
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Cli {
+    /// None: `gilscope` alone says what to type.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
     /// Log what gilscope does to standard error (-vv: in detail).
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -30,6 +33,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Watch a program live: who holds the GIL and locks, who waits for them, and where.
     Top(TopArgs),
+    /// List the Python processes of this machine.
+    Ps(PsArgs),
     /// Print what each thread of a process is doing now.
     Dump(DumpArgs),
     /// Print the report of a recording: who waited for what, who held it, and what is wrong.
@@ -66,7 +71,14 @@ pub struct RecordArgs {
     #[command(flatten)]
     pub view: ViewArgs,
     /// Print headings in bold: on a terminal (auto), always, or never.
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true,
+        env = "GILSCOPE_COLOR"
+    )]
     pub color: ColorChoice,
     /// Print only errors.
     #[arg(short, long)]
@@ -76,11 +88,12 @@ pub struct RecordArgs {
 /// What `record` and `top` have in common: the program, and how to observe it.
 #[derive(Debug, Args)]
 pub struct CollectArgs {
-    /// Process to observe.
-    #[arg(short, long, conflicts_with = "program", required_unless_present = "program")]
-    pub pid: Option<Pid>,
+    /// Process to observe: its pid, or a part of its command line (can be given several times); without it, choose from
+    /// a list.
+    #[arg(short, long, value_name = "PID|NAME", conflicts_with = "program")]
+    pub pid: Vec<ProcessSelectors>,
     /// Samples per second.
-    #[arg(short, long, value_name = "HZ", default_value = "100", value_parser = rate)]
+    #[arg(short, long, value_name = "HZ", default_value = "100", value_parser = rate, env = "GILSCOPE_RATE")]
     pub rate: f64,
     /// Observe child processes, too.
     #[arg(short, long)]
@@ -98,6 +111,8 @@ pub struct CollectArgs {
     /// Never stop a thread, not even to read a stack that changes too fast; such samples are lost.
     #[arg(long)]
     pub nonblocking: bool,
+    #[command(flatten)]
+    pub own: OwnArgs,
     /// Program to run and observe, with its arguments.
     #[arg(last = false, trailing_var_arg = true, value_name = "COMMAND")]
     pub program: Vec<OsString>,
@@ -118,7 +133,23 @@ impl CollectArgs {
                 _ => Stopping::WhenNeeded,
             },
             timeline: false,
+            own: self.own.patterns(),
         }
+    }
+}
+
+/// Which lines are the program's own, in what is said first.
+#[derive(Debug, Args)]
+pub struct OwnArgs {
+    /// Count a package, module or path as the program's own, although it is installed: `shop`, `/opt/company/*` (can be
+    /// given several times).
+    #[arg(long, value_name = "PATTERN", value_delimiter = ',', env = "GILSCOPE_OWN")]
+    pub own: Vec<OwnPattern>,
+}
+
+impl OwnArgs {
+    pub fn patterns(&self) -> OwnPatterns {
+        OwnPatterns::new(&self.own)
     }
 }
 
@@ -186,7 +217,14 @@ pub struct TopArgs {
     #[arg(long, value_enum, default_value = "holder")]
     pub blame: Attribution,
     /// Use colours: if the terminal supports them (auto), always, or never.
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true,
+        env = "GILSCOPE_COLOR"
+    )]
     pub color: ColorChoice,
     /// Use only ASCII characters.
     #[arg(long)]
@@ -201,9 +239,22 @@ pub struct TopArgs {
 
 #[derive(Debug, Args)]
 pub struct DumpArgs {
-    /// Process to dump.
-    #[arg(short, long)]
-    pub pid: Pid,
+    /// Process to dump: its pid, or a part of its command line (can be given several times); without it, choose from a
+    /// list.
+    #[arg(short, long, value_name = "PID|NAME")]
+    pub pid: Vec<ProcessSelectors>,
+    /// Print JSON; an array, if several processes were asked for.
+    #[arg(long)]
+    pub json: bool,
+    /// Do not show long text in a pager.
+    #[arg(long)]
+    pub no_pager: bool,
+    #[command(flatten)]
+    pub own: OwnArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PsArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -222,8 +273,20 @@ pub struct ReportArgs {
     #[arg(long, value_enum)]
     pub blame: Option<Attribution>,
     /// Print headings in bold: on a terminal (auto), always, or never.
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true)]
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true,
+        env = "GILSCOPE_COLOR"
+    )]
     pub color: ColorChoice,
+    /// Do not show long text in a pager.
+    #[arg(long)]
+    pub no_pager: bool,
+    #[command(flatten)]
+    pub own: OwnArgs,
 }
 
 #[derive(Debug, Args)]
@@ -244,6 +307,8 @@ pub struct ExportArgs {
     pub view: ViewArgs,
     #[command(flatten)]
     pub filter: FilterArgs,
+    #[command(flatten)]
+    pub own: OwnArgs,
     /// Print only errors.
     #[arg(short, long)]
     pub quiet: bool,
@@ -289,7 +354,7 @@ fn seconds(text: &str) -> Result<f64, String> {
     number(text, 0.001, 1e9)
 }
 
-fn interval(text: &str) -> Result<f64, String> {
+pub(crate) fn interval(text: &str) -> Result<f64, String> {
     number(text, 0.1, 3600.0)
 }
 
@@ -297,7 +362,7 @@ fn microseconds(text: &str) -> Result<Duration, String> {
     number(text, 0.0, 1e12).map(|us| Duration::from_nanos((us * 1e3) as u64))
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     number(text, 0.01, 20_000.0)
 }
 
@@ -315,8 +380,8 @@ mod tests {
     #[test]
     fn a_report_attributes_as_it_was_recorded_unless_asked_otherwise() {
         let parse = |line: &str| match Cli::parse_from(line.split(' ')).command {
-            Command::Report(args) => args.blame,
-            Command::Record(args) => Some(args.view.blame),
+            Some(Command::Report(args)) => args.blame,
+            Some(Command::Record(args)) => Some(args.view.blame),
             _ => None,
         };
         assert_eq!(parse("gilscope report x.report.json"), None);
@@ -329,12 +394,11 @@ mod tests {
     fn a_command_is_taken_with_and_without_dashes() {
         for line in ["gilscope record -r 250 -- python -c pass -d 1", "gilscope record -r 250 python -c pass -d 1"] {
             let cli = Cli::parse_from(line.split(' '));
-            let Command::Record(args) = cli.command else { panic!("not record") };
+            let Some(Command::Record(args)) = cli.command else { panic!("not record") };
             assert_eq!(args.collect.rate, 250.0);
             assert_eq!(args.collect.program, ["python", "-c", "pass", "-d", "1"]);
             assert_eq!(args.duration, None);
         }
-        assert!(Cli::try_parse_from(["gilscope", "record"]).is_err());
         assert!(Cli::try_parse_from(["gilscope", "record", "--pid", "1", "python"]).is_err());
         assert!(Cli::try_parse_from(["gilscope", "record", "--pid", "1", "-r", "0"]).is_err());
     }

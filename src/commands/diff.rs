@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::commands::cli::{DiffArgs, ViewArgs};
+use crate::commands::waiting::WaitingLine;
 use crate::export::diff::{self, FoldedStacks};
 use crate::export::{self, Format};
 use crate::filter::Filter;
@@ -17,6 +18,7 @@ use crate::recording::{is_recording, load};
 /// # Errors
 /// One of the two cannot be read, or the picture cannot be written.
 pub fn run(args: &DiffArgs) -> Result<(PathBuf, String)> {
+    let _waiting = WaitingLine::new("comparing".to_owned());
     let (before, after) = (read(&args.before, &args.view)?, read(&args.after, &args.view)?);
     let output = Output::create(&args.output)?;
     let written = output.write(|out| Ok(diff::write(&before, &after, args.absolute, out)?))?;
@@ -58,7 +60,7 @@ mod tests {
             let words = [Path::new("gilscope"), Path::new("diff"), &path(before), &path("b.collapsed")];
             let rest = [Path::new("-o"), &path(out)].map(Path::to_owned);
             let cli = Cli::parse_from(words.map(Path::to_owned).into_iter().chain(rest));
-            let Command::Diff(args) = cli.command else { panic!() };
+            let Some(Command::Diff(args)) = cli.command else { panic!() };
             super::run(&args)
         };
         let (written, table) = run("a.collapsed", "d.svg").unwrap();

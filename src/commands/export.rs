@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::commands::cli::{ExportArgs, ViewArgs};
+use crate::commands::waiting::WaitingLine;
 use crate::export::kind::OutputKind;
 use crate::export::{self, ExportSummary, Format, Unit, View};
 use crate::filter::Filter;
@@ -26,6 +27,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
     if same(&args.file).is_some_and(|file| same(&args.output) == Some(file)) {
         bail!("{} would be written over while it is read: choose another place with -o", args.file.display());
     }
+    let waiting = WaitingLine::new(format!("exporting {}", args.file.display()));
     let (path, session, amount) = match kind {
         OutputKind::Recording if filter.selects() => {
             bail!("a recording has all threads and waits: only --from and --to make a smaller one")
@@ -36,18 +38,20 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
         }
         OutputKind::Export(format) => {
             let output = Output::create(&args.output)?;
-            let profile = match recording::load(&args.file, format.needs_timeline(), &filter) {
+            let mut profile = match recording::load(&args.file, format.needs_timeline(), &filter) {
                 Ok(profile) => profile,
                 Err(error) => {
                     output.discard();
                     return Err(error);
                 }
             };
+            profile.stacks.set_own(&args.own.patterns());
             let (path, summary) = write(output, &profile, format, &args.view.options())?;
             let amount = amount(&profile, format, &args.view, &summary);
             (path, profile.session, amount)
         }
     };
+    drop(waiting);
     if !args.quiet {
         let filter = session.filter.map(|filter| format!("only a part of it: {filter}"));
         let notes = session.degraded.iter().map(|note| format!("note: {note}"));

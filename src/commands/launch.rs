@@ -2,9 +2,10 @@
 
 use std::ffi::OsString;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::commands::cli::CollectArgs;
+use crate::commands::processes::chosen;
 use crate::event::Pid;
 use crate::session::launch::Child;
 use crate::session::signals::Signals;
@@ -15,28 +16,29 @@ pub(crate) struct PreparedRecording {
     pub collector: ReadyCollector,
     /// The program, if it was launched for the recording.
     pub child: Option<Child>,
-    /// The process to record.
-    pub root: Pid,
+    /// The processes to record.
+    pub roots: Vec<Pid>,
     pub signals: Signals,
 }
 
-/// Prepares a recording of a process that runs, or of one that `launch` starts.
+/// Prepares a recording for a command, of processes that run, or of one that `launch` starts.
 pub(crate) fn prepare(
+    command: &str,
     args: &CollectArgs,
     options: &RecordingOptions,
     launch: impl FnOnce(&[OsString]) -> Result<Child>,
 ) -> Result<PreparedRecording> {
     let signals = || Signals::new().context("cannot set up signal handling");
     // A program that is launched gets the signal mask that it would have had without gilscope; a running one has its own.
-    let early = if args.pid.is_some() { Some(signals()?) } else { None };
+    let running = match args.program.is_empty() {
+        true => chosen(command, &args.pid, args.subprocesses)?,
+        false => Vec::new(),
+    };
+    let early = if running.is_empty() { None } else { Some(signals()?) };
     // Before the launch: loading the collector takes longer than a program needs to start.
     let collector = session::collector(options)?;
     let child = if args.program.is_empty() { None } else { Some(launch(&args.program)?) };
     let signals = early.map_or_else(signals, Ok)?;
-    let root = match (&child, args.pid) {
-        (Some(child), _) => child.pid(),
-        (None, Some(pid)) => pid,
-        (None, None) => bail!("neither a process nor a command was given"),
-    };
-    Ok(PreparedRecording { collector, child, root, signals })
+    let roots = child.as_ref().map_or(running, |child| vec![child.pid()]);
+    Ok(PreparedRecording { collector, child, roots, signals })
 }

@@ -3,6 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::commands::cli::MergeArgs;
+use crate::commands::waiting::WaitingLine;
 use crate::export::kind::OutputKind;
 use crate::output::{Output, say};
 use crate::recording::merge;
@@ -17,7 +18,9 @@ pub fn run(args: &MergeArgs) -> Result<u8> {
     if OutputKind::of(&args.output, None).is_ok_and(|kind| kind != OutputKind::Recording) {
         bail!("{} is no name for a recording: merge to NAME.gscope, then use gilscope export", args.output.display());
     }
+    let waiting = WaitingLine::new(format!("merging {} recordings", args.files.len()));
     let (path, session) = merge(&args.files, Output::create(&args.output)?)?;
+    drop(waiting);
     for note in &session.degraded {
         say(wrap(&format!("note: {note}"), "  ", WIDTH));
     }

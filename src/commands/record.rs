@@ -11,6 +11,7 @@ use crate::commands::cli::RecordArgs;
 use crate::commands::launch::{self, PreparedRecording};
 use crate::commands::progress::ProgressLine;
 use crate::commands::text_style::bold;
+use crate::commands::waiting::WaitingLine;
 use crate::export::kind::OutputKind;
 use crate::export::{self, ExportSummary, Format};
 use crate::output::{Output, say};
@@ -30,14 +31,14 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     // Before the recording, so that a path that cannot be written to costs no recording.
     let output = Output::create(path)?;
     let options = options(args, kind);
-    let prepared = match launch::prepare(&args.collect, &options, Child::launch) {
+    let prepared = match launch::prepare("record", &args.collect, &options, Child::launch) {
         Ok(prepared) => prepared,
         Err(error) => {
             output.discard();
             return Err(error);
         }
     };
-    let PreparedRecording { collector, mut child, root, mut signals } = prepared;
+    let PreparedRecording { collector, mut child, roots, mut signals } = prepared;
     let mut destination = match kind {
         OutputKind::Recording => {
             RecordingOutput::Stream(Recorder::new(output, args.output.is_some(), &origin(args))?)
@@ -49,7 +50,8 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         RecordingOutput::AtTheEnd(..) => None,
     };
     let mut progress = ProgressLine::new(!args.quiet);
-    let recorded = session::record(&options, collector, recorder, root, child.as_mut(), &mut signals, &mut progress);
+    let recorded =
+        session::record(&options, collector, recorder, &roots, child.as_mut(), &mut signals, &mut progress);
     // Removes its line from the terminal.
     drop(progress);
     let (profile, end) = match recorded {
@@ -63,7 +65,9 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
             return Err(error.into());
         }
     };
+    let waiting = (!args.quiet).then(|| WaitingLine::new("writing what was recorded".to_owned()));
     let written = destination.finish(&profile, &args.view.options());
+    drop(waiting);
     if !args.quiet {
         report(args, &profile, written.as_ref().ok());
     }

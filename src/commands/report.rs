@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use crate::commands::cli::ReportArgs;
 use crate::commands::text_style::bold;
+use crate::commands::waiting::WaitingLine;
 use crate::filter::Filter;
 use crate::report::text::{subject, text};
 use crate::{recording, report};
@@ -16,8 +17,10 @@ use crate::{recording, report};
 /// The file is no report, or none that can be read.
 pub fn run(args: &ReportArgs) -> Result<String> {
     let filter = Filter::new(&args.filter)?;
+    let _waiting = WaitingLine::new(format!("reading {}", args.file.display()));
     let report = if recording::is_recording(&args.file) {
-        let profile = recording::load(&args.file, false, &filter)?;
+        let mut profile = recording::load(&args.file, false, &filter)?;
+        profile.stacks.set_own(&args.own.patterns());
         report::Report::of(&profile, args.blame.unwrap_or_default())
     } else {
         if !filter.is_none() {
@@ -45,7 +48,8 @@ mod tests {
         std::fs::write(&file, &json).unwrap();
         let run = |option: Option<&str>| {
             let words = ["gilscope", "report"].into_iter().chain(option).chain(file.path().to_str());
-            let crate::commands::cli::Command::Report(args) = crate::commands::cli::Cli::parse_from(words).command
+            let Some(crate::commands::cli::Command::Report(args)) =
+                crate::commands::cli::Cli::parse_from(words).command
             else {
                 panic!()
             };

@@ -37,14 +37,14 @@ pub fn run(args: &TopArgs) -> Result<u8> {
         log = Some(path);
         Ok(child)
     };
-    let prepared = launch::prepare(&args.collect, &options, launch)?;
-    let PreparedRecording { collector, mut child, root, mut signals } = prepared;
+    let prepared = launch::prepare("top", &args.collect, &options, launch)?;
+    let PreparedRecording { collector, mut child, roots, mut signals } = prepared;
     if is_screen {
         // Before there is a second thread: one that does not hold them back would stop them all.
         tui::hold_stops().context("cannot set up signal handling")?;
     }
     let mut view = LiveView::new(view)?;
-    let recorded = session::record(&options, collector, None, root, child.as_mut(), &mut signals, view.observer());
+    let recorded = session::record(&options, collector, None, &roots, child.as_mut(), &mut signals, view.observer());
     let (profile, end) = match recorded {
         Ok(recorded) => recorded,
         Err(error) => {

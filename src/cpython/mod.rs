@@ -1,6 +1,7 @@
 //! CPython's structures, as they are in the memory of a process: where they are, and what their bytes say.
 
 pub mod attach;
+pub mod by_files;
 pub mod code;
 pub mod debug_offsets;
 pub mod frames;

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod clock;
+mod container;
 pub mod elf;
 pub mod error;
 pub mod functions;
@@ -18,7 +19,8 @@ mod status;
 pub mod stop;
 pub mod symbols;
 
+pub use self::container::container;
 pub use self::identity::{Process, ProcessCpuTime, command, cpu_time, has_forked};
 pub use self::namespaces::tid_map;
-pub use self::relatives::{descendants, threads};
+pub use self::relatives::{all, descendants, threads};
 pub use self::status::Status;

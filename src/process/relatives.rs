@@ -12,6 +12,14 @@ pub fn threads(pid: Pid) -> Vec<Tid> {
     threads.iter().filter_map(|thread| thread.id().ok()).collect()
 }
 
+/// All processes of the machine, in the order of their numbers, as far as gilscope may see them.
+pub fn all() -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids: Vec<Pid> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    pids.sort_unstable();
+    pids
+}
+
 /// All descendants of a process, parents before their children.
 pub fn descendants(pid: Pid) -> Vec<Pid> {
     // The lists of children that the kernel keeps per thread (`CONFIG_PROC_CHILDREN`, on in all distributions) cost a read

@@ -29,7 +29,7 @@ const MIN_CPU: u64 = 50_000_000;
 /// The child processes that are not observed, as far as they were seen.
 #[derive(Debug)]
 pub(super) struct ChildWatch {
-    root: Pid,
+    roots: Vec<Pid>,
     first: Option<Nanos>,
     next: Nanos,
     /// By pid and start.
@@ -50,10 +50,10 @@ struct SeenChild {
 }
 
 impl ChildWatch {
-    /// Watches the processes below `root`.
-    pub(super) fn new(root: Pid) -> ChildWatch {
+    /// Watches the processes below these.
+    pub(super) fn new(roots: &[Pid]) -> ChildWatch {
         ChildWatch {
-            root,
+            roots: roots.to_owned(),
             first: None,
             next: Nanos(0),
             seen: FxHashMap::default(),
@@ -77,7 +77,8 @@ impl ChildWatch {
                 child.cpu = time.ns;
             }
         }
-        for pid in descendants(self.root) {
+        let below: Vec<Pid> = self.roots.iter().copied().flat_map(descendants).collect();
+        for pid in below {
             if !observed.contains(&pid)
                 && let Some(time) = cpu_time(pid)
             {
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn a_child_is_seen_with_its_cpu_time_and_is_no_python() {
         let own = std::process::id() as Pid;
-        let mut watch = ChildWatch::new(own);
+        let mut watch = ChildWatch::new(&[own]);
         let clock = || Nanos(1_000);
         watch.look(Nanos(0), &[own], clock);
         assert_eq!(watch.next(), Nanos(FIRST_INTERVAL));

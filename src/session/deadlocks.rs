@@ -61,6 +61,7 @@ impl Session<'_> {
             let Some(process) = self.observed.iter().find(|process| process.pid == pid) else { continue };
             let (inspection, blocked) = match Inspection::of(process, Stopping::Never) {
                 Ok(mut inspection) => {
+                    inspection.stacks.set_own(&self.options.own);
                     let blocked = inspection.blocked();
                     (inspection, blocked)
                 }

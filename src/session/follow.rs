@@ -26,7 +26,7 @@ const RECHECK_INTERVAL: u64 = 100 * MILLISECOND;
 /// Searches for interpreters in a process and, if wanted, those it starts.
 #[derive(Debug)]
 pub struct Follower {
-    root: Pid,
+    roots: Vec<Pid>,
     launched: bool,
     subprocesses: bool,
     /// Interpreters are also wanted before they have started.
@@ -40,11 +40,11 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Follows `root`, which gilscope has `launched` or not. With `early`, interpreters are also found before they have
+    /// Follows the `roots`, which gilscope has `launched` or not. With `early`, interpreters are also found before they have
     /// started.
-    pub fn new(root: Pid, launched: bool, subprocesses: bool, early: bool) -> Follower {
+    pub fn new(roots: &[Pid], launched: bool, subprocesses: bool, early: bool) -> Follower {
         Follower {
-            root,
+            roots: roots.to_owned(),
             launched,
             subprocesses,
             early,
@@ -71,8 +71,9 @@ impl Follower {
         }
         let started = *self.started.get_or_insert(now);
         let mut found = Vec::new();
-        if !self.observed.contains(&self.root) {
-            match self.attach(self.root, now) {
+        let missing: Vec<Pid> = self.roots.iter().copied().filter(|root| !self.observed.contains(root)).collect();
+        for root in missing {
+            match self.attach(root, now) {
                 None => {}
                 Some(Ok(target)) => found.push(target),
                 Some(Err(error)) if self.found_any => log::debug!("{error}"),
@@ -96,7 +97,8 @@ impl Follower {
         }
         let through_wrapper = self.launched && self.observed.is_empty() && found.is_empty();
         if self.subprocesses || through_wrapper {
-            for pid in descendants(self.root) {
+            let below: Vec<Pid> = self.roots.iter().copied().flat_map(descendants).collect();
+            for pid in below {
                 if self.observed.contains(&pid) || (through_wrapper && !self.subprocesses && !found.is_empty()) {
                     continue;
                 }
@@ -154,7 +156,7 @@ impl Follower {
                 command: child.command().to_owned(),
                 code: child.try_wait().map_or(0, exit_code),
             },
-            None => AttachError::Exited { pid: self.root },
+            None => AttachError::Exited { pid: self.roots.first().copied().unwrap_or(0) },
         }
     }
 }

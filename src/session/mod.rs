@@ -39,6 +39,7 @@ use crate::process::error::AttachError;
 use crate::profile::{Mode, Profile};
 use crate::recording::Recorder;
 use crate::sampler::Stopping;
+use crate::stack::OwnPatterns;
 
 pub use self::clock::clock_offset_ns;
 pub use self::collectors::{ReadyCollector, collector};
@@ -57,6 +58,8 @@ pub struct RecordingOptions {
     pub stopping: Stopping,
     /// Keep a timeline (trace formats).
     pub timeline: bool,
+    /// What counts as the program's own.
+    pub own: OwnPatterns,
 }
 
 /// Why a recording ended.
@@ -130,12 +133,13 @@ struct Session<'a> {
 /// What the loop has waited for.
 struct Ready {
     signal: bool,
-    root_ended: bool,
+    /// All processes that were asked for have ended.
+    roots_ended: bool,
     /// The collector wants a tick.
     collector: bool,
 }
 
-/// Records process `root`, or the program launched as `child`, until one of the ends. Events also go to the `recorder`, if
+/// Records the processes `roots`, or the program launched as `child`, until one of the ends. Events also go to the `recorder`, if
 /// there is one, which the caller has to finish.
 ///
 /// # Errors
@@ -144,7 +148,7 @@ pub fn record(
     options: &RecordingOptions,
     collector: ReadyCollector,
     recorder: Option<&mut Recorder>,
-    root: Pid,
+    roots: &[Pid],
     child: Option<&mut Child>,
     signals: &mut Signals,
     observer: &mut dyn Observer,
@@ -165,7 +169,7 @@ pub fn record(
         observed: Vec::new(),
         ticks: Ticks::new(collector.ticks().rate, started),
         until: None,
-        follower: Follower::new(root, child.is_some(), options.subprocesses, collector.observes_early()),
+        follower: Follower::new(roots, child.is_some(), options.subprocesses, collector.observes_early()),
         collector,
         cpu_before: 0,
         machine: None,
@@ -173,16 +177,17 @@ pub fn record(
         long_waits_at: Nanos(0),
         queues: QueueWatch::default(),
         titles: TitleWatch::default(),
-        children: (!options.subprocesses).then(|| ChildWatch::new(root)),
+        children: (!options.subprocesses).then(|| ChildWatch::new(roots)),
     };
     if options.timeline {
         session.profile.keep_timeline();
     }
+    session.profile.stacks.set_own(&options.own);
     session.profile.session.degraded.extend(degraded);
     session.profile.session.mode = mode;
     session.profile.session.rate_hz = options.rate;
     session.start(started);
-    let end = session.run(root, child, signals, observer)?;
+    let end = session.run(roots, child, signals, observer)?;
     if end != RecordingEnd::TargetExited {
         session.find_blocked();
     }
@@ -192,16 +197,18 @@ pub fn record(
 impl Session<'_> {
     fn run(
         &mut self,
-        root: Pid,
+        roots: &[Pid],
         mut child: Option<&mut Child>,
         signals: &mut Signals,
         observer: &mut dyn Observer,
     ) -> Result<RecordingEnd, AttachError> {
         // Without a pidfd it is no process; attaching finds out what is wrong with it.
-        let pidfd = launch::pidfd(root)
-            .map_err(|_| attach(root).err().unwrap_or(AttachError::NoSuchProcess { pid: root }))?;
+        let open = |&pid: &Pid| {
+            launch::pidfd(pid).map_err(|_| attach(pid).err().unwrap_or(AttachError::NoSuchProcess { pid }))
+        };
+        let mut running: Vec<OwnedFd> = roots.iter().map(open).collect::<Result<_, _>>()?;
         if child.is_some() {
-            self.collector.watch(root);
+            roots.iter().for_each(|&root| self.collector.watch(root));
         }
         let mut woken = false;
         loop {
@@ -228,7 +235,7 @@ impl Session<'_> {
             if self.until.is_some_and(|until| until <= at) {
                 return Ok(RecordingEnd::Duration);
             }
-            let ready = self.wait(self.next_wake(observer).since(at), signals, &pidfd);
+            let ready = self.wait(self.next_wake(observer).since(at), signals, &mut running);
             woken = ready.collector;
             match ready.signal.then(|| signals.take()).flatten() {
                 Some(Received::Child) => self.collector.release(),
@@ -240,7 +247,7 @@ impl Session<'_> {
                 }
                 None => {}
             }
-            if ready.root_ended {
+            if ready.roots_ended {
                 return match self.profile.processes.is_empty() {
                     true => Err(self.follower.ended_without_python(child)),
                     false => Ok(RecordingEnd::TargetExited),
@@ -297,16 +304,23 @@ impl Session<'_> {
     }
 
     /// Waits for something to do, at most for a time in nanoseconds.
-    fn wait(&self, time: u64, signals: &Signals, root: &OwnedFd) -> Ready {
-        let mut fds = vec![signals.as_fd(), root.as_fd()];
-        fds.extend(self.collector.wake_fd());
+    fn wait(&self, time: u64, signals: &Signals, running: &mut Vec<OwnedFd>) -> Ready {
+        let wake = self.collector.wake_fd();
+        let mut fds: Vec<_> = running.iter().map(OwnedFd::as_fd).collect();
+        fds.push(signals.as_fd());
+        fds.extend(wake);
         let mut fds: Vec<_> = fds.into_iter().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let time = time.min(MAX_WAIT);
         let timeout = Timespec { tv_sec: (time / 1_000_000_000) as _, tv_nsec: (time % 1_000_000_000) as _ };
         // An interrupted poll is as good as one that found nothing.
         let _ = poll(&mut fds, Some(&timeout));
-        let is_ready = |index: usize| fds.get(index).is_some_and(|fd| !fd.revents().is_empty());
-        Ready { signal: is_ready(0), root_ended: is_ready(1), collector: is_ready(2) }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        drop(fds);
+        let (ended, others) = ready.split_at(running.len());
+        let mut ended = ended.iter();
+        let (signal, collector) = (others.first() == Some(&true), others.get(1) == Some(&true));
+        running.retain(|_| ended.next() != Some(&true));
+        Ready { signal, roots_ended: running.is_empty(), collector }
     }
 
     /// Starts to observe a process.

@@ -8,11 +8,14 @@ pub mod collections;
 pub mod idle_wait;
 pub mod label;
 pub(crate) mod own;
+mod own_patterns;
 pub mod pool_worker;
 
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+
+pub use self::own_patterns::{OwnPattern, OwnPatterns};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Sym(u32);
@@ -90,6 +93,8 @@ pub struct Interner {
     /// (caller, innermost frame); entry 0 is the empty stack.
     stacks: Vec<(StackId, FrameId)>,
     by_stack: FxHashMap<(StackId, FrameId), StackId>,
+    /// What counts as the program's own beside what is not installed.
+    own: OwnPatterns,
 }
 
 impl Default for Interner {
@@ -101,6 +106,7 @@ impl Default for Interner {
             by_frame: FxHashMap::default(),
             stacks: vec![(StackId::EMPTY, FrameId(u32::MAX))],
             by_stack: FxHashMap::default(),
+            own: OwnPatterns::default(),
         };
         let marker = table.marker_frame("(not sampled)");
         table.push(StackId::EMPTY, marker);
@@ -152,7 +158,13 @@ impl Interner {
             by_string: FxHashMap::default(),
             by_frame: FxHashMap::default(),
             by_stack: FxHashMap::default(),
+            own: self.own.clone(),
         }
+    }
+
+    /// Counts other files as the program's own, too: [`own`] says what for.
+    pub fn set_own(&mut self, own: &OwnPatterns) {
+        self.own = own.clone();
     }
 
     /// The text of a symbol.

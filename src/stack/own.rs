@@ -38,6 +38,7 @@ fn interest(stacks: &Interner, frame: FrameId) -> Interest {
         return Interest::Other;
     }
     match locate(file) {
+        _ if stacks.own.matches(file) => Interest::Program,
         (Origin::Program, _) if file.starts_with('<') => Interest::Generated,
         (Origin::Program, _) if is_script(file) => Interest::Package,
         (Origin::Program, _) => Interest::Program,
@@ -155,6 +156,23 @@ mod tests {
         assert_eq!(own(&[LIBRARY, PACKAGE, "/v/bin/gunicorn"]), 1, "a script that starts a package");
         assert_eq!(own(&[PLUMBING, LIBRARY, PLUMBING]), 1);
         assert_eq!(own(&[PLUMBING, PLUMBING]), 0);
+    }
+
+    #[test]
+    fn an_installed_application_can_be_ones_own() {
+        let mut stacks = Interner::default();
+        let files =
+            ["/v/lib/python3.12/site-packages/shop/orders.py", "/v/lib/python3.12/site-packages/orm/query.py"];
+        let stack = files.iter().fold(StackId::EMPTY, |caller, file| {
+            let (function, file) = (stacks.string("f"), stacks.string(file));
+            let kind = FrameKind::Python;
+            let frame = stacks.frame(Frame { kind, function, name: function, file, line: 1, first_line: 1 });
+            stacks.push(caller, frame)
+        });
+        assert_eq!(own_index(&stacks, stack), 0);
+        stacks.set_own(&crate::stack::OwnPatterns::new(&["shop".parse().unwrap()]));
+        assert_eq!(own_index(&stacks, stack), 1);
+        assert_eq!(own_index(&stacks.frozen(), stack), 1, "also what the screen shows");
     }
 
     #[test]

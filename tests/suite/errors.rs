@@ -174,16 +174,14 @@ fn nothing_is_left_behind() {
 #[test]
 fn wrong_usage() {
     for words in [
-        &["record"][..],
-        &["record", "--pid", "1", "--", "python"],
+        &["record", "--pid", "1", "--", "python"][..],
         &["record", "-r", "0", "--pid", "1"],
         &["record", "-r", "fast", "--pid", "1"],
         &["record", "-d", "-1", "--pid", "1"],
         &["record", "--blocking", "--nonblocking", "--pid", "1"],
         &["record", "--view", "none", "--pid", "1"],
         &["record", "-f", "jpeg", "--pid", "1"],
-        &["dump"],
-        &["dump", "--pid", "x"],
+        &["dump", "--pid", ""],
         &["nonsense"],
         &[],
     ] {

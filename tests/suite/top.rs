@@ -86,7 +86,7 @@ while os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1]):
 const SIZE: (u16, u16) = (30, 120);
 
 /// A program in a terminal.
-struct Terminal {
+pub(super) struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     master: Box<dyn MasterPty + Send>,
     writer: Box<dyn Write + Send>,
@@ -95,7 +95,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start<S: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = S>, folder: &Path) -> Terminal {
+    pub(super) fn start<S: AsRef<std::ffi::OsStr>>(words: impl IntoIterator<Item = S>, folder: &Path) -> Terminal {
         let (rows, cols) = SIZE;
         let size = PtySize { rows, cols, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
@@ -133,7 +133,7 @@ impl Terminal {
 
     /// Waits until everything that is wanted is on the screen, wherever its lines are broken.
     #[track_caller]
-    fn wait_for(&self, wanted: &[&str]) -> String {
+    pub(super) fn wait_for(&self, wanted: &[&str]) -> String {
         let mut last = String::new();
         let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             until(&format!("a screen with {wanted:?}"), || {
@@ -145,7 +145,7 @@ impl Terminal {
         found.unwrap_or_else(|_| panic!("no screen with {wanted:?}, but:\n{last}"))
     }
 
-    fn keys(&mut self, keys: &str) {
+    pub(super) fn keys(&mut self, keys: &str) {
         self.writer.write_all(keys.as_bytes()).unwrap();
         self.writer.flush().unwrap();
     }
@@ -183,7 +183,7 @@ impl Terminal {
     }
 
     /// Waits for the end. Returns the exit code and what is on the screen then.
-    fn end(mut self) -> (u32, String) {
+    pub(super) fn end(mut self) -> (u32, String) {
         let code = until("the end of gilscope", || self.child.try_wait().unwrap()).exit_code();
         // It ends when nobody has the other side of the terminal any more.
         self.reader.take().unwrap().join().unwrap();

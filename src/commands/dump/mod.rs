@@ -5,6 +5,8 @@ mod text;
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::commands::cli::DumpArgs;
+use crate::commands::processes::chosen;
 use crate::cpython::attach::{AttachedProcess, attach};
 use crate::cpython::locks::Lock;
 use crate::event::{LEFT_AT_FORK, LEFT_BY_ENDED, LockKind, Loss, Pid, ProcessId, ThreadState, Tid};
@@ -17,7 +19,7 @@ use crate::session::children::python_children;
 use crate::stack::idle_wait::Work;
 use crate::stack::label::{frame_label, one_line};
 use crate::stack::own::own_index;
-use crate::stack::{Interner, StackId};
+use crate::stack::{Interner, OwnPatterns, StackId};
 
 /// The threads of a process at one moment, as in JSON.
 #[derive(Debug, Serialize)]
@@ -147,14 +149,29 @@ impl WaitsFor {
     }
 }
 
+/// Runs the command: what is to be printed on standard output.
+///
+/// # Errors
+/// It is not clear which process is meant; or one of them cannot be read, or is no supported Python.
+pub fn run(args: &DumpArgs) -> Result<String> {
+    let (pids, own) = (chosen("dump", &args.pid, false)?, args.own.patterns());
+    let dumps: Vec<Dump> = pids.into_iter().map(|pid| dump(pid, &own)).collect::<Result<_>>()?;
+    match (&dumps[..], args.json) {
+        ([one], true) => Ok(serde_json::to_string_pretty(one)? + "\n"),
+        (several, true) => Ok(serde_json::to_string_pretty(several)? + "\n"),
+        (several, false) => Ok(several.iter().map(Dump::text).collect::<Vec<_>>().join("\n")),
+    }
+}
+
 /// Takes a dump of a process.
 ///
 /// # Errors
 /// It cannot be read, or is no supported Python.
-pub fn dump(pid: Pid) -> Result<Dump> {
+fn dump(pid: Pid, own: &OwnPatterns) -> Result<Dump> {
     let target = attach(pid)?;
     let process = PythonProcess::new(ProcessId(0), &target);
     let mut inspection = Inspection::of(&process, Stopping::WhenNeeded)?;
+    inspection.stacks.set_own(own);
     let blocked = inspection.blocked();
     let mut dump = describe(&target, &inspection);
     for thread in &mut dump.threads {
