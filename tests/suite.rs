@@ -13,6 +13,7 @@ mod suite {
     mod errors;
     mod exports;
     mod harmless;
+    mod hostile_recordings;
     mod html;
     mod kernel;
     mod native_waits;
