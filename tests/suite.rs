@@ -14,6 +14,7 @@ mod suite {
     mod errors;
     mod exports;
     mod harmless;
+    mod hostile_recordings;
     mod html;
     mod kernel;
     mod native_waits;

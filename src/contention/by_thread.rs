@@ -1,8 +1,9 @@
 //! A value per thread of one GIL. Threads have small numbers, but those of one GIL are few among all.
 
+use super::folding::FoldedRows;
 use crate::event::ThreadId;
 
-/// Values by thread, created when first asked for, never removed: as many as threads were seen.
+/// Values by thread, created when first asked for, and removed when their threads are folded.
 #[derive(Clone, Debug)]
 pub struct ByThread<T> {
     /// By thread number: 1 + the index in `items`, or 0.
@@ -37,6 +38,40 @@ impl<T> ByThread<T> {
         self.items.get((place as usize).checked_sub(1)?).map(|(_, value)| value)
     }
 
+    /// Adds the values of threads that are folded to those of the rows that they become part of.
+    pub fn fold(&mut self, rows: &FoldedRows, mut add: impl FnMut(&mut T, T)) {
+        let items = std::mem::take(&mut self.items);
+        self.places.clear();
+        for (thread, value) in items {
+            let to = rows.of(thread);
+            let index = to.0 as usize;
+            if index >= self.places.len() {
+                self.places.resize(index + 1, 0);
+            }
+            match self.places[index].checked_sub(1) {
+                Some(place) => add(&mut self.items[place as usize].1, value),
+                None => {
+                    self.items.push((to, value));
+                    self.places[index] = self.items.len() as u32;
+                }
+            }
+        }
+    }
+
+    /// Forgets the values of threads that are folded.
+    pub fn forget(&mut self, rows: &FoldedRows) {
+        self.items.retain(|(thread, _)| !rows.is_folded(*thread));
+        self.places.clear();
+        for (place, (thread, _)) in self.items.iter_mut().enumerate() {
+            rows.put(thread);
+            let index = thread.0 as usize;
+            if index >= self.places.len() {
+                self.places.resize(index + 1, 0);
+            }
+            self.places[index] = place as u32 + 1;
+        }
+    }
+
     /// All values, in the order in which the threads first appeared.
     pub fn iter(&self) -> impl Iterator<Item = (ThreadId, &T)> {
         self.items.iter().map(|(thread, value)| (*thread, value))
@@ -50,6 +85,19 @@ impl<T> ByThread<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_folded_threads_are_added_or_forgotten() {
+        let row = ThreadId;
+        let rows = FoldedRows::new(4, &[(row(0), row(3)), (row(1), row(3))].into_iter().collect());
+        let mut values: ByThread<u64> = ByThread::default();
+        [(0, 1), (1, 2), (2, 4), (3, 8)].iter().for_each(|&(number, value)| *values.of(row(number)) = value);
+        let mut kept = values.clone();
+        values.fold(&rows, |sum, more| *sum += more);
+        assert_eq!([0, 1, 2].map(|number| values.get(row(number)).copied()), [Some(4), Some(11), None]);
+        kept.forget(&rows);
+        assert_eq!([0, 1, 2].map(|number| kept.get(row(number)).copied()), [Some(4), Some(8), None]);
+    }
 
     #[test]
     fn values_are_made_when_asked_for() {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::TimeRange;
+use super::in_order::place_of;
 use crate::event::Nanos;
 
 /// How many separate stretches are remembered; a wait that began before all of them counts from the oldest on.
@@ -25,10 +26,7 @@ impl Cover {
         if start >= end {
             return;
         }
-        let mut at = self.stretches.len();
-        while at > 0 && self.stretches[at - 1].0 > end {
-            at -= 1;
-        }
+        let at = place_of(&self.stretches, end, |&(from, _)| from);
         let mut first = at;
         while first > 0 && self.stretches[first - 1].1 >= start {
             first -= 1;

@@ -15,6 +15,7 @@ use std::fmt::Debug;
 use super::by_thread::ByThread;
 use super::cover::Cover;
 use super::evidence::{AttributedHold, Evidence, HeldPart};
+use super::folding::FoldedRows;
 use super::ledger::Ledger;
 use super::selection::{PastWait, Retention};
 use super::{Handoff, Hold, TimeRange, Timeline, count};
@@ -60,6 +61,9 @@ pub trait Resource {
 
     /// A holder has caused waiting while it was off the CPU.
     fn caused_off_cpu(&mut self, _holder: ThreadId, _state: ThreadState, _stack: StackId, _ns: u64) {}
+
+    /// Threads become part of other rows.
+    fn fold(&mut self, rows: &FoldedRows);
 
     /// Who held it when, for a timeline up to `end`. `handoffs` are in the order of time.
     fn holds(&mut self, end: Nanos, handoffs: &[Handoff]) -> Vec<Hold>;
@@ -122,7 +126,7 @@ pub struct ThreadHistory {
 
 impl ThreadHistory {
     fn since<M>(&self, wait: &ResourceWait<M>, off: &OffCpu, resource: usize) -> BetweenSleeps {
-        let suspended_ns = self.suspended_ns - wait.suspended_ns;
+        let suspended_ns = self.suspended_ns.saturating_sub(wait.suspended_ns);
         BetweenSleeps {
             on_cpu_ns: off.start.since(wait.end).saturating_sub(suspended_ns),
             woke_another: self.woke_another,
@@ -349,6 +353,16 @@ impl<R: Resource> Engine<R> {
         }
     }
 
+    /// Threads that have ended become part of other rows. So do their waits, which are over.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        self.evidence.fold(rows);
+        self.threads.forget(rows);
+        self.undecided.iter_mut().for_each(|segment| rows.put(&mut segment.waiter));
+        for contended in &mut self.resources {
+            contended.fold(rows, &self.retention, &mut self.past);
+        }
+    }
+
     /// How many segments are not decided yet.
     #[cfg(test)]
     pub fn waiting(&self) -> usize {
@@ -361,6 +375,19 @@ impl<R: Resource> Contended<R> {
     #[cfg(test)]
     pub fn wait(&self, thread: ThreadId) -> Option<&ResourceWait<R::Mark>> {
         self.waits.get(thread)?.as_ref()
+    }
+
+    fn fold(&mut self, rows: &FoldedRows, retention: &Retention, past: &mut Vec<PastWait>) {
+        let waits = self.waits.iter_mut().filter(|(thread, _)| rows.is_folded(*thread));
+        let over: Vec<_> = waits.filter_map(|(thread, wait)| Some((thread, wait.take()?))).collect();
+        over.iter().for_each(|(thread, wait)| self.end(*thread, wait, retention, past));
+        self.waits.forget(rows);
+        // Who released what a thread still waits for.
+        let going_on = self.waits.iter_mut().filter_map(|(_, wait)| wait.as_mut()?.release.as_mut());
+        going_on.for_each(|release| rows.put(&mut release.by));
+        self.parked.iter_mut().for_each(|segment| rows.put(&mut segment.waiter));
+        self.ledger.fold(rows);
+        self.resource.fold(rows);
     }
 
     fn waited(&mut self, off: &OffCpu, from: Nanos, stack: StackId, is_first: bool) {

@@ -1,8 +1,11 @@
 //! Where threads were while they held what others waited for.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::TimeRange;
+use super::folding::FoldedRows;
+use super::in_order::place_of;
 use super::unsampled::{HoldPlace, HoldSample};
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::stack::StackId;
@@ -10,9 +13,16 @@ use crate::stack::StackId;
 /// How many samples, and how many times off the CPU, are remembered.
 const MAX_REMEMBERED: usize = 1 << 14;
 
+/// How many samples and times off the CPU are looked at for each part of a wait, on average; few need more than some. What
+/// was not needed is left for others, up to a limit.
+const LOOKS_EACH: u64 = 1 << 10;
+const MAX_LOOKS: u64 = 1 << 26;
+
 /// Stacks of holders, in the order of time.
 #[derive(Debug, Default)]
 pub struct Evidence {
+    /// How much may still be looked at: no recording can have each of its waits look at all that is remembered.
+    looks: AtomicU64,
     samples: VecDeque<SampleEvidence>,
     /// In the order of `end`.
     off_cpu: VecDeque<OffCpuEvidence>,
@@ -80,40 +90,79 @@ impl Evidence {
         insert(&mut self.off_cpu, OffCpuEvidence { start, end, thread, stack, state }, |off| off.end);
     }
 
+    pub(super) fn fold(&mut self, rows: &FoldedRows) {
+        self.samples.iter_mut().for_each(|sample| rows.put(&mut sample.thread));
+        self.off_cpu.iter_mut().for_each(|off| rows.put(&mut off.thread));
+    }
+
     /// Attributes a part of a hold to the holder's stacks: while it was off the CPU, to the stack it had then, else to that
     /// of the sample taken of it in this hold that is nearest in time.
     pub fn attribute(&self, hold: &AttributedHold, part: TimeRange, mut put: impl FnMut(HeldPart)) {
+        let mut search = EvidenceSearch {
+            evidence: self,
+            hold,
+            looks: (self.looks.load(Ordering::Relaxed) + LOOKS_EACH).min(MAX_LOOKS),
+            on_cpu_ns: None,
+        };
+        search.attribute(part, &mut put);
+        self.looks.store(search.looks, Ordering::Relaxed);
+    }
+}
+
+/// Looks for the stacks of one hold.
+struct EvidenceSearch<'e> {
+    evidence: &'e Evidence,
+    hold: &'e AttributedHold,
+    looks: u64,
+    /// For how long the hold was on a CPU, once that is known.
+    on_cpu_ns: Option<u64>,
+}
+
+impl EvidenceSearch<'_> {
+    /// Whether one more thing may be looked at.
+    fn may_look(&mut self) -> bool {
+        self.looks = self.looks.saturating_sub(1);
+        self.looks > 0
+    }
+
+    fn attribute(&mut self, part: TimeRange, put: &mut impl FnMut(HeldPart)) {
+        let (evidence, hold) = (self.evidence, self.hold);
         let mut from = part.start;
-        let first = self.off_cpu.partition_point(|off| off.end <= part.start);
-        for off in self.off_cpu.range(first..) {
-            if off.start >= hold.end || (off.thread == hold.by && off.start >= part.end) {
+        let first = evidence.off_cpu.partition_point(|off| off.end <= part.start);
+        for off in evidence.off_cpu.range(first..) {
+            if off.start >= hold.end || (off.thread == hold.by && off.start >= part.end) || !self.may_look() {
                 break;
             }
             if off.thread == hold.by && off.end > from {
                 let start = off.start.max(from);
-                self.attribute_on_cpu(hold, TimeRange { start: from, end: start }, &mut put);
+                self.attribute_on_cpu(TimeRange { start: from, end: start }, put);
                 from = off.end.min(part.end);
                 put(HeldPart::OffCpu(off.state, off.stack, from.since(start)));
             }
         }
-        self.attribute_on_cpu(hold, TimeRange { start: from, end: part.end }, &mut put);
+        self.attribute_on_cpu(TimeRange { start: from, end: part.end }, put);
     }
 
-    fn attribute_on_cpu(&self, hold: &AttributedHold, part: TimeRange, put: &mut impl FnMut(HeldPart)) {
+    fn attribute_on_cpu(&mut self, part: TimeRange, put: &mut impl FnMut(HeldPart)) {
         if part.start >= part.end {
             return;
         }
-        let right_of = self.samples.partition_point(|sample| sample.at <= part.start);
-        let left = self
-            .samples
+        let (samples, hold) = (&self.evidence.samples, self.hold);
+        let right_of = samples.partition_point(|sample| sample.at <= part.start);
+        let left = samples
             .range(..right_of)
             .rev()
-            .take_while(|sample| sample.at >= hold.start)
+            .take_while(|sample| sample.at >= hold.start && self.may_look())
             .find(|sample| sample.thread == hold.by);
         let mut from = part.start;
         let mut nearest = left;
-        let inside = self.samples.range(right_of..).take_while(|sample| sample.at < hold.end);
-        for sample in inside.filter(|sample| sample.thread == hold.by) {
+        for sample in samples.range(right_of..) {
+            if sample.at >= hold.end || !self.may_look() {
+                break;
+            }
+            if sample.thread != hold.by {
+                continue;
+            }
             if let Some(left) = nearest {
                 let middle = Nanos(left.at.0 + sample.at.since(left.at) / 2).clamp(from, part.end);
                 put(HeldPart::Sampled(left.stack, middle.since(from)));
@@ -121,7 +170,7 @@ impl Evidence {
             }
             nearest = Some(sample);
             if sample.at <= part.end {
-                put(HeldPart::Sample(self.sample_of(hold, sample)));
+                put(HeldPart::Sample(self.sample_of(sample)));
             }
             if sample.at >= part.end {
                 break;
@@ -131,21 +180,35 @@ impl Evidence {
         put(nearest.map_or(HeldPart::Unsampled(rest), |sample| HeldPart::Sampled(sample.stack, rest)));
     }
 
-    fn sample_of(&self, hold: &AttributedHold, sample: &SampleEvidence) -> HoldSample {
-        let &AttributedHold { by, start, end, acquired, released, .. } = hold;
+    fn sample_of(&mut self, sample: &SampleEvidence) -> HoldSample {
+        let &AttributedHold { by, acquired, released, .. } = self.hold;
+        let on_cpu_ns = match self.on_cpu_ns {
+            Some(known) => known,
+            None => *self.on_cpu_ns.insert(self.evidence.on_cpu_ns(self.hold, &mut self.looks)),
+        };
+        HoldSample { at: sample.at, holder: by, stack: sample.stack, acquired, released, on_cpu_ns }
+    }
+}
+
+impl Evidence {
+    /// For how long a hold was on a CPU, as far as it may be looked for when it was not.
+    fn on_cpu_ns(&self, hold: &AttributedHold, looks: &mut u64) -> u64 {
+        let &AttributedHold { by, start, end, .. } = hold;
         let first = self.off_cpu.partition_point(|off| off.end <= start);
-        let within = self.off_cpu.range(first..).take_while(|off| off.thread != by || off.start < end);
+        let within = self.off_cpu.range(first..).take_while(|off| {
+            *looks = looks.saturating_sub(1);
+            *looks > 0 && (off.thread != by || off.start < end)
+        });
         let of_holder = within.filter(|off| off.thread == by);
         let off_cpu: u64 = of_holder.map(|off| off.end.min(end).since(off.start.max(start))).sum();
-        let on_cpu_ns = end.since(start).saturating_sub(off_cpu);
-        HoldSample { at: sample.at, holder: by, stack: sample.stack, acquired, released, on_cpu_ns }
+        end.since(start).saturating_sub(off_cpu)
     }
 }
 
 /// Inserts where it belongs, which is nearly always the end.
 fn insert<T>(things: &mut VecDeque<T>, thing: T, at: impl Fn(&T) -> Nanos) {
-    let later = things.iter().rev().take_while(|other| at(other) > at(&thing)).count();
-    things.insert(things.len() - later, thing);
+    let place = place_of(things, at(&thing), at);
+    things.insert(place, thing);
     if things.len() > MAX_REMEMBERED {
         things.pop_front();
     }

@@ -4,10 +4,23 @@
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
 
+use super::folding::FoldedRows;
 use crate::event::{Nanos, OffCpu};
 
 /// What the kernel reports is never more out of order than this, in nanoseconds.
 const MAX_DISORDER_NS: u64 = 2_000_000;
+
+/// How many times off the CPU are held back: more than all CPUs of a machine can have within the time of disorder.
+const MAX_WAITING: usize = 1 << 14;
+
+/// Where something of that moment belongs among things in the order of time: after all others of it. That is nearly always
+/// the end.
+pub fn place_of<T>(things: &VecDeque<T>, moment: Nanos, at: impl Fn(&T) -> Nanos) -> usize {
+    match things.back() {
+        Some(last) if at(last) > moment => things.partition_point(|thing| at(thing) <= moment),
+        _ => things.len(),
+    }
+}
 
 /// Something that happened at a moment.
 pub trait Timed {
@@ -38,6 +51,13 @@ impl<T: Timed> InOrder<T> {
             return None;
         }
         self.heap.pop().map(|earliest| earliest.0)
+    }
+
+    /// Changes all that is held back, but not when it happened.
+    pub fn change(&mut self, mut change: impl FnMut(&mut T)) {
+        let mut things = std::mem::take(&mut self.heap).into_vec();
+        things.iter_mut().for_each(|thing| change(&mut thing.0));
+        self.heap = things.into();
     }
 
     #[cfg(test)]
@@ -71,14 +91,21 @@ impl OffCpuOrder {
     /// Takes one that has come.
     pub fn push(&mut self, off: OffCpu, has_locks: bool) {
         self.complete = self.complete.max(complete_with(off.end));
-        let later = self.waiting.iter().rev().take_while(|other| other.off.end > off.end).count();
-        self.waiting.insert(self.waiting.len() - later, OrderedOffCpu { off, has_locks });
+        let place = place_of(&self.waiting, off.end, |other| other.off.end);
+        self.waiting.insert(place, OrderedOffCpu { off, has_locks });
+        if self.waiting.len() > MAX_WAITING {
+            self.complete = self.complete.max(self.waiting[0].off.end);
+        }
     }
 
     /// The next one, if all before it have come.
     pub fn pop(&mut self) -> Option<OrderedOffCpu> {
         self.waiting.front().filter(|first| first.off.end <= self.complete)?;
         self.waiting.pop_front()
+    }
+
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        self.waiting.iter_mut().for_each(|ordered| rows.put_off_cpu(&mut ordered.off));
     }
 
     /// No more times off the CPU come.

@@ -8,6 +8,7 @@ use hdrhistogram::Histogram;
 use rustc_hash::FxHashMap;
 
 use super::by_thread::ByThread;
+use super::folding::{self, FoldedRows};
 use super::lengths::WaitLengths;
 use super::unsampled::{HoldPlace, HoldSample, UnsampledHolds};
 use super::{Blame, Contention, WaitStats};
@@ -15,20 +16,13 @@ use crate::event::{Nanos, Syscall, ThreadId};
 use crate::stack::StackId;
 
 /// Waits of one thread or of all, counted as they go on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Waits {
     count: u64,
     total: u64,
     max: u64,
-    /// WaitLengths of those that are over, to 1 %.
-    lengths: Histogram<u32>,
-}
-
-impl Default for Waits {
-    fn default() -> Self {
-        let lengths = Histogram::new(2).expect("two digits are allowed");
-        Waits { count: 0, total: 0, max: 0, lengths }
-    }
+    /// WaitLengths of those that are over, to 1 %; none as long as none is: it is a kilobyte.
+    lengths: Option<Histogram<u32>>,
 }
 
 impl Waits {
@@ -36,15 +30,32 @@ impl Waits {
     fn end(&mut self, length: u64) {
         self.max = self.max.max(length);
         // Grows when needed, so it cannot fail.
-        let _ = self.lengths.record(length);
+        let _ = self.lengths().record(length);
     }
 
-    fn lengths(&self, unit: u64) -> WaitLengths {
-        WaitLengths::of(&self.lengths, unit)
+    fn lengths(&mut self) -> &mut Histogram<u32> {
+        self.lengths.get_or_insert_with(|| Histogram::new(2).expect("two digits are allowed"))
+    }
+
+    fn known_lengths(&self, unit: u64) -> WaitLengths {
+        self.lengths.as_ref().map_or_else(WaitLengths::default, |lengths| WaitLengths::of(lengths, unit))
+    }
+
+    fn add(&mut self, more: &Waits) {
+        self.count += more.count;
+        self.total = self.total.saturating_add(more.total);
+        self.max = self.max.max(more.max);
+        if let Some(lengths) = &more.lengths {
+            // Grows when needed, so it cannot fail.
+            let _ = self.lengths().add(lengths);
+        }
     }
 
     fn stats(&self, unit: u64) -> WaitStats {
-        let quantile = |q| self.lengths.value_at_quantile(q).min(self.max) * unit;
+        let quantile = |q| {
+            let value = self.lengths.as_ref().map_or(0, |lengths| lengths.value_at_quantile(q));
+            value.min(self.max) * unit
+        };
         WaitStats {
             count: self.count,
             total_ns: self.total * unit,
@@ -65,6 +76,10 @@ impl Blames {
         if time > 0 {
             *self.0.entry((thread, stack)).or_default() += time;
         }
+    }
+
+    fn fold(&mut self, rows: &FoldedRows) {
+        rows.keys(&mut self.0, |key| rows.put(&mut key.0), folding::add);
     }
 
     /// All, the greatest first.
@@ -107,6 +122,14 @@ impl<P: Copy + Eq + Hash> Pairs<P> {
         }
     }
 
+    pub(super) fn fold(&mut self, rows: &FoldedRows) {
+        let put = |key: &mut (ThreadId, ThreadId, P)| {
+            rows.put(&mut key.0);
+            rows.put(&mut key.1);
+        };
+        rows.keys(&mut self.0, put, folding::add);
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&(ThreadId, ThreadId, P), &u64)> {
         self.0.iter()
     }
@@ -141,7 +164,18 @@ impl ThreadLedger {
     }
 
     pub fn lengths(&self, unit: u64) -> WaitLengths {
-        self.waits.as_ref().map_or_else(WaitLengths::default, |waits| waits.lengths(unit))
+        self.waits.as_ref().map_or_else(WaitLengths::default, |waits| waits.known_lengths(unit))
+    }
+
+    fn add(&mut self, more: ThreadLedger) {
+        match (&mut self.waits, more.waits) {
+            (Some(waits), Some(more)) => waits.add(&more),
+            (waits @ None, more) => *waits = more,
+            (Some(_), None) => (),
+        }
+        self.off_cpu = self.off_cpu.saturating_add(more.off_cpu);
+        self.runnable = self.runnable.saturating_add(more.runnable);
+        self.caused = self.caused.saturating_add(more.caused);
     }
 }
 
@@ -259,6 +293,17 @@ impl Ledger {
         self.waits.total
     }
 
+    /// Threads become part of other rows: the sums stay what they are.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        self.shares.fold(rows, ThreadLedger::add);
+        self.by_waiter.fold(rows);
+        self.by_releaser.fold(rows);
+        self.by_holder.fold(rows);
+        self.by_pair.fold(rows);
+        self.unsampled.fold(rows);
+        rows.keys(&mut self.held_off_cpu, |key| rows.put(&mut key.1), folding::add);
+    }
+
     /// All waits, and to whom they are attributed. `contended` is for how long at least one thread waited, `unit` what
     /// times are counted in, and `period_ns` how far samples of a thread on a CPU are apart; in nanoseconds.
     pub fn contention(&self, contended: u64, unit: u64, period_ns: f64) -> Contention {
@@ -266,7 +311,7 @@ impl Ledger {
         self.unsampled.attribute(period_ns, &mut by_holder, &mut by_pair);
         Contention {
             waits: self.waits.stats(unit),
-            lengths: self.waits.lengths(unit),
+            lengths: self.waits.known_lengths(unit),
             contended_ns: contended * unit,
             caused_ns: self.caused * unit,
             gap_ns: self.gap * unit,

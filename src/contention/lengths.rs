@@ -38,6 +38,13 @@ impl WaitLengths {
         WaitLengths(added.collect())
     }
 
+    /// These and others.
+    pub fn and(&self, others: &WaitLengths) -> WaitLengths {
+        let mut counts: BTreeMap<u64, u64> = self.iter().collect();
+        others.iter().for_each(|(length, count)| *counts.entry(length).or_default() += count);
+        WaitLengths(counts.into_iter().collect())
+    }
+
     /// The length that this part of the waits do not exceed, in nanoseconds; 0 if there are none.
     pub fn quantile(&self, part: f64) -> u64 {
         let wanted = ((self.count() as f64 * part).ceil() as u64).max(1);

@@ -7,6 +7,7 @@ pub mod engine;
 pub mod evidence;
 #[cfg(test)]
 pub mod fixture;
+pub mod folding;
 pub mod in_order;
 pub mod ledger;
 pub mod lengths;

@@ -9,6 +9,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::folding::{self, FoldedRows};
 use super::ledger::{Blames, Pairs};
 use crate::event::{Nanos, ThreadId};
 use crate::stack::StackId;
@@ -94,6 +95,16 @@ impl UnsampledHolds {
         let like = self.samples.entry(hold).or_default();
         like.waiters += 1;
         like.on_cpu_ns = like.on_cpu_ns.saturating_add(on_cpu_ns);
+    }
+
+    pub(super) fn fold(&mut self, rows: &FoldedRows) {
+        rows.keys(&mut self.by_holder, |key| rows.put(&mut key.0), folding::add);
+        self.by_pair.fold(rows);
+        let add = |like: &mut LikeSamples, more: LikeSamples| {
+            like.waiters += more.waiters;
+            like.on_cpu_ns = like.on_cpu_ns.saturating_add(more.on_cpu_ns);
+        };
+        rows.keys(&mut self.samples, |hold| rows.put(&mut hold.holder), add);
     }
 
     /// Attributes the time without samples: adds it to `blames` and `pairs`, to the nanosecond.

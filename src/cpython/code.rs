@@ -16,6 +16,10 @@ use crate::stack::{Frame, FrameId, FrameKind, Interner, Sym};
 /// Most code units a code object can have to be taken for one.
 const MAX_UNITS: u64 = 1 << 26;
 
+/// How many code objects of a process are cached: more than the largest programs run in a minute. Programs can make new ones
+/// without end (`exec`); then those that were not used since the cache was last full are forgotten.
+const MAX_CODES: usize = 1 << 16;
+
 /// The fields that tell one code object from another at the same address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
@@ -65,6 +69,8 @@ pub struct CodeCache {
     generation: u32,
     /// The type object `code`, learned from the first code object.
     code_type: Option<u64>,
+    /// When the cache was last full.
+    full_at: Nanos,
     versions: u32,
     /// Code objects that the last check found to be new, or others than before.
     news: FxHashSet<u64>,
@@ -119,12 +125,26 @@ impl CodeCache {
                 if let Some(identity) = identity
                     && let Ok(code) = self.read(memory, layout, now, addr, identity, names)
                 {
+                    self.make_room(now);
                     self.codes.insert(addr, code);
                 }
             }
         }
         self.buffer = buffer;
         self.arrived = arrived;
+    }
+
+    /// Forgets code objects that have not been used for long, if there are too many.
+    fn make_room(&mut self, now: Nanos) {
+        if self.codes.len() < MAX_CODES {
+            return;
+        }
+        let full_at = std::mem::replace(&mut self.full_at, now);
+        self.codes.retain(|_, code| code.checked >= full_at);
+        if self.codes.len() >= MAX_CODES / 2 {
+            self.codes.retain(|_, code| code.checked == now);
+        }
+        self.generation += 1;
     }
 
     /// Whether the last check found one of these frames' code objects to be new. It was looked at after the

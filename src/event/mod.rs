@@ -31,6 +31,7 @@
 //! - *ledger*: all of a thread's time, divided by its [`Activity`].
 
 mod activity;
+mod group_names;
 mod ids;
 mod lock;
 mod objects;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 use crate::stack::{FrameId, StackId};
 
 pub(crate) use self::activity::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityColor, ActivityRow};
+pub(crate) use self::group_names::name_pattern;
 pub use self::ids::{Ids, Renumber};
 pub(crate) use self::lock::LOCK_KINDS;
 pub use self::lock::{HANDLER, LockInfo, LockKind, OTHER_INTERNAL};
@@ -312,6 +314,13 @@ impl Account {
         let mut account = Account { at, ..Account::default() };
         account.fields().into_iter().zip(numbers).for_each(|(field, number)| *field = number);
         account
+    }
+
+    /// That of two threads together, up to the later moment.
+    pub fn and(self, other: Account) -> Account {
+        let (mut numbers, more) = (self.numbers(), other.numbers());
+        numbers.iter_mut().zip(more).for_each(|(sum, more)| *sum = sum.saturating_add(more));
+        Account::of(self.at.max(other.at), numbers)
     }
 
     fn fields(&mut self) -> [&mut u64; Self::NUMBERS] {

@@ -9,6 +9,7 @@ use super::sampled::SampledGil;
 use super::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::contention::Timeline;
 use crate::contention::by_thread::ByThread;
+use crate::contention::folding::FoldedRows;
 use crate::contention::ledger::Ledger;
 use crate::contention::selection::{PastWait, Retention};
 use crate::event::{GilInfo, Nanos, OffCpu, ThreadId, ThreadState};
@@ -103,6 +104,18 @@ impl GilAnalysis {
         match &mut self.source {
             Source::Sampled(sampled) => sampled.sample(at, u64::from(periods), thread, state, stack),
             Source::Exact(exact) => exact.sample(at, thread, state, stack),
+        }
+    }
+
+    /// Threads that have ended become part of other rows.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        self.on_cpu.fold(rows, |sum, more| {
+            sum.python += more.python;
+            sum.native += more.native;
+        });
+        match &mut self.source {
+            Source::Sampled(sampled) => sampled.fold(rows),
+            Source::Exact(exact) => exact.fold(rows),
         }
     }
 

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::contention::TimeRange;
 use crate::contention::evidence::{AttributedHold, Evidence, HeldPart};
+use crate::contention::folding::FoldedRows;
 use crate::event::{Nanos, ThreadId, ThreadState};
 use crate::stack::StackId;
 
@@ -47,6 +48,15 @@ pub struct PlaceDelays {
     pub max_ns: u64,
     /// For how long others waited meanwhile, in nanoseconds.
     pub waited_ns: u64,
+}
+
+impl PlaceDelays {
+    pub fn add(&mut self, more: &PlaceDelays) {
+        self.times += more.times;
+        self.delay_ns = self.delay_ns.saturating_add(more.delay_ns);
+        self.max_ns = self.max_ns.max(more.max_ns);
+        self.waited_ns = self.waited_ns.saturating_add(more.waited_ns);
+    }
 }
 
 /// A hold, by its thread and its start.
@@ -128,6 +138,12 @@ impl GilDelays {
         place.times += 1;
         place.delay_ns += ns;
         place.max_ns = place.max_ns.max(ns);
+    }
+
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        let add = |sum: &mut PlaceDelays, more: PlaceDelays| sum.add(&more);
+        rows.keys(&mut self.places, |key| rows.put(&mut key.0), add);
+        self.recent.iter_mut().for_each(|((thread, _), _)| rows.put(thread));
     }
 
     /// All places at which a holder did not release the GIL when it was asked, the most costly first.

@@ -11,6 +11,7 @@ use super::facts::{GilFact, GilFactKind, Holder};
 use super::resource::GilResource;
 use super::waits::woken_by_taker;
 use crate::contention::engine::{Contended, Engine};
+use crate::contention::folding::FoldedRows;
 use crate::contention::in_order::{InOrder, complete_with};
 use crate::contention::ledger::Ledger;
 use crate::contention::selection::{PastWait, Retention};
@@ -218,6 +219,13 @@ impl ExactGil {
         if let GilFactKind::Sampled { thread, holds: true, .. } = fact.what {
             self.engine.wait_is_over(GIL, thread, fact.at);
         }
+    }
+
+    /// Threads that have ended become part of other rows.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        self.facts.change(|fact| fact.what.fold(rows));
+        self.ordered.iter_mut().for_each(|off| rows.put_off_cpu(off));
+        self.engine.fold(rows);
     }
 
     /// Nothing more comes: what is going on ends at `end`.

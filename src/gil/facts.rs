@@ -1,6 +1,7 @@
 //! What one time off the CPU, or one sample, says about who held the GIL when. Made by [`super::exact`], understood
 //! by [`super::holders`].
 
+use crate::contention::folding::FoldedRows;
 use crate::contention::in_order::Timed;
 use crate::event::{GilGlimpse, Nanos, ThreadId, ThreadState};
 use crate::stack::StackId;
@@ -68,7 +69,33 @@ impl Timed for GilFact {
     }
 }
 
+impl Holder {
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        if let Holder::Held(thread) = self {
+            rows.put(thread);
+        }
+    }
+}
+
 impl GilFactKind {
+    /// Replaces the threads that it names.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        match self {
+            GilFactKind::Seen { holder, .. } => holder.fold(rows),
+            GilFactKind::Released { by, .. } | GilFactKind::Took { by } => rows.put(by),
+            GilFactKind::TimedOut { thread, over, .. } => {
+                rows.put(thread);
+                over.iter_mut().for_each(|over| rows.put(over));
+            }
+            GilFactKind::NotYet { thread, .. }
+            | GilFactKind::Woken { thread, .. }
+            | GilFactKind::LeftFree { thread, .. }
+            | GilFactKind::HeldOffCpu { thread, .. }
+            | GilFactKind::Back { thread }
+            | GilFactKind::Sampled { thread, .. } => rows.put(thread),
+        }
+    }
+
     /// What a thread that does not hold the GIL saw; none if it saw itself hold it (it was read while it changed).
     pub fn seen(from: ThreadId, glimpse: &GilGlimpse) -> Option<GilFactKind> {
         let holder = match glimpse.holder {

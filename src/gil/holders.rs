@@ -7,12 +7,15 @@ use std::collections::VecDeque;
 
 use super::facts::{GilFact, GilFactKind, Holder};
 use crate::contention::by_thread::ByThread;
+use crate::contention::folding::FoldedRows;
 use crate::contention::{Hold, TimeRange};
 use crate::event::{Nanos, ThreadId};
 use crate::stack::StackId;
 
 /// How many spans are remembered. A part of a wait that is older than them all has unknown holders.
 const MAX_REMEMBERED: usize = 1 << 15;
+/// How many spans are attributed to of one part of a wait: while it lasts, a thread that waits is back every switch interval.
+const MAX_SPANS_OF_WAIT: usize = 1 << 12;
 /// How many of the last spans are searched for the one that matters for a new fact.
 const MAX_LOOK_BACK: usize = 64;
 
@@ -80,13 +83,14 @@ impl Holders {
     /// The spans that overlap `[start, end)`, with the part of it that they cover; the last comes first. What they do
     /// not cover is forgotten.
     pub fn between(&self, start: Nanos, end: Nanos) -> impl Iterator<Item = (&HolderSpan, Nanos, TimeRange)> {
-        let mut span_end = Nanos(u64::MAX);
+        let after = self.spans.partition_point(|span| span.start < end);
+        let mut span_end = self.spans.get(after).map_or(Nanos(u64::MAX), |next| next.start);
         self.spans
-            .iter()
+            .range(..after)
             .rev()
             .map(move |span| (span, std::mem::replace(&mut span_end, span.start)))
-            .skip_while(move |(span, _)| span.start >= end)
             .take_while(move |&(_, span_end)| span_end > start)
+            .take(MAX_SPANS_OF_WAIT)
             .map(move |(span, to)| (span, to, TimeRange { start: span.start.max(start), end: to.min(end) }))
     }
 
@@ -98,6 +102,11 @@ impl Holders {
             keep(&mut holds, span, until);
         }
         holds
+    }
+
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        self.spans.iter_mut().for_each(|span| span.holder.fold(rows));
+        self.back.fold(rows, |at, other| *at = other.max(*at));
     }
 
     #[cfg(test)]

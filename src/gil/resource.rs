@@ -12,8 +12,12 @@ use crate::contention::engine::{
     BetweenSleeps, Owner, Resource, ResourceWait, UnparkedSegment, WaitSegment, WakingRelease,
 };
 use crate::contention::evidence::{AttributedHold, Evidence};
+use crate::contention::folding::FoldedRows;
 use crate::contention::{Handoff, Hold, TimeRange};
 use crate::event::{Nanos, OffCpu, ThreadId};
+
+/// How many parts of waits are parked until it is known who held the GIL: no program has that many threads that wait.
+const MAX_PARKED: usize = 1 << 12;
 
 /// A GIL, as far as it decides what its waits are and who caused them.
 #[derive(Debug)]
@@ -89,7 +93,11 @@ impl Resource for GilResource {
             |before: &&mut WaitSegment| before.waiter == segment.waiter && before.range.end == segment.range.start;
         match parked.iter_mut().find(is_before) {
             Some(before) => before.range.end = segment.range.end,
-            None => parked.push_back(segment),
+            None => {
+                let oldest = if parked.len() == MAX_PARKED { parked.pop_front() } else { None };
+                parked.push_back(segment);
+                return oldest;
+            }
         }
         None
     }
@@ -106,6 +114,11 @@ impl Resource for GilResource {
             }
             !is_over
         });
+    }
+
+    fn fold(&mut self, rows: &FoldedRows) {
+        self.holders.fold(rows);
+        self.delays.fold(rows);
     }
 
     fn holds(&mut self, end: Nanos, _: &[Handoff]) -> Vec<Hold> {

@@ -2,6 +2,7 @@
 //! [`super::analysis`]. All times are periods of the sampling rate.
 
 use crate::contention::by_thread::ByThread;
+use crate::contention::folding::FoldedRows;
 use crate::contention::ledger::Ledger;
 use crate::contention::selection::{PastWait, Retention};
 use crate::contention::{Hold, TimeRange, Timeline};
@@ -98,6 +99,19 @@ impl SampledGil {
         if counts {
             self.ledger.wait_begins(thread);
         }
+    }
+
+    /// Threads that have ended become part of other rows. Their waits are over.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        let runs = self.runs.iter_mut().filter(|(thread, _)| rows.is_folded(*thread));
+        let over: Vec<_> = runs.filter_map(|(thread, run)| Some((thread, run.take()?))).collect();
+        over.iter().for_each(|(thread, run)| self.over(*thread, run));
+        self.runs.forget(rows);
+        self.waiters.iter_mut().for_each(|(thread, _)| rows.put(thread));
+        if let Some((thread, _)) = &mut self.holder {
+            rows.put(thread);
+        }
+        self.ledger.fold(rows);
     }
 
     /// No more samples come.

@@ -20,8 +20,9 @@ use crate::process::memory::Memory;
 use crate::stack::{FrameId, StackId};
 
 /// How many addresses are cached. Conditions make a new lock for each wait: when there are more, addresses at which no thread
-/// waited for a lock are forgotten.
+/// waited for a lock are forgotten; and if these are not many, those at which none has waited for some time, in nanoseconds.
 const MAX_KNOWN: usize = 1 << 16;
+const FORGOTTEN_AFTER: u64 = 10_000_000_000;
 /// How long an address stays cached, in nanoseconds: the object may be freed, and another one take its place.
 const CHECK_AFTER: u64 = 100_000_000;
 
@@ -89,6 +90,13 @@ impl KnownLocks {
         if !self.known.get_mut(&site.address).is_some_and(|known| known.is_current(view, site, import)) {
             if self.known.len() >= MAX_KNOWN {
                 self.known.retain(|_, known| known.id.is_some());
+                // Programs can make a lock for each request. One that is waited for again is another lock then.
+                if self.known.len() >= MAX_KNOWN / 2 {
+                    self.known.retain(|_, known| site.now.since(known.checked) < FORGOTTEN_AFTER);
+                }
+                if self.known.len() >= MAX_KNOWN {
+                    self.known.clear();
+                }
             }
             let module = |frame| site.module.map_or_else(|| place_of(sink.stacks, frame), str::to_owned);
             let mut lock = view.identify(site.how, site.address, import.map(module));

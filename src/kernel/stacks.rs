@@ -36,6 +36,10 @@ struct KernelStack {
     whole: Option<(Nanos, StackId)>,
 }
 
+/// How many stacks of a process are known at a time: as many as it has in minutes. The kernel sends one that was forgotten
+/// again when it is seen again.
+const MAX_STACKS: usize = 1 << 16;
+
 /// The stacks of one process.
 #[derive(Debug, Default)]
 pub(super) struct KernelStacks {
@@ -115,6 +119,23 @@ impl KernelStacks {
                 false => forget.push(id),
             }
         }
+        if self.stacks.len() > MAX_STACKS {
+            self.forget_old(now, forget);
+        }
+    }
+
+    /// Forgets the half of all stacks that was not seen for longest.
+    fn forget_old(&mut self, now: Nanos, forget: &mut Vec<u64>) {
+        let mut times: Vec<Nanos> = self.stacks.values().map(|stack| stack.used).collect();
+        let middle = times.len() / 2;
+        let median = *times.select_nth_unstable(middle).1;
+        self.stacks.retain(|&id, stack| {
+            let is_kept = stack.used > median || stack.used == now;
+            if !is_kept {
+                forget.push(id);
+            }
+            is_kept
+        });
     }
 
     /// The stack of a thread with these thread states, which sleeps: read from here, not by the kernel.

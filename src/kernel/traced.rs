@@ -499,6 +499,7 @@ impl<M: Memory> Traced<M> {
         self.threads.remove(&tid);
         self.seeds.remove(&tid);
         self.under_way.remove(&tid);
+        self.noted.remove(&tid);
         self.registry.announced.remove(&tid);
         self.registry.threads.retain(|known| known.os.tid() != tid);
         self.by_tstate.retain(|_, known| *known != thread);

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use crate::contention::TimeRange;
 use crate::contention::engine::Owner;
 use crate::contention::evidence::AttributedHold;
+use crate::contention::folding::FoldedRows;
+use crate::contention::in_order::place_of;
 use crate::event::{Nanos, ThreadId};
 use crate::stack::StackId;
 
@@ -58,8 +60,7 @@ pub struct Releases {
 impl Releases {
     /// Releases come nearly in the order of time.
     pub fn add(&mut self, release: LockRelease) {
-        let later = self.all.iter().rev().take_while(|other| other.at > release.at).count();
-        let index = self.all.len() - later;
+        let index = place_of(&self.all, release.at, |other| other.at);
         let before = index.checked_sub(1).map(|before| self.all[before]);
         self.changes += u64::from(before.is_some_and(|before| before.by != release.by));
         let with = |other: &LockRelease| release.is_with(other);
@@ -68,6 +69,15 @@ impl Releases {
         self.all.insert(index, release);
         if self.all.len() > MAX_REMEMBERED {
             self.all.pop_front();
+        }
+    }
+
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        for release in &mut self.all {
+            rows.put(&mut release.by);
+            if let Some((thread, _)) = &mut release.to {
+                rows.put(thread);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use crate::contention::cover::Cover;
 use crate::contention::engine::{
     BetweenSleeps, Owner, Resource, ResourceWait, UnparkedSegment, WaitSegment, WakingRelease,
 };
+use crate::contention::folding::{self, FoldedRows};
 use crate::contention::{Handoff, Hold, TimeRange};
 use crate::event::{Nanos, OffCpu, ThreadId, ThreadState};
 use crate::stack::StackId;
@@ -102,6 +103,11 @@ impl Resource for LockResource {
 
     fn caused_off_cpu(&mut self, holder: ThreadId, state: ThreadState, stack: StackId, ns: u64) {
         *self.holder_off_cpu.entry((state, holder, stack)).or_default() += ns;
+    }
+
+    fn fold(&mut self, rows: &FoldedRows) {
+        self.releases.fold(rows);
+        rows.keys(&mut self.holder_off_cpu, |key| rows.put(&mut key.1), folding::add);
     }
 
     /// As far as somebody waited: whoever released it had it since the release before, or since it was back from its own

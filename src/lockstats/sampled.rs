@@ -5,6 +5,7 @@ use super::resource::LockResource;
 use crate::contention::TimeRange;
 use crate::contention::by_thread::ByThread;
 use crate::contention::engine::Engine;
+use crate::contention::folding::FoldedRows;
 use crate::contention::selection::PastWait;
 use crate::event::{LockId, Nanos, ThreadId};
 use crate::stack::StackId;
@@ -99,6 +100,18 @@ impl SampledLockWaits {
         if lock.waited_at.replace(at) != Some(at) {
             lock.contended += periods;
         }
+    }
+
+    /// Threads that have ended become part of other rows. Their waits are over.
+    pub fn fold(&mut self, engine: &mut Engine<LockResource>, rows: &FoldedRows) {
+        for (thread, wait) in self.waits.iter_mut().filter(|(thread, _)| rows.is_folded(*thread)) {
+            if let Some(wait) = wait.take() {
+                end(engine, thread, &wait);
+            }
+        }
+        self.waits.forget(rows);
+        let held = self.locks.iter_mut().filter_map(|lock| lock.held.as_mut());
+        held.for_each(|(_, thread, _)| rows.put(thread));
     }
 
     pub fn finish(&mut self, engine: &mut Engine<LockResource>) {

@@ -1,6 +1,7 @@
 //! How many garbage collections there were, and how long the longest one took. Used by [`super::Profile`].
 
 use crate::contention::by_thread::ByThread;
+use crate::contention::folding::FoldedRows;
 use crate::event::{CollectionTotals, Nanos, ThreadId};
 use crate::stack::collections::CollectionStacks;
 use crate::stack::{Interner, StackId};
@@ -41,6 +42,11 @@ impl CollectionTimes {
             false => *since = None,
             true => self.run_ns = self.run_ns.max(to.since(*since.get_or_insert(from))),
         }
+    }
+
+    /// Threads that have ended collect nothing more.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        self.since.forget(rows);
     }
 
     /// What the longest took at least, in nanoseconds.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ThreadInfo;
+use crate::contention::folding::FoldedRows;
 use crate::event::{Nanos, ThreadId};
 
 /// Threads of a program that ends run for this long at most, in nanoseconds: that is not what breaks a circle.
@@ -28,6 +29,11 @@ impl SeenDeadlock {
         if at > self.at && self.ran_at.is_none() && self.threads.iter().any(|stuck| stuck.0 == thread) {
             self.ran_at = Some(at);
         }
+    }
+
+    /// Threads that have ended become part of other rows.
+    pub(super) fn fold(&mut self, rows: &FoldedRows) {
+        self.threads.iter_mut().for_each(|(thread, _)| rows.put(thread));
     }
 
     /// For how long it went on at least, if something has broken it: a time limit, or a signal. `infos` are all threads.

@@ -5,6 +5,7 @@ mod collecting;
 mod deadlocks;
 pub mod pools;
 mod queue_waits;
+pub(crate) mod rows;
 pub mod tree;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::profile::collecting::CollectionTimes;
 pub use crate::profile::deadlocks::SeenDeadlock;
 use crate::profile::pools::PoolTimes;
 use crate::profile::queue_waits::QueueWaits;
+pub use crate::profile::rows::FoldedThreads;
+use crate::profile::rows::ThreadRows;
 use crate::profile::tree::{Key, Tree, Weight};
 use crate::refcount::Refcounts;
 use crate::stack::idle_wait::{Work, work};
@@ -52,6 +55,10 @@ pub struct ThreadInfo {
     pub last_sample: Option<(Nanos, ThreadState, StackId)>,
     /// It is gone, or no longer observed.
     pub exited: bool,
+    /// Its id; rows of several threads have that of one of them.
+    pub id: ThreadId,
+    /// The threads that share this row, if it is one of several that have ended.
+    pub folded: FoldedThreads,
 }
 
 /// A stretch of time in which a thread was seen in one state with one stack at every tick.
@@ -161,7 +168,8 @@ impl SessionInfo {
 /// Samples of each function, by the Python stack.
 pub(crate) type HeldInNative = FxHashMap<StackId, FxHashMap<FrameId, u64>>;
 
-/// All that was learned. Threads and processes are indexed by [`ThreadId`] and [`ProcessId`].
+/// All that was learned. Processes are indexed by [`ProcessId`], and threads by their rows, which are their [`ThreadId`]s as
+/// long as no rows were folded ([`rows`]).
 #[derive(Debug, Default)]
 pub struct Profile {
     /// Strings, frames and stacks.
@@ -172,6 +180,7 @@ pub struct Profile {
     pub tree: Tree,
     /// All samples, by thread and state alone, if there is a selection: a thread's ledger is of everything that it did.
     pub(crate) whole: Tree,
+    pub(crate) rows: ThreadRows,
     pub(crate) retention: Retention,
     pub(crate) off_cpu_order: OffCpuOrder,
     /// What happened at each GIL.
@@ -236,14 +245,33 @@ impl Profile {
 
     /// Events must come in the order in which they were recorded.
     pub fn push(&mut self, event: &Event) {
-        self.pools.event(event, &self.stacks, self.session.period_ns());
-        self.apply(event);
+        let with_rows = self.with_rows(event);
+        let rows = with_rows.as_ref().unwrap_or(event);
+        self.pools.event(rows, &self.stacks, self.session.period_ns());
+        self.apply(rows);
+        self.has_applied(event);
     }
 
     /// The same for an event of a recording that is being read: its stacks and its session are not the profile's own yet.
     pub fn push_recorded(&mut self, event: &Event, stacks: &Interner, session: &SessionInfo) {
-        self.pools.event(event, stacks, session.period_ns());
-        self.apply(event);
+        let with_rows = self.with_rows(event);
+        let rows = with_rows.as_ref().unwrap_or(event);
+        self.pools.event(rows, stacks, session.period_ns());
+        self.apply(rows);
+        self.has_applied(event);
+    }
+
+    /// Keeps the rows of threads: `event` has their ids.
+    fn has_applied(&mut self, event: &Event) {
+        match *event {
+            Event::ThreadStarted { thread, .. } => {
+                if let Some(info) = self.threads.last_mut() {
+                    info.id = thread;
+                }
+            }
+            Event::ThreadExited { .. } => self.fold_if_many(),
+            _ => {}
+        }
     }
 
     fn apply(&mut self, event: &Event) {
@@ -269,17 +297,26 @@ impl Profile {
                     account: None,
                     last_sample: None,
                     exited: false,
+                    id: thread,
+                    folded: FoldedThreads::default(),
                 });
                 if let Some(timeline) = &mut self.timeline {
                     timeline.push(Vec::new());
                 }
             }
             Event::ThreadNamed { thread, ref name } => {
-                self.threads[thread.0 as usize].name = Some(name.clone());
+                let info = &mut self.threads[thread.0 as usize];
+                if info.folded.count == 0 {
+                    info.name = Some(name.clone());
+                }
             }
             Event::ThreadExited { at, thread, cpu_ns } => {
                 self.ran(thread, at);
                 let info = &mut self.threads[thread.0 as usize];
+                if info.exited {
+                    return;
+                }
+                self.rows.has_ended(thread);
                 info.end = at;
                 info.cpu_ns = cpu_ns;
                 info.exited = true;
@@ -331,7 +368,12 @@ impl Profile {
                 }
                 self.locks.found(lock, info);
             }
-            Event::Account { thread, account } => self.threads[thread.0 as usize].account = Some(account),
+            Event::Account { thread, account } => {
+                let info = &mut self.threads[thread.0 as usize];
+                if info.folded.count == 0 {
+                    info.account = Some(account);
+                }
+            }
             Event::RecordsLost { count, .. } => self.session.records_lost += count,
             Event::Gil { at, gil, ref info, ref switched_on_by } => match self.gils.get_mut(gil.0 as usize) {
                 Some(analysis) => analysis.changed(at, info, switched_on_by.as_ref()),
@@ -355,6 +397,7 @@ impl Profile {
         self.analyse_complete();
         self.gils.iter_mut().for_each(|gil| gil.finish(end));
         self.locks.finish(end);
+        self.fold_the_rest();
     }
 
     /// A thread was on a CPU at that moment, or has been since it was last seen.
@@ -463,7 +506,8 @@ impl Profile {
     /// What to call a thread: `worker (4711)`, or `thread 4711` when it has no name.
     pub fn thread_label(&self, thread: ThreadId) -> String {
         let info = &self.threads[thread.0 as usize];
-        match &info.name {
+        match info.shown_name() {
+            Some(name) if info.folded.count > 0 => name,
             Some(name) => format!("{name} ({})", info.tid),
             None => format!("thread {}", info.tid),
         }

@@ -4,6 +4,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::contention::folding::FoldedRows;
 use crate::event::{Event, Nanos, OffCpu, ThreadId, ThreadState};
 use crate::stack::pool_worker::{PoolKind, PoolStack, pool_stack};
 use crate::stack::{Interner, StackId};
@@ -95,17 +96,26 @@ impl PoolTimes {
         let (first, last) = (self.interval(time.0), self.interval(Nanos(time.1.0.saturating_sub(1).max(time.0.0))));
         // The second may have made the intervals longer.
         let first = first.min(self.interval(time.0));
+        let (origin, width) = (self.origin, self.width);
+        let Some(known) = self.threads.get_mut(&thread) else { return };
         for index in first..=last {
-            let (start, end) = self.range(index);
-            let within = time.1.min(end).since(time.0.max(start));
-            let Some(known) = self.threads.get_mut(&thread) else { return };
-            *at(&mut known.idle, index) += within;
+            let (start, end) = range(origin, width, index);
+            *at(&mut known.idle, index) += time.1.min(end).since(time.0.max(start));
         }
+    }
+
+    /// Threads that have ended and are many are no pool: when one was idle is of no use without when it lived.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        self.threads.retain(|thread, _| !rows.is_folded(*thread));
+        self.threads = self.threads.drain().map(|(thread, known)| (rows.of(thread), known)).collect();
     }
 
     /// The queue of a thread had this length.
     pub fn queue(&mut self, process: u32, thread: ThreadId, queue: u64, length: u64, now: Nanos) {
         let Some(known) = self.threads.get_mut(&thread) else { return };
+        if self.queues.len() == MAX_THREADS && !self.queues.contains_key(&(process, queue)) {
+            return;
+        }
         known.queue = Some(queue);
         let index = self.interval(now);
         let lengths = at(self.queues.entry((process, queue)).or_default(), index);
@@ -134,8 +144,7 @@ impl PoolTimes {
     }
 
     fn range(&self, index: usize) -> (Nanos, Nanos) {
-        let start = self.origin.unwrap_or_default().0.saturating_add(self.width.saturating_mul(index as u64));
-        (Nanos(start), Nanos(start.saturating_add(self.width)))
+        range(self.origin, self.width, index)
     }
 
     /// In which interval a moment is.
@@ -166,6 +175,12 @@ impl PoolTimes {
             *lengths = lengths.chunks(2).map(join).collect();
         }
     }
+}
+
+/// Where an interval begins and ends.
+fn range(origin: Option<Nanos>, width: u64, index: usize) -> (Nanos, Nanos) {
+    let start = origin.unwrap_or_default().0.saturating_add(width.saturating_mul(index as u64));
+    (Nanos(start), Nanos(start.saturating_add(width)))
 }
 
 /// A thread that waits for the GIL or a CPU has taken some work, wherever it is.

@@ -3,6 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::contention::folding::FoldedRows;
 use crate::event::{ThreadId, ThreadState};
 use crate::stack::StackId;
 
@@ -62,6 +63,16 @@ impl Tree {
                 self.add(Key { state: to, ..key }, weight);
             }
         }
+    }
+
+    /// Threads that have ended become part of other rows.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        let add = |sum: &mut Weight, more: Weight| {
+            sum.samples += more.samples;
+            sum.off_cpu_ns += more.off_cpu_ns;
+            sum.waits += more.waits;
+        };
+        rows.keys(&mut self.weights, |key| rows.put(&mut key.thread), add);
     }
 
     pub fn retain(&mut self, wanted: impl Fn(Key) -> bool) {

@@ -53,11 +53,17 @@ pub enum NextBlock {
     Broken { at_end: bool },
 }
 
-/// Reads the next block.
+/// Reads the next block. Returns how many bytes of the file that took, too.
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn next(file: &mut impl Read) -> io::Result<NextBlock> {
+pub fn next(file: &mut impl Read) -> io::Result<(NextBlock, u64)> {
+    let mut read = 0;
+    let block = next_of(file, &mut read)?;
+    Ok((block, read))
+}
+
+fn next_of(file: &mut impl Read, read: &mut u64) -> io::Result<NextBlock> {
     let mut frame = Vec::with_capacity(FRAME);
     file.take(FRAME as u64).read_to_end(&mut frame)?;
     if frame.is_empty() {
@@ -73,6 +79,7 @@ pub fn next(file: &mut impl Read) -> io::Result<NextBlock> {
     // No more is taken from the memory than there is in the file.
     let mut block = Vec::new();
     file.take(packed as u64).read_to_end(&mut block)?;
+    *read = (FRAME + block.len()) as u64;
     if block.len() < packed {
         return Ok(NextBlock::Broken { at_end: true });
     }
@@ -80,8 +87,8 @@ pub fn next(file: &mut impl Read) -> io::Result<NextBlock> {
         return Ok(broken);
     }
     let mut records = Vec::new();
-    let read = DeflateDecoder::new(&*block).take(unpacked as u64 + 1).read_to_end(&mut records);
-    Ok(if read.is_ok_and(|length| length == unpacked) { NextBlock::Records(records) } else { broken })
+    let unpacking = DeflateDecoder::new(&*block).take(unpacked as u64 + 1).read_to_end(&mut records);
+    Ok(if unpacking.is_ok_and(|length| length == unpacked) { NextBlock::Records(records) } else { broken })
 }
 
 /// CRC-32 as in gzip.
@@ -104,7 +111,7 @@ mod tests {
             let mut rest = &file[..length];
             let mut whole = 0;
             let last = loop {
-                match next(&mut rest).unwrap() {
+                match next(&mut rest).unwrap().0 {
                     NextBlock::Records(records) => assert_eq!(records, blocks[whole]),
                     other => break other,
                 }
@@ -122,7 +129,7 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(next(&mut &*bad).unwrap(), NextBlock::Broken { .. }), "bit {bit}");
+            assert!(matches!(next(&mut &*bad).unwrap().0, NextBlock::Broken { .. }), "bit {bit}");
         }
     }
 
@@ -130,6 +137,6 @@ mod tests {
     fn a_block_does_not_unpack_to_more_than_it_says() {
         let mut block = pack(&[0; 1 << 20]);
         block[4..8].copy_from_slice(&100u32.to_le_bytes());
-        assert_eq!(next(&mut &*block).unwrap(), NextBlock::Broken { at_end: false });
+        assert_eq!(next(&mut &*block).unwrap().0, NextBlock::Broken { at_end: false });
     }
 }

@@ -1,5 +1,7 @@
 //! Events as records. Used by [`super::writer`]; [`super::decode`] is its mirror.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashMap;
 
 use super::RecordingOrigin;
@@ -8,9 +10,12 @@ use super::records::{
     SampleContext, SpinContext, WaitContext, number, put_id, tag,
 };
 use super::wire::{put, put_optional, put_signed, put_text};
-use crate::event::{Event, Nanos, OffCpu};
+use crate::event::{Event, Nanos, OffCpu, ThreadId};
 use crate::profile::{MachineUse, Mode, SessionInfo, UnobservedChild};
 use crate::stack::{FrameKind, Interner, StackId};
+
+/// Of how many threads that have ended it is known when they were last on a CPU: what they did may be reported late.
+const MAX_ENDED: usize = 1 << 12;
 
 /// Makes records of events. What it has written once it refers to by number.
 #[derive(Debug, Default)]
@@ -22,6 +27,9 @@ pub struct Encoder {
     stacks: usize,
     contexts: FxHashMap<RecordContext, u64>,
     last: LastValues,
+    /// By thread, when it was last back on a CPU: of all that live, and the last that have ended.
+    back: FxHashMap<ThreadId, Nanos>,
+    ended: VecDeque<ThreadId>,
     notes: Vec<String>,
     children: Vec<UnobservedChild>,
     machine: Option<MachineUse>,
@@ -49,6 +57,8 @@ impl Encoder {
                 let (stack, loss) = (StackId::EMPTY, Some(loss));
                 self.sample(at, SampleContext { thread, state, stack, gil, periods, loss });
             }
+            // One of a thread that ended long ago cannot be written any more.
+            Event::OffCpu(off) if !self.back.contains_key(&off.thread) => {}
             Event::OffCpu(off) => self.off_cpu(off),
             &Event::Access { at, thread, stack, accessed } => {
                 self.context(RecordContext::Access(AccessContext { thread, stack, accessed }));
@@ -197,8 +207,8 @@ impl Encoder {
 
     fn off_cpu(&mut self, off: &OffCpu) {
         self.context(RecordContext::Wait(WaitContext::of(off)));
-        let Encoder { records: out, last, .. } = self;
-        let back = LastValues::of(&mut last.back, off.thread.0);
+        let Encoder { records: out, last, back, .. } = self;
+        let back = back.entry(off.thread).or_default();
         put_signed(out, off.start.0.wrapping_sub(back.0) as i64);
         put(out, off.end.since(off.start));
         *back = off.end;
@@ -239,7 +249,8 @@ impl Encoder {
                 put(out, command.len() as u64);
                 command.iter().for_each(|word| put_text(out, word));
             }
-            Event::ThreadStarted { at, process, tid, .. } => {
+            Event::ThreadStarted { at, thread, process, tid } => {
+                self.back.insert(*thread, Nanos(0));
                 tag(&mut self.records, tag::THREAD_STARTED);
                 self.at(*at);
                 put(&mut self.records, process.0.into());
@@ -252,6 +263,10 @@ impl Encoder {
                 put_text(out, name);
             }
             Event::ThreadExited { at, thread, cpu_ns } => {
+                self.ended.push_back(*thread);
+                if self.ended.len() > MAX_ENDED {
+                    self.ended.pop_front().map(|oldest| self.back.remove(&oldest));
+                }
                 tag(&mut self.records, tag::THREAD_EXITED);
                 self.at(*at);
                 put(&mut self.records, thread.0.into());

@@ -85,9 +85,11 @@
 //! ([`Accessed`](crate::event::Accessed)). Kinds of locks, operations, places and ways of counting are numbered
 //! from 0 in the order in which [`crate::event`] has them.
 
+mod allowance;
 mod block;
 mod decode;
 mod encode;
+pub(crate) mod input;
 mod load;
 mod merge;
 mod reader;

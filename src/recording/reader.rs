@@ -10,6 +10,8 @@ use anyhow::{Context, Result, bail};
 use super::RecordingOrigin;
 use super::block::{self, HEADER, MAGIC, NextBlock, VERSION};
 use super::decode::Decoder;
+use super::input;
+use super::wire::Bytes;
 use crate::event::Event;
 use crate::profile::SessionInfo;
 use crate::stack::Interner;
@@ -20,6 +22,8 @@ pub struct Reader<R> {
     file: R,
     decoder: Decoder,
     events: vec::IntoIter<Event>,
+    /// Records of the last block that was read, from this place on.
+    records: (Vec<u8>, usize),
     /// Blocks that were read.
     blocks: u64,
     /// Why nothing more comes.
@@ -33,12 +37,14 @@ enum FileEnd {
     Cut,
     /// With something that is no part of a recording.
     Damaged,
+    /// With more than is read of a file of its size.
+    TooMuch,
 }
 
 /// Whether a file is a recording, of whatever version. One that cannot be read is none.
 pub fn is_recording(path: &Path) -> bool {
     let mut start = [0; MAGIC.len()];
-    File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == MAGIC
+    input::open(path).is_ok_and(|mut file| file.read_exact(&mut start).is_ok()) && start == MAGIC
 }
 
 impl Reader<BufReader<File>> {
@@ -47,8 +53,11 @@ impl Reader<BufReader<File>> {
     /// # Errors
     /// There is no such file, it is not a recording, or a newer gilscope wrote it.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Reader::new(BufReader::new(file)).with_context(|| format!("cannot read {}", path.display()))
+        let open = || {
+            let file = input::open(path)?;
+            Reader::new(BufReader::new(file))
+        };
+        open().with_context(|| format!("cannot read {}", path.display()))
     }
 }
 
@@ -72,7 +81,14 @@ impl<R: Read> Reader<R> {
                  gilscope, or use the one that recorded it"
             );
         }
-        Ok(Reader { file, decoder: Decoder::new(version), events: Vec::new().into_iter(), blocks: 0, over: None })
+        Ok(Reader {
+            file,
+            decoder: Decoder::new(version),
+            events: Vec::new().into_iter(),
+            records: (Vec::new(), 0),
+            blocks: 0,
+            over: None,
+        })
     }
 
     /// The next event. Its stacks are in `table`, which must be the same one all the time. None at the end, wherever that
@@ -88,16 +104,16 @@ impl<R: Read> Reader<R> {
             if self.over.is_some() {
                 return Ok(None);
             }
-            match block::next(&mut self.file)? {
+            if self.records.1 < self.records.0.len() {
+                self.decode(table);
+                continue;
+            }
+            let (block, read) = block::next(&mut self.file)?;
+            self.decoder.allowance.read(read);
+            match block {
                 NextBlock::Records(records) => {
                     self.blocks += 1;
-                    let mut events = Vec::new();
-                    if self.decoder.block(&records, table, &mut events).is_err() {
-                        self.over = Some(FileEnd::Damaged);
-                    } else if self.decoder.ended {
-                        self.over = Some(FileEnd::Complete);
-                    }
-                    self.events = events.into_iter();
+                    self.records = (records, 0);
                 }
                 NextBlock::End => self.over = Some(FileEnd::Cut),
                 NextBlock::Broken { at_end: true } => self.over = Some(FileEnd::Cut),
@@ -106,15 +122,36 @@ impl<R: Read> Reader<R> {
         }
     }
 
+    /// Makes events of the next records of a block.
+    fn decode(&mut self, table: &mut Interner) {
+        let (records, at) = &mut self.records;
+        let mut bytes = Bytes(&records[*at..]);
+        let mut events = Vec::new();
+        let decoded = self.decoder.block(&mut bytes, table, &mut events);
+        *at = records.len() - bytes.0.len();
+        self.events = events.into_iter();
+        if decoded.is_err() {
+            let exceeded = self.decoder.allowance.exceeded;
+            self.over = Some(if exceeded { FileEnd::TooMuch } else { FileEnd::Damaged });
+        } else if self.decoder.ended && *at == records.len() {
+            self.over = Some(FileEnd::Complete);
+        }
+    }
+
     /// How the recording went, as far as it was read. If it does not end as it should, a note says so.
     pub fn session(&self) -> SessionInfo {
-        let mut session = self.decoder.session.clone().unwrap_or_default();
+        let mut session = self.decoder.session_so_far();
         let seconds = session.end.since(session.start) as f64 / 1e9;
         match self.over {
             Some(FileEnd::Complete) | None => {}
             Some(FileEnd::Cut) => session.degraded.push(format!(
                 "the recording is cut off after {seconds:.1} s: gilscope or the machine was stopped, or the disk was \
                  full; what was written until then is here"
+            )),
+            Some(FileEnd::TooMuch) => session.degraded.push(format!(
+                "the recording holds more after {seconds:.1} s (block {}) than gilscope reads of a file of its size: it was \
+                 not written by gilscope, or only a part of it was; what came before is here",
+                self.blocks
             )),
             Some(FileEnd::Damaged) => session.degraded.push(format!(
                 "the recording is damaged after {seconds:.1} s (block {}): what was written until then is here",

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::contention::folding::{self, FoldedRows};
 use crate::event::{Accessed, CountOp, Counting, MemoryPlace, ObjectId, ObjectInfo, ThreadId};
 use crate::stack::StackId;
 
@@ -102,6 +103,16 @@ impl Refcounts {
             Accessed::Elsewhere(place) => *self.elsewhere.entry(place).or_default() += 1,
             Accessed::Unknown => self.unknown += 1,
             Accessed::Nothing => {}
+        }
+    }
+
+    /// Threads that have ended become part of other rows.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        for object in &mut self.objects {
+            rows.keys(&mut object.counts, |used| rows.put(&mut used.thread), folding::add);
+            if let Some(owner) = object.info.owner.filter(|owner| rows.is_folded(*owner)) {
+                Arc::make_mut(&mut object.info).owner = Some(rows.of(owner));
+            }
         }
     }
 

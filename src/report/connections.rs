@@ -61,7 +61,7 @@ fn user(profile: &Profile, thread: ThreadId, waited_ns: u64) -> ConnectionUser {
     ConnectionUser {
         tid: info.tid,
         thread: thread_name(profile, thread),
-        wall_s: seconds(info.end.since(info.start)),
+        wall_s: seconds(info.lived_ns()),
         waited_s: seconds(waited_ns),
     }
 }

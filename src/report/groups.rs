@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use crate::event::name_pattern as pattern;
 use crate::event::{Pid, ProcessId, ThreadId, Tid};
 use crate::profile::Profile;
 use crate::stack::label::one_line;
@@ -11,8 +12,6 @@ use crate::stack::label::one_line;
 use super::model::{Report, Thread};
 use super::text::units::label;
 
-/// Stands for the number in which names differ.
-const NUMBER: char = '*';
 /// A group of threads whose names nobody knows.
 const UNNAMED: &str = "";
 /// Up to this many threads are named each; of more only the number and what they are called in common.
@@ -53,9 +52,10 @@ impl<'p> ThreadGroups<'p> {
 
     /// What to call these threads, the most important first.
     pub fn words(&self, threads: &[ThreadId]) -> ThreadWords {
+        let count = self.count(threads);
         let words = match threads {
             [] => "nobody".to_owned(),
-            [only] => self.name(*only),
+            [only] if count == 1 => self.name(*only),
             _ if self.is_one_group(threads) => self.group(threads),
             _ if threads.len() <= MAX_NAMED => {
                 joined(&threads.iter().map(|thread| self.name(*thread)).collect::<Vec<_>>())
@@ -70,10 +70,10 @@ impl<'p> ThreadGroups<'p> {
                 let more = if groups.len() > MAX_NAMED { ", ..." } else { "" };
                 let known = groups.iter().take(MAX_NAMED).filter(|(_, pattern)| &**pattern != UNNAMED);
                 let names: Vec<&str> = known.map(|(_, pattern)| &**pattern).collect();
-                format!("{} threads ({}{more})", threads.len(), names.join(", "))
+                format!("{count} threads ({}{more})", names.join(", "))
             }
         };
-        ThreadWords { words: words + &self.process(threads), count: threads.len() }
+        ThreadWords { words: words + &self.process(threads), count }
     }
 
     fn is_one_group(&self, threads: &[ThreadId]) -> bool {
@@ -83,14 +83,23 @@ impl<'p> ThreadGroups<'p> {
     fn group(&self, threads: &[ThreadId]) -> String {
         let pattern = &*self.key(threads[0]).1;
         match pattern {
-            UNNAMED => format!("{} unnamed threads", threads.len()),
-            pattern => format!("{} threads ({pattern})", threads.len()),
+            UNNAMED => format!("{} unnamed threads", self.count(threads)),
+            pattern => format!("{} threads ({pattern})", self.count(threads)),
         }
+    }
+
+    /// How many these are: a row can be that of several.
+    fn count(&self, threads: &[ThreadId]) -> usize {
+        let counts = threads.iter().map(|thread| self.profile.threads[thread.0 as usize].count());
+        usize::try_from(counts.sum::<u64>()).unwrap_or(usize::MAX)
     }
 
     /// A thread's name, with its tid if another has the same.
     fn name(&self, thread: ThreadId) -> String {
         let info = &self.profile.threads[thread.0 as usize];
+        if info.folded.count > 0 {
+            return self.group(&[thread]);
+        }
         let Some(name) = &info.name else { return format!("thread {}", info.tid) };
         let same =
             self.profile.threads.iter().filter(|other| other.process == info.process && other.name == info.name);
@@ -155,42 +164,11 @@ fn joined(names: &[String]) -> String {
     }
 }
 
-/// A name with a star for the number that tells threads of a group apart: `ThreadPoolExecutor-0_*`, `Thread-* (work)`.
-pub(crate) fn pattern(name: &str) -> String {
-    let (head, tail) = match name.strip_suffix(')').and_then(|_| name.rfind(" (")) {
-        Some(at) => name.split_at(at),
-        None => (name, ""),
-    };
-    // What gilscope calls threads whose name it could not read.
-    if head == "Thread" && !tail.is_empty() {
-        return format!("Thread-{NUMBER}{tail}");
-    }
-    let stem = head.trim_end_matches(|char: char| char.is_ascii_digit());
-    if stem.len() == head.len() || stem.is_empty() { name.to_owned() } else { format!("{stem}{NUMBER}{tail}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::profile::Mode;
     use crate::report::fixture;
-
-    #[test]
-    fn the_number_of_a_name_is_the_last() {
-        for (name, expected) in [
-            ("ThreadPoolExecutor-0_12", "ThreadPoolExecutor-0_*"),
-            ("Thread-12 (work)", "Thread-* (work)"),
-            ("Thread-7", "Thread-*"),
-            ("Thread (work)", "Thread-* (work)"),
-            ("w0", "w*"),
-            ("MainThread", "MainThread"),
-            ("4711", "4711"),
-            ("thread (of 2)", "thread (of 2)"),
-            ("", ""),
-        ] {
-            assert_eq!(pattern(name), expected, "{name}");
-        }
-    }
 
     #[test]
     fn groups_are_named_in_sentences() {

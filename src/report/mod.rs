@@ -216,7 +216,7 @@ fn broken_circles(profile: &Profile) -> Vec<BrokenCircle> {
 /// What to call a thread where its tid stands beside it.
 fn thread_name(profile: &Profile, thread: ThreadId) -> String {
     let info = &profile.threads[thread.0 as usize];
-    info.name.as_deref().map_or_else(|| format!("thread {}", info.tid), one_line)
+    info.shown_name().map_or_else(|| format!("thread {}", info.tid), |name| one_line(&name))
 }
 
 fn seconds(nanos: u64) -> f64 {

@@ -1,12 +1,15 @@
 //! Reads a report back. Called by `gilscope report`.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::model::{Report, SCHEMA, VERSION};
+use crate::recording::input;
+
+/// No report is longer, in bytes: its lists have limits.
+const MAX_BYTES: u64 = 256 << 20;
 
 /// What is looked at before all else.
 #[derive(Deserialize)]
@@ -19,7 +22,7 @@ struct SavedReportHeader {
 /// # Errors
 /// There is none: no such file, no report, one that was cut off, or one of a later gilscope.
 pub fn read(path: &Path) -> Result<Report> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = input::read(path, MAX_BYTES).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes).with_context(|| format!("{} cannot be shown", path.display()))
 }
 

@@ -91,8 +91,8 @@ impl Session<'_> {
 
     /// Whether a circle is to be reported: one that goes on is reported once.
     fn is_new_deadlock(&self, process: ProcessId, threads: &[(ThreadId, Arc<str>)]) -> bool {
-        let is_same =
-            |known: &SeenDeadlock| known.threads.iter().map(|stuck| stuck.0).eq(threads.iter().map(|stuck| stuck.0));
+        let rows: Vec<Option<ThreadId>> = threads.iter().map(|stuck| self.profile.row(stuck.0)).collect();
+        let is_same = |known: &SeenDeadlock| known.threads.iter().map(|stuck| Some(stuck.0)).eq(rows.iter().copied());
         let is_of_process = |known: &&SeenDeadlock| {
             known.threads.first().is_some_and(|stuck| self.profile.threads[stuck.0.0 as usize].process == process)
         };
@@ -111,7 +111,7 @@ impl Session<'_> {
         let threads = &self.profile.threads;
         let stuck = |tid: &Tid| {
             // Tids are reused: the last thread that had it is the one.
-            let index = threads.iter().rposition(|info| info.tid == *tid && info.process == process)?;
+            let thread = threads.iter().rfind(|info| info.tid == *tid && info.process == process)?.id;
             let wait = blocked.waits.get(tid)?;
             let awaited = one_line(&wait.label());
             let place = inspection.thread(*tid).and_then(|thread| own_frame(&inspection.stacks, thread.stack));
@@ -122,7 +122,7 @@ impl Session<'_> {
                 true => LEFT_BY_ENDED,
                 false => "",
             };
-            Some((ThreadId(index as u32), format!("{words}{holder}").into()))
+            Some((thread, format!("{words}{holder}").into()))
         };
         circle.iter().map(stuck).collect()
     }

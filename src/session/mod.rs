@@ -371,6 +371,7 @@ impl Session<'_> {
             let Session { profile, events, ids, collector, .. } = self;
             under_way = collector.under_way(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
             self.apply_events();
+            self.profile.put_rows(&mut under_way);
         }
         if self.machine.as_mut().is_some_and(|machine| machine.is_due(at)) {
             self.look_at_machine(at);

@@ -43,9 +43,8 @@ impl Session<'_> {
     pub(super) fn look_at_queues(&mut self, at: Nanos) {
         self.queues.next = Nanos(at.0 + INTERVAL);
         let pools = self.profile.pools.threads();
-        let alive = |thread: ThreadId| !self.profile.threads[thread.0 as usize].exited;
-        let threads: Vec<ThreadId> =
-            pools.iter().map(|(thread, _)| *thread).filter(|&thread| alive(thread)).collect();
+        let alive = pools.iter().map(|(row, _)| &self.profile.threads[row.0 as usize]).filter(|info| !info.exited);
+        let threads: Vec<ThreadId> = alive.map(|info| info.id).collect();
         let mut found = FxHashSet::default();
         if at >= self.queues.search_at {
             found = self.find_queues(&threads, at);
@@ -53,7 +52,7 @@ impl Session<'_> {
         let mut seen = FxHashSet::default();
         for thread in threads {
             let Some(&queue) = self.queues.known.get(&thread) else { continue };
-            let process = self.profile.threads[thread.0 as usize].process;
+            let Some(process) = self.profile.thread(thread).map(|info| info.process) else { continue };
             // One thread of each pool is enough, once all are known.
             if !seen.insert((process, queue.address)) && !found.contains(&thread) {
                 continue;
@@ -69,12 +68,15 @@ impl Session<'_> {
     /// Searches for the queues of threads of pools. Returns those for which one was found.
     fn find_queues(&mut self, threads: &[ThreadId], at: Nanos) -> FxHashSet<ThreadId> {
         let watch = &mut self.queues;
+        let alive: FxHashSet<ThreadId> = threads.iter().copied().collect();
+        watch.known.retain(|thread, _| alive.contains(thread));
+        watch.searches.retain(|thread, _| alive.contains(thread));
         let is_wanted = |thread: &&ThreadId| {
             !watch.known.contains_key(thread) && watch.searches.get(thread).is_none_or(|&made| made < MAX_SEARCHES)
         };
         let wanted: Vec<ThreadId> = threads.iter().filter(is_wanted).copied().collect();
-        let process_of = |thread: &ThreadId| self.profile.threads[thread.0 as usize].process;
-        let processes: FxHashSet<ProcessId> = wanted.iter().map(process_of).collect();
+        let process_of = |thread: &ThreadId| self.profile.thread(*thread).map(|info| info.process);
+        let processes: FxHashSet<ProcessId> = wanted.iter().filter_map(process_of).collect();
         let mut found = FxHashSet::default();
         for process in self.observed.iter().filter(|process| processes.contains(&process.id)) {
             let queues = match Inspection::of(process, Stopping::Never) {
@@ -84,8 +86,8 @@ impl Session<'_> {
                     continue;
                 }
             };
-            for &thread in wanted.iter().filter(|thread| process_of(thread) == process.id) {
-                let tid = self.profile.threads[thread.0 as usize].tid;
+            for &thread in wanted.iter().filter(|thread| process_of(thread) == Some(process.id)) {
+                let Some(tid) = self.profile.thread(thread).map(|info| info.tid) else { continue };
                 *watch.searches.entry(thread).or_default() += 1;
                 if let Some((_, queue)) = queues.iter().find(|(of, _)| *of == tid) {
                     watch.known.insert(thread, *queue);

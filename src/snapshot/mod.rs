@@ -4,6 +4,7 @@
 //! Pure. A snapshot counts from the start of the recording; [`Snapshot::since`] takes two of them and says what came in
 //! between, as a snapshot again. So the last ten seconds, or all since a reset, are shown by the same code as all of it.
 
+mod rows;
 mod since;
 
 use crate::contention::Blame;
@@ -53,6 +54,7 @@ impl Snapshot {
                 processes: profile.processes.clone(),
                 threads: profile.threads.clone(),
                 tree: profile.tree.clone(),
+                rows: profile.rows.clone(),
                 locks: profile.locks.infos_only(),
                 refcounts: profile.refcounts.clone(),
                 collections: profile.collections.clone(),

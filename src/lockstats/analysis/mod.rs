@@ -9,6 +9,7 @@ use super::sampled::SampledLockWaits;
 use super::summary::{LockShare, LockSummary};
 use super::trend::Trend;
 use crate::contention::engine::{Contended, Engine};
+use crate::contention::folding::FoldedRows;
 use crate::contention::selection::{PastWait, Retention};
 use crate::contention::{Blame, TimeRange, Timeline};
 use crate::event::{LockId, LockInfo, LockKind, Nanos, OffCpu, ThreadId, ThreadState};
@@ -194,6 +195,12 @@ impl Locks {
     /// All times off the CPU that ended up to `complete` have come.
     pub fn decide(&mut self, complete: Nanos) {
         self.engine.decide(Nanos(complete.0.saturating_sub(SETTLING_NS)));
+    }
+
+    /// Threads that have ended become part of other rows.
+    pub fn fold(&mut self, rows: &FoldedRows) {
+        self.sampled.fold(&mut self.engine, rows);
+        self.engine.fold(rows);
     }
 
     /// Nothing more comes: what is going on ends at `end`.

@@ -16,6 +16,7 @@ use crate::profile::{BusyProcess, MachineUse, Mode, Profile, SessionInfo, Unobse
 use crate::report::{Attribution, Report};
 use crate::stack::{Frame, FrameKind, Interner, StackId};
 
+mod hostile;
 mod sessions;
 mod versions;
 

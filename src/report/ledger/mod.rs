@@ -43,7 +43,7 @@ fn ledger(
     info: &ThreadInfo,
     seen: &ObservedActivities,
 ) -> Thread {
-    let observed = info.end.since(info.start);
+    let observed = info.lived_ns();
     let (parts, wall, cpu) = match profile.session.mode {
         Mode::Memory => (seen.samples.scaled_to(observed), observed, info.cpu_ns),
         Mode::Kernel => {
@@ -55,7 +55,7 @@ fn ledger(
     Thread {
         pid: profile.process_of(id).pid,
         tid: info.tid,
-        name: info.name.as_deref().map(str::to_owned),
+        name: info.shown_name(),
         wall_s: seconds(wall),
         cpu_s: seconds(cpu),
         states: parts.states(),
@@ -172,7 +172,7 @@ impl ObservedActivities {
     /// Stands in for the account of a thread that was gone before the kernel's was read.
     fn account(&self, profile: &Profile, info: &ThreadInfo) -> Account {
         let off = self.off_cpu_ns;
-        let left = info.end.since(info.start).saturating_sub(off.total());
+        let left = info.lived_ns().saturating_sub(off.total());
         let sampled = (self.samples.on_cpu().total() as f64 * profile.session.period_ns()) as u64;
         Account {
             at: info.end,

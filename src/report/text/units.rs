@@ -42,7 +42,8 @@ pub fn plural(number: u64, what: &str) -> String {
 
 /// A thread's name and tid: `worker (4711)`. One without a name has the tid in what stands for it.
 pub fn label(name: &str, tid: Tid) -> String {
-    if name == format!("thread {tid}") { name.to_owned() } else { one_line(&format!("{name} ({tid})")) }
+    // A row of several threads has no tid.
+    if tid == 0 || name == format!("thread {tid}") { one_line(name) } else { one_line(&format!("{name} ({tid})")) }
 }
 
 /// `text` in at most `width` characters.

@@ -12,7 +12,7 @@ use crate::event::{Account, Nanos, ThreadId};
 use crate::gil::delays::{HolderDelays, PlaceDelays};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::lockstats::summary::{LockShare, LockSummary};
-use crate::profile::{Profile, SessionInfo, ThreadInfo};
+use crate::profile::{FoldedThreads, Profile, SessionInfo, ThreadInfo};
 use crate::stack::StackId;
 
 /// How many stacks are kept in each list, how many pairs of waiter and holder, and how many locks: more than anybody reads
@@ -25,6 +25,8 @@ impl Snapshot {
     /// What came after an earlier snapshot of the same recording; after [`Snapshot::default`] all of it. Lists of stacks
     /// have their most costly entries only.
     pub fn since(&self, earlier: &Snapshot) -> Snapshot {
+        let with_rows = earlier.with_rows_of(self);
+        let earlier = with_rows.as_ref().unwrap_or(earlier);
         let before = |index: usize| earlier.profile.threads.get(index);
         let threads = self.profile.threads.iter().enumerate();
         let before_gil = |index: usize| earlier.gils.get(index);
@@ -80,7 +82,15 @@ fn session(now: &SessionInfo, before: &SessionInfo, earlier: Nanos) -> SessionIn
 
 fn thread(now: &ThreadInfo, before: Option<&ThreadInfo>) -> ThreadInfo {
     let Some(before) = before else { return now.clone() };
+    let folded = match now.folded.count {
+        0 => FoldedThreads::default(),
+        count => FoldedThreads {
+            count: count.saturating_sub(before.folded.count).max(1),
+            lived_ns: now.lived_ns().saturating_sub(before.lived_ns()),
+        },
+    };
     ThreadInfo {
+        folded,
         start: before.end.min(now.end),
         samples: now.samples.saturating_sub(before.samples),
         lost: now.lost.saturating_sub(before.lost),

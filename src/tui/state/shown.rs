@@ -131,7 +131,7 @@ impl ShownPart {
     /// A thread's name; its tid if it has none.
     pub(crate) fn name(&self, thread: usize) -> String {
         let info = &self.part.profile.threads[thread];
-        info.name.as_deref().map_or_else(|| format!("thread {}", info.tid), one_line)
+        info.shown_name().map_or_else(|| format!("thread {}", info.tid), |name| one_line(&name))
     }
 
     /// The innermost frame of a stack that is the program's own, in words; empty if there is none at all.

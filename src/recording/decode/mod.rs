@@ -6,9 +6,12 @@
 //! Nothing in a file is believed: every number is checked against what came before it, so that no event can name a
 //! thread, a stack or a lock that there is not, and no sum of times can be too great for a number.
 
+mod rare;
+
 use std::sync::Arc;
 
 use super::RecordingOrigin;
+use super::allowance::{ReadingAllowance, ReadingCost, memory};
 use super::block::LAST_WITHOUT_FRAME_KINDS;
 use super::records::{
     AccessContext, COUNT_OPS, COUNTINGS, GilContext, LastValues, MAX_CONTEXTS, NativeContext, OTHER_FRAME_KINDS,
@@ -27,22 +30,28 @@ const MAX_MOMENT: u64 = 100 * 366 * 24 * 3600 * 1_000_000_000;
 /// The sum of all times must stay below this, in nanoseconds, so that no sum of them can overflow.
 const MAX_TIME: u64 = 1 << 61;
 
+/// How many events are made of records before they are handed out: more than any block has that gilscope writes.
+const MAX_EVENTS: usize = 1 << 16;
+
 /// Makes events of records.
 #[derive(Debug)]
 pub struct Decoder {
     version: u32,
     /// Where the recording comes from, if that has been read.
     pub origin: Option<RecordingOrigin>,
-    /// How the recording went, up to here. Without what is counted from events.
-    pub session: Option<SessionInfo>,
+    session: Option<SessionInfo>,
     /// The recording is complete.
     pub ended: bool,
+    /// What the file may cost.
+    pub allowance: ReadingAllowance,
     notes: Vec<String>,
     children: Vec<UnobservedChild>,
     machine: Option<MachineUse>,
     strings: Vec<Sym>,
     frames: Vec<FrameId>,
     stacks: Vec<StackId>,
+    /// How many frames each stack has.
+    depths: Vec<u32>,
     // How many there are so far.
     processes: u32,
     threads: u32,
@@ -63,12 +72,14 @@ impl Decoder {
             origin: None,
             session: None,
             ended: false,
+            allowance: ReadingAllowance::default(),
             notes: Vec::new(),
             children: Vec::new(),
             machine: None,
             strings: Vec::new(),
             frames: Vec::new(),
             stacks: vec![StackId::EMPTY],
+            depths: vec![0],
             processes: 0,
             threads: 0,
             gils: 0,
@@ -120,17 +131,56 @@ fn difference(bytes: &mut Bytes<'_>) -> Result<i32, Malformed> {
 }
 
 impl Decoder {
-    /// Appends the events of a block.
+    /// Appends the events of a block, or of the first part of one that has more than any that gilscope writes. What is left
+    /// are the bytes that were not read.
     ///
     /// # Errors
-    /// It makes no sense; the events before that are there.
-    pub fn block(&mut self, records: &[u8], table: &mut Interner, events: &mut Vec<Event>) -> Result<(), Malformed> {
-        let mut bytes = Bytes(records);
-        while !bytes.0.is_empty() {
-            let event = self.record(&mut bytes, table)?;
+    /// It makes no sense, or costs too much; the events before that are there.
+    pub fn block(
+        &mut self,
+        bytes: &mut Bytes<'_>,
+        table: &mut Interner,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Malformed> {
+        let before = bytes.0.len();
+        let decoded = self.records(bytes, table, events);
+        let unpacked = before - bytes.0.len();
+        decoded.and_then(|()| self.allowance.spend(ReadingCost::Unpacked, unpacked as u64))
+    }
+
+    fn records(
+        &mut self,
+        bytes: &mut Bytes<'_>,
+        table: &mut Interner,
+        events: &mut Vec<Event>,
+    ) -> Result<(), Malformed> {
+        while !bytes.0.is_empty() && events.len() < MAX_EVENTS {
+            let event = self.record(bytes, table)?;
+            self.allowance.spend(ReadingCost::Events, 1)?;
             events.extend(event);
         }
         Ok(())
+    }
+
+    /// A text of a record, which is kept.
+    fn text<'a>(&mut self, bytes: &mut Bytes<'a>) -> Result<&'a str, Malformed> {
+        let text = bytes.text()?;
+        self.allowance.keep(memory::TEXT, text.len())?;
+        Ok(text)
+    }
+
+    fn optional_text<'a>(&mut self, bytes: &mut Bytes<'a>) -> Result<Option<&'a str>, Malformed> {
+        let text = bytes.optional()?;
+        self.allowance.keep(memory::TEXT, text.map_or(0, str::len))?;
+        Ok(text)
+    }
+
+    /// A stack in which something was seen.
+    fn seen_stack(&mut self, bytes: &mut Bytes<'_>) -> Result<StackId, Malformed> {
+        let number = bytes.number()?;
+        let depth = known(&self.depths, number)?;
+        self.allowance.spend(ReadingCost::Frames, depth.into())?;
+        known(&self.stacks, number)
     }
 
     /// What a `FRAME` is: up to version 1, markers were written as frames without a file.
@@ -149,7 +199,10 @@ impl Decoder {
                 let (clock_offset_ns, min_wait_ns) = (bytes.signed()?, bytes.number()?);
                 self.origin = Some(RecordingOrigin { gilscope, boot, clock_offset_ns, min_wait_ns });
             }
-            tag::STRING => self.strings.push(table.string(bytes.text()?)),
+            tag::STRING => {
+                let text = self.text(bytes)?;
+                self.strings.push(table.string(text));
+            }
             tag::FRAME => {
                 let mut text = || known(&self.strings, bytes.number()?);
                 let (function, name, file) = (text()?, text()?, text()?);
@@ -157,6 +210,7 @@ impl Decoder {
                 let line = i64::from(first_line).checked_add(bytes.signed()?).ok_or(Malformed)?;
                 let line = u32::try_from(line).map_err(|_| Malformed)?;
                 let kind = self.kind_of_frame(table.text(function), table.text(file));
+                self.allowance.keep(memory::FRAME, 0)?;
                 self.frames.push(table.frame(Frame { kind, function, name, file, line, first_line }));
             }
             tag::OTHER_FRAME => {
@@ -164,16 +218,22 @@ impl Decoder {
                 let function = known(&self.strings, bytes.number()?)?;
                 let file = known(&self.strings, bytes.number()?)?;
                 let frame = Frame { kind, function, name: function, file, line: 0, first_line: 0 };
+                self.allowance.keep(memory::FRAME, 0)?;
                 self.frames.push(table.frame(frame));
             }
             tag::STACK => {
-                let caller = known(&self.stacks, bytes.number()?)?;
+                let caller = bytes.number()?;
                 let frame = known(&self.frames, bytes.number()?)?;
-                self.stacks.push(table.push(caller, frame));
+                self.allowance.keep(memory::STACK, 0)?;
+                self.depths.push(known(&self.depths, caller)?.saturating_add(1));
+                self.stacks.push(table.push(known(&self.stacks, caller)?, frame));
             }
             tag::SESSION => self.session = Some(self.session(bytes)?),
             tag::CHILDREN => self.children = self.children(bytes)?,
-            tag::NOTE => self.notes.push(bytes.text()?.to_owned()),
+            tag::NOTE => {
+                let note = self.text(bytes)?.to_owned();
+                self.notes.push(note);
+            }
             tag::MACHINE => self.machine = Some(self.machine(bytes)?),
             tag::END => self.ended = true,
             tag::SAMPLE_CONTEXT => {
@@ -189,12 +249,12 @@ impl Decoder {
                 self.add(RecordContext::Access(context))?;
             }
             tag::SPIN_CONTEXT => {
-                let (thread, stack) = (self.thread(bytes)?, known(&self.stacks, bytes.number()?)?);
+                let (thread, stack) = (self.thread(bytes)?, self.seen_stack(bytes)?);
                 let lock = optional(self.locks, bytes)?.map(LockId);
                 self.add(RecordContext::Spin(SpinContext { thread, stack, lock }))?;
             }
             tag::NATIVE_CONTEXT => {
-                let (thread, stack) = (self.thread(bytes)?, known(&self.stacks, bytes.number()?)?);
+                let (thread, stack) = (self.thread(bytes)?, self.seen_stack(bytes)?);
                 let function = known(&self.frames, bytes.number()?)?;
                 self.add(RecordContext::Native(NativeContext { thread, stack, function }))?;
             }
@@ -217,6 +277,17 @@ impl Decoder {
             rare => return self.rare(rare, bytes).map(Some),
         }
         Ok(None)
+    }
+
+    /// How the recording went, up to here; without what is counted from events.
+    pub fn session_so_far(&self) -> SessionInfo {
+        let session = self.session.clone().unwrap_or_default();
+        SessionInfo {
+            degraded: self.notes.clone(),
+            unobserved: self.children.clone(),
+            machine: self.machine.clone(),
+            ..session
+        }
     }
 
     fn session(&mut self, bytes: &mut Bytes<'_>) -> Result<SessionInfo, Malformed> {
@@ -245,10 +316,11 @@ impl Decoder {
             profiler_cpu_ns: number()?,
             waits: 0,
             records_lost: 0,
-            degraded: self.notes.clone(),
+            // Those are added when they are asked for: there may be many of each.
+            degraded: Vec::new(),
             filter: None,
-            unobserved: self.children.clone(),
-            machine: self.machine.clone(),
+            unobserved: Vec::new(),
+            machine: None,
             started_unix_ns: 0,
         })
     }
@@ -289,6 +361,13 @@ impl Decoder {
         if self.contexts.len() == MAX_CONTEXTS {
             return Err(Malformed);
         }
+        self.allowance.keep(
+            match context {
+                RecordContext::Wait(_) => memory::WAIT_CONTEXT,
+                _ => memory::CONTEXT,
+            },
+            0,
+        )?;
         self.contexts.push(context);
         Ok(())
     }
@@ -317,11 +396,11 @@ impl Decoder {
         state(bytes, |number| id(self.locks, number).map(LockId))
     }
 
-    fn sample_context(&self, bytes: &mut Bytes<'_>) -> Result<SampleContext, Malformed> {
+    fn sample_context(&mut self, bytes: &mut Bytes<'_>) -> Result<SampleContext, Malformed> {
         Ok(SampleContext {
             thread: self.thread(bytes)?,
             state: self.state(bytes)?,
-            stack: known(&self.stacks, bytes.number()?)?,
+            stack: self.seen_stack(bytes)?,
             gil: optional(self.gils, bytes)?.map(GilId),
             periods: bytes.small()?,
             loss: match bytes.byte()? {
@@ -333,14 +412,14 @@ impl Decoder {
         })
     }
 
-    fn wait_context(&self, bytes: &mut Bytes<'_>) -> Result<WaitContext, Malformed> {
+    fn wait_context(&mut self, bytes: &mut Bytes<'_>) -> Result<WaitContext, Malformed> {
         let (thread, state) = (self.thread(bytes)?, self.state(bytes)?);
-        let stack = known(&self.stacks, bytes.number()?)?;
+        let stack = self.seen_stack(bytes)?;
         let flags = bytes.byte()?;
         let has = |bit: u8| flags & 1 << bit != 0;
         let wake = has(2).then(|| {
             let by = optional(self.threads, bytes)?.map(ThreadId);
-            Ok(WakeContext { by, stack: known(&self.stacks, bytes.number()?)?, switches: has(3) })
+            Ok(WakeContext { by, stack: self.seen_stack(bytes)?, switches: has(3) })
         });
         let wake = wake.transpose()?;
         let gil = has(4).then(|| {
@@ -359,8 +438,8 @@ impl Decoder {
         })
     }
 
-    fn access_context(&self, bytes: &mut Bytes<'_>) -> Result<AccessContext, Malformed> {
-        let (thread, stack) = (self.thread(bytes)?, known(&self.stacks, bytes.number()?)?);
+    fn access_context(&mut self, bytes: &mut Bytes<'_>) -> Result<AccessContext, Malformed> {
+        let (thread, stack) = (self.thread(bytes)?, self.seen_stack(bytes)?);
         let object = |bytes: &mut Bytes<'_>| id(self.objects, bytes.number()?).map(ObjectId);
         let accessed = match bytes.byte()? {
             0 => {
@@ -419,115 +498,4 @@ impl Decoder {
         };
         Ok(OffCpu { thread, start, end, state, stack, lost, wake, gil, asked, open })
     }
-
-    fn rare(&mut self, tag: u64, bytes: &mut Bytes<'_>) -> Result<Event, Malformed> {
-        Ok(match tag {
-            tag::PROCESS => {
-                let (pid, command) = (bytes.small()?, words(bytes)?);
-                let (python, free_threaded) = (bytes.text()?.to_owned(), bytes.flag()?);
-                let process = ProcessId(new(&mut self.processes)?);
-                Event::Process { process, info: Arc::new(ProcessInfo { pid, command, python, free_threaded }) }
-            }
-            tag::PROCESS_TITLED => {
-                let process = ProcessId(id(self.processes, bytes.number()?)?);
-                Event::ProcessTitled { process, command: words(bytes)?.into() }
-            }
-            tag::THREAD_STARTED => {
-                let at = self.at(bytes)?;
-                let process = ProcessId(id(self.processes, bytes.number()?)?);
-                let tid = bytes.small()?;
-                let thread = ThreadId(new(&mut self.threads)?);
-                Event::ThreadStarted { at, thread, process, tid }
-            }
-            tag::THREAD_NAMED => Event::ThreadNamed { thread: self.thread(bytes)?, name: bytes.text()?.into() },
-            tag::THREAD_EXITED => {
-                let (at, thread) = (self.at(bytes)?, self.thread(bytes)?);
-                let cpu_ns = self.moment(bytes.number()?)?.0;
-                Event::ThreadExited { at, thread, cpu_ns }
-            }
-            tag::GIL => {
-                let at = self.at(bytes)?;
-                let gil = GilId(id_or_new(&mut self.gils, bytes.number()?)?);
-                let info = GilInfo {
-                    process: ProcessId(id(self.processes, bytes.number()?)?),
-                    interpreter: bytes.signed()?,
-                    enabled: bytes.flag()?,
-                    switch_interval_ns: bytes.number().and_then(|number| self.moment(number))?.0,
-                };
-                let switched_on_by = bytes.optional()?.map(Arc::from);
-                Event::Gil { at, gil, info: Arc::new(info), switched_on_by }
-            }
-            tag::LOCK => {
-                let lock = LockId(id_or_new(&mut self.locks, bytes.number()?)?);
-                let info = LockInfo {
-                    process: ProcessId(id(self.processes, bytes.number()?)?),
-                    address: bytes.number()?,
-                    kind: known(&LOCK_KINDS, bytes.byte()?.into())?.kind,
-                    type_name: bytes.optional()?.map(Arc::from),
-                    name: bytes.optional()?.map(Arc::from),
-                };
-                Event::Lock { lock, info: Arc::new(info) }
-            }
-            tag::OBJECT => {
-                let object = ObjectId(id_or_new(&mut self.objects, bytes.number()?)?);
-                let info = ObjectInfo {
-                    process: ProcessId(id(self.processes, bytes.number()?)?),
-                    address: bytes.number()?,
-                    type_name: bytes.text()?.into(),
-                    name: bytes.optional()?.map(Arc::from),
-                    len: bytes.flag()?.then(|| bytes.number()).transpose()?,
-                    counting: known(&COUNTINGS, bytes.byte()?.into())?,
-                    owner: optional(self.threads, bytes)?.map(ThreadId),
-                };
-                Event::Object { object, info: Arc::new(info) }
-            }
-            tag::COLLECTED => {
-                let at = self.at(bytes)?;
-                let process = ProcessId(id(self.processes, bytes.number()?)?);
-                let (number, full, freed) = (bytes.number()?, bytes.number()?, bytes.number()?);
-                Event::Collected { at, process, totals: CollectionTotals { number, full, freed } }
-            }
-            tag::DEADLOCK => {
-                let at = self.at(bytes)?;
-                let mut threads = Vec::new();
-                for _ in 0..bytes.number()? {
-                    threads.push((self.thread(bytes)?, bytes.text()?.into()));
-                }
-                Event::Deadlock { at, threads }
-            }
-            tag::QUEUE_LENGTH => Event::QueueLength {
-                at: self.at(bytes)?,
-                thread: self.thread(bytes)?,
-                queue: bytes.number()?,
-                length: bytes.number()?,
-            },
-            tag::LOCK_HELD => Event::LockHeld {
-                at: self.at(bytes)?,
-                lock: LockId(id(self.locks, bytes.number()?)?),
-                thread: self.thread(bytes)?,
-                stack: known(&self.stacks, bytes.number()?)?,
-            },
-            tag::RECORDS_LOST => {
-                let (at, count) = (self.at(bytes)?, bytes.number()?);
-                self.spend(count)?;
-                Event::RecordsLost { at, count }
-            }
-            tag::ACCOUNT => {
-                let at = self.at(bytes)?;
-                let thread = self.thread(bytes)?;
-                let mut numbers = [0; Account::NUMBERS];
-                for number in &mut numbers {
-                    *number = bytes.number()?;
-                    self.spend(*number)?;
-                }
-                Event::Account { thread, account: Account::of(at, numbers) }
-            }
-            _ => return Err(Malformed),
-        })
-    }
-}
-
-/// The words of a command line.
-fn words(bytes: &mut Bytes<'_>) -> Result<Vec<String>, Malformed> {
-    (0..bytes.number()?).map(|_| Ok(bytes.text()?.to_owned())).collect()
 }
