@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use anyhow::{Context, Result, bail};
 
 use crate::commands::cli::CollectArgs;
+use crate::commands::script;
 use crate::event::Pid;
 use crate::session::launch::Child;
 use crate::session::signals::Signals;
@@ -31,7 +32,7 @@ pub(crate) fn prepare(
     let early = if args.pid.is_some() { Some(signals()?) } else { None };
     // Before the launch: loading the collector takes longer than a program needs to start.
     let collector = session::collector(options)?;
-    let child = if args.program.is_empty() { None } else { Some(launch(&args.program)?) };
+    let child = if args.program.is_empty() { None } else { Some(launch(&script::with_interpreter(&args.program))?) };
     let signals = early.map_or_else(signals, Ok)?;
     let root = match (&child, args.pid) {
         (Some(child), _) => child.pid(),

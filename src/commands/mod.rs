@@ -1,6 +1,7 @@
 //! The commands, a file or folder each, and the arguments that they take.
 
 pub mod cli;
+pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod dump;
@@ -10,5 +11,6 @@ pub mod merge;
 pub(crate) mod progress;
 pub mod record;
 pub mod report;
+mod script;
 mod text_style;
 pub mod top;
