@@ -64,6 +64,8 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             print(&if args.json { json(&report)? } else { report.to_string() })?;
             Ok(report.exit_code())
         }
+        Command::Completions(args) => print(&gilscope::commands::completions::script(args.shell)),
+        Command::Man(args) => gilscope::commands::completions::write_man_pages(&args.folder).map(|()| 0),
     }
 }
 

@@ -19,6 +19,7 @@ mod suite {
     mod kernel;
     mod native_waits;
     mod offsets;
+    mod packages;
     mod pools;
     mod readme;
     mod record;

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
 
 use crate::commands::processes::ProcessSelectors;
 use crate::event::Pid;
@@ -47,6 +48,10 @@ pub enum Command {
     Diff(DiffArgs),
     /// Check what can be measured on this machine, and how to enable the rest.
     Doctor(DoctorArgs),
+    /// Print the script that completes gilscope's commands and options in a shell.
+    Completions(CompletionsArgs),
+    /// Write the man pages of gilscope and its commands into a folder.
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -113,8 +118,8 @@ pub struct CollectArgs {
     pub nonblocking: bool,
     #[command(flatten)]
     pub own: OwnArgs,
-    /// Program to run and observe, with its arguments.
-    #[arg(last = false, trailing_var_arg = true, value_name = "COMMAND")]
+    /// Program to run and observe, with its arguments. Before a script (app.py) or -m MODULE, Python can be left out.
+    #[arg(last = false, trailing_var_arg = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub program: Vec<OsString>,
 }
 
@@ -348,6 +353,23 @@ pub struct DoctorArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    gilscope completions bash > ~/.local/share/bash-completion/completions/gilscope\n  \
+    gilscope completions zsh > ~/.zfunc/_gilscope\n  \
+    gilscope completions fish > ~/.config/fish/completions/gilscope.fish")]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder for the pages, such as /usr/local/share/man/man1.
+    pub folder: PathBuf,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

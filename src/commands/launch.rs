@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::commands::cli::CollectArgs;
 use crate::commands::processes::chosen;
+use crate::commands::script;
 use crate::event::Pid;
 use crate::session::launch::Child;
 use crate::session::signals::Signals;
@@ -37,7 +38,7 @@ pub(crate) fn prepare(
     let early = if running.is_empty() { None } else { Some(signals()?) };
     // Before the launch: loading the collector takes longer than a program needs to start.
     let collector = session::collector(options)?;
-    let child = if args.program.is_empty() { None } else { Some(launch(&args.program)?) };
+    let child = if args.program.is_empty() { None } else { Some(launch(&script::with_interpreter(&args.program))?) };
     let signals = early.map_or_else(signals, Ok)?;
     let roots = child.as_ref().map_or(running, |child| vec![child.pid()]);
     Ok(PreparedRecording { collector, child, roots, signals })

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod dump;
@@ -13,6 +14,7 @@ pub mod processes;
 pub(crate) mod progress;
 pub mod record;
 pub mod report;
+mod script;
 mod text_style;
 pub mod top;
 pub mod usage;

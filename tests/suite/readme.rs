@@ -16,7 +16,7 @@ use crate::support::{
 
 const MAX_README_LINES: usize = 200;
 /// Top-level folders: a word in code font that begins with one is a path.
-const FOLDERS: [&str; 6] = [".github/", "bench/", "docs/", "examples/", "src/", "tests/"];
+const FOLDERS: [&str; 7] = [".github/", "bench/", "docs/", "examples/", "release/", "src/", "tests/"];
 /// The pid of the examples.
 const EXAMPLE_PID: &str = "1234";
 
@@ -144,7 +144,9 @@ impl Document {
 
 /// A line of shell that runs gilscope, built or installed: the same with the built one.
 fn gilscope_line(line: &str) -> Option<String> {
-    let arguments = line.strip_prefix("cargo run --release -- ").or_else(|| line.strip_prefix("gilscope "))?;
+    let arguments = ["cargo run --release -- ", "python -m gilscope ", "gilscope "]
+        .iter()
+        .find_map(|start| line.strip_prefix(start))?;
     Some(format!("gilscope {arguments}"))
 }
 
@@ -406,13 +408,15 @@ fn check_without_running(line: &str) -> Result<(), String> {
     };
     let is_right = match *words {
         ["cargo", "build"] => true,
-        ["cargo", "install", "--path", "."] => env!("CARGO_PKG_NAME") == "gilscope",
+        ["pip", "install", "."] => root().join("pyproject.toml").exists(),
+        ["cargo", "install", "--path", ".", "--profile", "dist"] => env!("CARGO_PKG_NAME") == "gilscope",
         ["cargo", "test", "--lib", module] => root().join("src").join(module).exists(),
         ["cargo", "test", "--test", name, ..] => {
             let files = [format!("tests/{name}.rs"), format!("tests/{name}/main.rs")];
             files.iter().any(|file| root().join(file).exists())
         }
         ["sudo", "setcap" | "sysctl", ..] => true,
+        ["release/build" | "tests/packages"] => is_executable(words[0]),
         ["tests/run"] => {
             let ci = fs::read_to_string(root().join(".ci/run")).unwrap_or_default();
             is_executable("tests/run") && ci.contains("/tests/run")
@@ -458,7 +462,7 @@ fn the_readme_has_a_command_that_builds_and_records_and_one_that_tests() {
     let readme = Document::read("README.md");
     let lines = readme.shell_lines();
     let has = |start: &str| lines.iter().any(|(_, line)| line.starts_with(start));
-    assert!(has("cargo run --release -- record ") && has("tests/run") && has("cargo install "));
+    assert!(lines[0].1 == "pip install ." && has("cargo run --release -- record ") && has("tests/run"));
     assert!(readme.prose().contains(&format!("Rust {}", env!("CARGO_PKG_RUST_VERSION"))));
 }
 
