@@ -8,6 +8,7 @@ mod support;
 
 mod suite {
     mod browser;
+    mod check;
     mod deadlocks;
     mod delays;
     mod errors;
@@ -15,6 +16,7 @@ mod suite {
     mod harmless;
     mod html;
     mod kernel;
+    mod mcp;
     mod native_waits;
     mod offsets;
     mod pools;

@@ -1,11 +1,13 @@
 //! The commands, a file or folder each, and the arguments that they take.
 
+pub mod check;
 pub mod cli;
 pub mod diff;
 pub mod doctor;
 pub mod dump;
 pub mod export;
 mod launch;
+pub mod mcp;
 pub mod merge;
 pub(crate) mod progress;
 pub mod record;

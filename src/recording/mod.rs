@@ -92,6 +92,7 @@ mod load;
 mod merge;
 mod reader;
 mod records;
+mod slices;
 #[cfg(test)]
 pub(crate) mod tests;
 mod wire;
@@ -103,6 +104,7 @@ use crate::event::Event;
 pub use self::load::{copy, load};
 pub use self::merge::merge;
 pub use self::reader::{Reader, is_recording};
+pub(crate) use self::slices::slices;
 pub use self::writer::Recorder;
 
 /// Where a recording comes from.
