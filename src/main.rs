@@ -1,5 +1,5 @@
 //! Parses arguments, runs the command, prints the error and its remedy, and exits: 0 ok, 1 gilscope failed, 2
-//! usage; `record -- command` and `top -- command` pass the command's own exit code on.
+//! usage, 3 a rule of `check` failed; `record -- command` and `top -- command` pass the command's own exit code on.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -55,10 +55,17 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             Ok(0)
         }
         Command::Diff(args) => {
-            let (written, table) = gilscope::commands::diff::run(args)?;
-            gilscope::output::say(format_args!("{table}written to {}", written.display()));
-            Ok(0)
+            let outcome = gilscope::commands::diff::run(args)?;
+            match outcome.written {
+                None => print(&outcome.text),
+                Some(path) => {
+                    gilscope::output::say(format_args!("{}written to {}", outcome.text, path.display()));
+                    Ok(0)
+                }
+            }
         }
+        Command::Check(args) => gilscope::commands::check::run(args),
+        Command::Mcp => gilscope::commands::mcp::run(),
         Command::Doctor(args) => {
             let report = gilscope::commands::doctor::run(args.pid);
             print(&if args.json { json(&report)? } else { report.to_string() })?;

@@ -8,6 +8,7 @@ mod support;
 
 mod suite {
     mod browser;
+    mod check;
     mod choose;
     mod deadlocks;
     mod delays;
@@ -17,6 +18,7 @@ mod suite {
     mod hostile_recordings;
     mod html;
     mod kernel;
+    mod mcp;
     mod native_waits;
     mod offsets;
     mod packages;

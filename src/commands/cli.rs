@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::commands::check::args::CheckArgs;
 use crate::commands::processes::ProcessSelectors;
 use crate::event::Pid;
 use crate::export::View;
@@ -44,8 +45,12 @@ pub enum Command {
     Export(ExportArgs),
     /// Merge recordings of several processes of one machine.
     Merge(MergeArgs),
-    /// Compare two recordings in a flame graph: red where there is more, blue where there is less.
+    /// Compare two recordings: what changed beyond noise, as a table and a flame graph.
     Diff(DiffArgs),
+    /// Check recordings against limits and a baseline: a gate for CI.
+    Check(CheckArgs),
+    /// Serve an assistant over the Model Context Protocol, on standard input: list, dump, record, report, diff.
+    Mcp,
     /// Check what can be measured on this machine, and how to enable the rest.
     Doctor(DoctorArgs),
     /// Print the script that completes gilscope's commands and options in a shell.
@@ -75,6 +80,9 @@ pub struct RecordArgs {
     pub duration: Option<f64>,
     #[command(flatten)]
     pub view: ViewArgs,
+    /// Check the recording against the rules of a file in the end, as `gilscope check --rules` does: exit with 3 if one fails.
+    #[arg(long, value_name = "RULES")]
+    pub check: Option<PathBuf>,
     /// Print headings in bold: on a terminal (auto), always, or never.
     #[arg(
         long,
@@ -274,6 +282,9 @@ pub struct ReportArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Print at most 2 kB of Markdown, for assistants: the verdict, findings, the most costly stacks and what to do next.
+    #[arg(long, conflicts_with = "json")]
+    pub brief: bool,
     /// To whom waiting for the GIL is attributed [default: as when it was recorded].
     #[arg(long, value_enum)]
     pub blame: Option<Attribution>,
@@ -335,9 +346,9 @@ pub struct DiffArgs {
     pub before: PathBuf,
     /// The same of after.
     pub after: PathBuf,
-    /// Output file; `-` is standard output.
-    #[arg(short, long, value_name = "FILE", default_value = "gilscope-diff.svg")]
-    pub output: PathBuf,
+    /// Draw the difference as a flame graph into this file; `-` is standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// Compare amounts instead of fractions of the total.
     #[arg(long)]
     pub absolute: bool,

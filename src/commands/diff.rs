@@ -1,42 +1,101 @@
-//! `gilscope diff`: what changed between two recordings. Called by `main`.
+//! `gilscope diff`: what changed between two recordings, beyond noise. Called by `main`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::commands::check::sliced;
 use crate::commands::cli::{DiffArgs, ViewArgs};
 use crate::commands::waiting::WaitingLine;
+use crate::export::changes::Changes;
 use crate::export::diff::{self, FoldedStacks};
-use crate::export::{self, Format};
-use crate::filter::Filter;
+use crate::export::{self, Format, Unit};
 use crate::output::Output;
-use crate::recording::{is_recording, load};
+use crate::profile::Profile;
+use crate::recording::is_recording;
+use crate::report::check::measure::CheckedRecording;
+use crate::report::difference::{differences, wait_changes};
+use crate::report::text::WIDTH;
+use crate::report::text::units::wrap;
 
-/// Draws the difference. Returns where it was written, and what changed most.
+/// What has changed.
+#[derive(Debug)]
+pub struct DiffOutcome {
+    /// For people, with the line end.
+    pub text: String,
+    /// Where the picture is, if one was asked for.
+    pub written: Option<PathBuf>,
+}
+
+/// One of the two files.
+struct DiffSide {
+    folded: FoldedStacks,
+    /// None of folded stacks.
+    recording: Option<CheckedRecording>,
+}
+
+/// Compares two files, and draws the difference if that is asked for.
 ///
 /// # Errors
 /// One of the two cannot be read, or the picture cannot be written.
-pub fn run(args: &DiffArgs) -> Result<(PathBuf, String)> {
+pub fn run(args: &DiffArgs) -> Result<DiffOutcome> {
     let _waiting = WaitingLine::new("comparing".to_owned());
     let (before, after) = (read(&args.before, &args.view)?, read(&args.after, &args.view)?);
-    let output = Output::create(&args.output)?;
-    let written = output.write(|out| Ok(diff::write(&before, &after, args.absolute, out)?))?;
-    Ok((written, diff::table(&before, &after, args.absolute)))
+    let written = match &args.output {
+        Some(path) => {
+            let output = Output::create(path)?;
+            let draw =
+                |out: &mut dyn std::io::Write| Ok(diff::write(&before.folded, &after.folded, args.absolute, out)?);
+            Some(output.write(draw)?)
+        }
+        None => None,
+    };
+    Ok(DiffOutcome { text: text(&before, &after, args.absolute), written })
+}
+
+fn text(before: &DiffSide, after: &DiffSide, absolute: bool) -> String {
+    let mut lines = Vec::new();
+    let recordings = before.recording.as_ref().zip(after.recording.as_ref());
+    if let Some((before, after)) = recordings {
+        let differences = differences(&before.report, &after.report);
+        lines.extend(differences.into_iter().map(|difference| format!("note: {difference}")));
+    }
+    let table = match absolute {
+        true => diff::table_of_amounts(&before.folded, &after.folded),
+        false => Changes::new(&before.folded, &after.folded).table(),
+    };
+    if let Some((before, after)) = recordings {
+        lines.extend(wait_changes(before, after));
+    }
+    let lines: String = lines.iter().map(|line| wrap(line, "  ", WIDTH) + "\n").collect();
+    format!("{lines}{table}")
 }
 
 /// The stacks to compare in a file: those of a view of a recording, or folded ones.
-fn read(path: &Path, view: &ViewArgs) -> Result<FoldedStacks> {
-    let bytes = match is_recording(path) {
-        true => {
-            let profile = load(path, false, &Filter::default())?;
-            let mut lines = Vec::new();
-            export::write(&profile, Format::COLLAPSED, &view.options(), &mut lines)?;
-            lines
-        }
-        false => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+fn read(path: &Path, view: &ViewArgs) -> Result<DiffSide> {
+    if !is_recording(path) {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let folded = FoldedStacks::new(&name(path), String::from_utf8_lossy(&bytes).into_owned())?;
+        return Ok(DiffSide { folded, recording: None });
+    }
+    let options = view.options();
+    let fold = |profile: &Profile| {
+        let mut lines = Vec::new();
+        let written = export::write(profile, Format::COLLAPSED, &options, &mut lines);
+        written.map(|_| String::from_utf8_lossy(&lines).into_owned())
     };
-    FoldedStacks::new(&name(path), String::from_utf8_lossy(&bytes).into_owned())
+    let mut is_sampled = true;
+    let mut seen = Vec::new();
+    let recording = sliced(path, &[], |profile| {
+        is_sampled = options.unit(profile) == Unit::Samples;
+        seen.push(fold(profile));
+    })?;
+    let mut seen = seen.into_iter().collect::<Result<Vec<String>>>()?.into_iter();
+    // The whole comes first.
+    let whole = FoldedStacks::new(&name(path), seen.next().unwrap_or_default())?;
+    let folded = FoldedStacks { slices: seen.collect(), is_sampled, ..whole };
+    Ok(DiffSide { folded, recording: Some(recording) })
 }
 
 fn name(path: &Path) -> String {
@@ -51,23 +110,25 @@ mod tests {
     use crate::commands::cli::{Cli, Command};
 
     #[test]
-    fn two_files_become_a_picture() {
+    fn two_files_become_a_table_and_if_asked_for_a_picture() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        fs::write(path("a.collapsed"), "main;work 10\n").unwrap();
-        fs::write(path("b.collapsed"), "main;wait 10\n").unwrap();
-        let run = |before: &str, out: &str| {
+        fs::write(path("a.collapsed"), "main;work 1000\n").unwrap();
+        fs::write(path("b.collapsed"), "main;wait 1000\n").unwrap();
+        let run = |before: &str, out: Option<&str>| {
             let words = [Path::new("gilscope"), Path::new("diff"), &path(before), &path("b.collapsed")];
-            let rest = [Path::new("-o"), &path(out)].map(Path::to_owned);
-            let cli = Cli::parse_from(words.map(Path::to_owned).into_iter().chain(rest));
+            let rest = out.map(|out| [PathBuf::from("-o"), path(out)]);
+            let cli = Cli::parse_from(words.map(Path::to_owned).into_iter().chain(rest.into_iter().flatten()));
             let Some(Command::Diff(args)) = cli.command else { panic!() };
             super::run(&args)
         };
-        let (written, table) = run("a.collapsed", "d.svg").unwrap();
-        assert_eq!(written, path("d.svg"));
-        assert!(table.contains("100.0       0.0    -100.0  work"), "{table}");
+        let outcome = run("a.collapsed", Some("d.svg")).unwrap();
+        assert_eq!(outcome.written, Some(path("d.svg")));
+        assert!(outcome.text.contains("100.0      0.0   -100.0"), "{}", outcome.text);
         assert!(fs::read_to_string(path("d.svg")).unwrap().contains("From a.collapsed to b.collapsed"));
-        let error = format!("{:#}", run("missing.collapsed", "e.svg").unwrap_err());
+        let outcome = run("b.collapsed", None).unwrap();
+        assert_eq!((outcome.text.as_str(), outcome.written), ("functions: no difference beyond noise\n", None));
+        let error = format!("{:#}", run("missing.collapsed", Some("e.svg")).unwrap_err());
         assert!(error.contains("cannot read") && error.contains("missing.collapsed"), "{error}");
         assert!(!path("e.svg").exists());
     }

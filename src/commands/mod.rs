@@ -1,13 +1,15 @@
 //! The commands, a file or folder each, and the arguments that they take.
 
+pub mod check;
 pub mod cli;
-pub mod config;
 pub mod completions;
+pub mod config;
 pub mod diff;
 pub mod doctor;
 pub mod dump;
 pub mod export;
 mod launch;
+pub mod mcp;
 pub mod merge;
 pub mod pager;
 pub mod processes;

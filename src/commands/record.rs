@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io::{IsTerminal, Write, stderr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
+use crate::commands::check::Checks;
 use crate::commands::cli::RecordArgs;
 use crate::commands::launch::{self, PreparedRecording};
 use crate::commands::progress::ProgressLine;
@@ -28,6 +29,10 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     let unnamed = PathBuf::from(format!("gilscope-{}.gscope", std::process::id()));
     let path = args.output.as_ref().unwrap_or(&unnamed);
     let kind = OutputKind::of(path, args.format)?;
+    let checks = args.check.as_deref().map(Checks::read).transpose()?;
+    if checks.is_some() && !matches!(kind, OutputKind::Recording) {
+        bail!("--check needs a recording: let -o name a file that ends in .gscope, and export that later");
+    }
     // Before the recording, so that a path that cannot be written to costs no recording.
     let output = Output::create(path)?;
     let options = options(args, kind);
@@ -71,6 +76,11 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     if !args.quiet {
         report(args, &profile, written.as_ref().ok());
     }
+    let file = written.as_ref().ok().map(|written| written.path.clone());
+    let check = |code| match (&checks, &file) {
+        (Some(checks), Some(path)) => checked(checks, path, code, args.quiet),
+        _ => code,
+    };
     let written = match written {
         Ok(_) => None,
         // The program continues, even if the recording is lost.
@@ -80,7 +90,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         }
         Err(error) => return Err(error),
     };
-    let Some(mut child) = child else { return Ok(0) };
+    let Some(mut child) = child else { return Ok(check(0)) };
     if child.try_wait().is_none() && !args.quiet {
         let how = match end {
             RecordingEnd::Duration | RecordingEnd::Unwritable => {
@@ -91,7 +101,25 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         say(how);
     }
     let code = wait(&mut child, &mut signals)?;
-    Ok(written.unwrap_or(code))
+    Ok(check(written.unwrap_or(code)))
+}
+
+/// Checks what was recorded. Returns the exit code: that of the program, unless it succeeded.
+fn checked(checks: &Checks, path: &Path, code: u8, quiet: bool) -> u8 {
+    let checked = match checks.run(&[path.to_owned()]) {
+        Ok(result) => {
+            let checked = result.exit_code();
+            if !quiet || checked != 0 {
+                say(format_args!("\n{}", result.text().trim_end()));
+            }
+            checked
+        }
+        Err(error) => {
+            say(format_args!("gilscope: {error:#}"));
+            1
+        }
+    };
+    if code == 0 { checked } else { code }
 }
 
 fn options(args: &RecordArgs, kind: OutputKind) -> session::RecordingOptions {

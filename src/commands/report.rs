@@ -31,6 +31,9 @@ pub fn run(args: &ReportArgs) -> Result<String> {
     if args.json {
         return Ok(serde_json::to_string_pretty(&report)? + "\n");
     }
+    if args.brief {
+        return Ok(report::agent_brief(&report, &args.file.to_string_lossy()));
+    }
     let bold = bold(args.color, stdout().is_terminal());
     Ok(format!("{}\n{}", subject(&report), text(&report, args.blame.unwrap_or(report.blame), bold)))
 }

@@ -11,6 +11,7 @@ use inferno::differential;
 use inferno::flamegraph;
 use rustc_hash::FxHashMap;
 
+use super::changes::Changes;
 use super::flamegraph::drawing;
 use crate::stack::label::one_line;
 
@@ -22,6 +23,10 @@ pub struct FoldedStacks {
     /// `outermost;...;innermost AMOUNT`, a line each.
     pub lines: String,
     pub total: u64,
+    /// The same of slices of the recording, in order, if there are any.
+    pub slices: Vec<String>,
+    /// The amounts are samples, each of which is a matter of chance.
+    pub is_sampled: bool,
 }
 
 impl FoldedStacks {
@@ -44,12 +49,12 @@ impl FoldedStacks {
         if total == 0 {
             bail!("{name} has no samples: there is nothing to compare");
         }
-        Ok(FoldedStacks { name: name.to_owned(), lines, total })
+        Ok(FoldedStacks { name: name.to_owned(), lines, total, slices: Vec::new(), is_sampled: true })
     }
 }
 
 /// Draws what changed from `before` to `after`. Unless `absolute`, shares of the whole are compared: that one was
-/// recorded for longer than the other does not show.
+/// recorded for longer than the other does not show, nor does what is noise.
 ///
 /// # Errors
 /// `out` cannot be written to.
@@ -58,48 +63,56 @@ pub fn write(before: &FoldedStacks, after: &FoldedStacks, absolute: bool, out: &
     let mut lines = Vec::new();
     differential::from_readers(options, before.lines.as_bytes(), after.lines.as_bytes(), &mut lines)?;
     let lines = String::from_utf8_lossy(&lines);
+    let changes = (!absolute).then(|| Changes::new(before, after));
+    let lines = lines.lines().map(|line| match &changes {
+        Some(changes) => without_noise(line, changes),
+        None => line.to_owned(),
+    });
     let title = one_line(&format!("From {} to {}", before.name, after.name));
     let compared = if absolute { "amounts" } else { "shares of the whole" };
+    let nothing = if changes.as_ref().is_some_and(Changes::is_none) { "no difference beyond noise; " } else { "" };
     let subtitle = format!(
-        "red: more, blue: less, by {compared}; widths are those of the second ({} before, {} after)",
+        "{nothing}red: more, blue: less, by {compared}; widths are those of the second ({} before, {} after)",
         before.total, after.total
     );
-    let mut lines: Vec<&str> = lines.lines().collect();
+    let mut lines: Vec<String> = lines.collect();
     lines.sort_unstable();
-    flamegraph::from_lines(&mut drawing(title, subtitle, "after"), lines, out)
+    flamegraph::from_lines(&mut drawing(title, subtitle, "after"), lines.iter().map(String::as_str), out)
 }
 
-/// The table has at most this many places ...
-const MAX_PLACES: usize = 12;
-/// ... that changed by at least this part of the whole, in percent: less would be printed as nothing.
-const MIN_CHANGE: f64 = 0.1;
+/// A line `STACK BEFORE AFTER`: with what it has after also as what it had before, if that its function changed is noise.
+fn without_noise(line: &str, changes: &Changes) -> String {
+    let split = line.rsplit_once(' ').and_then(|(rest, after)| Some((rest.rsplit_once(' ')?.0, after)));
+    match split {
+        Some((stack, after)) if !changes.has(stack) => format!("{stack} {after} {after}"),
+        _ => line.to_owned(),
+    }
+}
 
-/// The places where what is spent has changed most, without what they call.
-pub fn table(before: &FoldedStacks, after: &FoldedStacks, absolute: bool) -> String {
+/// The table of amounts has at most this many places.
+const MAX_PLACES: usize = 12;
+
+/// The places whose amounts have changed most, without what they call.
+pub fn table_of_amounts(before: &FoldedStacks, after: &FoldedStacks) -> String {
     let mut places: FxHashMap<String, [u64; 2]> = FxHashMap::default();
     for (side, folded) in [before, after].into_iter().enumerate() {
         for (stack, amount) in folded.lines.lines().filter_map(|line| line.trim_end().rsplit_once(' ')) {
             places.entry(place(stack)).or_default()[side] += amount.parse::<u64>().unwrap_or(0);
         }
     }
-    let of = |amount: u64, whole: u64| if absolute { amount as f64 } else { 100.0 * amount as f64 / whole as f64 };
-    let least = if absolute { 1.0 } else { MIN_CHANGE };
-    let places = places.into_iter().map(|(place, [b, a])| (of(b, before.total), of(a, after.total), place));
-    let mut places: Vec<(f64, f64, String)> = places.filter(|(b, a, _)| (a - b).abs() >= least).collect();
+    let mut places: Vec<(u64, u64, String)> = places.into_iter().map(|(place, [b, a])| (b, a, place)).collect();
+    places.retain(|(before, after, _)| before != after);
     if places.is_empty() {
-        return if absolute { "nothing has changed\n" } else { "nothing has changed by 0.1 % of the whole\n" }
-            .to_owned();
+        return "nothing has changed\n".to_owned();
     }
-    places.sort_unstable_by(|x, y| (y.1 - y.0).abs().total_cmp(&(x.1 - x.0).abs()).then_with(|| x.2.cmp(&y.2)));
-    let what = if absolute { "amounts" } else { "% of the whole" };
+    places.sort_unstable_by(|x, y| y.1.abs_diff(y.0).cmp(&x.1.abs_diff(x.0)).then_with(|| x.2.cmp(&y.2)));
     let mut text = format!(
-        "{:>9} {:>9} {:>9}  what changed most, without what it calls ({what})\n",
+        "{:>9} {:>9} {:>9}  what changed most, without what it calls (amounts)\n",
         "before", "after", "change"
     );
-    let digits = usize::from(!absolute);
     for (before, after, place) in places.iter().take(MAX_PLACES) {
-        let change = after - before;
-        let _ = writeln!(text, "{before:9.digits$} {after:9.digits$} {change:+9.digits$}  {place}");
+        let change = i128::from(*after) - i128::from(*before);
+        let _ = writeln!(text, "{before:9} {after:9} {change:+9}  {place}");
     }
     if let Some(more @ 1..) = places.len().checked_sub(MAX_PLACES) {
         let _ = writeln!(text, "{:31}and {more} more", "");
@@ -138,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_became_more_is_red_and_what_became_less_is_blue() {
-        let svg = draw("main;work 60\nmain;wait 40\n", "main;work 20\nmain;wait 80\n", false);
+        let svg = draw("main;work 600\nmain;wait 400\n", "main;work 200\nmain;wait 800\n", false);
         let (r, _, b) = color(&svg, "wait");
         assert!(r > b, "{r} {b}");
         let (r, _, b) = color(&svg, "work");
@@ -156,23 +169,27 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_what_is_gone_and_the_greatest_change_first() {
+    fn the_table_of_amounts_has_what_is_gone_and_the_greatest_change_first() {
         let side = |name, lines: &str| FoldedStacks::new(name, lines.to_owned()).unwrap();
         let before = side("a", "main;work;[GIL held] 60\nmain;wait 30\nmain;gone 10\n");
         let after = side("b", "main;work;[GIL held] 40\nmain;wait 160\n");
-        let text = table(&before, &after, false);
-        let lines: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
-        let expected = [
-            ["30.0", "80.0", "+50.0", "wait"].to_vec(),
-            ["60.0", "20.0", "-40.0", "work", "[GIL", "held]"].to_vec(),
-            ["10.0", "0.0", "-10.0", "gone"].to_vec(),
-        ];
-        assert_eq!(lines, expected);
-        assert!(table(&before, &after, true).contains("       30       160      +130  wait\n"));
-        assert_eq!(table(&before, &before, false).lines().count(), 1);
+        let text = table_of_amounts(&before, &after);
+        let lines: Vec<_> = text.lines().skip(1).collect();
+        assert_eq!(lines[0], "       30       160      +130  wait");
+        assert_eq!(lines[1], "       60        40       -20  work [GIL held]");
+        assert_eq!(lines[2], "       10         0       -10  gone");
+        assert_eq!(table_of_amounts(&before, &before).lines().count(), 1);
         let many: String = (0..20).map(|number| format!("main;f{number} {}\n", number + 1)).collect();
-        let text = table(&before, &side("c", &many), false);
+        let text = table_of_amounts(&before, &side("c", &many));
         assert!(text.lines().count() == 14 && text.ends_with("and 11 more\n"), "{text}");
+    }
+
+    #[test]
+    fn noise_has_no_colour() {
+        let svg = draw("main;work 60\nmain;wait 40\n", "main;work 55\nmain;wait 45\n", false);
+        let (r, g, b) = color(&svg, "work");
+        assert_eq!((r, g), (g, b), "neither more nor less");
+        assert!(svg.contains("no difference beyond noise"));
     }
 
     #[test]

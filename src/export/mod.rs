@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::profile::Profile;
 use crate::report::Attribution;
 
+pub(crate) mod changes;
 mod chrome;
 mod coarse;
 mod collapsed;
@@ -17,7 +18,7 @@ mod contended;
 pub mod diff;
 mod firefox;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod flamegraph;
 mod format;
 mod frames;

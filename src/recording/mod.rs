@@ -94,6 +94,7 @@ mod load;
 mod merge;
 mod reader;
 mod records;
+mod slices;
 #[cfg(test)]
 pub(crate) mod tests;
 mod wire;
@@ -105,6 +106,7 @@ use crate::event::Event;
 pub use self::load::{copy, load};
 pub use self::merge::merge;
 pub use self::reader::{Reader, is_recording};
+pub(crate) use self::slices::slices;
 pub use self::writer::Recorder;
 
 /// Where a recording comes from.

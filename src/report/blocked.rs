@@ -19,6 +19,7 @@ const MAX_PLACES: usize = 50;
 
 /// A line of the program that blocks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BlockedPlace {
     /// The call, or what native code waits for: `threads of libpolars.so`.
     pub syscall: String,

@@ -26,6 +26,7 @@ const MINOR_MEMBER: u64 = 100;
 
 /// Threads of a group that waited.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WaitVictim {
     /// Who they are, in words: `MainThread`, `8 threads (ThreadPoolExecutor-0_*)`.
     pub threads: String,
@@ -46,6 +47,7 @@ pub struct WaitVictim {
 
 /// Code that ran while others waited for what it held.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WaitCause {
     /// The program's own function and its costliest line, `func (file.py:LINE)`.
     pub place: String,

@@ -9,6 +9,7 @@ use crate::event::{Pid, Tid};
 
 /// Reference counts that hold threads up: an estimate, from samples of threads on a CPU.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ReportedCounts {
     /// Why nothing could be measured, if that is so.
     pub unavailable: Option<String>,
@@ -30,6 +31,7 @@ pub struct ReportedCounts {
 
 /// An object whose reference count threads contend for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CountedObject {
     /// The process it is in.
     pub pid: Pid,
@@ -77,6 +79,7 @@ impl CountedObject {
 
 /// Samples attributed to a thread's stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sampled {
     pub tid: Tid,
     pub thread: String,
@@ -90,6 +93,7 @@ pub struct Sampled {
 
 /// Objects of one type, as [`CountedObject`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CountedType {
     #[serde(rename = "type")]
     pub type_name: String,
@@ -102,6 +106,7 @@ pub struct CountedType {
 
 /// A line of the program at which threads are held up by reference counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CountedLine {
     /// `func (file.py:LINE)`
     pub line: String,
@@ -115,6 +120,7 @@ pub struct CountedLine {
 
 /// Parts of the CPU time that other atomic operations take. Whether others use that memory, too, is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Elsewhere {
     /// By the locks in objects that critical sections take.
     pub object_mutex: f64,

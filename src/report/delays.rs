@@ -9,6 +9,7 @@ use crate::event::Pid;
 /// What waits for a GIL were made of, in seconds. The first three add up to `wait.total_s` without
 /// `unknown_s`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WaitParts {
     /// Until the holder was asked to release it (the switch interval), or released it by its own choice.
     pub until_asked_s: f64,
@@ -24,6 +25,7 @@ pub struct WaitParts {
 
 /// A place at which a holder kept the GIL although it had been asked to release it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NotReleased {
     /// How often a holder kept it there.
     pub times: u64,
@@ -40,6 +42,7 @@ pub struct NotReleased {
 
 /// Who had the CPUs of the machine, besides the program.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Machine {
     /// CPUs that the program may run on; 0 if that is not known.
     pub cpus: u32,
@@ -56,6 +59,7 @@ pub struct Machine {
 
 /// A process that is not part of the program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OtherProcess {
     pub pid: Pid,
     pub name: String,

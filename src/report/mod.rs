@@ -4,13 +4,16 @@
 //! Pure. [`model`] says what a report consists of, `ledger` and `gils` fill it, `findings` judges it, [`verdict()`] sums
 //! it up, and [`text`] prints it. The last three know nothing but the report: a saved one prints like a new one.
 
+mod agent_brief;
 mod blocked;
 mod causes;
+pub(crate) mod check;
 mod collections;
 pub(crate) mod columns;
 mod connections;
 mod counted;
 mod delays;
+pub(crate) mod difference;
 mod findings;
 #[cfg(test)]
 mod fixture;
@@ -23,6 +26,8 @@ mod pool_model;
 mod pools;
 mod refcounts;
 mod saved;
+#[cfg(test)]
+mod schema;
 mod states;
 pub mod text;
 mod verdict;
@@ -41,6 +46,7 @@ use self::model::{
     BrokenCircle, Idle, Lock, Machine, OtherProcess, SCHEMA, Session, Stuck, Target, UnobservedProcess, VERSION,
 };
 
+pub(crate) use self::agent_brief::agent_brief;
 pub(crate) use self::groups::pattern as thread_group;
 pub use self::ledger::ledgers;
 pub use self::model::{Attribution, Report};

@@ -26,6 +26,7 @@ pub const VERSION: u32 = 1;
 
 /// Everything a recording tells, as numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report {
     /// `gilscope-report/1`.
     pub schema: String,
@@ -82,6 +83,7 @@ pub struct Report {
 
 /// To whom waiting is attributed. All three divide the same waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Attribution {
     /// Who waited, and where
@@ -94,6 +96,7 @@ pub enum Attribution {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Target {
     pub pid: Pid,
     pub command: Vec<String>,
@@ -105,6 +108,7 @@ pub struct Target {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Session {
     /// Which collector ran. In memory mode all times are estimates, made from samples.
     pub mode: Mode,
@@ -130,6 +134,7 @@ pub struct Session {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Thread {
     /// The process it runs in.
     pub pid: Pid,
@@ -151,6 +156,7 @@ fn the_gil() -> String {
 
 /// What happened at one GIL. `waiters`, `releasers` and `holders` divide the same waits in three ways.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Gil {
     /// The process it belongs to.
     pub pid: Pid,
@@ -223,6 +229,7 @@ pub struct Gil {
 
 /// A GIL that came to be used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SwitchedOn {
     /// When, since the start of the recording.
     pub at_s: f64,
@@ -232,6 +239,7 @@ pub struct SwitchedOn {
 
 /// Time a GIL was held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Held {
     /// While the interpreter's own code ran.
     pub python_s: f64,
@@ -251,6 +259,7 @@ impl Held {
 
 /// How many waits, and how long they took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Wait {
     pub count: u64,
     pub total_s: f64,
@@ -263,6 +272,7 @@ pub struct Wait {
 
 /// One bar of a histogram of waits.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Bar {
     /// Not longer than that, but longer than the bar before.
     pub upto_s: f64,
@@ -271,6 +281,7 @@ pub struct Bar {
 
 /// Time attributed to a thread's stack.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Blamed {
     pub tid: Tid,
     pub thread: String,
@@ -295,6 +306,7 @@ impl Blamed {
 
 /// Time a GIL was held by a thread blocked in a system call.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BlockedHolder {
     pub syscall: String,
     #[serde(flatten)]
@@ -303,6 +315,7 @@ pub struct BlockedHolder {
 
 /// One thread's part in what happened at a GIL.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GilThread {
     pub tid: Tid,
     pub thread: String,
@@ -319,6 +332,7 @@ pub struct GilThread {
 
 /// What happened at one lock. `waiters`, `releasers` and `holders` divide the same waits in three ways.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lock {
     /// The process it is in.
     pub pid: Pid,
@@ -398,6 +412,7 @@ impl Lock {
 
 /// Time others waited for a lock whose holder did not run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OffCpuHolder {
     /// The name of what it did: `blocked`, `no CPU`, `lock wait`.
     pub state: String,
@@ -409,6 +424,7 @@ pub struct OffCpuHolder {
 
 /// One thread's part in what happened at a lock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LockThread {
     pub tid: Tid,
     pub thread: String,
@@ -419,6 +435,7 @@ pub struct LockThread {
 
 /// Stops of all threads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Pauses {
     /// How often they held somebody up. There may be many more for which nobody had to sleep: those are not seen.
     pub count: u64,
@@ -442,6 +459,7 @@ pub struct Pauses {
 
 /// Stops that ended in some part of the recording.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PausedInterval {
     /// From when, since the start of the recording.
     pub from_s: f64,
@@ -456,6 +474,7 @@ pub struct PausedInterval {
 
 /// Garbage collections: how long they took, with all waits in them. An estimate, as far as it is from samples.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Collections {
     /// How many there were; none if there were none, or the interpreter does not say. The last tenth of a second may be missing.
     #[serde(default)]
@@ -483,6 +502,7 @@ pub struct Collections {
 
 /// Threads that waited for each other until something broke the circle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BrokenCircle {
     pub threads: Vec<Stuck>,
     /// How often it was seen, with threads of the same names.
@@ -493,6 +513,7 @@ pub struct BrokenCircle {
 
 /// A thread that waits for ever.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stuck {
     pub tid: Tid,
     pub thread: String,
@@ -502,6 +523,7 @@ pub struct Stuck {
 
 /// Time a thread had nothing to do, or not what it needs to do it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Idle {
     /// What it waited for: `queue`, `event`, `join` ...
     pub kind: String,
@@ -511,6 +533,7 @@ pub struct Idle {
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Finding {
     /// What kind; stays the same between versions.
     pub id: String,
@@ -529,6 +552,7 @@ pub struct Finding {
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Costs a good part of the time.

@@ -7,6 +7,7 @@ use crate::event::{Pid, Tid};
 
 /// Threads that take work from the same queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ThreadPool {
     pub pid: Pid,
     /// Whose: `executor`, `thread-pool`, `anyio`, `queue` ...
@@ -29,6 +30,7 @@ pub struct ThreadPool {
 
 /// How threads share the connections of pools.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Connections {
     /// Threads that take connections, those that waited longest for one first.
     pub users: Vec<ConnectionUser>,
@@ -41,6 +43,7 @@ pub struct Connections {
 
 /// A thread that takes connections of a pool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ConnectionUser {
     pub tid: Tid,
     pub thread: String,
@@ -51,6 +54,7 @@ pub struct ConnectionUser {
 
 /// What the threads of a pool did at one line of the program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PoolWork {
     /// The program's own line, `func (file.py:LINE)`.
     pub line: String,
@@ -67,6 +71,7 @@ pub struct PoolWork {
 
 /// A child process that was not observed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnobservedProcess {
     pub pid: Pid,
     pub command: Vec<String>,

@@ -9,6 +9,7 @@ use crate::event::{ACTIVITIES, Activity};
 /// In kernel mode how long the thread was on the CPU and how long off it, and why, is exact. How the time on the CPU
 /// divides into `running_s`, `gil_held_s` and `native_s` is an estimate, in proportion to the thread's samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct States {
     /// Ran attached to an interpreter without a GIL.
     pub running_s: f64,
