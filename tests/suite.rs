@@ -8,6 +8,7 @@ mod support;
 
 mod suite {
     mod browser;
+    mod costs;
     mod deadlocks;
     mod delays;
     mod errors;

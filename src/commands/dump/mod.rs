@@ -11,6 +11,7 @@ use crate::event::{LEFT_AT_FORK, LEFT_BY_ENDED, LockKind, Loss, Pid, ProcessId, 
 use crate::interpreter::PythonProcess;
 use crate::interpreter::threads::ObservedThread;
 use crate::interpreter::waits::{Awaited, ThreadWait};
+use crate::process::watchdog::ReadGuard;
 use crate::sampler::Stopping;
 use crate::sampler::inspection::Inspection;
 use crate::session::children::python_children;
@@ -152,6 +153,7 @@ impl WaitsFor {
 /// # Errors
 /// It cannot be read, or is no supported Python.
 pub fn dump(pid: Pid) -> Result<Dump> {
+    let _reading = ReadGuard::new(pid);
     let target = attach(pid)?;
     let process = PythonProcess::new(ProcessId(0), &target);
     let mut inspection = Inspection::of(&process, Stopping::WhenNeeded)?;
