@@ -124,7 +124,7 @@ struct SparedThread {
     is_costly: bool,
 }
 
-/// The thread that traces, while it does. All stops are over when it is dropped.
+/// The thread that traces, while it does. What is still to stop when it is dropped is left to [`OwnLateStops`].
 #[derive(Debug)]
 pub struct Tracer<'a> {
     stopper: &'a mut Stopper,
@@ -294,6 +294,7 @@ impl Tracer<'_> {
 
 impl Drop for Tracer<'_> {
     fn drop(&mut self) {
+        self.release();
         let pending = std::mem::take(&mut self.pending);
         if !pending.is_empty() {
             late().tids.extend(pending.iter().map(|stop| stop.tid));
@@ -305,8 +306,8 @@ impl Drop for Tracer<'_> {
 impl Drop for OwnLateStops {
     fn drop(&mut self) {
         while !self.0.is_empty() {
-            match &*self.0 {
-                [only] => wait(only.tid),
+            match &mut *self.0 {
+                [only] => wait(only),
                 _ => thread::sleep(LATE_POLL),
             }
             self.0.retain_mut(|stop| {
@@ -327,9 +328,19 @@ impl Drop for OwnLateStops {
 }
 
 /// Waits until an interrupted thread has stopped or ended, without taking notice of it.
-fn wait(tid: Tid) {
-    let Some(tid) = Pid::from_raw(tid) else { return };
+fn wait(stop: &mut PendingStop) {
+    let Some(tid) = Pid::from_raw(stop.tid) else { return };
+    let delayed_before = own_run_delay();
     let _ = waitid(WaitId::Pid(tid), WaitIdOptions::NOWAIT | stops_and_ends());
+    // The stop has woken this thread, which then may have had no CPU either.
+    let delayed = Duration::from_nanos(own_run_delay().saturating_sub(delayed_before));
+    stop.running_at = Instant::now().checked_sub(delayed).unwrap_or(stop.running_at);
+}
+
+/// For how long this thread was ready to run without a CPU so far, in nanoseconds; 0 if the kernel does not count that.
+fn own_run_delay() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_ascii_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// Looks whether an interrupted thread has stopped.
@@ -356,7 +367,9 @@ fn poll(stop: &mut PendingStop, stats: &mut StopStats) -> Result<Option<Stopped>
     let is_unharmed = restart(NixPid::from_raw(stop.tid));
     stats.failed_calls += u64::from(is_asked && !is_unharmed);
     let signal = if is_asked { 0 } else { signal };
-    Ok(Some(Stopped { tid: stop.tid, since: stop.running_at, signal, is_detached: false }))
+    // It has stopped at some moment since the last look.
+    let since = stop.running_at + at.saturating_duration_since(stop.running_at) / 2;
+    Ok(Some(Stopped { tid: stop.tid, since, signal, is_detached: false }))
 }
 
 fn stops_and_ends() -> WaitIdOptions {
@@ -474,115 +487,4 @@ impl Drop for CpuPin {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{BufRead, BufReader};
-    use std::process::{Child, ChildStdout, Command, Stdio};
-
-    use super::*;
-
-    /// A program that runs all the time, and prints the numbers of signals that it gets.
-    struct BusyProgram {
-        child: Child,
-        output: BufReader<ChildStdout>,
-    }
-
-    impl BusyProgram {
-        fn start() -> BusyProgram {
-            let script = "trap 'echo 5' 5; trap 'echo 10' 10; trap 'echo 36' 36; echo READY; while :; do :; done";
-            let mut child = Command::new("sh").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
-            let output = BufReader::new(child.stdout.take().unwrap());
-            let mut program = BusyProgram { child, output };
-            assert_eq!(program.line(), "READY");
-            program
-        }
-
-        fn tid(&self) -> Tid {
-            self.child.id() as Tid
-        }
-
-        fn line(&mut self) -> String {
-            let mut line = String::new();
-            self.output.read_line(&mut line).unwrap();
-            line.trim_end().to_owned()
-        }
-
-        fn state(&self) -> char {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.tid())).unwrap();
-            stat.rsplit(") ").next().unwrap().chars().next().unwrap()
-        }
-    }
-
-    impl Drop for BusyProgram {
-        fn drop(&mut self) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-    }
-
-    /// Waits until a seized thread has stopped.
-    fn stopped(tracer: &mut Tracer<'_>, tid: Tid) -> Stopped {
-        let now = Instant::now();
-        let mut stop = PendingStop { tid, asked_at: now, running_at: now };
-        loop {
-            if let Some(stopped) = poll(&mut stop, &mut tracer.stopper.stats).unwrap() {
-                return stopped;
-            }
-            thread::sleep(LATE_POLL);
-        }
-    }
-
-    #[test]
-    fn signals_that_come_while_a_thread_is_traced_are_handed_on() {
-        let mut program = BusyProgram::start();
-        let tid = program.tid();
-        for signal in [5, 10, 36] {
-            let mut stopper = Stopper::default();
-            let traced = stopper.trace(|tracer| {
-                ptrace::seize(NixPid::from_raw(tid), ptrace::Options::empty()).unwrap();
-                let kill = format!("kill -{signal} {tid}");
-                assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-                let stopped = stopped(tracer, tid);
-                assert_eq!(stopped.signal, signal);
-                tracer.resume(stopped);
-            });
-            traced.unwrap();
-            assert_eq!(program.line(), signal.to_string());
-        }
-    }
-
-    #[test]
-    fn the_time_for_which_a_thread_is_stopped_is_counted_and_a_long_stop_is_not_repeated() {
-        const HELD_FOR: Duration = Duration::from_millis(50);
-        let program = BusyProgram::start();
-        let mut stopper = Stopper::default();
-        let start = Instant::now();
-        let traced = stopper.trace(|tracer| {
-            ptrace::seize(NixPid::from_raw(program.tid()), ptrace::Options::empty()).unwrap();
-            ptrace::interrupt(NixPid::from_raw(program.tid())).unwrap();
-            let stopped = stopped(tracer, program.tid());
-            assert_eq!(stopped.signal, 0);
-            thread::sleep(HELD_FOR);
-            assert_eq!(program.state(), 't');
-            tracer.resume(stopped);
-            assert_ne!(program.state(), 't');
-            assert_eq!(tracer.stop(program.tid()).unwrap_err(), StopError::Spared);
-        });
-        traced.unwrap();
-        let StopStats { stops, stopped_ns, spared, not_permitted, .. } = *stopper.stats();
-        assert_eq!((stops, spared, not_permitted), (1, 1, 0));
-        assert!((HELD_FOR.as_nanos()..start.elapsed().as_nanos()).contains(&stopped_ns.into()), "{stopped_ns}");
-    }
-
-    #[test]
-    fn a_request_to_stop_ends_with_the_thread_that_made_it() {
-        let program = BusyProgram::start();
-        for _ in 0..20 {
-            let asked = Stopper::default().trace(|tracer| tracer.interrupt(program.tid()).map(drop)).unwrap();
-            asked.unwrap();
-            let is_free = || Status::read(program.tid()).is_some_and(|status| status.tracer == 0);
-            while !(is_free() && program.state() != 't') {
-                thread::sleep(LATE_POLL);
-            }
-        }
-    }
-}
+mod tests;
