@@ -107,6 +107,14 @@ impl Output {
         }
     }
 
+    /// The file that is written to until it is complete.
+    pub fn unfinished(&self) -> Option<PathBuf> {
+        match self {
+            Output::File { part, .. } => Some(part.clone()),
+            Output::Stdout | Output::Special(..) => None,
+        }
+    }
+
     /// Makes what is written safe from a loss of power, where that can be.
     pub fn sync(&self) {
         if let Output::File { file, .. } = self {

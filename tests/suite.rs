@@ -10,6 +10,7 @@ mod suite {
     mod browser;
     mod check;
     mod choose;
+    mod costs;
     mod deadlocks;
     mod delays;
     mod errors;

@@ -16,6 +16,7 @@ use crate::commands::waiting::WaitingLine;
 use crate::export::kind::OutputKind;
 use crate::export::{self, ExportSummary, Format};
 use crate::output::{Output, say};
+use crate::process::watchdog::before_giving_up;
 use crate::profile::{Mode, Profile};
 use crate::recording::{Recorder, RecordingOrigin};
 use crate::report::Report;
@@ -36,6 +37,9 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     // Before the recording, so that a path that cannot be written to costs no recording.
     let output = Output::create(path)?;
     let options = options(args, kind);
+    if let (OutputKind::Export(_), Some(unfinished)) = (kind, output.unfinished()) {
+        before_giving_up(move || fs::remove_file(unfinished).err().map(|error| error.to_string()));
+    }
     let prepared = match launch::prepare("record", &args.collect, &options, Child::launch) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -222,9 +226,10 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&WrittenOutput>)
     });
     if session.stops > 0 {
         line(format!(
-            "stacks that changed too fast were read with their thread stopped: {} times, {:.0} us each on average",
+            "stacks that changed too fast were read with their thread stopped: {} times, {:.0} us each on average, {:.3} s in all",
             session.stops,
             session.stopped_ns as f64 / 1e3 / session.stops as f64,
+            session.stopped_ns as f64 / 1e9,
         ));
     }
     if profile.lost() > 0 {

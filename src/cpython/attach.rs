@@ -6,6 +6,7 @@ use crate::event::{Pid, ProcessInfo};
 use crate::process::error::AttachError;
 use crate::process::memory::{LiveMemory, Memory};
 use crate::process::tid_map;
+use crate::process::watchdog::ReadGuard;
 
 /// A process with a running interpreter.
 #[derive(Clone, Debug)]
@@ -52,6 +53,7 @@ pub fn attach(pid: Pid) -> Result<AttachedProcess, AttachError> {
 /// # Errors
 /// Those of [`locate`].
 pub fn attach_early(pid: Pid) -> Result<AttachedProcess, AttachError> {
+    let _reading = ReadGuard::new(pid);
     let located = locate(pid)?;
     let layout = layout_of(&located)?;
     let command = located.process.command();

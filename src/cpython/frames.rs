@@ -3,8 +3,12 @@
 
 use crate::cpython::layout::{FrameHead, Layout, Position};
 
-/// Deepest stack that is read. A longer chain is taken for a cycle in garbage.
-pub const MAX_FRAMES: usize = 1 << 17;
+/// The limit of frames of one stack: of a deeper one, its innermost frames are read, at least [`MIN_KEPT`] of them. To read
+/// this many takes less than a millisecond, for which the thread may have to be stopped.
+pub const MAX_FRAMES: usize = 1 << 13;
+const MIN_KEPT: usize = MAX_FRAMES / 2;
+/// The limit of frames in a chain, with those that are passed over. A longer one is garbage.
+const MAX_STEPS: usize = 2 * MAX_FRAMES;
 
 /// A frame of Python code as it was in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,8 @@ impl ThreadStateView {
 pub enum WalkStep {
     /// To the outermost frame.
     Complete,
+    /// To the limit of frames: those further out are left out.
+    Cut,
     /// To something at this address that has not been read.
     Missing {
         addr: u64,
@@ -94,6 +100,8 @@ pub struct Walk<'a> {
     next: u64,
     base_frame: Option<u64>,
     steps: usize,
+    /// Where it was after a power of two of steps: a walk that comes there again is in a circle.
+    mark: u64,
     /// The last entry frame, if nothing came after it.
     entry: Option<u64>,
     /// An entry frame that is known to be the end.
@@ -107,7 +115,7 @@ impl<'a> Walk<'a> {
             FrameHead::Direct(_) => (None, thread.head),
             FrameHead::CFrame { current, .. } => (Some(thread.head.wrapping_add(current)), 0),
         };
-        Walk { layout, head, next, base_frame: thread.base_frame, steps: 0, entry: None, end: None }
+        Walk { layout, head, next, base_frame: thread.base_frame, steps: 0, mark: 0, entry: None, end: None }
     }
 
     /// Takes the entry frame at `end` for the end of the chain, without looking at it.
@@ -133,8 +141,12 @@ impl<'a> Walk<'a> {
             if self.base_frame == Some(self.next) || self.end == Some(self.next) {
                 return WalkStep::Complete;
             }
-            if !self.next.is_multiple_of(8) || self.steps >= MAX_FRAMES {
+            if !self.next.is_multiple_of(8) || self.steps >= MAX_STEPS || self.next == self.mark {
                 return WalkStep::Invalid;
+            }
+            if frames.len() >= MAX_FRAMES {
+                cut(frames);
+                return WalkStep::Cut;
             }
             let Some(bytes) = find(self.next, f.len) else {
                 return WalkStep::Missing { addr: self.next, len: f.len };
@@ -159,6 +171,9 @@ impl<'a> Walk<'a> {
                     tlbc_index: f.tlbc_index.map_or(0, |offset| u32_at(bytes, offset) as i32),
                 });
             }
+            if self.steps.is_power_of_two() {
+                self.mark = self.next;
+            }
             self.next = u64_at(bytes, f.previous);
             self.steps += 1;
         }
@@ -168,6 +183,14 @@ impl<'a> Walk<'a> {
             _ => WalkStep::Complete,
         }
     }
+}
+
+/// Leaves out the outer frames of a stack that is too deep. Where it is cut depends on the addresses of the frames: so it is
+/// cut at the same frame again when it has become some frames deeper, and most of its stacks have the same outer frames.
+fn cut(frames: &mut Vec<RawFrame>) {
+    let scattered = |frame: &RawFrame| (frame.addr >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let outermost = (MIN_KEPT..frames.len()).min_by_key(|&index| scattered(&frames[index]));
+    frames.truncate(outermost.map_or(MIN_KEPT, |index| index + 1));
 }
 
 /// Whether two readings show the same stack: the same frames at the same instructions, except that the innermost
@@ -195,4 +218,66 @@ pub(crate) fn u64_at(bytes: &[u8], offset: u64) -> u64 {
 fn u32_at(bytes: &[u8], offset: u64) -> u32 {
     let offset = offset as usize;
     u32::from_le_bytes(bytes[offset..offset + 4].try_into().expect("four bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::version::Version;
+    use crate::process::memory::{Memory, MemoryImage};
+
+    const FIRST: u64 = 0x10_0000;
+
+    /// The innermost of `count` frames of Python 3.10, each of which is called by the one after it; the last by `outermost`.
+    fn chain(count: usize, outermost: u64) -> (MemoryImage, Layout, u64) {
+        let layout =
+            Layout::of(&MemoryImage::default(), 0, Version { major: 3, minor: 10, patch: 13 }, false).unwrap();
+        let size = (layout.frame.len as u64).next_multiple_of(16);
+        let mut bytes = vec![0; count * size as usize];
+        for index in 0..count as u64 {
+            let caller = if index + 1 == count as u64 { outermost } else { FIRST + (index + 1) * size };
+            for (field, value) in [(layout.frame.previous, caller), (layout.frame.code, 0x8000)] {
+                bytes[(index * size + field) as usize..][..8].copy_from_slice(&u64::to_le_bytes(value));
+            }
+        }
+        let mut memory = MemoryImage::default();
+        memory.insert(FIRST, bytes);
+        (memory, layout, size)
+    }
+
+    /// The frames from the one at `head` on.
+    fn walk(memory: &MemoryImage, layout: &Layout, head: u64) -> (WalkStep, Vec<RawFrame>) {
+        let mut copy = vec![0; layout.frame.len];
+        let mut walk = Walk::new(layout, &ThreadStateView { head, ..ThreadStateView::default() });
+        let (mut frames, mut known) = (Vec::new(), FIRST..FIRST);
+        loop {
+            let step = walk.run(|addr, _| (known.contains(&addr)).then_some(&copy[..]), &mut frames);
+            let WalkStep::Missing { addr, .. } = step else { return (step, frames) };
+            memory.read(addr, &mut copy).unwrap();
+            known = addr..addr + 1;
+        }
+    }
+
+    #[test]
+    fn of_a_stack_that_is_too_deep_the_innermost_frames_are_kept_up_to_the_same_one() {
+        let (memory, layout, size) = chain(3 * MAX_FRAMES, 0);
+        let [first, second] = [0, 3].map(|skipped| walk(&memory, &layout, FIRST + skipped * size));
+        for (step, frames) in [&first, &second] {
+            assert_eq!(*step, WalkStep::Cut);
+            assert!((MIN_KEPT..=MAX_FRAMES).contains(&frames.len()), "{}", frames.len());
+        }
+        assert_eq!(first.1[3..], second.1);
+        // Up to the limit it is complete.
+        let (memory, layout, _) = chain(MAX_FRAMES, 0);
+        let (step, frames) = walk(&memory, &layout, FIRST);
+        assert_eq!((step, frames.len()), (WalkStep::Complete, MAX_FRAMES));
+    }
+
+    #[test]
+    fn a_circle_is_no_stack() {
+        for length in [1, 2, 3, 1000] {
+            let (memory, layout, _) = chain(length, FIRST);
+            assert_eq!(walk(&memory, &layout, FIRST).0, WalkStep::Invalid, "{length}");
+        }
+    }
 }

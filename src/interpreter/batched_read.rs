@@ -1,8 +1,11 @@
 //! Reads the stacks of many threads at once without stopping any: plans one vectored read for all of them, makes it, and has
 //! each stack judged by its reader. Called by the sampler, once or twice per tick.
 
+use std::ops::Range;
+use std::time::Instant;
+
 use super::registry::{ListedInterpreter, Registry};
-use super::stacks::{Reading, Scratch};
+use super::stacks::{Reading, Scratch, StackReader};
 use super::threads::{ObservedThread, ReadMode, ReadProgress, ThreadStateSlot};
 use crate::cpython::gc::GcFlags;
 use crate::cpython::gil::Gil;
@@ -11,6 +14,8 @@ use crate::event::Loss;
 use crate::process::memory::{Memory, MemorySpan, ReadError};
 use crate::process::os_thread::RunState;
 
+/// How many bytes are read at once; of the stacks of more threads after these only if there is time.
+const MAX_BATCH: usize = 4 << 20;
 /// How often a moving stack is read again, where threads cannot be stopped.
 const MAX_RETRIES: u32 = 4;
 
@@ -20,6 +25,9 @@ pub struct BatchedReader {
     spans: Vec<MemorySpan>,
     buffer: Vec<u8>,
     arrived: Vec<bool>,
+    /// The thread with which to begin: the first one for which there was no time before.
+    turn: usize,
+    unread: u64,
 }
 
 /// How often a stack is copied: once, to see whether it is unchanged, or twice in a row.
@@ -27,6 +35,16 @@ pub struct BatchedReader {
 enum Copies {
     Single,
     Double,
+}
+
+impl Copies {
+    /// Bytes and spans of them.
+    fn size(self, reader: &StackReader, layout: &Layout) -> (usize, usize) {
+        match self {
+            Copies::Single => reader.single_size(layout),
+            Copies::Double => reader.double_size(layout),
+        }
+    }
 }
 
 /// The part of a read that has not been judged yet.
@@ -54,11 +72,18 @@ fn gil_len(layout: &Layout) -> usize {
 }
 
 impl BatchedReader {
+    /// How many stacks were not read for want of time.
+    pub fn unread(&self) -> u64 {
+        self.unread
+    }
+
     /// Reads the stacks of all threads to be read in this mode: first one copy of each, then two of those that have changed.
-    /// If threads may be stopped, those whose stack moves are left for that.
+    /// If threads may be stopped, those whose stack moves are left for that. After `until` no more than a few megabytes are
+    /// read; the other stacks are lost.
     ///
     /// # Errors
     /// The process cannot be read any more.
+    #[allow(clippy::too_many_arguments)]
     pub fn read(
         &mut self,
         memory: &impl Memory,
@@ -66,51 +91,85 @@ impl BatchedReader {
         registry: &mut Registry,
         mode: ReadMode,
         may_stop: bool,
+        until: Instant,
         scratch: &mut Scratch,
     ) -> Result<(), ReadError> {
         let attempts = if mode == ReadMode::Confirm { 0 } else { MAX_RETRIES };
-        for attempt in 0..=attempts {
+        'attempts: for attempt in 0..=attempts {
             let copies = if attempt == 0 { Copies::Single } else { Copies::Double };
-            self.plan(layout, registry, mode, copies);
-            if self.spans.is_empty() {
+            let len = registry.threads.len();
+            let turn = self.turn.min(len);
+            let mut any = false;
+            for (from, to) in [(turn, len), (0, turn)] {
+                let mut next = from;
+                while next < to {
+                    let batch = next..self.plan(layout, registry, mode, copies, next..to);
+                    next = batch.end;
+                    if self.spans.is_empty() {
+                        continue;
+                    }
+                    if any && Instant::now() >= until {
+                        self.turn = batch.start;
+                        self.unread += give_up(registry, mode);
+                        break 'attempts;
+                    }
+                    any = true;
+                    self.run(memory)?;
+                    let Registry { threads, interpreters, .. } = registry;
+                    let rest = Rest { bytes: &self.buffer, arrived: &self.arrived };
+                    let mut judge = StackJudge { memory, layout, interpreters, copies, rest, scratch, stale: false };
+                    for thread in threads[batch].iter_mut().filter(|thread| thread.read_mode == mode) {
+                        judge.judge(thread, may_stop);
+                    }
+                    let stale = judge.stale;
+                    if stale {
+                        registry.mark_stale();
+                    }
+                }
+            }
+            if !any {
                 return Ok(());
             }
-            self.run(memory)?;
-            let Registry { threads, interpreters, .. } = registry;
-            let rest = Rest { bytes: &self.buffer, arrived: &self.arrived };
-            let mut judge = StackJudge { memory, layout, interpreters, copies, rest, scratch, stale: false };
-            for thread in threads.iter_mut().filter(|thread| thread.read_mode == mode) {
-                judge.judge(thread, may_stop);
-            }
-            let stale = judge.stale;
-            if stale {
-                registry.mark_stale();
-            }
         }
-        for thread in registry.threads.iter_mut().filter(|thread| thread.read_mode == mode) {
-            for slot in thread.slots.iter_mut().filter(|slot| wanted(slot)) {
-                slot.progress = ReadProgress::Failed(Loss::Torn);
-            }
-        }
+        give_up(registry, mode);
         Ok(())
     }
 
-    fn plan(&mut self, layout: &Layout, registry: &Registry, mode: ReadMode, copies: Copies) {
+    /// Plans one read of the stacks of threads in this range, up to the limit of bytes. Returns where the next one begins.
+    fn plan(
+        &mut self,
+        layout: &Layout,
+        registry: &Registry,
+        mode: ReadMode,
+        copies: Copies,
+        range: Range<usize>,
+    ) -> usize {
         self.spans.clear();
         let gil_len = gil_len(layout);
-        let threads = registry.threads.iter().filter(|thread| thread.read_mode == mode);
-        for slot in threads.flat_map(|thread| &thread.slots).filter(|slot| wanted(slot)) {
-            if gil_len > 0 {
-                let addr = registry.interpreters[slot.interpreter].gil.addr;
-                self.spans.push(MemorySpan { addr, len: gil_len });
+        let mut bytes = 0;
+        for index in range.clone() {
+            let thread = &registry.threads[index];
+            if thread.read_mode != mode {
+                continue;
             }
-            let interpreter = registry.interpreters[slot.interpreter].addr;
-            self.spans.extend(layout.gc.spans(registry.runtime, interpreter));
-            match copies {
-                Copies::Single => slot.reader.plan_single(layout, &mut self.spans),
-                Copies::Double => slot.reader.plan_double(layout, &mut self.spans),
+            for slot in thread.slots.iter().filter(|slot| wanted(slot)) {
+                if gil_len > 0 {
+                    let addr = registry.interpreters[slot.interpreter].gil.addr;
+                    self.spans.push(MemorySpan { addr, len: gil_len });
+                }
+                let interpreter = registry.interpreters[slot.interpreter].addr;
+                self.spans.extend(layout.gc.spans(registry.runtime, interpreter));
+                match copies {
+                    Copies::Single => slot.reader.plan_single(layout, &mut self.spans),
+                    Copies::Double => slot.reader.plan_double(layout, &mut self.spans),
+                }
+                bytes += copies.size(&slot.reader, layout).0;
+            }
+            if bytes >= MAX_BATCH {
+                return index + 1;
             }
         }
+        range.end
     }
 
     fn run(&mut self, memory: &impl Memory) -> Result<(), ReadError> {
@@ -120,6 +179,18 @@ impl BatchedReader {
         }
         memory.read_spans(&self.spans, &mut self.buffer[..total], &mut self.arrived)
     }
+}
+
+/// What has not been read by now is lost. Returns how many stacks.
+fn give_up(registry: &mut Registry, mode: ReadMode) -> u64 {
+    let mut lost = 0;
+    for thread in registry.threads.iter_mut().filter(|thread| thread.read_mode == mode) {
+        for slot in thread.slots.iter_mut().filter(|slot| wanted(slot)) {
+            slot.progress = ReadProgress::Failed(Loss::Torn);
+            lost += 1;
+        }
+    }
+    lost
 }
 
 /// Judges what one read has brought.
@@ -187,10 +258,7 @@ impl<M: Memory> StackJudge<'_, M> {
             gil = Gil::decode(&layout.gil, gil.addr, self.rest.take((gil_len, 1)).0);
         }
         let gc = GcFlags::decode(self.rest.take(layout.gc.size()).0);
-        let (bytes, arrived) = self.rest.take(match copies {
-            Copies::Single => slot.reader.single_size(layout),
-            Copies::Double => slot.reader.double_size(layout),
-        });
+        let (bytes, arrived) = self.rest.take(copies.size(&slot.reader, layout));
         let view = slot.reader.view(layout, bytes, arrived).filter(|view| slot.is(view))?;
         slot.note(&view, &gil, gc);
         self.stale |= slot.may_have_moved(&view);

@@ -43,9 +43,6 @@ pub trait Collector: Debug {
     /// read any more, which are not observed from then on: they have ended, or run another program.
     fn tick(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Vec<Pid>;
 
-    /// Resumes threads that stopped only after they were needed. To be called at `SIGCHLD`.
-    fn release(&mut self) {}
-
     /// Processes in which threads sleep that have done so for long by now, for what another thread may hold. Each sleep is
     /// reported once.
     fn long_waits(&mut self, _now: Nanos, _sink: &mut Sink<'_>) -> Vec<Pid> {

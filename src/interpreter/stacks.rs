@@ -16,13 +16,15 @@ use crate::cpython::layout::Layout;
 use crate::cpython::offsets::CHUNK;
 use crate::process::memory::{Memory, MemorySpan, ReadError};
 
-/// Limit on the memory that is read for one stack, in bytes.
-const MAX_BYTES: usize = 64 << 20;
+/// Limits on the memory that is read for one stack, in bytes, in whole chunks of the data stack and altogether. What is not read
+/// in chunks is read frame by frame.
+const MAX_CHUNK_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 16 << 20;
 /// Pieces that are closer than this on one page are read as one.
 const MERGE_GAP: u64 = 512;
 const PAGE: u64 = 4096;
 /// Limits on the number of chunks of a data stack, and on the size of one.
-const MAX_CHUNKS: usize = 1 << 13;
+const MAX_CHUNKS: usize = 1 << 9;
 const MAX_CHUNK: u64 = 64 << 20;
 /// What a `_PyStackChunk` has in front of its data.
 const CHUNK_HEADER: u64 = CHUNK.data;
@@ -31,6 +33,13 @@ const TIDY_AFTER: u32 = 512;
 /// The same, when the extents are [`LARGE`].
 const TIDY_LARGE_AFTER: u32 = 16;
 const LARGE: usize = 64 << 10;
+/// With more than this many places, the whole page around each frame is read: up to 3.10 frames lie everywhere, but close to one
+/// another.
+const MANY_EXTENTS: usize = 64;
+/// How many reads may be made to find the frames of a thread that is stopped for it.
+const MAX_STILL_READS: u32 = 1024;
+/// Frames that are followed are first sought where they were, if that is more than this many places.
+const FEW_EXTENTS: usize = 8;
 
 /// What a reading showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +77,8 @@ pub struct StackReader {
     end: Option<u64>,
     /// The stack last believed, innermost first; none yet if `fresh`.
     frames: Vec<RawFrame>,
+    /// It is deeper than that: the outer frames are left out.
+    cut: bool,
     /// The single copy that last showed it, byte by byte; empty if none did.
     copy: Vec<u8>,
     fresh: bool,
@@ -108,6 +119,7 @@ impl StackReader {
             plan_bytes: 0,
             end: None,
             frames: Vec::new(),
+            cut: false,
             copy: Vec::new(),
             fresh: true,
             changed: true,
@@ -123,6 +135,11 @@ impl StackReader {
     /// The stack last believed, innermost frame first.
     pub fn frames(&self) -> &[RawFrame] {
         &self.frames
+    }
+
+    /// Whether it has more frames, which are left out: there is a limit.
+    pub fn is_cut(&self) -> bool {
+        self.cut
     }
 
     /// Whether the stack has changed, if only by an instruction, since the last call.
@@ -182,8 +199,10 @@ impl StackReader {
         }
         let Some(view) = self.view(layout, bytes, arrived) else { return Reading::Moved };
         match self.walk(layout, &view, self.end, bytes, arrived, &mut scratch.first) {
-            WalkStep::Complete if !self.fresh && same_stack(&scratch.first, &self.frames) => {
-                self.believe(&mut scratch.first);
+            step @ (WalkStep::Complete | WalkStep::Cut)
+                if !self.fresh && self.cut == (step == WalkStep::Cut) && same_stack(&scratch.first, &self.frames) =>
+            {
+                self.believe(&mut scratch.first, step);
                 self.copy.clear();
                 if bytes.len() <= LARGE {
                     self.copy.extend_from_slice(bytes);
@@ -191,7 +210,7 @@ impl StackReader {
                 Reading::Believed
             }
             WalkStep::Missing { .. } => Reading::Missing,
-            WalkStep::Complete | WalkStep::Invalid => Reading::Moved,
+            WalkStep::Complete | WalkStep::Cut | WalkStep::Invalid => Reading::Moved,
         }
     }
 
@@ -210,16 +229,17 @@ impl StackReader {
         if place(&first) != place(&second) || place(&second) != place(&third) {
             return Reading::Moved;
         }
-        match self.walk(layout, &second, None, &bytes[size..], &arrived[spans..], &mut scratch.second) {
+        let step = self.walk(layout, &second, None, &bytes[size..], &arrived[spans..], &mut scratch.second);
+        match step {
             WalkStep::Missing { .. } => return Reading::Missing,
             WalkStep::Invalid => return Reading::Moved,
-            WalkStep::Complete => {}
+            WalkStep::Complete | WalkStep::Cut => {}
         }
-        let step = self.walk(layout, &first, None, bytes, arrived, &mut scratch.first);
-        if step != WalkStep::Complete || !same_stack(&scratch.first, &scratch.second) {
+        let before = self.walk(layout, &first, None, bytes, arrived, &mut scratch.first);
+        if before != step || !same_stack(&scratch.first, &scratch.second) {
             return Reading::Moved;
         }
-        self.believe(&mut scratch.second)
+        self.believe(&mut scratch.second, step)
     }
 
     /// Follows the chain of frames read by read, and keeps their places for the next readings.
@@ -245,25 +265,55 @@ impl StackReader {
         bytes.clear();
         loaded.clear();
         chunks.clear();
+        let age = self.age + 1;
+        let seeded = still && self.plan.len() > FEW_EXTENTS && age <= self.tidy_after();
+        if seeded {
+            self.load_known(memory, loaded, bytes)?;
+        }
         let mut next_chunk = view.chunk;
         let mut walk = Walk::new(layout, &view);
+        let mut reads = 0;
         let step = loop {
             let step = walk.run(|addr, len| find(loaded, bytes, addr, len).map(|(_, bytes)| bytes), first);
             let WalkStep::Missing { addr, len } = step else { break step };
+            reads += 1;
+            if still && reads > MAX_STILL_READS {
+                break WalkStep::Invalid;
+            }
             let chunk = find_chunk(memory, addr, &view, chunks, &mut next_chunk);
+            let chunk = chunk.filter(|chunk| bytes.len() + chunk.len <= MAX_CHUNK_BYTES);
+            let pages = (loaded.len() > MANY_EXTENTS && bytes.len() < MAX_BYTES / 2).then(|| pages_around(addr, len));
             let piece = MemorySpan { addr, len };
-            if !load(memory, chunk.unwrap_or(piece), loaded, bytes)
-                && (chunk.is_none() || !load(memory, piece, loaded, bytes))
+            let larger = chunk.or(pages);
+            if !load(memory, larger.unwrap_or(piece), loaded, bytes)
+                && (larger.is_none() || !load(memory, piece, loaded, bytes))
             {
                 break WalkStep::Invalid;
             }
         };
         self.adopt(loaded, layout, walk.last_entry().filter(|_| step == WalkStep::Complete));
+        if seeded {
+            self.age = age;
+        }
         Ok(match step {
-            WalkStep::Complete if still => (self.believe(first), view),
-            WalkStep::Complete => (Reading::Missing, view),
-            _ => (Reading::Moved, view),
+            WalkStep::Complete | WalkStep::Cut if still => (self.believe(first, step), view),
+            WalkStep::Complete | WalkStep::Cut => (Reading::Missing, view),
+            WalkStep::Missing { .. } | WalkStep::Invalid => (Reading::Moved, view),
         })
+    }
+
+    /// Reads all places where frames were, in as few calls as possible.
+    fn load_known(
+        &self,
+        memory: &impl Memory,
+        loaded: &mut Vec<Extent>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let mut arrived = Vec::new();
+        bytes.resize(self.plan_bytes, 0);
+        memory.read_spans(&self.plan, bytes, &mut arrived)?;
+        loaded.extend(self.extents.iter().filter(|extent| arrived[extent.span]));
+        Ok(())
     }
 
     /// Walks the chain in one copy.
@@ -284,8 +334,11 @@ impl StackReader {
         Walk::new(layout, view).until(end).run(find, frames)
     }
 
-    fn believe(&mut self, frames: &mut Vec<RawFrame>) -> Reading {
-        self.changed |= self.frames != *frames;
+    /// Believes the stack that a walk has shown which ended with `step`.
+    fn believe(&mut self, frames: &mut Vec<RawFrame>, step: WalkStep) -> Reading {
+        let cut = step == WalkStep::Cut;
+        self.changed |= self.frames != *frames || self.cut != cut;
+        self.cut = cut;
         std::mem::swap(&mut self.frames, frames);
         self.fresh = false;
         self.copy.clear();
@@ -296,15 +349,19 @@ impl StackReader {
     /// Counts a reading; after a number of them the places of frames are found anew.
     fn age(&mut self) {
         self.age += 1;
-        let tidy_after = if self.plan_bytes > LARGE { TIDY_LARGE_AFTER } else { TIDY_AFTER };
-        if self.age > tidy_after {
+        if self.age > self.tidy_after() {
             self.forget_extents();
         }
+    }
+
+    fn tidy_after(&self) -> u32 {
+        if self.plan_bytes > LARGE { TIDY_LARGE_AFTER } else { TIDY_AFTER }
     }
 
     /// Forgets the stack: there is none any more.
     pub fn forget(&mut self) {
         self.frames.clear();
+        self.cut = false;
         self.fresh = true;
         self.changed = true;
         self.forget_extents();
@@ -345,6 +402,13 @@ impl StackReader {
             }
         }
     }
+}
+
+/// The whole pages that contain a piece of memory.
+fn pages_around(addr: u64, len: usize) -> MemorySpan {
+    let start = addr / PAGE * PAGE;
+    let end = (addr.saturating_add(len as u64 - 1) / PAGE + 1).saturating_mul(PAGE);
+    MemorySpan { addr: start, len: (end - start) as usize }
 }
 
 /// Reads a piece and adds it to `loaded`, which stays sorted. False if it is not readable or too much.

@@ -186,6 +186,13 @@ impl ThreadStateSlot {
         names: &mut Interner,
     ) -> Option<StackId> {
         let generation = codes.generation();
+        let base = match self.reader.is_cut() {
+            true => {
+                let left_out = names.left_out_frame();
+                names.push(base, left_out)
+            }
+            false => base,
+        };
         if !self.changed && base == self.base && generation == self.generation {
             return Some(self.resolved.last().map_or(base, |last| last.stack));
         }

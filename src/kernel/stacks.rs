@@ -18,8 +18,6 @@ use crate::stack::{Interner, StackId};
 
 /// Stands for a frame whose code object was freed before it could be read.
 const GONE: &str = "[code object freed]";
-/// Stands for the outer frames of a stack that was too deep for the kernel.
-const TRUNCATED: &str = "[deeper frames left out]";
 
 #[derive(Debug)]
 struct KernelStack {
@@ -100,7 +98,7 @@ impl KernelStacks {
             let mut whole = true;
             let mut resolved = StackId::EMPTY;
             if stack.truncated {
-                let frame = names.marker_frame(TRUNCATED);
+                let frame = names.left_out_frame();
                 resolved = names.push(resolved, frame);
             }
             for (raw, &key) in stack.frames.iter().zip(&stack.keys).rev() {
@@ -152,6 +150,10 @@ impl KernelStacks {
         for &tstate in tstates {
             let mut reader = StackReader::new(tstate);
             reader.follow(memory, layout, true, &mut scratch).ok()?;
+            if reader.is_cut() {
+                let frame = names.left_out_frame();
+                stack = names.push(stack, frame);
+            }
             let frames = reader.frames();
             self.codes.check(memory, layout, now, std::iter::once(frames), names);
             for raw in frames.iter().rev() {

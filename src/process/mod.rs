@@ -18,6 +18,7 @@ pub mod statics;
 mod status;
 pub mod stop;
 pub mod symbols;
+pub mod watchdog;
 
 pub use self::container::container;
 pub use self::identity::{Process, ProcessCpuTime, command, cpu_time, has_forked};

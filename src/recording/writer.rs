@@ -4,8 +4,10 @@
 //! disk delays nothing, until [`MAX_WAITING`] blocks wait for it: memory is bounded, events are not dropped.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,8 @@ use super::encode::Encoder;
 use super::{RecordingOrigin, block};
 use crate::event::{Event, Nanos, ProcessInfo};
 use crate::output::Output;
+use crate::process::stop::JOB_CONTROL;
+use crate::process::watchdog::{ReadPause, before_giving_up};
 use crate::profile::SessionInfo;
 use crate::stack::Interner;
 
@@ -25,6 +29,8 @@ const FULL: usize = 64 << 10;
 const OLD: u64 = 1_000_000_000;
 /// How many blocks can wait to be written.
 const MAX_WAITING: usize = 64;
+/// How long it may take to write what waits, if gilscope has to end.
+const SETTLES_WITHIN: Duration = Duration::from_secs(1);
 /// How often the file is synced.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 
@@ -44,9 +50,36 @@ pub struct Recorder {
     /// None after a failure.
     messages: Option<SyncSender<WriterMessage>>,
     worker: JoinHandle<Result<PathBuf>>,
+    state: Arc<WriterState>,
     named: bool,
     appeared: bool,
     sent: Nanos,
+}
+
+/// What the writing thread still has to do, for a gilscope that has to end in the middle of a read.
+#[derive(Debug, Default)]
+struct WriterState {
+    /// How many messages wait for it.
+    waiting: AtomicUsize,
+    /// The recording, once it has appeared.
+    path: Mutex<Option<PathBuf>>,
+}
+
+impl WriterState {
+    /// Waits until all is written that was handed to the writer. Says where. If nothing has been recorded, removes the
+    /// `unfinished` file.
+    fn settle(&self, unfinished: Option<&Path>) -> Option<String> {
+        let until = Instant::now() + SETTLES_WITHIN;
+        while self.waiting.load(SeqCst) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let path = self.path.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if path.is_none() {
+            unfinished.map(std::fs::remove_file);
+        }
+        let path = path?;
+        Some(format!("the recording ends here; gilscope report {} shows what it has", path.display()))
+    }
 }
 
 impl Recorder {
@@ -57,13 +90,17 @@ impl Recorder {
     /// There can be no more threads.
     pub fn new(output: Output, named: bool, origin: &RecordingOrigin) -> Result<Recorder> {
         let (messages, inbox) = sync_channel(MAX_WAITING);
+        let state = Arc::new(WriterState::default());
+        let (shared, settling) = (state.clone(), state.clone());
+        let unfinished = output.unfinished();
+        before_giving_up(move || settling.settle(unfinished.as_deref()));
         let worker = std::thread::Builder::new()
             .name("writer".to_owned())
-            .spawn(move || work(output, &inbox))
+            .spawn(move || work(output, &inbox, &shared))
             .context("cannot start a thread that writes the recording")?;
         let mut encoder = Encoder::default();
         encoder.origin(origin);
-        Ok(Recorder { encoder, messages: Some(messages), worker, named, appeared: false, sent: Nanos(0) })
+        Ok(Recorder { encoder, messages: Some(messages), worker, state, named, appeared: false, sent: Nanos(0) })
     }
 
     /// What has happened. `stacks` must know every stack of the event.
@@ -119,6 +156,9 @@ impl Recorder {
     }
 
     fn send(&mut self, message: WriterMessage) {
+        self.state.waiting.fetch_add(1, SeqCst);
+        // A slow disk is not to be taken for a process that cannot be read.
+        let _pause = ReadPause::new();
         self.messages.take_if(|messages| messages.send(message).is_err());
     }
 
@@ -133,9 +173,11 @@ fn default_name(info: &ProcessInfo) -> PathBuf {
     format!("gilscope-{}-{}.gscope", info.short_name(), info.pid).into()
 }
 
-fn work(mut output: Output, inbox: &Receiver<WriterMessage>) -> Result<PathBuf> {
+fn work(mut output: Output, inbox: &Receiver<WriterMessage>, state: &WriterState) -> Result<PathBuf> {
     // Beyond a limit of the size of files, writing is to fail rather than to kill.
     let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
+    // Ctrl-Z stops gilscope only when the thread that stops others lets it.
+    let _ = JOB_CONTROL.into_iter().collect::<SigSet>().thread_block();
     let mut appeared = false;
     let mut written = 0;
     let mut synced = Instant::now();
@@ -143,9 +185,11 @@ fn work(mut output: Output, inbox: &Receiver<WriterMessage>) -> Result<PathBuf> 
         let result = match &message {
             WriterMessage::Appear(name) => {
                 appeared = true;
-                output.appear(name.as_deref()).and_then(|()| append(&mut output, &block::header(), &mut written))
+                let appeared = output.appear(name.as_deref());
+                *state.path.lock().unwrap_or_else(PoisonError::into_inner) = Some(output.path());
+                appeared.and_then(|()| append(&mut output, &block::header(), &mut written))
             }
-            WriterMessage::Records(_) if !appeared => continue,
+            WriterMessage::Records(_) if !appeared => Ok(()),
             WriterMessage::Records(records) => append(&mut output, &block::pack(records), &mut written),
         };
         if let Err(error) = result {
@@ -160,6 +204,7 @@ fn work(mut output: Output, inbox: &Receiver<WriterMessage>) -> Result<PathBuf> 
             };
             return Err(error.context(format!("cannot write to {}: {kept}", path.display())));
         }
+        state.waiting.fetch_sub(1, SeqCst);
         if synced.elapsed() >= SYNC_EVERY {
             output.sync();
             synced = Instant::now();

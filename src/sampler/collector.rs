@@ -2,13 +2,14 @@
 
 use std::error::Error;
 
-use super::{Sampler, StopStats, Stopping};
+use super::{Sampler, Stopping};
 use crate::cpython::attach::AttachedProcess;
 use crate::event::{Nanos, Pid, ProcessId};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collector::{Collector, CollectorSummary, TickPlan};
 use crate::interpreter::registry::Sink;
 use crate::interpreter::waits::BlockedThreads;
+use crate::process::stop::StopStats;
 
 #[derive(Debug)]
 pub struct MemoryMode {
@@ -18,11 +19,13 @@ pub struct MemoryMode {
     samplers: Vec<Sampler>,
     /// The cost of the samplers whose processes are gone.
     cost: StopStats,
+    /// How many stacks those have not read.
+    unread: u64,
 }
 
 impl MemoryMode {
     pub fn new(rate: f64, stopping: Stopping) -> MemoryMode {
-        MemoryMode { rate, stopping, samplers: Vec::new(), cost: StopStats::default() }
+        MemoryMode { rate, stopping, samplers: Vec::new(), cost: StopStats::default(), unread: 0 }
     }
 }
 
@@ -39,6 +42,7 @@ impl Collector for MemoryMode {
         _sink: &mut Sink<'_>,
     ) -> Result<(), Box<dyn Error>> {
         let mut sampler = Sampler::new(&PythonProcess::new(id, target), self.stopping);
+        sampler.limit_ticks(self.rate);
         sampler.watch_locks();
         sampler.watch_accesses(self.rate);
         self.samplers.push(sampler);
@@ -51,7 +55,8 @@ impl Collector for MemoryMode {
             let Err(error) = sampler.tick(now, periods, sink) else { return true };
             log::info!("process {}: {error}", sampler.pid());
             sampler.finish(now, sink);
-            self.cost.add(&sampler.stats);
+            self.cost.add(sampler.stats());
+            self.unread += sampler.unread();
             gone.push(sampler.pid());
             false
         });
@@ -72,10 +77,6 @@ impl Collector for MemoryMode {
         }
     }
 
-    fn release(&mut self) {
-        self.samplers.iter_mut().for_each(Sampler::release);
-    }
-
     fn finish(&mut self, now: Nanos, sink: &mut Sink<'_>) -> CollectorSummary {
         let mut degraded = Vec::new();
         for mut sampler in self.samplers.drain(..) {
@@ -87,9 +88,10 @@ impl Collector for MemoryMode {
                 ));
             }
             sampler.finish(now, sink);
-            self.cost.add(&sampler.stats);
+            self.cost.add(sampler.stats());
+            self.unread += sampler.unread();
         }
-        let StopStats { stops, stopped_ns, not_permitted, failed_calls } = self.cost;
+        let StopStats { stops, stopped_ns, not_permitted, failed_calls, spared } = self.cost;
         if not_permitted > 0 {
             degraded.push(format!(
                 "{not_permitted} reads of moving stacks could not stop their thread (ptrace is not permitted, or a \
@@ -100,6 +102,19 @@ impl Collector for MemoryMode {
             degraded.push(format!(
                 "{failed_calls} system calls of the program failed with EINTR because their thread was stopped for a \
                  read: --nonblocking stops none"
+            ));
+        }
+        if spared > 0 {
+            degraded.push(format!(
+                "{spared} times a thread was not stopped for a read because its stack takes long to read (it is deep): the \
+                 sample is lost where the stack moved"
+            ));
+        }
+        if self.unread > 0 {
+            degraded.push(format!(
+                "{} stacks were not read because a tick would have taken too long: their samples are lost. A lower rate (-r) \
+                 leaves more time for each",
+                self.unread
             ));
         }
         CollectorSummary { stops, stopped_ns, degraded }

@@ -14,14 +14,17 @@
 pub mod collector;
 pub mod inspection;
 mod registers;
+mod stopped;
 
 use std::cell::LazyCell;
+use std::time::{Duration, Instant};
 
 use self::registers::{RegisterClock, RegisterSample};
+use self::stopped::{MAX_STOPS_PER_READ, StoppedReader, may_be_stopped};
 use crate::cpython::code::CodeCache;
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::FutexSite;
-use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
+use crate::event::{Event, LockId, Nanos, Pid, ProcessId, Syscall, ThreadState, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::batched_read::BatchedReader;
 use crate::interpreter::collections::{CollectionCounts, Collections};
@@ -40,12 +43,13 @@ use crate::interpreter::waits::{BlockedThreads, LockWaitSite, may_wait_for_threa
 use crate::interpreter::with_locks::{WithLock, WithLocks};
 use crate::process::memory::{LiveMemory, ReadError};
 use crate::process::os_thread::RunState;
-use crate::process::stop::{StopError, Stopped, Stopper};
+use crate::process::stop::{StopStats, Stopper};
 use crate::stack::idle_wait::import_site;
 use crate::stack::{Interner, StackId};
 
-/// How often a thread is stopped for one sample.
-const MAX_STOPS_PER_READ: u32 = 3;
+/// Limits of the time that a tick may take before it reads less: half a period, but within these.
+const MIN_TICK: Duration = Duration::from_millis(1);
+const MAX_TICK: Duration = Duration::from_millis(5);
 
 /// When threads may be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,28 +59,6 @@ pub enum Stopping {
     /// All of them for every tick.
     Always,
     Never,
-}
-
-/// The cost of sampling to the target, and what it could not see, so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct StopStats {
-    /// How often a thread was stopped for a read.
-    pub stops: u64,
-    /// How long they were stopped together, in nanoseconds.
-    pub stopped_ns: u64,
-    /// How often a thread could not be stopped because ptrace is not permitted or a debugger is attached.
-    pub not_permitted: u64,
-    /// How many system calls of the target failed with `EINTR` because their thread was stopped.
-    pub failed_calls: u64,
-}
-
-impl StopStats {
-    pub fn add(&mut self, other: &StopStats) {
-        self.stops += other.stops;
-        self.stopped_ns += other.stopped_ns;
-        self.not_permitted += other.not_permitted;
-        self.failed_calls += other.failed_calls;
-    }
 }
 
 /// Samples one process.
@@ -103,7 +85,7 @@ pub struct Sampler {
     /// The kernel's clock ticks on every CPU that runs a thread.
     ticked: bool,
     stopper: Stopper,
-    pub stats: StopStats,
+    budget: Duration,
     reads: BatchedReader,
     scratch: Scratch,
 }
@@ -129,7 +111,7 @@ impl Sampler {
             stopping,
             ticked: every_cpu_ticks(),
             stopper: Stopper::default(),
-            stats: StopStats::default(),
+            budget: MAX_TICK,
             reads: BatchedReader::default(),
             scratch: Scratch::default(),
         }
@@ -195,9 +177,20 @@ impl Sampler {
         InterpreterView { memory: &self.memory, layout: &self.layout, registry: &self.registry }
     }
 
-    /// Resumes threads that stopped only after their tick. To be called at `SIGCHLD`.
-    pub fn release(&mut self) {
-        self.stopper.release();
+    /// Limits what a tick may take, at this number of them per second: the time for which threads are stopped one after the other,
+    /// and that for reading stacks of more than a few megabytes.
+    pub fn limit_ticks(&mut self, rate: f64) {
+        self.budget = Duration::from_secs_f64(0.5 / rate).clamp(MIN_TICK, MAX_TICK);
+    }
+
+    /// The cost to the target so far.
+    pub fn stats(&mut self) -> &StopStats {
+        self.stopper.stats()
+    }
+
+    /// How many stacks were not read because the tick had taken long already.
+    pub fn unread(&self) -> u64 {
+        self.reads.unread()
     }
 
     /// Samples every thread once, for this number of periods of the sampling rate.
@@ -205,26 +198,25 @@ impl Sampler {
     /// # Errors
     /// The process cannot be read any more.
     pub fn tick(&mut self, now: Nanos, periods: u32, sink: &mut Sink<'_>) -> Result<(), ReadError> {
-        self.stopper.release();
+        let until = Instant::now() + self.budget;
+        self.stopper.tidy();
         self.registry.refresh(&self.memory, &self.layout, now, sink)?;
         let Sampler { memory, layout, registry, gils, collection_counts, process, .. } = self;
         collection_counts.update(memory, layout, *process, registry, now, sink);
         gils.update(memory, layout, *process, registry, now, sink);
         self.poll(now, sink);
-        let stopped = match self.stopping {
-            Stopping::Always => self.stop_all(),
-            _ => Vec::new(),
-        };
-        self.read(ReadMode::Live, self.stopping == Stopping::WhenNeeded)?;
-        self.stats.stopped_ns += stopped.iter().map(Stopped::elapsed_ns).sum::<u64>();
-        drop(stopped);
+        match self.stopping {
+            Stopping::Always => self.read_all_stopped(until)?,
+            Stopping::WhenNeeded => self.read(ReadMode::Live, true, until)?,
+            Stopping::Never => self.read(ReadMode::Live, false, until)?,
+        }
         self.registry.threads.iter_mut().for_each(ObservedThread::check_displaced);
         // A thread that could not be stopped was not running, and can be read live unless it has just started to run.
         for round in 1..=MAX_STOPS_PER_READ {
-            if !self.read_stopped(now, sink) {
+            if !self.read_stopped(now, until, sink) {
                 break;
             }
-            self.read(ReadMode::LiveRetry, round < MAX_STOPS_PER_READ)?;
+            self.read(ReadMode::LiveRetry, round < MAX_STOPS_PER_READ, until)?;
             if round < MAX_STOPS_PER_READ {
                 self.registry.threads.iter_mut().for_each(ObservedThread::check_displaced);
             }
@@ -240,8 +232,6 @@ impl Sampler {
 
     /// Reports the end of all threads: the process has ended, or recording stops.
     pub fn finish(&mut self, now: Nanos, sink: &mut Sink<'_>) {
-        self.stopper.release();
-        self.stats.failed_calls = self.stopper.failed_calls();
         if let Some((_, accesses)) = &mut self.accesses {
             accesses.finish(sink);
         }
@@ -291,84 +281,48 @@ impl Sampler {
         }
     }
 
-    /// Stops every thread that runs, one after the other.
-    fn stop_all(&mut self) -> Vec<Stopped> {
-        let mut stopped = Vec::new();
-        for thread in self.registry.threads.iter().filter(|thread| may_be_stopped(thread)) {
-            match self.stopper.stop(thread.os.tid()) {
-                Ok(stop) => stopped.push(stop),
-                Err(StopError::NotPermitted) => self.stats.not_permitted += 1,
-                Err(StopError::Gone | StopError::NotRunning) => {}
-            }
+    /// Reads all stacks while all threads that run are stopped.
+    fn read_all_stopped(&mut self, until: Instant) -> Result<(), ReadError> {
+        let running = |thread: &ObservedThread| may_be_stopped(thread).then(|| thread.os.tid());
+        let tids: Vec<Tid> = self.registry.threads.iter().filter_map(running).collect();
+        if tids.is_empty() {
+            return self.read(ReadMode::Live, false, until);
         }
-        self.stats.stops += stopped.len() as u64;
-        stopped
+        let Sampler { memory, layout, registry, reads, scratch, stopper, .. } = self;
+        let read = stopper.trace(|tracer| {
+            let stopped = tracer.stop_all(tids.into_iter());
+            let read = reads.read(memory, layout, registry, ReadMode::Live, false, until, scratch);
+            stopped.into_iter().for_each(|stopped| tracer.resume(stopped));
+            read
+        });
+        read.unwrap_or_else(|_| self.read(ReadMode::Live, false, until))
     }
 
     /// Reads the stacks of all threads to be read in this mode, without stopping any. With `may_stop`, those that move are
     /// left to be stopped.
-    fn read(&mut self, mode: ReadMode, may_stop: bool) -> Result<(), ReadError> {
+    fn read(&mut self, mode: ReadMode, may_stop: bool, until: Instant) -> Result<(), ReadError> {
         let Sampler { memory, layout, registry, reads, scratch, .. } = self;
-        reads.read(memory, layout, registry, mode, may_stop, scratch)
+        reads.read(memory, layout, registry, mode, may_stop, until, scratch)
     }
 
     /// Reads and names the stacks that move too fast, each with its thread stopped. Returns whether there are threads that
     /// could not be stopped, which are to be read live.
-    fn read_stopped(&mut self, now: Nanos, sink: &mut Sink<'_>) -> bool {
-        let mut any_live = false;
-        for index in 0..self.registry.threads.len() {
-            let thread = &self.registry.threads[index];
-            let is_wanted = thread.slots.iter().any(|slot| slot.progress == ReadProgress::Wanted);
-            if thread.read_mode == ReadMode::Stopped && is_wanted {
-                any_live |= !self.read_stopped_thread(index, now, sink);
-            }
+    fn read_stopped(&mut self, now: Nanos, until: Instant, sink: &mut Sink<'_>) -> bool {
+        if !self.registry.threads.iter().any(stopped::is_wanted) {
+            return false;
         }
-        any_live
-    }
-
-    /// The same for one thread. False if it could not be stopped.
-    fn read_stopped_thread(&mut self, index: usize, now: Nanos, sink: &mut Sink<'_>) -> bool {
-        let Sampler { memory, layout, registry, codes, scratch, stopper, stats, .. } = self;
-        let Registry { threads, interpreters, runtime, .. } = registry;
-        let thread = &mut threads[index];
-        // Between some pairs of instructions the chain of frames is broken: then it is read again a moment later.
-        for attempt in 1..=MAX_STOPS_PER_READ {
-            let stopped = match may_be_stopped(thread) {
-                true => stopper.stop(thread.os.tid()),
-                false => Err(StopError::NotRunning),
-            };
-            match stopped {
-                Ok(stop) => {
-                    for slot in &mut thread.slots {
-                        let interpreter = &interpreters[slot.interpreter];
-                        slot.read_stopped(memory, layout, *runtime, interpreter, scratch);
-                    }
-                    let slots = thread.slots.iter_mut();
-                    let stacks = slots.filter_map(|slot| slot.is_read().then(|| slot.reader.frames()));
-                    codes.check(memory, layout, now, stacks, sink.stacks);
-                    thread.resolve(memory, layout, codes, sink.stacks);
-                    stats.stops += 1;
-                    stats.stopped_ns += stop.elapsed_ns();
-                    if thread.loss.is_none() {
-                        return true;
-                    }
-                }
-                Err(StopError::Gone) => {
-                    let gone = ReadProgress::Failed(Loss::Unreadable);
-                    thread.slots.iter_mut().for_each(|slot| slot.progress = gone);
-                    thread.loss = Some(Loss::Unreadable);
-                    return true;
-                }
-                Err(error) if attempt == 1 => {
-                    stats.not_permitted += u64::from(error == StopError::NotPermitted);
+        let Sampler { memory, layout, registry, codes, scratch, stopper, .. } = self;
+        let mut reader = StoppedReader { memory, layout, registry, codes, scratch, stacks: sink.stacks, now, until };
+        match stopper.trace(|tracer| reader.read(tracer)) {
+            Ok(any_live) => any_live,
+            Err(error) => {
+                log::debug!("cannot start a thread that stops others: {error}");
+                self.registry.threads.iter_mut().filter(|thread| stopped::is_wanted(thread)).for_each(|thread| {
                     thread.read_mode = ReadMode::LiveRetry;
-                    return false;
-                }
-                // What an earlier attempt could not read stays lost.
-                Err(_) => return true,
+                });
+                true
             }
         }
-        true
     }
 
     /// Names the stacks that were read live, and reports what every thread is doing.
@@ -408,7 +362,9 @@ impl Sampler {
             }
         }
         if any_new {
-            reads.read(memory, layout, registry, ReadMode::Confirm, false, scratch)?;
+            // Of the same tick, and of few bytes.
+            let until = Instant::now() + MAX_TICK;
+            reads.read(memory, layout, registry, ReadMode::Confirm, false, until, scratch)?;
         }
         Ok(())
     }
@@ -496,11 +452,6 @@ impl Sampler {
         }
         known.name(view, now, sink);
     }
-}
-
-/// A thread that has entered a system call since it was last asked about stays where it is, and a stop would interrupt the call.
-fn may_be_stopped(thread: &ObservedThread) -> bool {
-    thread.run == RunState::Running && matches!(thread.os.run_state(), Ok(RunState::Running) | Err(_))
 }
 
 /// Whether no CPU was configured at boot to run without the kernel's clock ticks (`nohz_full=`).

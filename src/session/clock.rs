@@ -43,6 +43,9 @@ fn short_slices() {
     }
 }
 
+/// Ticks that use no more CPU time than this are never too much, in nanoseconds.
+const MIN_BUDGET: u64 = 1_000_000;
+
 /// When ticks are due: once in every period, at a random moment of it, so that a periodic program is not always seen at the
 /// same point. The mean rate is exact.
 #[derive(Debug)]
@@ -89,6 +92,16 @@ impl Ticks {
     pub fn done(&mut self) {
         self.index += 1;
         self.plan();
+    }
+
+    /// Has the next tick come not before this. What it then stands for is as with any late one.
+    pub fn put_off(&mut self, until: Nanos) {
+        self.next = self.next.max(until);
+    }
+
+    /// CPU time in nanoseconds that a tick may use without another being put off for it.
+    pub fn budget(&self) -> u64 {
+        ((self.period / 2.0) as u64).max(MIN_BUDGET)
     }
 
     pub fn periods(&self) -> u64 {
@@ -147,5 +160,19 @@ mod tests {
         ticks.done();
         assert!((5_000_000..6_000_000).contains(&ticks.next().since(start)), "period 5 has its own");
         assert_eq!((ticks.made(), ticks.late(), ticks.periods()), (1, 5, 5));
+    }
+
+    #[test]
+    fn a_tick_that_is_put_off_stands_for_those_that_did_not_come() {
+        let start = Nanos(1_000_000_007);
+        let mut ticks = Ticks::new(100.0, start);
+        assert_eq!(ticks.due(ticks.next()), Some(1));
+        ticks.done();
+        let until = Nanos(start.0 + 35_000_000);
+        ticks.put_off(until);
+        assert_eq!(ticks.next(), until);
+        assert_eq!(ticks.due(until), Some(3), "periods 1 to 3");
+        ticks.done();
+        assert!(ticks.next() > until);
     }
 }

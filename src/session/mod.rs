@@ -36,6 +36,7 @@ use crate::interpreter::collector::Collector;
 use crate::interpreter::registry::Sink;
 use crate::process::clock::now;
 use crate::process::error::AttachError;
+use crate::process::watchdog::{ReadGuard, ReadPause};
 use crate::profile::{Mode, Profile};
 use crate::recording::Recorder;
 use crate::sampler::Stopping;
@@ -188,6 +189,7 @@ pub fn record(
     session.profile.session.rate_hz = options.rate;
     session.start(started);
     let end = session.run(roots, child, signals, observer)?;
+    let _reading = ReadGuard::new(roots.first().copied().unwrap_or(0));
     if end != RecordingEnd::TargetExited {
         session.find_blocked();
     }
@@ -212,6 +214,7 @@ impl Session<'_> {
         }
         let mut woken = false;
         loop {
+            let reading = ReadGuard::new(roots.first().copied().unwrap_or(0));
             let at = now();
             self.find_processes(at)?;
             if !self.observed.is_empty() {
@@ -235,17 +238,17 @@ impl Session<'_> {
             if self.until.is_some_and(|until| until <= at) {
                 return Ok(RecordingEnd::Duration);
             }
+            drop(reading);
             let ready = self.wait(self.next_wake(observer).since(at), signals, &mut running);
             woken = ready.collector;
             match ready.signal.then(|| signals.take()).flatten() {
-                Some(Received::Child) => self.collector.release(),
                 Some(Received::Stop { signal, by_terminal }) => {
                     if let Some(child) = child.as_deref_mut().filter(|_| !by_terminal) {
                         child.signal(signal);
                     }
                     return Ok(RecordingEnd::Signal);
                 }
-                None => {}
+                Some(Received::Child) | None => {}
             }
             if ready.roots_ended {
                 return match self.profile.processes.is_empty() {
@@ -282,8 +285,14 @@ impl Session<'_> {
 
     fn tick_if_due(&mut self, at: Nanos, woken: bool) {
         if let Some(periods) = self.ticks.due(at) {
+            let cpu_before = clock::own_cpu();
             self.tick(at, periods);
             self.ticks.done();
+            // What reads of deep stacks or many threads take is not to grow beyond half of a CPU.
+            let used = clock::own_cpu() - cpu_before;
+            if used > self.ticks.budget() {
+                self.ticks.put_off(Nanos(now().0 + used));
+            }
         } else if woken {
             // The next tick comes when it would have come.
             self.tick(at, 1);
@@ -379,6 +388,8 @@ impl Session<'_> {
         self.profile.session.end = at;
         self.profile.session.profiler_cpu_ns = clock::own_cpu() - self.cpu_before;
         let (profile, processes) = (&self.profile, self.observed.len());
+        // It may write to a terminal that is held up.
+        let _pause = ReadPause::new();
         observer.observe(&RecordingView { at, profile, under_way: &under_way, processes })
     }
 

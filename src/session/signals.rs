@@ -14,7 +14,7 @@ const SI_KERNEL: i32 = 0x80;
 /// What the signals that came ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// A thread that was interrupted has stopped, or the launched program has changed its state.
+    /// The launched program has changed its state.
     Child,
     /// The recording is to end.
     Stop {

@@ -141,6 +141,11 @@ impl Interner {
         self.frame(Frame { kind: FrameKind::Marker, function, name: function, file, line: 0, first_line: 0 })
     }
 
+    /// Stands for the outer frames of a stack that has more than the limit.
+    pub fn left_out_frame(&mut self) -> FrameId {
+        self.marker_frame("[deeper frames left out]")
+    }
+
     /// The stack that is `caller` with `frame` called from it.
     pub fn push(&mut self, caller: StackId, frame: FrameId) -> StackId {
         *self.by_stack.entry((caller, frame)).or_insert_with(|| {

@@ -17,6 +17,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ratatui::Frame;
 use ratatui::backend::CrosstermBackend;
 
+use crate::process::watchdog::before_giving_up;
+
 /// The screen is on the terminal.
 static UP: AtomicBool = AtomicBool::new(false);
 /// What was logged meanwhile.
@@ -52,6 +54,10 @@ impl Screen {
                 restore();
                 usual(info);
             }));
+            before_giving_up(|| {
+                restore();
+                None
+            });
         });
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let stops = SignalFd::with_flags(&SigSet::from(Signal::SIGTSTP), flags)?;

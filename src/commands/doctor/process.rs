@@ -12,6 +12,7 @@ use crate::cpython::layout::Layout;
 use crate::cpython::locate::{FoundBy, Located, locate};
 use crate::event::Pid;
 use crate::process::error::AttachError;
+use crate::process::watchdog::ReadGuard;
 use crate::process::{Process, Status, tid_map};
 
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +45,7 @@ pub struct ExaminedPython {
 }
 
 pub fn examine(pid: Pid) -> ExaminedProcess {
+    let _reading = ReadGuard::new(pid);
     let process = Process::open(pid).ok();
     let located = locate(pid).and_then(|located| Ok((layout_of(&located)?, located)));
     ExaminedProcess {

@@ -13,6 +13,7 @@ use crate::event::{LEFT_AT_FORK, LEFT_BY_ENDED, LockKind, Loss, Pid, ProcessId, 
 use crate::interpreter::PythonProcess;
 use crate::interpreter::threads::ObservedThread;
 use crate::interpreter::waits::{Awaited, ThreadWait};
+use crate::process::watchdog::ReadGuard;
 use crate::sampler::Stopping;
 use crate::sampler::inspection::Inspection;
 use crate::session::children::python_children;
@@ -168,6 +169,7 @@ pub fn run(args: &DumpArgs) -> Result<String> {
 /// # Errors
 /// It cannot be read, or is no supported Python.
 fn dump(pid: Pid, own: &OwnPatterns) -> Result<Dump> {
+    let _reading = ReadGuard::new(pid);
     let target = attach(pid)?;
     let process = PythonProcess::new(ProcessId(0), &target);
     let mut inspection = Inspection::of(&process, Stopping::WhenNeeded)?;

@@ -19,6 +19,7 @@ pub(crate) use self::select::ProcessSelectors;
 use crate::cpython::attach::attach_early;
 use crate::cpython::by_files::{PythonByFiles, python_by_files};
 use crate::event::Pid;
+use crate::process::watchdog::ReadGuard;
 use crate::process::{self, Process, Status, cpu_time};
 
 /// Between the two looks that tell how much CPU time processes use now.
@@ -90,6 +91,7 @@ pub(crate) fn list() -> Vec<ListedProcess> {
 
 /// A process, if it runs Python, with the CPU time that it has used, in nanoseconds.
 fn listed(pid: Pid, known: &mut KnownExecutables) -> Option<(ListedProcess, u64)> {
+    let _reading = ReadGuard::new(pid);
     // Kernel threads and zombies are refused here.
     let process = Process::open(pid).ok()?;
     let (python, readable) = match process.maps() {
