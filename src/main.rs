@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             gilscope::output::say(format_args!("gilscope: {error:#}"));
-            ExitCode::FAILURE
+            ExitCode::from(gilscope::commands::exit_code(&error))
         }
     }
 }

@@ -18,6 +18,7 @@ mod suite {
     mod native_waits;
     mod offsets;
     mod pools;
+    mod process_states;
     mod readme;
     mod record;
     mod recordings;

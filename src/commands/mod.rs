@@ -12,3 +12,9 @@ pub mod record;
 pub mod report;
 mod text_style;
 pub mod top;
+
+/// The exit code for an error: 2 for what the command line should have said, as for an option that there is not; 1 for
+/// everything else.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<crate::export::kind::UnknownOutputKind>() { 2 } else { 1 }
+}

@@ -19,7 +19,7 @@ use crate::event::{
     Accessed, Account, CollectionTotals, Event, GilGlimpse, GilId, GilInfo, LOCK_KINDS, LockId, LockInfo, Loss,
     Nanos, ObjectId, ObjectInfo, OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
 };
-use crate::profile::{BusyProcess, MachineUse, Mode, SessionInfo, UnobservedChild};
+use crate::profile::{BusyProcess, ChildCounts, MachineUse, Mode, SessionInfo, UnobservedChild};
 use crate::stack::{Frame, FrameId, FrameKind, Interner, StackId, Sym};
 
 /// No machine's clock is later than this, in nanoseconds: a century.
@@ -39,6 +39,7 @@ pub struct Decoder {
     pub ended: bool,
     notes: Vec<String>,
     children: Vec<UnobservedChild>,
+    child_counts: Option<ChildCounts>,
     machine: Option<MachineUse>,
     strings: Vec<Sym>,
     frames: Vec<FrameId>,
@@ -65,6 +66,7 @@ impl Decoder {
             ended: false,
             notes: Vec::new(),
             children: Vec::new(),
+            child_counts: None,
             machine: None,
             strings: Vec::new(),
             frames: Vec::new(),
@@ -172,6 +174,7 @@ impl Decoder {
                 self.stacks.push(table.push(caller, frame));
             }
             tag::SESSION => self.session = Some(self.session(bytes)?),
+            tag::CHILD_COUNTS => self.child_counts = Some(child_counts(bytes)?),
             tag::CHILDREN => self.children = self.children(bytes)?,
             tag::NOTE => self.notes.push(bytes.text()?.to_owned()),
             tag::MACHINE => self.machine = Some(self.machine(bytes)?),
@@ -248,6 +251,7 @@ impl Decoder {
             degraded: self.notes.clone(),
             filter: None,
             unobserved: self.children.clone(),
+            children: self.child_counts,
             machine: self.machine.clone(),
             started_unix_ns: 0,
         })
@@ -530,4 +534,16 @@ impl Decoder {
 /// The words of a command line.
 fn words(bytes: &mut Bytes<'_>) -> Result<Vec<String>, Malformed> {
     (0..bytes.number()?).map(|_| Ok(bytes.text()?.to_owned())).collect()
+}
+
+/// How many processes were started.
+fn child_counts(bytes: &mut Bytes<'_>) -> Result<ChildCounts, Malformed> {
+    Ok(ChildCounts {
+        started: bytes.number()?,
+        unobserved: bytes.number()?,
+        unobserved_python: bytes.number()?,
+        exact: bytes.flag()?,
+        followed: bytes.flag()?,
+        ended_cpu_ns: bytes.number()?,
+    })
 }

@@ -21,7 +21,7 @@ use self::registers::{RegisterClock, RegisterSample};
 use crate::cpython::code::CodeCache;
 use crate::cpython::layout::Layout;
 use crate::cpython::locks::FutexSite;
-use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState};
+use crate::event::{Event, LockId, Loss, Nanos, Pid, ProcessId, Syscall, ThreadState, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::batched_read::BatchedReader;
 use crate::interpreter::collections::{CollectionCounts, Collections};
@@ -41,7 +41,7 @@ use crate::interpreter::with_locks::{WithLock, WithLocks};
 use crate::process::memory::{LiveMemory, ReadError};
 use crate::process::os_thread::RunState;
 use crate::process::stop::{StopError, Stopped, Stopper};
-use crate::stack::idle_wait::import_site;
+use crate::stack::idle_wait::{import_site, work};
 use crate::stack::{Interner, StackId};
 
 /// How often a thread is stopped for one sample.
@@ -423,6 +423,9 @@ impl Sampler {
                 thread.resolve(memory, layout, codes, sink.stacks);
             }
             thread.classify(|index| interpreters[index].gil, layout);
+            if thread.sleeps_at_hidden_futex() && work(sink.stacks, thread.stack).is_some() {
+                thread.waits_for_work();
+            }
         }
         let gil = |thread: &ObservedThread| gils.get(thread.gil(interpreters)?);
         for thread in threads {
@@ -496,6 +499,13 @@ impl Sampler {
         }
         known.name(view, now, sink);
     }
+}
+
+/// Why samples of a thread's registers are refused, found out by trying; none if they are not.
+pub(crate) fn registers_refused(tid: Tid) -> Option<std::io::Error> {
+    let mut clock = RegisterClock::new(1.0);
+    clock.cover(std::iter::once(tid));
+    clock.into_refused()
 }
 
 /// A thread that has entered a system call since it was last asked about stays where it is, and a stop would interrupt the call.
