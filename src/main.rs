@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 use gilscope::commands::cli::{Cli, Command};
-use gilscope::commands::usage::{UsageError, WHAT_TO_TYPE};
+use gilscope::commands::usage::{EXIT_CODE, WHAT_TO_TYPE};
 
 fn main() -> ExitCode {
     let cli = match gilscope::commands::config::command() {
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         .init();
     let Some(command) = &cli.command else {
         gilscope::output::say(WHAT_TO_TYPE.trim_end());
-        return ExitCode::from(USAGE);
+        return ExitCode::from(EXIT_CODE);
     };
     match run(command) {
         Ok(code) => ExitCode::from(code),
@@ -29,12 +29,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// The exit code of a command line that cannot be run, as the parser of arguments has it.
-const USAGE: u8 = 2;
-
 fn failed(error: &anyhow::Error) -> ExitCode {
     gilscope::output::say(format_args!("gilscope: {error:#}"));
-    if error.is::<UsageError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+    ExitCode::from(gilscope::commands::exit_code(error))
 }
 
 fn run(command: &Command) -> anyhow::Result<u8> {

@@ -24,6 +24,7 @@ mod suite {
     mod offsets;
     mod packages;
     mod pools;
+    mod process_states;
     mod readme;
     mod record;
     mod recordings;

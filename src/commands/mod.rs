@@ -21,3 +21,10 @@ mod text_style;
 pub mod top;
 pub mod usage;
 mod waiting;
+
+/// The exit code for an error: 2 for what the command line should have said, as for an option that there is not; 1 for
+/// everything else.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_usage = error.is::<crate::export::kind::UnknownOutputKind>() || error.is::<usage::UsageError>();
+    if is_usage { usage::EXIT_CODE } else { 1 }
+}

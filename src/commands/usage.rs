@@ -1,5 +1,8 @@
 //! What was typed cannot be run as it is: exit code 2, as for an unknown option.
 
+/// The exit code of a command line that cannot be run, as the parser of arguments has it.
+pub const EXIT_CODE: u8 = 2;
+
 /// A command line that says too little, or something that does not exist here. Its text says what to type instead.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

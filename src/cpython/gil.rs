@@ -4,6 +4,9 @@
 use crate::cpython::layout::GilLayout;
 use crate::process::memory::Memory;
 
+/// How much later than at its time a waiter may have woken up, in nanoseconds: others may have had the CPUs.
+const MAX_WAKE_DELAY: u64 = 10_000_000;
+
 /// One reading of a GIL struct.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gil {
@@ -17,6 +20,8 @@ pub struct Gil {
     pub switches: u64,
     /// Whether this build uses it: always, or (free-threaded) only after something switched it on.
     pub enabled: bool,
+    /// After which time a waiter wakes up to ask its holder for it, again and again, in nanoseconds.
+    pub interval_ns: u64,
 }
 
 impl Gil {
@@ -35,7 +40,8 @@ impl Gil {
         let locked = i32_at(layout.locked) == 1;
         let enabled = layout.enabled.is_none_or(|offset| i32_at(offset) != 0);
         let holder = if locked && enabled { last_holder } else { 0 };
-        Gil { addr, holder, last_holder, switches: u64_at(layout.switches), enabled }
+        let interval_ns = u64_at(layout.interval).saturating_mul(1000);
+        Gil { addr, holder, last_holder, switches: u64_at(layout.switches), enabled, interval_ns }
     }
 
     /// Whether `tstate` cannot have held the GIL since `before` was read: it went from hand to hand at most once
@@ -62,6 +68,19 @@ impl Gil {
     pub fn is_wait(&self, layout: &GilLayout, futex: u64) -> bool {
         let cond = self.addr.wrapping_add(layout.cond);
         self.addr != 0 && (cond..cond.wrapping_add(layout.wait_size)).contains(&futex)
+    }
+
+    /// Whether the thread of `tstate`, which has slept in a futex call of unknown address for at least `slept_ns` without
+    /// having run, can be waiting for this GIL: another thread has it, and a waiter wakes up after each switch interval
+    /// (`COND_TIMED_WAIT` in `take_gil`, 3.8 to 3.15).
+    pub fn may_be_awaited(&self, tstate: u64, slept_ns: u64) -> bool {
+        let held_by_another = self.enabled && self.holder != 0 && self.holder != tstate;
+        held_by_another && slept_ns <= self.longest_sleep_ns()
+    }
+
+    /// For how long a waiter sleeps at most without waking up, in nanoseconds.
+    pub fn longest_sleep_ns(&self) -> u64 {
+        self.interval_ns.saturating_mul(2).saturating_add(MAX_WAKE_DELAY)
     }
 }
 
@@ -92,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_thread_has_not_run_if_the_gil_was_with_others() {
-        let before = Gil { addr: 0x1000, holder: 0, last_holder: 7, switches: 3, enabled: true };
+        let before =
+            Gil { addr: 0x1000, holder: 0, last_holder: 7, switches: 3, enabled: true, interval_ns: 5_000_000 };
         let later = Gil { holder: 7, ..before };
         assert!(later.kept_from(&before, 8));
         assert!(!later.kept_from(&before, 7), "the holder may have run");
@@ -100,6 +120,18 @@ mod tests {
         assert!(!Gil { switches: 4, last_holder: 8, ..later }.kept_from(&before, 8));
         assert!(!Gil { switches: 5, ..later }.kept_from(&before, 8), "8 may have had it in between");
         assert!(!Gil { enabled: false, ..later }.kept_from(&before, 8), "nobody needs it");
+    }
+
+    #[test]
+    fn a_waiter_wakes_up_at_every_switch_interval() {
+        let held = Gil { addr: 0x1000, holder: 7, enabled: true, interval_ns: 5_000_000, ..Gil::default() };
+        assert!(held.may_be_awaited(8, 0) && held.may_be_awaited(8, 12_000_000));
+        assert!(!held.may_be_awaited(8, 25_000_000), "it sleeps for something else");
+        assert!(!held.may_be_awaited(7, 0), "it has it");
+        assert!(!Gil { holder: 0, ..held }.may_be_awaited(8, 0), "it is free");
+        assert!(!Gil { enabled: false, ..held }.may_be_awaited(8, 0));
+        let slow = Gil { interval_ns: 1_000_000_000, ..held };
+        assert!(slow.may_be_awaited(8, 900_000_000), "sys.setswitchinterval(1)");
     }
 
     #[test]

@@ -25,7 +25,9 @@ pub(crate) enum Activity {
     Blocked,
     /// Runnable, without the GIL.
     NoCpu,
-    /// Stopped by a signal or a debugger, or not determined.
+    /// Stopped by a signal, a debugger or a frozen control group.
+    Stopped,
+    /// Not determined.
     Unknown,
 }
 
@@ -74,7 +76,7 @@ pub(crate) struct ActivityRow {
 }
 
 /// All activities, in the order of columns.
-pub(crate) const ACTIVITIES: [ActivityRow; 11] = [
+pub(crate) const ACTIVITIES: [ActivityRow; 12] = [
     ActivityRow {
         activity: Activity::Running,
         key: "running_s",
@@ -174,6 +176,16 @@ pub(crate) const ACTIVITIES: [ActivityRow; 11] = [
         direction: ActivityDirection::Neutral,
         words: "ready to run, but others have the CPUs",
         heading: ["no", "CPU"],
+    },
+    ActivityRow {
+        activity: Activity::Stopped,
+        key: "stopped_s",
+        name: "Stopped from outside",
+        letter: 'T',
+        color: ActivityColor::Grey,
+        direction: ActivityDirection::Neutral,
+        words: "stopped by a signal, a debugger or a frozen control group",
+        heading: ["", "stop"],
     },
     ActivityRow {
         activity: Activity::Unknown,

@@ -43,6 +43,10 @@ use std::sync::Arc;
 
 use crate::stack::{FrameId, StackId};
 
+/// What a note says where the system calls of a process's threads could not be seen: then nothing is known of waits for
+/// locks, and waits for the GIL are conclusions.
+pub(crate) const HIDDEN_CALLS: &str = "the system calls of its threads are hidden";
+
 pub(crate) use self::activity::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityColor, ActivityRow};
 pub(crate) use self::group_names::name_pattern;
 pub use self::ids::{Ids, Renumber};

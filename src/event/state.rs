@@ -34,7 +34,7 @@ pub enum ThreadState {
     Runnable,
     /// Off the CPU in a system call, without the GIL.
     Blocked(Syscall),
-    /// Stopped by a signal or a debugger.
+    /// Stopped by a signal, a debugger or a frozen control group.
     Stopped,
     /// The collector could not determine it.
     Unknown,
@@ -77,7 +77,7 @@ impl ThreadState {
             Self::Native => row(Activity::Native, "native", "native (without the GIL)", Some("native")),
             Self::Runnable => row(Activity::NoCpu, "no CPU", "ready, has no CPU", Some("no CPU")),
             Self::Blocked(_) => row(Activity::Blocked, "blocked", "blocked in", Some("blocked:")),
-            Self::Stopped => row(Activity::Unknown, "stopped", "stopped", Some("stopped")),
+            Self::Stopped => row(Activity::Stopped, "stopped", "stopped", Some("stopped")),
             Self::Unknown => row(Activity::Unknown, "unknown", "unknown", Some("state unknown")),
         }
     }
@@ -145,6 +145,7 @@ impl fmt::Display for ThreadState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.row().words)?;
         match self.syscall() {
+            Some(Syscall::HIDDEN) => f.write_str(" a system call that is hidden from gilscope"),
             Some(call) if call.0 < 0 => {
                 f.write_str(" the kernel, outside any system call (a page fault, for example)")
             }

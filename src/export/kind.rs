@@ -3,10 +3,15 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::{FORMATS, Format};
+
+/// What was asked for does not say which kind of file to write: an error of usage, as of an unknown option.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UnknownOutputKind(String);
 
 /// What a file can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +36,16 @@ impl OutputKind {
         match asked.or_else(by_name) {
             Some(kind) => Ok(kind),
             None if path == Path::new("-") && io::stdout().is_terminal() => {
-                bail!("say which --format to print ({})", FORMATS.map(|format| format.name).join(", "))
+                let formats = FORMATS.map(|format| format.name).join(", ");
+                Err(UnknownOutputKind(format!("say which --format to print ({formats})")).into())
             }
             None if path == Path::new("-") => Ok(OutputKind::Export(Format::COLLAPSED)),
-            None => bail!(
+            None => Err(UnknownOutputKind(format!(
                 "the name {} does not say which format to write: end it in .gscope, {}, or give --format",
                 path.display(),
                 FORMATS.map(|format| format.usual_suffix()).join(", ")
-            ),
+            ))
+            .into()),
         }
     }
 

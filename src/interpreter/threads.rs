@@ -257,6 +257,8 @@ pub struct ObservedThread {
     sched: Option<SchedStat>,
     /// Since when `sched` has not changed.
     unchanged_since: Nanos,
+    /// For how long, when it was last polled, in nanoseconds.
+    unchanged_ns: u64,
     /// CPU time it had used when first seen, in nanoseconds.
     cpu_before: u64,
 }
@@ -284,6 +286,7 @@ impl ObservedThread {
             name: None,
             sched: None,
             unchanged_since: Nanos(0),
+            unchanged_ns: 0,
             cpu_before,
         }
     }
@@ -325,7 +328,8 @@ impl ObservedThread {
 
     /// Finds out whether the thread has run since the last tick. Some threads need not be read again:
     ///
-    /// - one that waited for the GIL and cannot have acquired it: it still waits;
+    /// - one that waited for the GIL and cannot have acquired it: it still waits (if that is more than a conclusion from how
+    ///   long it has slept);
     /// - one that was blocked and has not been switched to since: it is still blocked in the same call;
     /// - one that could run, but has not been accounted any CPU time for longer than the kernel takes to account for it, where
     ///   the clock of its CPU ticks (`ticked`): it waits for a CPU.
@@ -341,6 +345,7 @@ impl ObservedThread {
                 && interpreter.gil.kept_from(&interpreter.gil_before, slot.reader.tstate())
         };
         let waits = self.state == ThreadState::GilWait && self.loss.is_none() && !self.slots.is_empty();
+        let waits = waits && !self.sleeps_at_hidden_futex();
         if waits && self.slots.iter().all(without_gil) {
             self.fresh = false;
             return Ok(());
@@ -351,8 +356,9 @@ impl ObservedThread {
         if !unchanged {
             self.unchanged_since = now;
         }
+        self.unchanged_ns = now.since(self.unchanged_since);
         let is_conclusive = match self.run {
-            RunState::Blocked { .. } => true,
+            RunState::Blocked { .. } => !(self.state == ThreadState::GilWait && self.sleeps_at_hidden_futex()),
             RunState::Running => ticked && now.since(self.unchanged_since) > ACCOUNTED_WITHIN,
             RunState::Stopped | RunState::Unknown => false,
         };
@@ -374,10 +380,14 @@ impl ObservedThread {
     }
 
     pub fn state(&self) -> ThreadState {
-        match (self.stopped, self.state, self.waits) {
-            (true, ..) => ThreadState::Stopped,
-            (_, ThreadState::Blocked(Syscall::FUTEX), Some((waits, _))) => waits,
-            (_, state, _) => state,
+        if self.stopped { ThreadState::Stopped } else { self.state_unless_stopped() }
+    }
+
+    /// What it was doing when the whole process was stopped, if that is.
+    pub fn state_unless_stopped(&self) -> ThreadState {
+        match (self.state, self.waits) {
+            (ThreadState::Blocked(Syscall::FUTEX), Some((waits, _))) => waits,
+            (state, _) => state,
         }
     }
 
@@ -418,7 +428,11 @@ impl ObservedThread {
             RunState::Running if attached => ThreadState::Running,
             RunState::Running => ThreadState::Native,
             RunState::Blocked { call, arg } => {
-                let waits = |slot: &ThreadStateSlot| gils(slot.interpreter).is_wait(&layout.gil, arg);
+                let hidden = self.sleeps_at_hidden_futex();
+                let waits = |slot: &ThreadStateSlot| match hidden {
+                    true => gils(slot.interpreter).may_be_awaited(slot.reader.tstate(), self.unchanged_ns),
+                    false => gils(slot.interpreter).is_wait(&layout.gil, arg),
+                };
                 if call == Syscall::FUTEX && self.slots.iter().any(waits) {
                     ThreadState::GilWait
                 } else if holds {
@@ -432,6 +446,26 @@ impl ObservedThread {
             RunState::Unknown if attached => ThreadState::Running,
             RunState::Unknown => ThreadState::Unknown,
         };
+    }
+
+    /// It holds a GIL: as the interpreter says, if the kernel only says that it is stopped.
+    pub fn holds_gil(&self) -> bool {
+        match self.state_unless_stopped() {
+            ThreadState::Stopped => self.slots.iter().any(|slot| slot.holds_gil),
+            state => state.holds_gil(),
+        }
+    }
+
+    /// It sleeps in `futex`, and the address is hidden.
+    pub fn sleeps_at_hidden_futex(&self) -> bool {
+        self.run == RunState::Blocked { call: Syscall::FUTEX, arg: 0 }
+    }
+
+    /// Takes back that it waits for the GIL, if that was only a conclusion: its stack says that it waits for work.
+    pub fn waits_for_work(&mut self) {
+        if self.sleeps_at_hidden_futex() && self.state == ThreadState::GilWait {
+            self.state = ThreadState::Blocked(Syscall::FUTEX);
+        }
     }
 
     /// What to call it if it ends without a name.

@@ -39,7 +39,7 @@ use crate::process::threads;
 use crate::sampler::{Sampler, Stopping};
 
 pub use self::load::KernelError;
-pub(crate) use self::load::{KernelOptions, is_permitted};
+pub(crate) use self::load::{KernelOptions, OLDEST_KERNEL, is_permitted};
 
 /// The collector. It holds everything that is in the kernel.
 pub(crate) struct Kernel {

@@ -7,10 +7,17 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::unistd::{Uid, User};
 
-use super::Status;
-use super::error::{AttachError, Denied};
+use rustix::io::Errno;
+
+use super::error::{AttachError, Denied, MEMORY_MODE, setcap};
+use super::os_thread::OsThread;
+use super::{Status, threads};
 use crate::event::Pid;
 
+/// `CAP_DAC_OVERRIDE`: open any file.
+pub const CAP_DAC_OVERRIDE: u64 = 1 << 1;
+/// `CAP_DAC_READ_SEARCH`: open any file for reading.
+pub const CAP_DAC_READ_SEARCH: u64 = 1 << 2;
 /// `CAP_SYS_PTRACE`: read any process.
 pub const CAP_SYS_PTRACE: u64 = 1 << 19;
 /// `CAP_SYS_ADMIN`: includes the next two.
@@ -31,6 +38,40 @@ pub fn denied(pid: Pid) -> AttachError {
     // The kernel gives the files of a protected process to root (but not the folder they are in).
     let owner = fs::metadata(format!("/proc/{pid}/maps")).map_or(0, |file| file.uid());
     AttachError::Permission { pid, cause: cause(&Status::own(), &target, owner, yama_scope()) }
+}
+
+/// Why the system calls of a process's threads cannot be seen, although its memory can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HiddenCalls {
+    pub reason: String,
+    pub remedy: String,
+}
+
+/// Whether the system calls of a process's threads are hidden from gilscope, found out by trying.
+pub fn hidden_calls(pid: Pid) -> Option<HiddenCalls> {
+    let mut threads = threads(pid).into_iter().filter_map(|tid| OsThread::open(pid, tid).ok());
+    let error = threads.next()?.hidden_calls()?;
+    Some(why_hidden(error, Status::own().effective))
+}
+
+fn why_hidden(error: Errno, capabilities: u64) -> HiddenCalls {
+    let file = "/proc/PID/task/TID/syscall";
+    let may_read_files = capabilities & (CAP_DAC_OVERRIDE | CAP_DAC_READ_SEARCH) != 0;
+    let (reason, remedy) = match error {
+        Errno::ACCESS | Errno::PERM if !may_read_files => (
+            format!("only the owner of the process may open {file}, and gilscope lacks CAP_DAC_READ_SEARCH"),
+            format!("Run gilscope as root, or: {}; in a container: --cap-add DAC_READ_SEARCH", setcap(MEMORY_MODE)),
+        ),
+        Errno::NOENT => (
+            format!("this kernel has no {file} (CONFIG_HAVE_ARCH_TRACEHOOK)"),
+            "Kernel mode does without that file".to_owned(),
+        ),
+        error => (
+            format!("{file} cannot be read: {error}"),
+            "If a sandbox forbids it, run gilscope outside of it".to_owned(),
+        ),
+    };
+    HiddenCalls { reason, remedy }
 }
 
 fn cause(own: &Status, target: &Status, owner: u32, yama: Option<u8>) -> Denied {
@@ -74,6 +115,18 @@ mod tests {
     fn status(uid: u32, gid: u32, capabilities: u64) -> Status {
         let (uids, gids) = (vec![uid; 4], vec![gid; 4]);
         Status { uids, gids, permitted: capabilities, effective: capabilities, ..Status::default() }
+    }
+
+    #[test]
+    fn a_hidden_system_call_has_a_cause_and_a_remedy() {
+        let lacking = why_hidden(Errno::ACCESS, CAP_SYS_PTRACE);
+        assert!(lacking.reason.contains("lacks CAP_DAC_READ_SEARCH"), "{lacking:?}");
+        assert!(lacking.remedy.contains("setcap cap_sys_ptrace,cap_dac_read_search+ep /"), "{lacking:?}");
+        assert!(lacking.remedy.contains("--cap-add DAC_READ_SEARCH"), "{lacking:?}");
+        assert!(why_hidden(Errno::NOENT, 0).reason.contains("CONFIG_HAVE_ARCH_TRACEHOOK"));
+        let sandboxed = why_hidden(Errno::ACCESS, CAP_SYS_PTRACE | CAP_DAC_READ_SEARCH);
+        assert!(!sandboxed.reason.contains("lacks"), "{sandboxed:?}");
+        assert_eq!(hidden_calls(std::process::id() as Pid), None, "one's own are not hidden");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::memory::ReadError;
+use super::namespaces::in_first_pid_namespace;
 use crate::event::Pid;
 use crate::event::version::Version;
 
@@ -13,8 +14,14 @@ use crate::event::version::Version;
 #[allow(missing_docs, reason = "the fields are what the messages say they are")]
 pub enum AttachError {
     /// No process has this id.
-    #[error("there is no process {pid}. See `ps -e` or `pgrep -a python` for the ones there are")]
+    #[error("there is no process {pid}{}. See `ps -e` or `pgrep -a python` for the ones there are", in_namespace())]
     NoSuchProcess { pid: Pid },
+    /// `/proc` shows other processes than the system calls mean by the same numbers.
+    #[error(
+        "/proc belongs to another pid namespace than gilscope: its numbers are not those of the processes. Mount one that \
+         fits (mount -t proc proc /proc; unshare --mount-proc), or run gilscope outside"
+    )]
+    ForeignProc,
     /// The id is that of a thread.
     #[error("{pid} is a thread of process {process}, and gilscope observes whole processes. Use --pid {process}")]
     OneThread { pid: Pid, process: Pid },
@@ -61,10 +68,13 @@ pub enum AttachError {
     NoInterpreter { pid: Pid, what: Program },
     /// The file that the interpreter was loaded from cannot be read.
     #[error(
-        "cannot read {}, which process {pid} runs Python from: {reason}. Run gilscope as root, or restart the process",
+        "cannot read {}, which process {pid} runs Python from: {reason}",
         path.display()
     )]
     Binary { pid: Pid, path: PathBuf, reason: String },
+    /// The kernel refused something for a reason that is none of the process's.
+    #[error("cannot {tried} of process {pid}: {reason}")]
+    Refused { pid: Pid, tried: &'static str, reason: String },
     /// Its table of offsets makes no sense.
     #[error(
         "cannot make sense of the interpreter of process {pid}: {reason}. If the interpreter was modified, that is \
@@ -165,7 +175,7 @@ impl Denied {
 
     /// What to do about it.
     pub fn remedy(&self) -> String {
-        let once = format!("allow it once and for all: {}", setcap("cap_sys_ptrace"));
+        let once = format!("allow it once and for all: {}", setcap(MEMORY_MODE));
         match self {
             Denied::OtherUser { target, .. } => format!("Run gilscope as {target} or as root, or {once}"),
             Denied::PowerlessRoot => "If this is a container, start it with --cap-add SYS_PTRACE".into(),
@@ -192,10 +202,28 @@ impl fmt::Display for Denied {
     }
 }
 
+/// The capabilities with which memory mode may observe every process: to read its memory, and files that only its owner
+/// may open, such as `/proc/PID/task/TID/syscall` and an interpreter in a private folder.
+pub const MEMORY_MODE: &str = "cap_sys_ptrace,cap_dac_read_search";
+
+/// The same for kernel mode.
+pub const KERNEL_MODE: &str = "cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search";
+
 /// The command that gives gilscope these capabilities (`cap_a,cap_b`) for every user.
 pub fn setcap(capabilities: &str) -> String {
     let exe = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("$(which gilscope)"));
     format!("sudo setcap {capabilities}+ep {}", exe.display())
+}
+
+/// What a number of a process may be mistaken for in a container.
+fn in_namespace() -> &'static str {
+    match in_first_pid_namespace() {
+        true => "",
+        false => {
+            " in this container (pid namespace), where processes have other numbers than outside and those outside cannot be \
+             seen"
+        }
+    }
 }
 
 fn oldest() -> String {
@@ -248,7 +276,7 @@ mod tests {
         assert!(other.starts_with(
             "reading the memory of process 7 is not permitted: it belongs to user www-data, and gilscope runs as \
              user me. Run gilscope as user www-data or as root, or allow it once and for all: sudo \
-             setcap cap_sys_ptrace+ep /"
+             setcap cap_sys_ptrace,cap_dac_read_search+ep /"
         ));
         assert!(text(Denied::PowerlessRoot).ends_with("start it with --cap-add SYS_PTRACE"));
         assert!(text(Denied::OfRoot { own: "user me".into() }).contains("runs as user me. Run gilscope as root, or"));

@@ -2,7 +2,7 @@
 //! all, its command line, executable and memory map. A port to another system begins here and in [`super::relatives`].
 
 use std::fs;
-use std::io::{ErrorKind, Result as IoResult};
+use std::io::{Error as IoError, ErrorKind, Result as IoResult};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -13,8 +13,11 @@ use nix::unistd::Pid as NixPid;
 use super::access;
 use super::error::{AttachError, Denied};
 use super::maps::{self, Mapping};
+use super::namespaces::proc_is_own;
+use super::refusal::{number, remedy_for_limit, with_remedy};
+use super::relatives::living_thread;
 use super::status::Status;
-use crate::event::Pid;
+use crate::event::{Pid, Tid};
 
 /// `PF_KTHREAD` of the kernel's task flags.
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -34,9 +37,13 @@ impl Process {
     /// When no process can be observed under that number: there is none, it is hidden, a single thread of
     /// another process, a kernel thread or a zombie.
     pub fn open(pid: Pid) -> Result<Process, AttachError> {
+        if !proc_is_own() {
+            return Err(AttachError::ForeignProc);
+        }
         let stat = match read_stat(pid) {
             Ok(Some(stat)) => stat,
             Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(hidden(pid)),
+            Err(error) if is_limit(&error) => return Err(refused(pid, "read the state", &error)),
             // Signal 0 only asks whether there is such a process.
             _ if pid > 0 && kill(NixPid::from_raw(pid), None) == Err(Errno::EPERM) => return Err(hidden(pid)),
             _ => return Err(AttachError::NoSuchProcess { pid }),
@@ -44,7 +51,7 @@ impl Process {
         if stat.flags & KERNEL_THREAD != 0 {
             return Err(AttachError::KernelThread { pid, comm: stat.comm });
         }
-        if stat.is_dead() {
+        if stat.is_dead() && living_thread(pid).is_none() {
             return Err(AttachError::Zombie { pid, comm: stat.comm, parent: stat.parent });
         }
         match Status::read(pid) {
@@ -55,7 +62,9 @@ impl Process {
 
     /// Whether this very process still runs: not exited, not a zombie, the pid not given to another one.
     pub fn is_alive(&self) -> bool {
-        matches!(read_stat(self.pid), Ok(Some(stat)) if stat.started == self.started && !stat.is_dead())
+        let is_same = |stat: &Stat| stat.started == self.started;
+        let stat = read_stat(self.pid).ok().flatten().filter(is_same);
+        stat.is_some_and(|stat| !stat.is_dead() || living_thread(self.pid).is_some())
     }
 
     /// Its short name (at most 15 bytes); empty once it is gone.
@@ -68,14 +77,20 @@ impl Process {
         read_stat(self.pid).ok().flatten().map_or(0, |stat| stat.threads)
     }
 
+    /// The id under which `/proc` shows its memory map and its files: the pid, or that of a living thread if the first
+    /// one has ended.
+    pub fn reachable_by(&self) -> Pid {
+        living_thread(self.pid).unwrap_or(self.pid)
+    }
+
     /// Its command line; empty once it is gone.
     pub fn command(&self) -> Vec<String> {
-        command(self.pid)
+        command(self.reachable_by())
     }
 
     /// Its executable, without the kernel's ` (deleted)`; `None` if gilscope may not know it.
     pub fn exe(&self) -> Option<PathBuf> {
-        let exe = remote(self.pid)?.exe().ok()?;
+        let exe = remote(self.reachable_by())?.exe().ok()?;
         let (path, _) = maps::strip_deleted(exe.as_bytes());
         Some(Path::new(std::ffi::OsStr::from_bytes(path)).to_owned())
     }
@@ -85,12 +100,23 @@ impl Process {
     /// # Errors
     /// [`AttachError::Permission`], [`AttachError::Exited`].
     pub fn maps(&self) -> Result<Vec<Mapping>, AttachError> {
-        match fs::read(format!("/proc/{}/maps", self.pid)) {
+        match fs::read(format!("/proc/{}/maps", self.reachable_by())) {
             Ok(text) if !text.is_empty() => Ok(maps::parse(&text)),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(access::denied(self.pid)),
+            Err(error) if is_limit(&error) => Err(refused(self.pid, "read the memory map", &error)),
             _ => Err(AttachError::Exited { pid: self.pid }),
         }
     }
+}
+
+/// Whether something failed because of a limit, and not because of the process.
+fn is_limit(error: &IoError) -> bool {
+    number(error).and_then(remedy_for_limit).is_some()
+}
+
+/// The error where a limit kept gilscope from what it tried.
+pub fn refused(pid: Pid, tried: &'static str, error: &IoError) -> AttachError {
+    AttachError::Refused { pid, tried, reason: with_remedy(error) }
 }
 
 fn hidden(pid: Pid) -> AttachError {
@@ -119,6 +145,8 @@ struct Stat {
     started: u64,
     /// CPU time in user and kernel mode, in clock ticks, of all its threads.
     cpu: u64,
+    /// The same of its children, and of theirs, that have ended and were waited for.
+    children_cpu: u64,
 }
 
 impl Stat {
@@ -131,6 +159,11 @@ impl Stat {
 pub fn has_forked(pid: Pid) -> bool {
     const FORK_NO_EXEC: u64 = 0x40;
     matches!(read_stat(pid), Ok(Some(stat)) if stat.flags & FORK_NO_EXEC != 0)
+}
+
+/// The letter of a thread's state; none once it is gone.
+pub(super) fn thread_state(pid: Pid, tid: Tid) -> Option<u8> {
+    Some(parse_stat(&fs::read(format!("/proc/{pid}/task/{tid}/stat")).ok()?)?.state)
 }
 
 fn read_stat(pid: Pid) -> IoResult<Option<Stat>> {
@@ -153,6 +186,7 @@ fn parse_stat(raw: &[u8]) -> Option<Stat> {
         threads: field(20)?.parse().ok()?,
         started: field(22)?.parse().ok()?,
         cpu: field(14)?.parse::<u64>().ok()?.saturating_add(field(15)?.parse().ok()?),
+        children_cpu: field(16)?.parse::<u64>().ok()?.saturating_add(field(17)?.parse().ok()?),
     })
 }
 
@@ -172,6 +206,13 @@ pub fn cpu_time(pid: Pid) -> Option<ProcessCpuTime> {
     Some(ProcessCpuTime { started: stat.started, ns: stat.cpu.saturating_mul(1_000_000_000 / ticks_per_second) })
 }
 
+/// The CPU time in nanoseconds that the children of a process, and theirs, have used that have ended; none once it is gone.
+pub fn ended_children_cpu(pid: Pid) -> Option<u64> {
+    let stat = read_stat(pid).ok()??;
+    let ticks_per_second = rustix::param::clock_ticks_per_second().max(1);
+    Some(stat.children_cpu.saturating_mul(1_000_000_000 / ticks_per_second))
+}
+
 /// The process as the `remoteprocess` crate knows it.
 pub(super) fn remote(pid: Pid) -> Option<remoteprocess::Process> {
     remoteprocess::Process::new(pid).ok()
@@ -187,6 +228,7 @@ mod tests {
         let stat = parse_stat(raw).unwrap();
         assert_eq!((stat.comm.as_str(), stat.state, stat.parent), ("a) (b c", b'S', 17));
         assert_eq!((stat.flags, stat.threads, stat.started, stat.cpu), (4194560, 12, 987654, 5 + 6));
+        assert_eq!(stat.children_cpu, 7 + 8);
         assert_eq!(parse_stat(b"4242 (cut"), None);
     }
 

@@ -128,23 +128,25 @@ impl MappedFile {
         let first = &self.mappings[0];
         let in_its_root = Path::new("/proc").join(pid.to_string()).join("root");
         let by_name = [in_its_root.join(self.path.strip_prefix("/").unwrap_or(&self.path)), self.path.clone()];
+        let mut refused = None;
         for path in by_name.iter().filter(|_| !first.deleted) {
             // Whatever lies there now must not block us.
             let opened =
                 File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path);
-            if let Ok(file) = opened
-                && self.is_backed_by(pid, &file)
-            {
-                return Ok(file);
+            match opened {
+                Ok(file) if self.is_backed_by(pid, &file) => return Ok(file),
+                Err(error) if error.kind() != ErrorKind::NotFound => drop(refused.get_or_insert(error)),
+                _ => {}
             }
         }
         File::open(format!("/proc/{pid}/map_files/{:x}-{:x}", first.start, first.end)).map_err(|error| {
-            match error.kind() {
-                ErrorKind::PermissionDenied => io::Error::new(
+            match (refused, error.kind()) {
+                (Some(refused), _) => refused,
+                (None, ErrorKind::PermissionDenied) => io::Error::new(
                     error.kind(),
                     "it was deleted or replaced on disk, and only root can still open it",
                 ),
-                _ => error,
+                (None, _) => error,
             }
         })
     }

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid as NixPid;
 
+use super::relatives::living_thread;
 use crate::event::Pid;
 
 /// Why memory could not be read.
@@ -118,7 +119,15 @@ impl Memory for LiveMemory {
             *to = RemoteIoVec { base: span.addr as usize, len: span.len };
         }
         let mut local = [IoSliceMut::new(&mut buffer[..total])];
-        match process_vm_readv(NixPid::from_raw(self.0), &mut local, &remote[..spans.len()]) {
+        let remote = &remote[..spans.len()];
+        let mut read = process_vm_readv(NixPid::from_raw(self.0), &mut local, remote);
+        // A first thread that has ended has no memory any more, but the others have.
+        if read == Err(Errno::ESRCH)
+            && let Some(thread) = living_thread(self.0).filter(|&thread| thread != self.0)
+        {
+            read = process_vm_readv(NixPid::from_raw(thread), &mut local, remote);
+        }
+        match read {
             Ok(read) if read == total => Ok(spans.len()),
             Ok(read) => {
                 let mut left = read;
@@ -132,7 +141,8 @@ impl Memory for LiveMemory {
                     .count())
             }
             Err(Errno::ESRCH) => Err(ReadError::Gone),
-            Err(Errno::EPERM) => Err(ReadError::Permission),
+            // A system call filter may also pretend that there is no such call.
+            Err(Errno::EPERM | Errno::EACCES | Errno::ENOSYS) => Err(ReadError::Permission),
             // Nothing at the very first address: the caller goes on after it.
             Err(_) => Ok(0),
         }

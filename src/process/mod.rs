@@ -13,15 +13,21 @@ pub mod memory;
 mod namespaces;
 pub mod os_thread;
 pub mod pages;
+pub mod perf_ring;
+pub mod refusal;
 mod relatives;
 pub mod statics;
 mod status;
 pub mod stop;
+pub mod stopped;
 pub mod symbols;
+pub mod task_events;
+mod wait_channel;
 pub mod watchdog;
 
 pub use self::container::container;
-pub use self::identity::{Process, ProcessCpuTime, command, cpu_time, has_forked};
-pub use self::namespaces::tid_map;
-pub use self::relatives::{all, descendants, threads};
+
+pub use self::identity::{Process, ProcessCpuTime, command, cpu_time, ended_children_cpu, has_forked, refused};
+pub use self::namespaces::{in_first_pid_namespace, tid_map};
+pub use self::relatives::{all, descendants, living_thread, threads};
 pub use self::status::Status;

@@ -1,5 +1,7 @@
 //! Thread ids of a process in another pid namespace, as in a container.
 
+use std::fs;
+
 use rustc_hash::FxHashMap;
 
 use super::relatives::threads;
@@ -16,6 +18,20 @@ pub fn tid_map(pid: Pid) -> Option<FxHashMap<Tid, Tid>> {
     Some(threads.filter_map(|tid| Some((*Status::read(tid)?.ids.last()?, tid))).collect())
 }
 
+/// The inode of the pid namespace that the machine starts with (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Whether gilscope is in the pid namespace that the machine starts with, and not in a container that has its own.
+pub fn in_first_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST_PID_NAMESPACE)
+}
+
+/// Whether the numbers in `/proc` are those that system calls take.
+pub(super) fn proc_is_own() -> bool {
+    let own = std::process::id().to_string();
+    fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == own.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,5 +39,6 @@ mod tests {
     #[test]
     fn a_process_of_this_namespace_needs_no_map() {
         assert_eq!(tid_map(std::process::id() as Pid), None);
+        assert!(proc_is_own());
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, pread};
 
+use super::wait_channel;
 use crate::event::{Pid, Syscall, Tid};
 
 /// The thread does not exist any more.
@@ -21,6 +22,7 @@ pub enum RunState {
     Blocked {
         call: Syscall,
         /// Its first argument: the address, for a futex call.
+        /// 0 if that is hidden.
         arg: u64,
     },
     /// Stopped by a signal or a debugger.
@@ -82,7 +84,12 @@ impl OsThread {
         // thread is there at all.
         let schedstat = file("schedstat")?;
         let syscall = file("syscall").unwrap_or(ProcFile::Closed("syscall"));
-        Ok(OsThread { pid, tid, schedstat, syscall })
+        let thread = OsThread { pid, tid, schedstat, syscall };
+        // The first thread of a process stays a zombie for as long as others go on.
+        match thread.stat(0, |state| matches!(state, b"Z" | b"X" | b"x")) {
+            Some(true) => Err(Gone),
+            _ => Ok(thread),
+        }
     }
 
     pub fn tid(&self) -> Tid {
@@ -102,7 +109,7 @@ impl OsThread {
     /// Where the thread is now.
     pub fn run_state(&self) -> Result<RunState, Gone> {
         let mut buffer = [0; 160];
-        let Some(text) = self.read(&self.syscall, &mut buffer)? else { return Ok(RunState::Unknown) };
+        let Some(text) = self.read(&self.syscall, &mut buffer)? else { return self.state_without_call() };
         if text.starts_with(b"running") {
             return Ok(RunState::Running);
         }
@@ -118,6 +125,28 @@ impl OsThread {
         }
         let arg = words.next().map_or(0, hexadecimal);
         Ok(RunState::Blocked { call: Syscall(decimal(call) as i16), arg })
+    }
+
+    /// Where the thread is, if its system call is hidden.
+    fn state_without_call(&self) -> Result<RunState, Gone> {
+        let Some(letter) = self.stat(0, |state| state.first().copied()).flatten() else {
+            return Ok(RunState::Unknown);
+        };
+        wait_channel::run_state(letter, &self.function().unwrap_or_default()).ok_or(Gone)
+    }
+
+    /// The function of the kernel that it sleeps in.
+    fn function(&self) -> Option<String> {
+        let mut buffer = [0; 64];
+        let text = self.read(&ProcFile::Closed("wchan"), &mut buffer).ok()??;
+        Some(String::from_utf8_lossy(text).into_owned())
+    }
+
+    /// Why the system calls of the thread are hidden; none if they are not, or if it has ended.
+    pub fn hidden_calls(&self) -> Option<Errno> {
+        let mut buffer = [0; 160];
+        let read = open(self.pid, self.tid, "syscall").and_then(|fd| pread(&fd, &mut buffer[..], 0));
+        read.err().filter(|&error| error != Errno::SRCH)
     }
 
     /// The futex at which the thread sleeps; none if it does not.
@@ -147,9 +176,13 @@ impl OsThread {
         self.stat(36, |field| decimal(field) as usize)
     }
 
-    /// Whether a signal or a debugger has stopped the thread.
+    /// Whether a signal, a debugger or a frozen control group has stopped the thread.
     pub fn is_stopped(&self) -> bool {
-        self.stat(0, |state| matches!(state, b"T" | b"t")).unwrap_or(false)
+        match self.stat(0, |state| state.first().copied()).flatten() {
+            Some(b'T' | b't') => true,
+            Some(b'R') | None => false,
+            Some(_) => self.function().is_some_and(|function| wait_channel::is_freezer(&function)),
+        }
     }
 
     /// A field of `stat`, counted from the state, which follows the name. That is in parentheses and may contain

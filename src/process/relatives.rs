@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::identity::remote;
+use super::identity::{remote, thread_state};
 use super::status::numbers;
 use crate::event::{Pid, Tid};
 
@@ -18,6 +18,13 @@ pub fn all() -> Vec<Pid> {
     let mut pids: Vec<Pid> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
     pids
+}
+
+/// The thread through which a process's memory and files can be reached, its first one: or, if that has ended while others
+/// go on (`pthread_exit` in `main`), one of the others. None once all have ended.
+pub fn living_thread(pid: Pid) -> Option<Tid> {
+    let lives = |&tid: &Tid| thread_state(pid, tid).is_some_and(|state| !matches!(state, b'Z' | b'X' | b'x'));
+    if lives(&pid) { Some(pid) } else { threads(pid).into_iter().find(lives) }
 }
 
 /// All descendants of a process, parents before their children.
@@ -64,6 +71,20 @@ mod tests {
         // What is used where the kernel has no lists of children finds the same.
         assert!(remote(own).unwrap().child_processes().unwrap().contains(&(pid, own)));
         child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_lives_until_its_last_thread_has_ended() {
+        let own = std::process::id() as Pid;
+        assert_eq!(living_thread(own), Some(own));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id() as Pid;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while living_thread(pid).is_some() {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         child.wait().unwrap();
     }
 

@@ -13,6 +13,8 @@ pub struct Status {
     pub parent: Pid,
     /// Who traces it (a debugger), 0 for nobody.
     pub tracer: Pid,
+    /// The letter of its state: `R`, `S`, `T` and so on.
+    pub state: u8,
     /// Real, effective, saved and file system user.
     pub uids: Vec<u32>,
     /// Real, effective, saved and file system group.
@@ -47,6 +49,7 @@ impl Status {
         Status {
             process: field("Tgid").parse().unwrap_or(0),
             parent: field("PPid").parse().unwrap_or(0),
+            state: field("State").bytes().next().unwrap_or(0),
             tracer: field("TracerPid").parse().unwrap_or(0),
             uids: numbers(field("Uid")),
             gids: numbers(field("Gid")),
@@ -69,10 +72,10 @@ mod tests {
 
     #[test]
     fn namespaces_users_and_tracer_are_read_from_the_status() {
-        let raw = b"Name:\tp\xff\nTgid:\t900\nNgid:\t0\nTracerPid:\t77\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n\
+        let raw = b"Name:\tp\xff\nState:\tS (sleeping)\nTgid:\t900\nNgid:\t0\nTracerPid:\t77\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n\
             NStgid:\t900\t7\nNSpid:\t901\t8\nCapPrm:\t0000000000080000\nCapEff:\t000001ffffffffff\nSeccomp:\t2\n";
         let status = Status::parse(raw);
-        assert_eq!((status.process, status.tracer, status.seccomp), (900, 77, 2));
+        assert_eq!((status.process, status.tracer, status.state, status.seccomp), (900, 77, b'S', 2));
         assert_eq!((status.uids, status.gids, status.ids), (vec![1, 2, 3, 4], vec![5, 6, 7, 8], vec![901, 8]));
         assert_eq!((status.permitted, status.effective), (1 << 19, 0x1ff_ffff_ffff));
     }

@@ -120,8 +120,26 @@ pub struct SessionInfo {
     pub filter: Option<String>,
     /// Processes that the observed ones started and that were not observed.
     pub unobserved: Vec<UnobservedChild>,
+    /// How many processes the observed ones started; none if nothing is known of that.
+    pub children: Option<ChildCounts>,
     /// Who else had the CPUs; none if that is not known.
     pub machine: Option<MachineUse>,
+}
+
+/// How many processes the observed ones, or those below them, have started during the recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChildCounts {
+    pub started: u64,
+    /// How many of those, and of the ones that were there before, were not observed.
+    pub unobserved: u64,
+    /// How many of the unobserved ran Python, as far as is known.
+    pub unobserved_python: u64,
+    /// They were to be observed, too (`--subprocesses`).
+    pub followed: bool,
+    /// Each `fork` and `exec` was seen. Otherwise it may have been more: short ones were missed.
+    pub exact: bool,
+    /// CPU time of all processes below the observed ones that have ended, in nanoseconds, as their parents have it.
+    pub ended_cpu_ns: u64,
 }
 
 /// A child process of the program, or a child of one, that was not observed.

@@ -11,7 +11,7 @@ use super::records::{
 };
 use super::wire::{put, put_optional, put_signed, put_text};
 use crate::event::{Event, Nanos, OffCpu, ThreadId};
-use crate::profile::{MachineUse, Mode, SessionInfo, UnobservedChild};
+use crate::profile::{ChildCounts, MachineUse, Mode, SessionInfo, UnobservedChild};
 use crate::stack::{FrameKind, Interner, StackId};
 
 /// Of how many threads that have ended it is known when they were last on a CPU: what they did may be reported late.
@@ -32,6 +32,7 @@ pub struct Encoder {
     ended: VecDeque<ThreadId>,
     notes: Vec<String>,
     children: Vec<UnobservedChild>,
+    child_counts: Option<ChildCounts>,
     machine: Option<MachineUse>,
 }
 
@@ -88,6 +89,9 @@ impl Encoder {
         if session.unobserved != self.children {
             self.children(&session.unobserved);
         }
+        if let Some(counts) = session.children.filter(|_| session.children != self.child_counts) {
+            self.child_counts(counts);
+        }
         if session.machine != self.machine {
             self.machine(session.machine.as_ref());
         }
@@ -122,6 +126,18 @@ impl Encoder {
             put(out, child.cpu_ns);
         }
         self.children = children.to_vec();
+    }
+
+    /// How many processes were started, anew.
+    fn child_counts(&mut self, counts: ChildCounts) {
+        self.child_counts = Some(counts);
+        let out = &mut self.records;
+        put(out, tag::CHILD_COUNTS);
+        put(out, counts.started);
+        put(out, counts.unobserved);
+        put(out, counts.unobserved_python);
+        out.extend([u8::from(counts.exact), u8::from(counts.followed)]);
+        put(out, counts.ended_cpu_ns);
     }
 
     /// Who else had the CPUs, all anew.

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use super::{Reader, Recorder, RecordingOrigin};
 use crate::event::{Event, GilId, Ids, LockId, Nanos, ObjectId, ProcessId, Renumber, ThreadId};
 use crate::output::Output;
-use crate::profile::SessionInfo;
+use crate::profile::{ChildCounts, SessionInfo};
 use crate::stack::Interner;
 
 /// A recording to be joined with others.
@@ -164,6 +164,19 @@ fn check(parts: &[MergedRecording<'_>]) -> Result<()> {
     Ok(())
 }
 
+/// The processes that were started in both.
+fn sum(a: Option<ChildCounts>, b: Option<ChildCounts>) -> Option<ChildCounts> {
+    let (Some(a), Some(b)) = (a, b) else { return a.or(b) };
+    Some(ChildCounts {
+        started: a.started.saturating_add(b.started),
+        unobserved: a.unobserved.saturating_add(b.unobserved),
+        unobserved_python: a.unobserved_python.saturating_add(b.unobserved_python),
+        exact: a.exact && b.exact,
+        followed: a.followed && b.followed,
+        ended_cpu_ns: a.ended_cpu_ns.saturating_add(b.ended_cpu_ns),
+    })
+}
+
 /// How the recordings went, together.
 fn whole(parts: &[MergedRecording<'_>]) -> SessionInfo {
     let mut whole: Option<SessionInfo> = None;
@@ -182,6 +195,7 @@ fn whole(parts: &[MergedRecording<'_>]) -> SessionInfo {
                 whole.stops += session.stops;
                 whole.stopped_ns += session.stopped_ns;
                 whole.profiler_cpu_ns += session.profiler_cpu_ns;
+                whole.children = sum(whole.children, session.children);
                 whole.unobserved.append(&mut session.unobserved);
                 whole.degraded.append(&mut session.degraded);
                 whole

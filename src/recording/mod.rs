@@ -61,6 +61,7 @@
 //! | 27     | `MACHINE`        | time looked at in ns, CPUs, limit in percent id?, throttled ns, CPU time of all others in ns, number of others, pid and text and CPU time in ns for each. The last one counts |
 //! | 28     | `COLLECTED`      | time, process, numbers of collections, of full ones, of objects freed              |
 //! | 29     | `PROCESS_TITLED` | process, number of words, text for each                                            |
+//! | 31     | `CHILD_COUNTS`   | child processes started, not observed, those of them that run Python, flag exact, flag followed, CPU time of ended ones in ns. The last one counts |
 //! | 32 + n | use of context n | see below                                                                          |
 //!
 //! Times are *s*: nanoseconds of `CLOCK_MONOTONIC` since the last record with a time (0 at first). All kinds of

@@ -35,6 +35,7 @@ pub mod tag {
     pub const DEADLOCK: u64 = 22;
     pub const OTHER_FRAME: u64 = 23;
     pub const CHILDREN: u64 = 24;
+    pub const CHILD_COUNTS: u64 = 31;
     pub const QUEUE_LENGTH: u64 = 25;
     pub const NATIVE_CONTEXT: u64 = 26;
     pub const MACHINE: u64 = 27;

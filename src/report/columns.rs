@@ -125,7 +125,7 @@ pub(crate) mod threads {
     pub(crate) const DOING: TableColumn = TableColumn::text("doing", "DOING", "the innermost Python function now");
 
     /// One for each activity, in that order.
-    pub(crate) const BY_ACTIVITY: [TableColumn; 11] = [
+    pub(crate) const BY_ACTIVITY: [TableColumn; 12] = [
         TableColumn::of_activity(Activity::Running, "RUN%"),
         TableColumn::of_activity(Activity::GilHeld, "HELD%"),
         TableColumn::of_activity(Activity::GilHeldBlocked, "HBLCK%"),
@@ -136,6 +136,7 @@ pub(crate) mod threads {
         TableColumn::of_activity(Activity::Paused, "PAUSE%"),
         TableColumn::of_activity(Activity::Blocked, "BLOCK%"),
         TableColumn::of_activity(Activity::NoCpu, "NOCPU%"),
+        TableColumn::of_activity(Activity::Stopped, "STOP%"),
         TableColumn::of_activity(Activity::Unknown, "UNKN%"),
     ];
 }

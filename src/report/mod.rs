@@ -37,13 +37,14 @@ use std::sync::Arc;
 use crate::event::ThreadId;
 use crate::gil::summary::GilSummary;
 use crate::lockstats::summary::LockSummary;
-use crate::profile::{MachineUse, Profile, SeenDeadlock};
+use crate::profile::{ChildCounts, MachineUse, Profile, SeenDeadlock};
 use crate::stack::idle_wait::Work;
 use crate::stack::label::one_line;
 
 use self::groups::ThreadGroups;
 use self::model::{
-    BrokenCircle, Idle, Lock, Machine, OtherProcess, SCHEMA, Session, Stuck, Target, UnobservedProcess, VERSION,
+    BrokenCircle, ChildProcesses, Idle, Lock, Machine, OtherProcess, SCHEMA, Session, Stuck, Target,
+    UnobservedProcess, VERSION,
 };
 
 pub(crate) use self::agent_brief::agent_brief;
@@ -77,7 +78,13 @@ impl Report {
     /// are none.
     pub fn unobserved_python(&self) -> Option<(usize, f64)> {
         let python = || self.unobserved_children.iter().filter(|child| child.python);
-        (python().count() > 0).then(|| (python().count(), python().map(|child| child.cpu_s).sum()))
+        let counts = self.children.unwrap_or_default();
+        let count = python().count().max(usize::try_from(counts.not_observed_python).unwrap_or(usize::MAX));
+        let seen: f64 = python().map(|child| child.cpu_s).sum();
+        // That of other programs cannot be told from it, nor that of processes that were observed.
+        let only_python = !counts.followed && counts.not_observed == counts.not_observed_python;
+        let cpu_s = if only_python { seen.max(counts.ended_cpu_s) } else { seen };
+        (count > 0).then_some((count, cpu_s))
     }
 
     /// The report of a finished recording.
@@ -109,6 +116,7 @@ impl Report {
             pools: pools::pools(profile),
             connections: connections::connections(profile),
             unobserved_children: unobserved_children(profile),
+            children: profile.session.children.map(children),
             findings: Vec::new(),
             blame,
         };
@@ -151,6 +159,17 @@ fn session(profile: &Profile) -> Session {
         degraded: session.degraded.clone(),
         machine: session.machine.as_ref().map(machine),
         filter: session.filter.clone(),
+    }
+}
+
+fn children(counts: ChildCounts) -> ChildProcesses {
+    ChildProcesses {
+        started: counts.started,
+        not_observed: counts.unobserved,
+        not_observed_python: counts.unobserved_python,
+        followed: counts.followed,
+        exact: counts.exact,
+        ended_cpu_s: seconds(counts.ended_cpu_ns),
     }
 }
 

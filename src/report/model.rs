@@ -74,11 +74,30 @@ pub struct Report {
     /// Processes that the observed ones started and that were not observed, the most costly first.
     #[serde(default)]
     pub unobserved_children: Vec<UnobservedProcess>,
+    /// How many processes the observed ones started; none if nothing is known of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<ChildProcesses>,
     /// What is wrong, the worst first, and of those that are as bad the most costly.
     pub findings: Vec<Finding>,
     /// To whom the text attributes the waiting, unless asked otherwise.
     #[serde(default)]
     pub blame: Attribution,
+}
+
+/// How many processes the observed ones, and those below them, have started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChildProcesses {
+    pub started: u64,
+    /// How many were not observed, those included that were there when the recording began.
+    pub not_observed: u64,
+    /// How many of those ran Python, as far as is known.
+    pub not_observed_python: u64,
+    /// They were to be observed, too (`--subprocesses`).
+    pub followed: bool,
+    /// Each of them was counted. Otherwise there may have been more that lived too shortly to be seen.
+    pub exact: bool,
+    /// CPU time of all that have ended.
+    pub ended_cpu_s: f64,
 }
 
 /// To whom waiting is attributed. All three divide the same waits.

@@ -32,6 +32,9 @@ pub struct States {
     pub blocked_s: f64,
     /// Ready to run, without the GIL, but without a CPU.
     pub runnable_s: f64,
+    /// Stopped by a signal, a debugger or a frozen control group.
+    #[serde(default)]
+    pub stopped_s: f64,
     /// Could not be determined.
     pub unknown_s: f64,
 }
@@ -63,6 +66,7 @@ impl States {
             Activity::Paused => &mut self.paused_s,
             Activity::Blocked => &mut self.blocked_s,
             Activity::NoCpu => &mut self.runnable_s,
+            Activity::Stopped => &mut self.stopped_s,
             Activity::Unknown => &mut self.unknown_s,
         }
     }

@@ -1,8 +1,9 @@
 //! What a recording comes to, in one sentence. Called by everything that shows a report to people.
 
-use super::findings::NO_CPU;
-use super::model::{Finding, Report, Severity};
+use super::findings::{NO_CPU, STOPPED};
+use super::model::{Finding, Report, Severity, Thread};
 use super::text::units::duration;
+use crate::event::HIDDEN_CALLS;
 use crate::profile::Mode;
 
 /// The sentence that goes first: what costs most, who suffers, because of what code.
@@ -21,8 +22,10 @@ pub fn verdict(report: &Report) -> String {
     let is_serious = |finding: &&Finding| finding.severity != Severity::Low || finding.id == NO_CPU;
     let serious = report.findings.iter().filter(is_serious).filter(|finding| finding.cost_s > 0.0);
     match serious.max_by(|a, b| (a.id != NO_CPU).cmp(&(b.id != NO_CPU)).then(a.cost_s.total_cmp(&b.cost_s))) {
-        Some(worst) => biggest_cost(report, worst),
-        None => hardly_any(report),
+        Some(worst) => {
+            biggest_cost(report, worst) + &mostly_unknown(report).map_or_else(String::new, |part| format!(" {part}"))
+        }
+        None => mostly_unknown(report).unwrap_or_else(|| hardly_any(report)),
     }
 }
 
@@ -44,6 +47,33 @@ fn headline(finding: &Finding) -> &str {
     if finding.headline.is_empty() { first } else { &finding.headline }
 }
 
+/// Above this part of the threads' time of which nothing is known, that nobody was seen waiting says nothing.
+const MAX_UNKNOWN: f64 = 0.5;
+
+/// That most of the time is unknown, if it is: then there is no verdict.
+fn mostly_unknown(report: &Report) -> Option<String> {
+    let sum = |of: fn(&Thread) -> f64| report.threads.iter().map(of).sum::<f64>();
+    let (unknown, all) = (sum(|thread| thread.states.unknown_s), sum(|thread| thread.wall_s));
+    (unknown > all * MAX_UNKNOWN).then(|| {
+        let percent = 100.0 * unknown / all;
+        format!("What threads did is unknown for {percent:.0} % of their time: whether they waited cannot be told.")
+    })
+}
+
+/// That it was stopped, if it was for long.
+fn stopped(report: &Report) -> String {
+    let stopped = report.threads.iter().map(|thread| thread.states.stopped_s).fold(0.0, f64::max);
+    match report.findings.iter().any(|finding| finding.id == STOPPED) {
+        true => format!(" The program was stopped from outside for {} of it.", duration(stopped)),
+        false => String::new(),
+    }
+}
+
+/// Whether waits for locks could not be seen.
+fn is_blind_for_locks(report: &Report) -> bool {
+    report.session.degraded.iter().any(|note| note.contains(HIDDEN_CALLS))
+}
+
 fn hardly_any(report: &Report) -> String {
     let time = duration(report.session.duration_s);
     let for_gil: f64 = report.gils.iter().map(|gil| gil.wait.total_s).sum();
@@ -51,7 +81,21 @@ fn hardly_any(report: &Report) -> String {
     let nothing = report.findings.iter().all(|finding| finding.severity == Severity::Low);
     let so = if nothing { "Threads hardly get in each other's way" } else { "Threads hardly wait for each other" };
     let seen = if report.session.mode == Mode::Memory { "were seen to wait" } else { "waited" };
+    let blind = is_blind_for_locks(report);
     let waited = match for_gil + for_locks {
+        0.0 if blind => {
+            format!(
+                "No sample found anybody waiting for the GIL in {time}. Waits for locks could not be seen: the system calls \
+                 of the threads are hidden."
+            )
+        }
+        _ if blind => {
+            format!(
+                "In {time} threads {seen} about {} for the GIL. Waits for locks could not be seen: the system calls of the \
+                 threads are hidden.",
+                duration(for_gil)
+            )
+        }
         0.0 if report.session.mode == Mode::Memory => {
             format!("{so}: no sample found anybody waiting for the GIL or a lock in {time}.")
         }
@@ -67,15 +111,19 @@ fn hardly_any(report: &Report) -> String {
     };
     let children = report.unobserved_python().map_or_else(String::new, |(count, _)| match count {
         1 => " A child process that runs Python was not observed.".to_owned(),
+        _ if report.children.is_some_and(|children| !children.exact) => {
+            format!(" At least {count} child processes that run Python were not observed.")
+        }
         _ => format!(" {count} child processes that run Python were not observed."),
     });
-    waited + &children
+    waited + &children + &stopped(report)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::fixture;
+    use crate::report::states::States;
 
     #[test]
     fn what_costs_most_is_named_with_victim_cause_and_place() {
@@ -111,5 +159,29 @@ mod tests {
         assert!(verdict(&report).ends_with("no sample found anybody waiting for the GIL or a lock in 2.00 s."));
         report.threads.clear();
         assert_eq!(verdict(&report), "No thread was seen.");
+    }
+
+    #[test]
+    fn there_is_no_all_clear_where_waits_could_not_be_seen() {
+        let mut report = fixture::report();
+        (report.findings, report.gils) = (Vec::new(), Vec::new());
+        report.session.degraded = vec![format!("process 7: {HIDDEN_CALLS} (why).")];
+        assert_eq!(
+            verdict(&report),
+            "No sample found anybody waiting for the GIL in 2.00 s. Waits for locks could not be seen: the system calls of \
+             the threads are hidden."
+        );
+        for thread in &mut report.threads {
+            thread.states = States { unknown_s: 0.86 * thread.wall_s, ..States::default() };
+        }
+        assert_eq!(
+            verdict(&report),
+            "What threads did is unknown for 86 % of their time: whether they waited cannot be told."
+        );
+        report.session.degraded.clear();
+        assert!(verdict(&report).contains("cannot be told"), "for whatever reason");
+        report.findings = fixture::report().findings;
+        let text = verdict(&report);
+        assert!(text.starts_with("Biggest cost: client waits") && text.ends_with("cannot be told."), "{text}");
     }
 }

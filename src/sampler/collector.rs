@@ -9,6 +9,7 @@ use crate::interpreter::PythonProcess;
 use crate::interpreter::collector::{Collector, CollectorSummary, TickPlan};
 use crate::interpreter::registry::Sink;
 use crate::interpreter::waits::BlockedThreads;
+use crate::process::refusal::{number, remedy_for_limit};
 use crate::process::stop::StopStats;
 
 #[derive(Debug)]
@@ -81,10 +82,16 @@ impl Collector for MemoryMode {
         let mut degraded = Vec::new();
         for mut sampler in self.samplers.drain(..) {
             if let Some(refused) = sampler.registers_refused() {
+                let remedy = number(refused).and_then(remedy_for_limit).map_or_else(
+                    || {
+                        "Set /proc/sys/kernel/perf_event_paranoid to 2 or less, or run gilscope as root or with CAP_PERFMON"
+                            .to_owned()
+                    },
+                    |remedy| format!("Probably {remedy}"),
+                );
                 degraded.push(format!(
                     "the cost of reference counts is unknown: perf events of the target's threads are not available \
-                     ({refused}). Set /proc/sys/kernel/perf_event_paranoid to 2 or less, or run gilscope as root or \
-                     with CAP_PERFMON"
+                     ({refused}). {remedy}"
                 ));
             }
             sampler.finish(now, sink);

@@ -2,6 +2,7 @@
 //! it searches for deadlocks.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{Sampler, Stopping};
 use crate::event::{Event, Ids, Tid};
@@ -15,6 +16,16 @@ use crate::process::clock::now;
 use crate::process::memory::{LiveMemory, ReadError};
 use crate::process::{has_forked, threads};
 use crate::stack::Interner;
+
+/// How long a dump waits at most to see whether threads go on sleeping.
+const MAX_REST: Duration = Duration::from_millis(500);
+
+/// For how long no waiter for the GIL sleeps without waking up, if threads sleep in `futex` at addresses that are hidden.
+fn hidden_wait(registry: &Registry) -> Option<Duration> {
+    let hidden = registry.threads.iter().any(ObservedThread::sleeps_at_hidden_futex);
+    let longest = registry.interpreters.iter().map(|interpreter| interpreter.gil.longest_sleep_ns()).max();
+    hidden.then(|| Duration::from_nanos(longest.unwrap_or(0) + 1_000_000).min(MAX_REST))
+}
 
 /// How many ticks are made until there is a stack of each thread.
 const MAX_TICKS: u32 = 20;
@@ -42,6 +53,12 @@ impl Inspection {
             if tick > 0 && !events.iter().any(|event| matches!(event, Event::Lost { .. })) {
                 break;
             }
+        }
+        // How long they go on sleeping tells whether they wait for the GIL.
+        if let Some(interval) = hidden_wait(sampler.view().registry) {
+            std::thread::sleep(interval);
+            let mut sink = Sink { stacks: &mut stacks, events: &mut events, ids: &mut ids };
+            sampler.tick(now(), 1, &mut sink)?;
         }
         Ok(Inspection { sampler, stacks })
     }

@@ -44,7 +44,7 @@ use crate::interpreter::with_locks::{WithLock, WithLocks};
 use crate::process::memory::{LiveMemory, ReadError};
 use crate::process::os_thread::RunState;
 use crate::process::stop::{StopStats, Stopper};
-use crate::stack::idle_wait::import_site;
+use crate::stack::idle_wait::{import_site, work};
 use crate::stack::{Interner, StackId};
 
 /// Limits of the time that a tick may take before it reads less: half a period, but within these.
@@ -379,6 +379,9 @@ impl Sampler {
                 thread.resolve(memory, layout, codes, sink.stacks);
             }
             thread.classify(|index| interpreters[index].gil, layout);
+            if thread.sleeps_at_hidden_futex() && work(sink.stacks, thread.stack).is_some() {
+                thread.waits_for_work();
+            }
         }
         let gil = |thread: &ObservedThread| gils.get(thread.gil(interpreters)?);
         for thread in threads {
@@ -452,6 +455,13 @@ impl Sampler {
         }
         known.name(view, now, sink);
     }
+}
+
+/// Why samples of a thread's registers are refused, found out by trying; none if they are not.
+pub(crate) fn registers_refused(tid: Tid) -> Option<std::io::Error> {
+    let mut clock = RegisterClock::new(1.0);
+    clock.cover(std::iter::once(tid));
+    clock.into_refused()
 }
 
 /// Whether no CPU was configured at boot to run without the kernel's clock ticks (`nohz_full=`).

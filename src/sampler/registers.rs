@@ -7,22 +7,19 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use perf_event::events::Software;
 use perf_event::{Builder, Counter};
 use perf_event_open_sys::bindings as sys;
 use rustc_hash::FxHashMap;
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::arch::{PERF_REGISTERS, PERF_REGISTERS_MASK, Registers};
 use crate::event::{Nanos, Tid};
+use crate::process::perf_ring::PerfRing;
 
-/// A page for the head and the tail of the ring, and one for its records.
-const PAGE: usize = 4096;
-const LEN: usize = 2 * PAGE;
+/// The room for records, in pages.
+const PAGES: usize = 1;
 /// `PERF_RECORD_MISC_CPUMODE_MASK`
 const CPU_MODE: u16 = 7;
 /// A record of a sample: its header, the process and the thread, the time, the kind of registers, and those.
@@ -57,6 +54,11 @@ impl RegisterClock {
     /// Why the kernel refused, if it did.
     pub fn refused(&self) -> Option<&io::Error> {
         self.refused.as_ref()
+    }
+
+    /// The same, for whoever only wanted to know.
+    pub fn into_refused(self) -> Option<io::Error> {
+        self.refused
     }
 
     /// Opens events for new threads, and closes those of all but these.
@@ -100,7 +102,7 @@ impl RegisterClock {
 /// The event of one thread, with its ring.
 #[derive(Debug)]
 struct Ring {
-    pages: NonNull<u8>,
+    records: PerfRing,
     counter: Counter,
 }
 
@@ -120,57 +122,13 @@ impl Ring {
         // SAFETY: the descriptor belongs to `counter`, which outlives the borrow.
         let fd = unsafe { BorrowedFd::borrow_raw(counter.as_raw_fd()) };
         fcntl_setfd(fd, FdFlags::CLOEXEC)?;
-        // SAFETY: a new mapping, at an address that the kernel chooses.
-        let pages = unsafe { mmap(null_mut(), LEN, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, 0)? };
-        let pages = NonNull::new(pages.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        let mut ring = Ring { pages, counter };
+        let mut ring = Ring { records: PerfRing::map(fd, PAGES)?, counter };
         ring.counter.enable()?;
         Ok(ring)
     }
 
     fn drain(&mut self, samples: &mut Vec<RegisterSample>) {
-        // SAFETY: both are in the first page of the mapping, aligned, and shared with the kernel only through atomic
-        // operations.
-        let (head, tail) = unsafe {
-            let page = self.pages.as_ptr();
-            let at = |offset: usize| &*page.add(offset).cast::<AtomicU64>();
-            (
-                at(std::mem::offset_of!(sys::perf_event_mmap_page, data_head)),
-                at(std::mem::offset_of!(sys::perf_event_mmap_page, data_tail)),
-            )
-        };
-        let (to, mut from) = (head.load(Ordering::Acquire), tail.load(Ordering::Relaxed));
-        while to.wrapping_sub(from) >= 8 {
-            let mut record = [0; RECORD];
-            self.copy(from, &mut record[..8]);
-            let size = usize::from(u16::from_le_bytes([record[6], record[7]]));
-            if size < 8 {
-                break;
-            }
-            if size == RECORD {
-                self.copy(from, &mut record);
-                samples.extend(decode(&record));
-            }
-            from += size as u64;
-        }
-        tail.store(to, Ordering::Release);
-    }
-
-    /// Copies from the ring, around its end.
-    fn copy(&self, from: u64, into: &mut [u8]) {
-        for (offset, byte) in into.iter_mut().enumerate() {
-            let place = (from as usize + offset) % PAGE;
-            // SAFETY: within the second page of the mapping, in a part that the kernel leaves alone until the tail is
-            // moved past it.
-            *byte = unsafe { self.pages.as_ptr().add(PAGE + place).read() };
-        }
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `open`, and nobody refers to it any more.
-        let _ = unsafe { munmap(self.pages.as_ptr().cast(), LEN) };
+        self.records.drain(|record| samples.extend(record.try_into().ok().and_then(decode)));
     }
 }
 

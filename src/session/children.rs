@@ -10,7 +10,9 @@ use crate::cpython::attach::attach_early;
 use crate::event::{Nanos, Pid};
 use crate::process::error::AttachError;
 use crate::process::{Process, ProcessCpuTime, cpu_time, descendants};
-use crate::profile::UnobservedChild;
+use crate::profile::{ChildCounts, UnobservedChild};
+
+use super::child_counts::{ChildCounter, LookedAt};
 
 /// How often to look, in nanoseconds: at first, and later. Less often if a look takes long: at intervals of this many times
 /// that, up to the longest one.
@@ -30,6 +32,9 @@ const MIN_CPU: u64 = 50_000_000;
 #[derive(Debug)]
 pub(super) struct ChildWatch {
     roots: Vec<Pid>,
+    /// All that run Python are to be observed.
+    followed: bool,
+    counter: ChildCounter,
     first: Option<Nanos>,
     next: Nanos,
     /// By pid and start.
@@ -51,9 +56,11 @@ struct SeenChild {
 
 impl ChildWatch {
     /// Watches the processes below these.
-    pub(super) fn new(roots: &[Pid]) -> ChildWatch {
+    pub(super) fn new(roots: &[Pid], followed: bool) -> ChildWatch {
         ChildWatch {
             roots: roots.to_owned(),
+            followed,
+            counter: ChildCounter::new(roots),
             first: None,
             next: Nanos(0),
             seen: FxHashMap::default(),
@@ -71,6 +78,9 @@ impl ChildWatch {
         let begun = clock();
         let is_first = self.first.is_none();
         let first = *self.first.get_or_insert(at);
+        if is_first {
+            self.counter.begin(begun, observed);
+        }
         for (&(pid, started), child) in &mut self.seen {
             // Also those that have another parent by now, because theirs has ended.
             if let Some(time) = cpu_time(pid).filter(|time| time.started == started) {
@@ -85,6 +95,8 @@ impl ChildWatch {
                 self.see(pid, time, is_first);
             }
         }
+        let ChildWatch { seen, counter, .. } = self;
+        counter.take(begun, observed, &|pid| looked_at(seen, pid));
         let interval = INTERVAL.min(FIRST_INTERVAL + at.since(first) / 2);
         let spaced = (SPACING * clock().since(begun)).min(MAX_INTERVAL);
         self.next = Nanos(at.0 + interval.max(spaced));
@@ -132,13 +144,27 @@ impl ChildWatch {
         self.executables[exe]
     }
 
-    /// Those that were not observed, the most costly first.
-    pub(super) fn unobserved(&self, observed: &[Pid]) -> Vec<UnobservedChild> {
+    /// How many there have been.
+    pub(super) fn counts(&self, observed: &[Pid]) -> ChildCounts {
+        let seen = self
+            .real(observed)
+            .fold((0, 0), |(all, python), (_, child)| (all + 1, python + u64::from(child.is_python)));
+        self.counter.counts(observed, &|pid| looked_at(&self.seen, pid), seen, self.followed)
+    }
+
+    /// Those that were seen and not observed.
+    fn real(&self, observed: &[Pid]) -> impl Iterator<Item = (Pid, &SeenChild)> {
         let real = self.seen.iter().filter(|((pid, _), child)| {
             !observed.contains(pid) && !is_helper(&child.command) && (child.looks > 1 || child.cpu >= MIN_CPU)
         });
-        let mut children: Vec<UnobservedChild> = real
-            .map(|(&(pid, _), child)| UnobservedChild {
+        real.map(|(&(pid, _), child)| (pid, child))
+    }
+
+    /// Those that were not observed, the most costly first.
+    pub(super) fn unobserved(&self, observed: &[Pid]) -> Vec<UnobservedChild> {
+        let mut children: Vec<UnobservedChild> = self
+            .real(observed)
+            .map(|(pid, child)| UnobservedChild {
                 pid,
                 command: child.command.clone(),
                 is_python: child.is_python,
@@ -149,6 +175,12 @@ impl ChildWatch {
         children.truncate(MAX_CHILDREN);
         children
     }
+}
+
+/// What is known of the last process with a pid.
+fn looked_at(seen: &FxHashMap<(Pid, u64), SeenChild>, pid: Pid) -> Option<LookedAt> {
+    let last = seen.iter().filter(|((known, _), _)| *known == pid).max_by_key(|((_, started), _)| *started);
+    last.map(|(_, child)| LookedAt { is_python: child.is_python, is_helper: is_helper(&child.command) })
 }
 
 /// A process of `multiprocessing`'s own, in which no code of the program runs.
@@ -171,7 +203,7 @@ mod tests {
     #[test]
     fn a_child_is_seen_with_its_cpu_time_and_is_no_python() {
         let own = std::process::id() as Pid;
-        let mut watch = ChildWatch::new(&[own]);
+        let mut watch = ChildWatch::new(&[own], false);
         let clock = || Nanos(1_000);
         watch.look(Nanos(0), &[own], clock);
         assert_eq!(watch.next(), Nanos(FIRST_INTERVAL));

@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid as NixPid;
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::event::Pid;
+use crate::process::refusal::not_started;
 
 #[derive(Debug)]
 pub struct Child {
@@ -41,7 +42,7 @@ impl Child {
         prepare(&mut process);
         let process = process
             .spawn()
-            .with_context(|| format!("cannot run `{command}`: is {} installed and executable?", name.display()))?;
+            .map_err(|error| anyhow!("cannot run `{command}`: {}", not_started(&error, &name.to_string_lossy())))?;
         Ok(Child { process, command })
     }
 

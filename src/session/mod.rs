@@ -2,6 +2,7 @@
 //! its events to the [`Profile`]. Called by `record` and `top`, which see the profile meanwhile as an [`Observer`]. The loop is
 //! the same for all collectors; `collectors` chooses one.
 
+mod child_counts;
 pub mod children;
 mod clock;
 mod collectors;
@@ -30,12 +31,14 @@ use self::queues::QueueWatch;
 use self::signals::{Received, Signals};
 use self::titles::TitleWatch;
 use crate::cpython::attach::{AttachedProcess, attach};
-use crate::event::{Event, Ids, Nanos, OffCpu, Pid};
+use crate::event::{Event, HIDDEN_CALLS, Ids, Nanos, OffCpu, Pid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collector::Collector;
 use crate::interpreter::registry::Sink;
+use crate::process::access::{HiddenCalls, hidden_calls};
 use crate::process::clock::now;
 use crate::process::error::AttachError;
+use crate::process::refused;
 use crate::process::watchdog::{ReadGuard, ReadPause};
 use crate::profile::{Mode, Profile};
 use crate::recording::Recorder;
@@ -124,8 +127,8 @@ struct Session<'a> {
     blocked_at: Nanos,
     /// When to ask for long waits again.
     long_waits_at: Nanos,
-    /// The child processes that are not observed, unless all that run Python are.
-    children: Option<ChildWatch>,
+    /// The child processes that are not observed.
+    children: ChildWatch,
     /// The queues from which pools take their work.
     queues: QueueWatch,
     titles: TitleWatch,
@@ -178,7 +181,7 @@ pub fn record(
         long_waits_at: Nanos(0),
         queues: QueueWatch::default(),
         titles: TitleWatch::default(),
-        children: (!options.subprocesses).then(|| ChildWatch::new(roots)),
+        children: ChildWatch::new(roots, options.subprocesses),
     };
     if options.timeline {
         session.profile.keep_timeline();
@@ -206,7 +209,8 @@ impl Session<'_> {
     ) -> Result<RecordingEnd, AttachError> {
         // Without a pidfd it is no process; attaching finds out what is wrong with it.
         let open = |&pid: &Pid| {
-            launch::pidfd(pid).map_err(|_| attach(pid).err().unwrap_or(AttachError::NoSuchProcess { pid }))
+            let why = |error: std::io::Error| refused(pid, "wait for the end", &error);
+            launch::pidfd(pid).map_err(|error| attach(pid).err().unwrap_or_else(|| why(error.into())))
         };
         let mut running: Vec<OwnedFd> = roots.iter().map(open).collect::<Result<_, _>>()?;
         if child.is_some() {
@@ -220,7 +224,7 @@ impl Session<'_> {
             if !self.observed.is_empty() {
                 self.tick_if_due(at, woken);
                 self.look_at_long_waits(at);
-                if self.children.as_ref().is_some_and(|children| children.next() <= at) {
+                if self.children.next() <= at {
                     self.look_at_children(at);
                 }
                 if self.queues.next() <= at {
@@ -304,12 +308,9 @@ impl Session<'_> {
 
     fn next_wake(&self, observer: &dyn Observer) -> Nanos {
         let tick = if self.observed.is_empty() { Nanos(u64::MAX) } else { self.ticks.next().min(observer.next()) };
-        let look = self.children.as_ref().filter(|_| !self.observed.is_empty()).map(ChildWatch::next);
+        let look = if self.observed.is_empty() { tick } else { self.children.next() };
         let queues = if self.observed.is_empty() { tick } else { self.queues.next() };
-        tick.min(look.unwrap_or(tick))
-            .min(queues)
-            .min(self.follower.next())
-            .min(self.until.unwrap_or(Nanos(u64::MAX)))
+        tick.min(look).min(queues).min(self.follower.next()).min(self.until.unwrap_or(Nanos(u64::MAX)))
     }
 
     /// Waits for something to do, at most for a time in nanoseconds.
@@ -341,6 +342,7 @@ impl Session<'_> {
         // Once for all processes that are alike.
         let degraded = &mut profile.session.degraded;
         degraded.extend(target.layout.unknowns().filter(|note| !degraded.contains(note)));
+        degraded.extend(hidden_calls_note(profile.session.mode, process.pid));
         let mut sink = Sink { stacks: &mut profile.stacks, events, ids };
         if let Err(error) = collector.observe(id, &target, at, &mut sink) {
             profile.session.degraded.push(format!("process {} was not recorded: {error}", process.pid));
@@ -364,10 +366,9 @@ impl Session<'_> {
 
     fn look_at_children(&mut self, at: Nanos) {
         let observed: Vec<Pid> = self.profile.processes.iter().map(|info| info.pid).collect();
-        if let Some(children) = &mut self.children {
-            children.look(at, &observed, now);
-            self.profile.session.unobserved = children.unobserved(&observed);
-        }
+        self.children.look(at, &observed, now);
+        self.profile.session.unobserved = self.children.unobserved(&observed);
+        self.profile.session.children = Some(self.children.counts(&observed));
     }
 
     /// Shows the observer the profile as it is now.
@@ -431,6 +432,15 @@ impl Session<'_> {
         self.profile.finish();
         self.profile
     }
+}
+
+/// Says what the recording of a process lacks if the system calls of its threads are hidden. Kernel mode sees them all the same.
+fn hidden_calls_note(mode: Mode, pid: Pid) -> Option<String> {
+    let HiddenCalls { reason, remedy } = hidden_calls(pid).filter(|_| mode == Mode::Memory)?;
+    Some(format!(
+        "process {pid}: {HIDDEN_CALLS} ({reason}). Who waits for the GIL is concluded from the GIL and from how often \
+         threads wake up, and waits for locks are counted as blocked. {remedy}"
+    ))
 }
 
 /// The part of an event that belongs to a recording that began at `start`. The kernel sees a launched program before its

@@ -197,7 +197,9 @@ fn bad_input_is_recognized_and_leaves_nothing_behind() {
     complains(&["export", "-o", file.to_str().unwrap()], "written over");
     complains(&["export", "-o", "/nonexistent/x.svg"], "/nonexistent/x.svg");
     complains(&["export", "-o", "/dev/full", "-f", "svg"], "No space left");
-    complains(&["export", "-o", "out.what"], "does not say which format");
+    let unknown = asked(&["export", "-o", "out.what"], &[&file]);
+    assert_eq!(unknown.code, 2, "an error of usage: {}", unknown.stderr);
+    assert!(unknown.stderr.contains("does not say which format"), "{}", unknown.stderr);
     complains(&["export", "-o", "out.gscope", "--thread", "MainThread"], "only --from and --to");
     complains(&["report", "--thread", "nobody"], "no thread is called nobody: there are ");
     complains(&["report", "--function", "nothing"], "no function is called nothing");

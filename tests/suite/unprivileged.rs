@@ -282,3 +282,85 @@ fn a_place_that_may_not_be_written_to_is_known_at_once() {
     let done = run(command);
     assert_denied(&done, &["cannot write to gilscope-", "-o", "ermission denied"]);
 }
+
+/// A copy of gilscope that has these capabilities, whoever runs it.
+fn capable(place: &Place, capabilities: &str) -> PathBuf {
+    let copy = place.folder.path().join(capabilities.replace(',', "-"));
+    fs::copy(GILSCOPE, &copy).unwrap();
+    let mut setcap = Command::new("setcap");
+    setcap.arg(format!("{capabilities}+ep")).arg(&copy);
+    if !setcap.output().is_ok_and(|output| output.status.success()) {
+        not_measured("setcap is not here, or files cannot have capabilities");
+    }
+    copy
+}
+
+/// What `nobody` gets out of another user's program with a copy of gilscope.
+fn with_copy(place: &Place, copy: &Path, arguments: &[&str], pid: i32) -> Done {
+    let mut command = nobody();
+    command.arg(copy).args(arguments).args(["--pid", &pid.to_string()]).env_remove("GILSCOPE_MODE");
+    place.environment(&mut command);
+    run(command)
+}
+
+#[test]
+fn where_system_calls_are_hidden_waits_for_the_gil_are_concluded_and_no_all_clear_is_given() {
+    let place = place();
+    let mut command = Command::new("env");
+    command.arg(&place.python).arg(place.script("fight.py")).arg("600");
+    place.environment(&mut command);
+    let mut target = Proc::start(command);
+    target.wait_for("READY");
+    let copy = capable(place, "cap_sys_ptrace");
+    let hidden = "the system calls of its threads are hidden";
+
+    let out = place.out("hidden.report.json");
+    let options = ["record", "--mode", "memory", "-d", "2", "-o", out.to_str().unwrap()];
+    let done = with_copy(place, &copy, &options, target.pid());
+    let words = done.stderr.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(hidden) && words.contains("cap_dac_read_search"), "{}", done.stderr);
+    done.ok();
+    assert!(!words.contains("obody waited") && !words.contains("hardly"), "{}", done.stderr);
+    let report: Value = serde_json::from_str(&fs::read_to_string(&out).unwrap()).unwrap();
+    fs::remove_file(&out).unwrap();
+    assert!(report["session"]["degraded"].to_string().contains(hidden), "{report:#}");
+    let fighters = report["threads"].as_array().unwrap().iter();
+    let fighters = fighters.filter(|thread| thread["name"].as_str().is_some_and(|name| name.starts_with("fighter")));
+    let sum = |key: &str| fighters.clone().map(|thread| thread["states"][key].as_f64().unwrap()).sum::<f64>();
+    let wall: f64 = fighters.clone().map(|thread| thread["wall_s"].as_f64().unwrap()).sum();
+    // One of four has the GIL.
+    assert!(sum("gil_wait_s") > 0.5 * wall && sum("unknown_s") < 0.05 * wall, "{report:#}");
+
+    let dump = with_copy(place, &copy, &["dump"], target.pid());
+    assert!(dump.ok().contains(hidden) && !dump.stdout.contains("nobody waits"), "{}", dump.stdout);
+    let doctor = with_copy(place, &copy, &["doctor"], target.pid());
+    let words = doctor.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("gilscope lacks CAP_DAC_READ_SEARCH"), "{}", doctor.stdout);
+
+    let copy = capable(place, "cap_sys_ptrace,cap_dac_read_search");
+    let dump = with_copy(place, &copy, &["dump"], target.pid());
+    assert!(!dump.ok().contains(hidden), "{}", dump.stdout);
+}
+
+#[test]
+fn an_interpreter_in_a_private_folder_is_not_called_deleted() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::make(&["3.11", "3.12", "3.13", "3.10", "3.9", "3.8"]);
+    let private = place.folder.path().join("private");
+    let Some(home) = &place.home else { not_measured("the Python here is not one that can be copied") };
+    fs::rename(home, &private).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    let mut command = Command::new(private.join("bin").join(place.python.file_name().unwrap()));
+    command.arg(place.script("fight.py")).arg("600");
+    command.env("PYTHONHOME", &private).env("LD_LIBRARY_PATH", private.join("lib"));
+    let mut target = Proc::start(command);
+    target.wait_for("READY");
+    let done = with_copy(&place, &capable(&place, "cap_sys_ptrace"), &["dump"], target.pid());
+    // One that finds the interpreter without its files does not need them.
+    if done.code != 0 {
+        assert!(done.failed().contains("may not open it") && !done.stderr.contains("deleted"), "{}", done.stderr);
+        assert!(done.stderr.contains("cap_dac_read_search"), "{}", done.stderr);
+    }
+    let copy = capable(&place, "cap_sys_ptrace,cap_dac_read_search");
+    with_copy(&place, &copy, &["dump"], target.pid()).ok();
+}

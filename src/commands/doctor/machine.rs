@@ -10,14 +10,11 @@ use nix::unistd::Pid as NixPid;
 use super::{Check, Verdict};
 use crate::arch::{ARCH_NAME, PLATFORM};
 use crate::event::Pid;
-use crate::kernel::{self, Kernel};
+use crate::kernel::{self, Kernel, OLDEST_KERNEL};
 use crate::process::access::{self, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
-use crate::process::error::{AttachError, setcap};
+use crate::process::error::{AttachError, KERNEL_MODE, MEMORY_MODE, setcap};
 use crate::process::memory::{LiveMemory, Memory, ReadError};
 use crate::process::{Process, Status};
-
-/// The first kernel that has all that the BPF programs use.
-const KERNEL_MODE_SINCE: (u32, u32) = (5, 15);
 
 pub fn checks() -> Vec<Check> {
     let capabilities = Status::own().effective;
@@ -122,7 +119,7 @@ fn any_process(capabilities: u64, yama: Option<u8>) -> Check {
         (false, _) => check(Verdict::No, "gilscope lacks the capability CAP_SYS_PTRACE").remedy(format!(
             "Run gilscope as root, or grant it the capability permanently: {} (in a container: start it with \
              --cap-add SYS_PTRACE)",
-            setcap("cap_sys_ptrace")
+            setcap(MEMORY_MODE)
         )),
     }
 }
@@ -192,8 +189,8 @@ fn kernel_mode_with(release: &str, capabilities: u64, btf: bool, locked_down: bo
     };
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let (major, minor) = KERNEL_MODE_SINCE;
-    if version < KERNEL_MODE_SINCE {
+    let (major, minor) = OLDEST_KERNEL;
+    if version < OLDEST_KERNEL {
         check(Verdict::No, format!("kernel {release} is older than {major}.{minor}"))
             .remedy(format!("Use kernel {major}.{minor} or later"))
     } else if !btf {
@@ -207,7 +204,7 @@ fn kernel_mode_with(release: &str, capabilities: u64, btf: bool, locked_down: bo
             "gilscope lacks CAP_BPF or CAP_PERFMON; without them it uses memory mode, in which waits are estimates"
                 .into(),
         )
-        .remedy(setcap("cap_bpf,cap_perfmon,cap_sys_ptrace"))
+        .remedy(setcap(KERNEL_MODE))
     } else {
         check(Verdict::Yes, "the kernel accepts the BPF programs".into())
     }
@@ -229,7 +226,10 @@ mod tests {
         assert!(reason(kernel_mode_with("6.1.0", all, true, true)).1.contains("lockdown"));
         let (verdict, _, remedy) = reason(kernel_mode_with("6.1.0", CAP_BPF, true, false));
         assert_eq!(verdict, Verdict::No);
-        assert!(remedy.starts_with("sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace+ep /"), "{remedy}");
+        assert!(
+            remedy.starts_with("sudo setcap cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_search+ep /"),
+            "{remedy}"
+        );
         for capabilities in [all, CAP_SYS_ADMIN] {
             assert_eq!(kernel_mode_with("5.15.0", capabilities, true, false).verdict, Verdict::Yes);
         }
@@ -239,7 +239,7 @@ mod tests {
     fn settings_of_the_system_are_judged() {
         assert_eq!(any_process(CAP_SYS_PTRACE, Some(2)).verdict, Verdict::Yes);
         assert_eq!(any_process(CAP_SYS_PTRACE, Some(3)).verdict, Verdict::No);
-        assert!(any_process(0, None).remedy.unwrap().contains("cap_sys_ptrace+ep"));
+        assert!(any_process(0, None).remedy.unwrap().contains("cap_sys_ptrace,cap_dac_read_search+ep"));
         let mounts = "sysfs /sys sysfs rw 0 0\nproc /proc proc rw,nosuid,hidepid=invisible 0 0\n";
         assert_eq!(visibility(mounts, 0).verdict, Verdict::No);
         assert_eq!(visibility(mounts, CAP_SYS_PTRACE).verdict, Verdict::Yes);

@@ -1,6 +1,7 @@
 //! `gilscope doctor`: what can be measured on this machine and of one process, what cannot, why, and how to enable it.
 //! Called by `main`; it changes nothing and needs no privileges.
 
+mod attempts;
 mod machine;
 mod process;
 

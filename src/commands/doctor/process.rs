@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Check, Verdict, wrap};
+use super::{Check, Verdict, attempts, wrap};
 use crate::cpython::attach::layout_of;
 use crate::cpython::layout::Layout;
 use crate::cpython::locate::{FoundBy, Located, locate};
@@ -106,8 +106,9 @@ fn checks(layout: &Layout, located: &Located) -> Vec<Check> {
         Check::new("permission", "permission", Verdict::Yes, "its memory can be read"),
     ];
     let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_else(|_| "/".into());
+    let reachable_by = located.process.reachable_by().to_string();
     let mounts = |who: &str| fs::read_link(format!("/proc/{who}/ns/mnt")).ok();
-    if root.as_os_str() != "/" || mounts(&pid.to_string()) != mounts("self") {
+    if root.as_os_str() != "/" || mounts(&reachable_by) != mounts("self") {
         let reason =
             format!("it has another root directory than gilscope, which reads its files through /proc/{pid}/root");
         checks.push(Check::new("root", "files in another root or container", Verdict::Yes, reason));
@@ -116,11 +117,12 @@ fn checks(layout: &Layout, located: &Located) -> Vec<Check> {
         let reason = "it has its own pid namespace; gilscope shows the thread ids of this one";
         checks.push(Check::new("pid_namespace", "threads in another pid namespace", Verdict::Yes, reason));
     }
+    checks.extend(attempts::checks(pid, located.free_threaded));
     if let Some(Status { tracer, .. }) = Status::read(pid).filter(|status| status.tracer != 0) {
         let debugger = Process::open(tracer).map(|process| process.comm()).unwrap_or_default();
         let reason = format!(
-            "{debugger} (process {tracer}) traces it. Its memory can be read nevertheless, but time for which {debugger} \
-             stops it is reported as waiting"
+            "{debugger} (process {tracer}) traces it. Its memory can be read nevertheless, and time for which {debugger} \
+             stops it is reported as stopped"
         );
         checks.push(Check::new("debugger", "no debugger attached", Verdict::Partly, reason));
     }

@@ -9,11 +9,14 @@ use crate::commands::cli::DumpArgs;
 use crate::commands::processes::chosen;
 use crate::cpython::attach::{AttachedProcess, attach};
 use crate::cpython::locks::Lock;
-use crate::event::{LEFT_AT_FORK, LEFT_BY_ENDED, LockKind, Loss, Pid, ProcessId, ThreadState, Tid};
+use crate::event::{HIDDEN_CALLS, LEFT_AT_FORK, LEFT_BY_ENDED, LockKind, Loss, Pid, ProcessId, ThreadState, Tid};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::threads::ObservedThread;
 use crate::interpreter::waits::{Awaited, ThreadWait};
+use crate::process::access::hidden_calls;
+use crate::process::stopped::{StopCause, stop_cause};
 use crate::process::watchdog::ReadGuard;
+use crate::process::{Process, access::HiddenCalls};
 use crate::sampler::Stopping;
 use crate::sampler::inspection::Inspection;
 use crate::session::children::python_children;
@@ -35,11 +38,49 @@ pub struct Dump {
     /// What gilscope cannot name in this Python.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    /// Why the system calls of its threads are hidden, if they are: then waiters may be missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_calls: Option<String>,
+    /// What has stopped the process, if something has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<StoppedDump>,
     /// Tids of threads that wait for each other in a circle: each for the next, the last for the first.
     deadlocks: Vec<Vec<Tid>>,
     /// Processes that it, or one that it started, has started and that run Python: they are not part of this.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     python_children: Vec<Pid>,
+}
+
+/// What has stopped a process.
+#[derive(Debug, Serialize)]
+struct StoppedDump {
+    /// `signal`, `debugger` or `freezer`.
+    by: &'static str,
+    /// The pid of the debugger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    debugger: Option<Pid>,
+    #[serde(skip)]
+    words: String,
+}
+
+impl StoppedDump {
+    fn of(pid: Pid) -> Option<StoppedDump> {
+        let of = |by, debugger, words| Some(StoppedDump { by, debugger, words });
+        match stop_cause(pid)? {
+            StopCause::Signal => of(
+                "signal",
+                None,
+                format!("by a signal (SIGSTOP, SIGTSTP, Ctrl-Z) until it is sent SIGCONT: kill -CONT {pid}"),
+            ),
+            StopCause::Tracer(debugger) => {
+                let name = Process::open(debugger).map(|process| process.comm()).unwrap_or_default();
+                of("debugger", Some(debugger), format!("by the debugger {name} (process {debugger})"))
+            }
+            StopCause::Freezer => {
+                of("freezer", None, "because its control group is frozen, as by `docker pause`".to_owned())
+            }
+        }
+    }
 }
 
 /// One interpreter and its GIL.
@@ -174,8 +215,16 @@ fn dump(pid: Pid, own: &OwnPatterns) -> Result<Dump> {
     let process = PythonProcess::new(ProcessId(0), &target);
     let mut inspection = Inspection::of(&process, Stopping::WhenNeeded)?;
     inspection.stacks.set_own(own);
+    let stopped = StoppedDump::of(pid);
     let blocked = inspection.blocked();
     let mut dump = describe(&target, &inspection);
+    dump.stopped = stopped;
+    dump.hidden_calls = hidden_calls(pid).map(|HiddenCalls { reason, remedy }| {
+        format!(
+            "{HIDDEN_CALLS} ({reason}). Who waits for the GIL is concluded from how often threads wake up, and who waits for \
+             a lock is not known. {remedy}"
+        )
+    });
     for thread in &mut dump.threads {
         thread.waits_for = blocked.waits.get(&thread.tid).map(WaitsFor::new);
         if let Some(waits) = thread.waits_for.as_mut().filter(|_| blocked.orphans.contains(&thread.tid)) {
@@ -190,13 +239,13 @@ fn dump(pid: Pid, own: &OwnPatterns) -> Result<Dump> {
 fn describe(target: &AttachedProcess, inspection: &Inspection) -> Dump {
     let registry = inspection.registry();
     let interpreters = registry.interpreters.iter().enumerate().map(|(index, interpreter)| {
-        let of = |wanted: fn(ThreadState) -> bool| {
+        let of = |wanted: fn(&ObservedThread) -> bool| {
             // A thread that has entered a sub-interpreter has a state in the main one, too.
             let gil = registry.interpreters[index].gil.addr;
             let concerned = registry
                 .threads
                 .iter()
-                .filter(move |thread| wanted(thread.state()) && thread.gil(&registry.interpreters) == Some(gil));
+                .filter(move |thread| wanted(thread) && thread.gil(&registry.interpreters) == Some(gil));
             concerned.map(|thread| thread.os.tid()).collect::<Vec<Tid>>()
         };
         InterpreterDump {
@@ -204,8 +253,8 @@ fn describe(target: &AttachedProcess, inspection: &Inspection) -> Dump {
             gil: GilDump {
                 address: format!("{:#x}", interpreter.gil.addr),
                 enabled: interpreter.gil.enabled,
-                holder: of(ThreadState::holds_gil).first().copied(),
-                waiters: of(|state| state == ThreadState::GilWait),
+                holder: of(ObservedThread::holds_gil).first().copied(),
+                waiters: of(|thread| thread.state_unless_stopped() == ThreadState::GilWait),
             },
         }
     });
@@ -218,6 +267,8 @@ fn describe(target: &AttachedProcess, inspection: &Inspection) -> Dump {
         interpreters: interpreters.collect(),
         threads: registry.threads.iter().map(|thread| describe_thread(thread, &inspection.stacks)).collect(),
         note: target.layout.unknowns(),
+        hidden_calls: None,
+        stopped: None,
         deadlocks: Vec::new(),
         python_children: Vec::new(),
     }
@@ -241,7 +292,7 @@ fn describe_thread(thread: &ObservedThread, stacks: &Interner) -> ThreadDump {
         interpreters: thread.slots.iter().map(|slot| slot.interpreter_id).collect(),
         state: thread.state().name(),
         syscall: thread.state().syscall().map(|call| call.to_string()),
-        holds_gil: thread.state().holds_gil(),
+        holds_gil: thread.holds_gil(),
         waits_for: None,
         error: thread.loss.map(|loss| match loss {
             Loss::Torn => "the stack moved during every attempt to read it",

@@ -24,6 +24,12 @@ impl Dump {
         if let Some(note) = &self.note {
             line(format_args!("note: {note}"));
         }
+        if let Some(stopped) = &self.stopped {
+            line(format_args!("STOPPED {}", one_line(&stopped.words)));
+        }
+        if let Some(note) = &self.hidden_calls {
+            line(format_args!("note: {note}"));
+        }
         if !self.python_children.is_empty() {
             let pids: Vec<String> = self.python_children.iter().map(Pid::to_string).collect();
             let pids = pids.join(", ");
@@ -54,7 +60,7 @@ impl Dump {
                 || "holder not known".to_owned(),
                 |tid| format!("held by {}{}", self.name_of(tid), self.place_of(tid)),
             );
-            line(format_args!("{}: {holder}; {}", waits.label, waiting(&waiters)));
+            line(format_args!("{}: {holder}; {}", waits.label, self.waiting(&waiters)));
         }
         for threads in self.folded() {
             line(format_args!("\n{}", self.heading(&threads)));
@@ -88,7 +94,14 @@ impl Dump {
             .holder
             .map_or_else(|| "free".to_owned(), |tid| format!("held by {}{}", self.name_of(tid), self.place_of(tid)));
         let waiters: Vec<&ThreadDump> = gil.waiters.iter().filter_map(|&tid| self.thread(tid)).collect();
-        format!("GIL{which}: {holder}; {}", waiting(&waiters))
+        format!("GIL{which}: {holder}; {}", self.waiting(&waiters))
+    }
+
+    fn waiting(&self, waiters: &[&ThreadDump]) -> String {
+        match (waiters, &self.hidden_calls) {
+            ([], Some(_)) => "no waiter seen".to_owned(),
+            _ => waiting(waiters),
+        }
     }
 
     /// What threads wait for, other than GILs and each other's ends, with all who wait for it; the most wanted first.

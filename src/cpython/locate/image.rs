@@ -11,6 +11,7 @@ use crate::event::version::Version;
 use crate::process::elf::{Elf, ElfError, SymbolTable};
 use crate::process::maps::MappedFile;
 use crate::process::memory::{LiveMemory, Memory};
+use crate::process::refusal::file_refused;
 
 /// The part a file has in the process; what is searched first comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,8 +71,10 @@ impl LoadedImage {
         };
         let elf = match opened.map(Elf::open) {
             Ok(Ok(elf)) => elf,
-            Ok(Err(error)) => return Err((file, error.to_string())),
-            Err(error) => return Err((file, error.to_string())),
+            Ok(Err(error)) => {
+                return Err((file, format!("{error}. If it was replaced on disk, restart the process")));
+            }
+            Err(error) => return Err((file, file_refused(&error))),
         };
         match elf.load_bias(&file.mappings) {
             Ok(Some(bias)) => Ok(LoadedImage { role, file, elf, bias }),

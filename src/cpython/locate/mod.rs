@@ -70,6 +70,7 @@ fn find(process: Process) -> Result<Located, AttachError> {
     let pid = process.pid;
     let maps = process.maps()?;
     let memory = LiveMemory(pid);
+    let reachable_by = process.reachable_by();
     // The map may be read by more processes than the memory. The first mapping is the executable's.
     let probe = maps.iter().find(|mapping| mapping.readable).map_or(0, |mapping| mapping.start);
     memory.read(probe, &mut [0]).map_err(|error| read_failed(pid, error))?;
@@ -78,7 +79,7 @@ fn find(process: Process) -> Result<Located, AttachError> {
     let mut images = Vec::new();
     let mut unreadable = None;
     for (role, file) in image::candidates(maps::code_files(&maps), exe.as_deref()) {
-        match LoadedImage::open(pid, role, file) {
+        match LoadedImage::open(reachable_by, role, file) {
             Ok(image) => {
                 if let Some((runtime, found_by)) = image.runtime()
                     && let Some(located) = judge(process, &image, runtime, found_by)?

@@ -44,6 +44,7 @@ struct pid {
 struct task_struct {
     unsigned int __state;
     unsigned int flags;
+    unsigned long jobctl;
     int pid;
     int tgid;
     struct task_struct *group_leader;
@@ -55,7 +56,11 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 // include/linux/sched.h
 #define TASK_STOPPED 0x4
 #define TASK_TRACED 0x8
+#define TASK_FROZEN 0x8000 // since 6.1
 #define PF_EXITING 0x4
+#define PF_FROZEN 0x10000 // up to 6.0; later a kernel thread's
+// include/linux/sched/jobctl.h
+#define JOBCTL_TRAP_FREEZE (1ul << 23)
 // include/uapi/linux/futex.h
 #define FUTEX_COMMAND 0x7f
 #define FUTEX_WAIT 0
@@ -168,7 +173,8 @@ static __always_inline void leaves(struct task_struct *task, bool preempt, u32 t
     off->fair_at = 0;
     if (preempt || state == 0) {
         kind = OFF_RUNNABLE;
-    } else if (state & (TASK_STOPPED | TASK_TRACED)) {
+    } else if (state & (TASK_STOPPED | TASK_TRACED | TASK_FROZEN) || task->flags & PF_FROZEN ||
+               task->jobctl & JOBCTL_TRAP_FREEZE) {
         kind = OFF_STOPPED;
     } else {
         struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());

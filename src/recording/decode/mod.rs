@@ -22,7 +22,7 @@ use crate::event::{
     Accessed, Account, CollectionTotals, Event, GilGlimpse, GilId, GilInfo, LOCK_KINDS, LockId, LockInfo, Loss,
     Nanos, ObjectId, ObjectInfo, OffCpu, ProcessId, ProcessInfo, ThreadId, Wake,
 };
-use crate::profile::{BusyProcess, MachineUse, Mode, SessionInfo, UnobservedChild};
+use crate::profile::{BusyProcess, ChildCounts, MachineUse, Mode, SessionInfo, UnobservedChild};
 use crate::stack::{Frame, FrameId, FrameKind, Interner, StackId, Sym};
 
 /// No machine's clock is later than this, in nanoseconds: a century.
@@ -46,6 +46,7 @@ pub struct Decoder {
     pub allowance: ReadingAllowance,
     notes: Vec<String>,
     children: Vec<UnobservedChild>,
+    child_counts: Option<ChildCounts>,
     machine: Option<MachineUse>,
     strings: Vec<Sym>,
     frames: Vec<FrameId>,
@@ -75,6 +76,7 @@ impl Decoder {
             allowance: ReadingAllowance::default(),
             notes: Vec::new(),
             children: Vec::new(),
+            child_counts: None,
             machine: None,
             strings: Vec::new(),
             frames: Vec::new(),
@@ -229,6 +231,7 @@ impl Decoder {
                 self.stacks.push(table.push(known(&self.stacks, caller)?, frame));
             }
             tag::SESSION => self.session = Some(self.session(bytes)?),
+            tag::CHILD_COUNTS => self.child_counts = Some(child_counts(bytes)?),
             tag::CHILDREN => self.children = self.children(bytes)?,
             tag::NOTE => {
                 let note = self.text(bytes)?.to_owned();
@@ -320,6 +323,7 @@ impl Decoder {
             degraded: Vec::new(),
             filter: None,
             unobserved: Vec::new(),
+            children: self.child_counts,
             machine: None,
             started_unix_ns: 0,
         })
@@ -498,4 +502,16 @@ impl Decoder {
         };
         Ok(OffCpu { thread, start, end, state, stack, lost, wake, gil, asked, open })
     }
+}
+
+/// How many processes were started.
+fn child_counts(bytes: &mut Bytes<'_>) -> Result<ChildCounts, Malformed> {
+    Ok(ChildCounts {
+        started: bytes.number()?,
+        unobserved: bytes.number()?,
+        unobserved_python: bytes.number()?,
+        exact: bytes.flag()?,
+        followed: bytes.flag()?,
+        ended_cpu_ns: bytes.number()?,
+    })
 }

@@ -19,19 +19,35 @@ pub(super) fn not_observed(report: &Report) -> Option<Finding> {
     let (count, cpu_s) = report.unobserved_python()?;
     let children = || report.unobserved_children.iter().filter(|child| child.python);
     let observed_s: f64 = report.threads.iter().map(|thread| thread.cpu_s).sum();
+    let counts = report.children.unwrap_or_default();
+    let named = match pids(children(), count) {
+        pids if pids.is_empty() => String::new(),
+        pids => format!(" ({pids})"),
+    };
+    let at_least = if report.children.is_some_and(|children| !children.exact) { "At least " } else { "" };
     let who = match count {
-        1 => format!("A child process ({}) runs Python and was not observed", pids(children())),
-        _ => format!("{count} child processes ({}) run Python and were not observed", pids(children())),
+        1 => format!("A child process{named} runs Python and was not observed"),
+        _ => format!("{at_least}{count} child processes{named} run Python and were not observed"),
+    };
+    let advice = match (counts.followed, count) {
+        (true, _) => {
+            format!(
+                "Of {} that were started they ended, or stopped being reachable, before gilscope could attach.",
+                counts.started
+            )
+        }
+        (false, 1) => "Record with -s (--subprocesses) to see it too.".to_owned(),
+        (false, _) => "Record with -s (--subprocesses) to see them too.".to_owned(),
     };
     let message = format!(
-        "{who}: {} of CPU time in {}, beside {} of what was observed. Record with -s (--subprocesses) to see {} too.",
+        "{who}: {} of CPU time in {}, beside {} of what was observed. {advice}",
         duration(cpu_s),
         duration(report.session.duration_s),
         duration(observed_s),
-        if count == 1 { "it" } else { "them" },
     );
     let busy = part(cpu_s, report.session.duration_s);
-    if busy < IDLE {
+    // Who asked for all of them wants to know of each.
+    if busy < IDLE && !counts.followed {
         return None;
     }
     Some(finding(
@@ -41,6 +57,8 @@ pub(super) fn not_observed(report: &Report) -> Option<Finding> {
         message,
         [
             ("pids", json!(children().map(|child| child.pid).collect::<Vec<_>>())),
+            ("count", json!(count)),
+            ("exact", json!(counts.exact)),
             ("cpu_s", json!(cpu_s)),
             ("observed_cpu_s", json!(super::nanos(observed_s))),
             ("mean_cpus", json!(busy)),
@@ -49,10 +67,11 @@ pub(super) fn not_observed(report: &Report) -> Option<Finding> {
     ))
 }
 
-fn pids<'a>(children: impl Iterator<Item = &'a UnobservedProcess> + Clone) -> String {
-    let more = children.clone().count().saturating_sub(MAX_PIDS);
+/// Of this number of them, the pids of some.
+fn pids<'a>(children: impl Iterator<Item = &'a UnobservedProcess>, count: usize) -> String {
     let mut words: Vec<String> = children.take(MAX_PIDS).map(|child| child.pid.to_string()).collect();
-    if more > 0 {
+    let more = count - words.len().min(count);
+    if more > 0 && !words.is_empty() {
         words.push(format!("{more} more"));
     }
     words.join(", ")
@@ -61,6 +80,7 @@ fn pids<'a>(children: impl Iterator<Item = &'a UnobservedProcess> + Clone) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::model::ChildProcesses;
     use crate::report::{fixture, verdict};
 
     #[test]
@@ -82,6 +102,21 @@ mod tests {
         assert!(not_observed(&report).is_none(), "half a percent of a CPU");
         report.unobserved_children = vec![child(8, true, 0.03)];
         assert_eq!(not_observed(&report).unwrap().severity, Severity::Low);
+        report.unobserved_children.clear();
+        let counts =
+            ChildProcesses { started: 121, not_observed: 98, not_observed_python: 98, ..ChildProcesses::default() };
+        report.children = Some(ChildProcesses { exact: true, ended_cpu_s: 3.0, ..counts });
+        let found = not_observed(&report).unwrap();
+        assert!(
+            found.message.starts_with("98 child processes run Python and were not observed: 3.00 s"),
+            "{}",
+            found.message
+        );
+        report.children = Some(ChildProcesses { followed: true, ..counts });
+        let found = not_observed(&report).unwrap();
+        assert!(found.message.starts_with("At least 98 child processes run"), "{}", found.message);
+        assert!(found.message.contains("Of 121 that were started"), "{}", found.message);
+        (report.children, report.unobserved_children) = (None, vec![child(8, true, 0.03)]);
         report.gils.clear();
         report.findings.clear();
         assert!(verdict(&report).ends_with(" A child process that runs Python was not observed."));

@@ -12,6 +12,7 @@ mod locks;
 mod not_released;
 mod pools;
 mod sentences;
+mod stopped;
 mod stuck;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use super::nanos;
 
 pub(super) use self::cpus::NO_CPU;
 pub(super) use self::gil::CONVOY;
+pub(super) use self::stopped::STOPPED;
 
 /// All findings, the costliest first.
 pub(super) fn findings(report: &Report) -> Vec<Finding> {
@@ -42,6 +44,7 @@ pub(super) fn findings(report: &Report) -> Vec<Finding> {
     found.extend(interpreter::refcounts(report));
     found.extend(children::not_observed(report));
     found.extend(cpus::no_cpu(report));
+    found.extend(stopped::stopped(report));
     found.extend(records_lost(report));
     // Nothing is worse than threads that never go on, whatever else costs time.
     // What is the machine's fault comes after what is the program's.

@@ -23,6 +23,7 @@ const SCALING_ORDER: [Activity; ACTIVITY_COUNT] = [
     Activity::Native,
     Activity::Blocked,
     Activity::NoCpu,
+    Activity::Stopped,
     Activity::Unknown,
 ];
 
@@ -77,7 +78,9 @@ fn exact(account: &Account, observed: u64, seen: &ObservedActivities, unseen: Ac
     let asleep = for_locks.min(account.futex_ns);
     parts[Activity::Blocked] = account.blocked_ns + account.futex_ns - asleep;
     parts[Activity::NoCpu] = account.runnable_ns.saturating_sub(for_locks - asleep);
-    parts[Activity::Unknown] = account.unknown_ns;
+    // The account does not tell being stopped from what it does not know.
+    parts[Activity::Stopped] = seen.off_cpu_ns[Activity::Stopped].min(account.unknown_ns);
+    parts[Activity::Unknown] = account.unknown_ns - parts[Activity::Stopped];
     let known = parts.total();
     parts[Activity::Unknown] += observed.saturating_sub(known);
     (parts, observed.max(known))
@@ -184,7 +187,7 @@ impl ObservedActivities {
             gil_waits: u64::from(off[Activity::GilWait] > 0),
             futex_ns: off[Activity::LockWait] + off[Activity::Paused],
             blocked_ns: off[Activity::Blocked],
-            unknown_ns: off[Activity::Unknown],
+            unknown_ns: off[Activity::Unknown] + off[Activity::Stopped],
             ..Account::default()
         }
     }

@@ -7,9 +7,9 @@ use crate::report::fixture::{self, MS, quiet_gil, samples};
 fn sum(states: &States) -> f64 {
     let States { running_s, gil_held_s, gil_held_off_cpu_s, gil_held_no_cpu_s, gil_wait_s, lock_wait_s, .. } =
         *states;
-    let States { native_s, paused_s, blocked_s, runnable_s, unknown_s, .. } = *states;
+    let States { native_s, paused_s, blocked_s, runnable_s, stopped_s, unknown_s, .. } = *states;
     let held = gil_held_s + gil_held_off_cpu_s + gil_held_no_cpu_s + gil_wait_s;
-    running_s + held + lock_wait_s + native_s + paused_s + blocked_s + runnable_s + unknown_s
+    running_s + held + lock_wait_s + native_s + paused_s + blocked_s + runnable_s + stopped_s + unknown_s
 }
 
 fn assert_whole(threads: &[Thread]) {
@@ -117,7 +117,8 @@ fn samples_stand_for_all_of_the_time() {
     for (seconds, count) in shares.into_iter().zip([60.0, 20.0, 40.0, 9.0, 30.0]) {
         assert!((seconds - 2.0 * count / 199.0).abs() < 1e-6, "{states:?}");
     }
-    assert!((states.unknown_s - 40.0 / 199.0).abs() < 1e-6);
+    assert!((states.stopped_s - 30.0 / 199.0).abs() < 1e-6);
+    assert!((states.unknown_s - 10.0 / 199.0).abs() < 1e-6);
     assert_eq!(threads[1].states.unknown_s, 2.0);
 }
 

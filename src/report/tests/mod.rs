@@ -30,7 +30,7 @@ fn the_json_is_what_was_promised() {
         json!({"pid": 100, "tid": 101, "name": "client", "wall_s": 2.0, "cpu_s": 0.03, "states": {
                "running_s": 0.0, "gil_held_s": 0.02, "gil_held_off_cpu_s": 0.0, "gil_held_no_cpu_s": 0.0, "gil_wait_s": 1.53,
                "lock_wait_s": 0.0, "native_s": 0.01, "paused_s": 0.0, "blocked_s": 0.43, "runnable_s": 0.01,
-               "unknown_s": 0.0}})
+               "stopped_s": 0.0, "unknown_s": 0.0}})
     );
     let gil = &json["gils"][0];
     assert_eq!((&gil["interpreter"], &gil["enabled"]), (&json!(0), &json!(true)));

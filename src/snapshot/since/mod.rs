@@ -12,7 +12,7 @@ use crate::event::{Account, Nanos, ThreadId};
 use crate::gil::delays::{HolderDelays, PlaceDelays};
 use crate::gil::summary::{GilSummary, HoldClasses, ThreadShare};
 use crate::lockstats::summary::{LockShare, LockSummary};
-use crate::profile::{FoldedThreads, Profile, SessionInfo, ThreadInfo};
+use crate::profile::{ChildCounts, FoldedThreads, Profile, SessionInfo, ThreadInfo};
 use crate::stack::StackId;
 
 /// How many stacks are kept in each list, how many pairs of waiter and holder, and how many locks: more than anybody reads
@@ -67,8 +67,17 @@ fn session(now: &SessionInfo, before: &SessionInfo, earlier: Nanos) -> SessionIn
         let known = before.unobserved.iter().find(|known| known.pid == child.pid);
         child.cpu_ns = child.cpu_ns.saturating_sub(known.map_or(0, |known| known.cpu_ns));
     }
+    let children = now.children.map(|children| {
+        let before = before.children.unwrap_or_default();
+        ChildCounts {
+            started: children.started.saturating_sub(before.started),
+            ended_cpu_ns: children.ended_cpu_ns.saturating_sub(before.ended_cpu_ns),
+            ..children
+        }
+    });
     SessionInfo {
         unobserved,
+        children,
         start: now.start.max(earlier),
         ticks: now.ticks.saturating_sub(before.ticks),
         looks: now.looks.saturating_sub(before.looks),

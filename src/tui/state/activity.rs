@@ -8,15 +8,16 @@ const MIN_BUSY_FRACTION: f64 = 0.2;
 
 /// What a thread did most of some time; `None` if it was not there. Idleness counts only if there was little else.
 pub(crate) fn prevailing_activity(states: &States) -> Option<Activity> {
-    let is_idle = |activity| matches!(activity, Activity::Blocked | Activity::Unknown);
+    const IDLE: [Activity; 3] = [Activity::Blocked, Activity::Stopped, Activity::Unknown];
+    let is_idle = |activity| IDLE.contains(&activity);
     let busy = ACTIVITIES.iter().map(|row| row.activity).filter(|activity| !is_idle(*activity));
     let busy_s: f64 = busy.clone().map(|activity| states.of(activity)).sum();
-    let idle_s = states.blocked_s + states.unknown_s;
+    let idle_s: f64 = IDLE.iter().map(|&activity| states.of(activity)).sum();
     if busy_s <= 0.0 && idle_s <= 0.0 {
         return None;
     }
     if busy_s < MIN_BUSY_FRACTION * (busy_s + idle_s) {
-        return Some(if states.unknown_s > states.blocked_s { Activity::Unknown } else { Activity::Blocked });
+        return IDLE.into_iter().rev().max_by(|a, b| states.of(*a).total_cmp(&states.of(*b)));
     }
     busy.max_by(|a, b| states.of(*a).total_cmp(&states.of(*b)))
 }

@@ -236,7 +236,7 @@ pub(crate) fn function_times(profile: &Profile, choice: &CallTreeChoice) -> (Vec
                 Activity::GilWait => &mut function.gil_wait,
                 Activity::LockWait | Activity::Paused => &mut function.lock_wait,
                 Activity::GilHeldNoCpu | Activity::NoCpu => &mut function.no_cpu,
-                Activity::Blocked | Activity::Unknown => &mut function.blocked,
+                Activity::Blocked | Activity::Stopped | Activity::Unknown => &mut function.blocked,
             } += ns;
         }
         // A function that calls itself is in it once.

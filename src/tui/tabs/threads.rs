@@ -80,7 +80,7 @@ pub(super) fn table(merged: bool, shown: &ShownPart, history: &History) -> Scree
 }
 
 fn shares(cells: &mut Vec<TableCell>, states: &States, cpu: f64, wall: f64) {
-    let idle = states.blocked_s + states.unknown_s;
+    let idle = states.blocked_s + states.stopped_s + states.unknown_s;
     cells.push(TableCell::share(&columns::BUSY, wall - idle, wall));
     cells.push(TableCell::share(&columns::CPU_SHARE, cpu, wall));
     let share =
@@ -140,7 +140,9 @@ fn merged_rows(shown: &ShownPart, threads: &[(usize, &Thread)]) -> Vec<TableRow>
             used += cpu(thread);
         }
         let busiest = group.iter().max_by(|a, b| {
-            let busy = |thread: &Thread| thread.wall_s - thread.states.blocked_s - thread.states.unknown_s;
+            let busy = |Thread { wall_s, states, .. }: &Thread| {
+                wall_s - states.blocked_s - states.stopped_s - states.unknown_s
+            };
             busy(a.1).total_cmp(&busy(b.1))
         });
         let now = busiest.and_then(|(index, _)| Some((*index, shown.now(*index)?)));
