@@ -12,7 +12,9 @@ mod suite {
     mod delays;
     mod errors;
     mod exports;
+    mod files;
     mod harmless;
+    mod hostile_names;
     mod html;
     mod kernel;
     mod native_waits;

@@ -11,6 +11,7 @@ use crate::export::{self, Format};
 use crate::filter::Filter;
 use crate::output::Output;
 use crate::recording::{is_recording, load};
+use crate::text::{Shown, from_bytes};
 
 /// Draws the difference. Returns where it was written, and what changed most.
 ///
@@ -18,7 +19,7 @@ use crate::recording::{is_recording, load};
 /// One of the two cannot be read, or the picture cannot be written.
 pub fn run(args: &DiffArgs) -> Result<(PathBuf, String)> {
     let (before, after) = (read(&args.before, &args.view)?, read(&args.after, &args.view)?);
-    let output = Output::create(&args.output)?;
+    let output = Output::create(&args.output, &[&args.before, &args.after])?;
     let written = output.write(|out| Ok(diff::write(&before, &after, args.absolute, out)?))?;
     Ok((written, diff::table(&before, &after, args.absolute)))
 }
@@ -32,13 +33,13 @@ fn read(path: &Path, view: &ViewArgs) -> Result<FoldedStacks> {
             export::write(&profile, Format::COLLAPSED, &view.options(), &mut lines)?;
             lines
         }
-        false => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        false => fs::read(path).with_context(|| format!("cannot read {}", path.shown()))?,
     };
-    FoldedStacks::new(&name(path), String::from_utf8_lossy(&bytes).into_owned())
+    FoldedStacks::new(&name(path), from_bytes(&bytes))
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name().unwrap_or(path.as_os_str()).shown().to_string()
 }
 
 #[cfg(test)]

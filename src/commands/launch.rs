@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::commands::cli::CollectArgs;
 use crate::event::Pid;
+use crate::output::survive_size_limit;
 use crate::session::launch::Child;
 use crate::session::signals::Signals;
 use crate::session::{self, ReadyCollector, RecordingOptions};
@@ -33,6 +34,7 @@ pub(crate) fn prepare(
     let collector = session::collector(options)?;
     let child = if args.program.is_empty() { None } else { Some(launch(&args.program)?) };
     let signals = early.map_or_else(signals, Ok)?;
+    survive_size_limit();
     let root = match (&child, args.pid) {
         (Some(child), _) => child.pid(),
         (None, Some(pid)) => pid,

@@ -1,7 +1,7 @@
 //! `gilscope record`: records a program into a file. Called by `main`.
 
 use std::fs;
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::commands::progress::ProgressLine;
 use crate::commands::text_style::bold;
 use crate::export::kind::OutputKind;
 use crate::export::{self, ExportSummary, Format};
-use crate::output::{Output, say};
+use crate::output::{Output, say, say_error};
 use crate::profile::{Mode, Profile};
 use crate::recording::{Recorder, RecordingOrigin};
 use crate::report::Report;
@@ -21,6 +21,7 @@ use crate::report::text::{brief, text};
 use crate::session::launch::Child;
 use crate::session::signals::{Received, Signals};
 use crate::session::{self, RecordingEnd};
+use crate::text::Shown;
 
 /// Runs the command. Returns the exit code: that of the launched program, if there is one.
 pub fn run(args: &RecordArgs) -> Result<u8> {
@@ -28,7 +29,17 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     let path = args.output.as_ref().unwrap_or(&unnamed);
     let kind = OutputKind::of(path, args.format)?;
     // Before the recording, so that a path that cannot be written to costs no recording.
-    let output = Output::create(path)?;
+    let output = match kind {
+        OutputKind::Recording => Output::create_live(path)?,
+        OutputKind::Export(_) => Output::create(path, &[])?,
+    };
+    if let Some(part) = output.until_complete().filter(|_| !args.quiet) {
+        say(format_args!(
+            "{} is replaced when the recording is complete; until then it is in {}",
+            path.shown(),
+            part.shown()
+        ));
+    }
     let options = options(args, kind);
     let prepared = match launch::prepare(&args.collect, &options, Child::launch) {
         Ok(prepared) => prepared,
@@ -71,7 +82,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         Ok(_) => None,
         // The program continues, even if the recording is lost.
         Err(error) if child.is_some() => {
-            say(format_args!("gilscope: {error:#}"));
+            say_error(&error);
             Some(1)
         }
         Err(error) => return Err(error),
@@ -129,7 +140,7 @@ impl RecordingOutput {
                 Ok(WrittenOutput { path: recorder.finish(&profile.session)?, exported: None })
             }
             RecordingOutput::AtTheEnd(output, format) => {
-                let (path, summary) = crate::commands::export::write(output, profile, format, view)?;
+                let (path, summary) = crate::commands::export::write_or_save(output, profile, format, view)?;
                 Ok(WrittenOutput { path, exported: Some((format, summary)) })
             }
         }
@@ -213,7 +224,7 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&WrittenOutput>)
         if let Some((format, summary)) = exported.as_ref().filter(|_| !nothing) {
             crate::commands::export::amount(profile, *format, &args.view, summary).into_iter().for_each(&mut line);
         }
-        line(format!("written to {}", path.display()));
+        line(format!("written to {}", path.shown()));
     }
     let report = Report::of(profile, args.view.blame);
     let bold = bold(args.color, stderr().is_terminal());
@@ -224,7 +235,7 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&WrittenOutput>)
         lines.push_str(&answer);
         lines.push_str(&where_the_rest_is(written));
     }
-    let _ = stderr().write_all(lines.as_bytes());
+    say(lines.trim_end_matches('\n'));
 }
 
 /// How to see the tables of what was recorded.
@@ -232,11 +243,11 @@ fn where_the_rest_is(written: Option<&WrittenOutput>) -> String {
     match written {
         Some(WrittenOutput { path, exported: None }) => format!(
             "\nTables of threads, GIL and locks: gilscope report {0}\nAs a page: gilscope export {0} -o {1}\n",
-            path.display(),
-            path.with_extension("html").display(),
+            path.shown(),
+            path.with_extension("html").shown(),
         ),
         Some(WrittenOutput { path, exported: Some((format, _)) }) if *format == Format::REPORT => {
-            format!("\nTables of threads, GIL and locks: gilscope report {}\n", path.display())
+            format!("\nTables of threads, GIL and locks: gilscope report {}\n", path.shown())
         }
         Some(WrittenOutput { exported: Some((format, _)), .. }) if format.has_all() => String::new(),
         Some(_) => {

@@ -8,6 +8,7 @@ use crate::commands::cli::ReportArgs;
 use crate::commands::text_style::bold;
 use crate::filter::Filter;
 use crate::report::text::{subject, text};
+use crate::text::{Shown, json};
 use crate::{recording, report};
 
 /// What is to be printed on standard output.
@@ -21,12 +22,12 @@ pub fn run(args: &ReportArgs) -> Result<String> {
         report::Report::of(&profile, args.blame.unwrap_or_default())
     } else {
         if !filter.is_none() {
-            bail!("{} is a report: filters need a recording (.gscope)", args.file.display());
+            bail!("{} is a report: filters need a recording (.gscope)", args.file.shown());
         }
         report::read(&args.file)?
     };
     if args.json {
-        return Ok(serde_json::to_string_pretty(&report)? + "\n");
+        return Ok(json::to_lines(&report)?);
     }
     let bold = bold(args.color, stdout().is_terminal());
     Ok(format!("{}\n{}", subject(&report), text(&report, args.blame.unwrap_or(report.blame), bold)))

@@ -41,6 +41,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::stack::{FrameId, StackId};
+use crate::text::{Shown, file_word};
 
 pub(crate) use self::activity::{ACTIVITIES, ACTIVITY_COUNT, Activity, ActivityColor, ActivityRow};
 pub use self::ids::{Ids, Renumber};
@@ -460,9 +461,8 @@ impl ProcessInfo {
     /// A word for names of files: the script, or the program if there is none.
     pub fn short_name(&self) -> String {
         let script = self.command.iter().skip(1).find(|word| !word.starts_with('-')).or(self.command.first());
-        let stem = script.and_then(|path| Some(Path::new(path).file_stem()?.to_string_lossy().into_owned()));
-        let stem = stem.unwrap_or_default();
-        let name: String = stem.chars().filter(|c| c.is_alphanumeric() || "-_.".contains(*c)).take(40).collect();
+        let stem = script.and_then(|path| Path::new(path).file_stem());
+        let name = stem.map(|stem| file_word(&stem.shown().to_string())).unwrap_or_default();
         if name.is_empty() { "python".to_owned() } else { name }
     }
 }

@@ -1,6 +1,8 @@
 //! The frames one output mentions, as a table with small indices. Called by all formats: two frames are one here
 //! when the output cannot distinguish them.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
@@ -18,7 +20,7 @@ pub(super) struct Entry<'a> {
     pub name: String,
     /// The whole path; none for markers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<&'a str>,
+    pub file: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
     #[serde(skip)]

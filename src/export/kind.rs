@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::{FORMATS, Format};
+use crate::text::Shown;
 
 /// What a file can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl OutputKind {
             None if path == Path::new("-") => Ok(OutputKind::Export(Format::COLLAPSED)),
             None => bail!(
                 "the name {} does not say which format to write: end it in .gscope, {}, or give --format",
-                path.display(),
+                path.shown(),
                 FORMATS.map(|format| format.usual_suffix()).join(", ")
             ),
         }

@@ -13,6 +13,7 @@ use super::decode::Decoder;
 use crate::event::Event;
 use crate::profile::SessionInfo;
 use crate::stack::Interner;
+use crate::text::Shown;
 
 /// A recording that is being read.
 #[derive(Debug)]
@@ -47,8 +48,8 @@ impl Reader<BufReader<File>> {
     /// # Errors
     /// There is no such file, it is not a recording, or a newer gilscope wrote it.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Reader::new(BufReader::new(file)).with_context(|| format!("cannot read {}", path.display()))
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.shown()))?;
+        Reader::new(BufReader::new(file)).with_context(|| format!("cannot read {}", path.shown()))
     }
 }
 

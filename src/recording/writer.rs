@@ -10,14 +10,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use nix::sys::signal::{SigSet, Signal};
 
 use super::encode::Encoder;
 use super::{RecordingOrigin, block};
 use crate::event::{Event, Nanos, ProcessInfo};
-use crate::output::Output;
+use crate::output::{Output, survive_size_limit};
 use crate::profile::SessionInfo;
 use crate::stack::Interner;
+use crate::text::Shown;
 
 /// A block of records is complete with this many bytes ...
 const FULL: usize = 64 << 10;
@@ -35,6 +35,8 @@ enum WriterMessage {
     Appear(Option<PathBuf>),
     /// The records of a block.
     Records(Vec<u8>),
+    /// That was all.
+    Complete,
 }
 
 /// Takes events, and has them written.
@@ -105,10 +107,11 @@ impl Recorder {
         self.encoder.session(session);
         self.encoder.end();
         self.block();
+        self.send(WriterMessage::Complete);
         self.join()
     }
 
-    /// Ends a recording of nothing. Nothing is left behind.
+    /// Ends a recording that cannot be completed. Nothing is left behind, unless it is live and has begun.
     pub fn discard(self) {
         let _ = self.join();
     }
@@ -134,8 +137,7 @@ fn default_name(info: &ProcessInfo) -> PathBuf {
 }
 
 fn work(mut output: Output, inbox: &Receiver<WriterMessage>) -> Result<PathBuf> {
-    // Beyond a limit of the size of files, writing is to fail rather than to kill.
-    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
+    survive_size_limit();
     let mut appeared = false;
     let mut written = 0;
     let mut synced = Instant::now();
@@ -145,32 +147,33 @@ fn work(mut output: Output, inbox: &Receiver<WriterMessage>) -> Result<PathBuf> 
                 appeared = true;
                 output.appear(name.as_deref()).and_then(|()| append(&mut output, &block::header(), &mut written))
             }
-            WriterMessage::Records(_) if !appeared => continue,
+            _ if !appeared => continue,
             WriterMessage::Records(records) => append(&mut output, &block::pack(records), &mut written),
+            WriterMessage::Complete => return output.finish(),
         };
         if let Err(error) = result {
             let path = output.path();
             let kept = if written > block::HEADER as u64 {
                 // A file that ends in the middle of a block is as good; this one is tidy.
                 output.cut(written);
-                format!("the recording ends here; gilscope report {} shows what it has", path.display())
+                output.abandon()
             } else {
                 output.discard();
                 "nothing is recorded".to_owned()
             };
-            return Err(error.context(format!("cannot write to {}: {kept}", path.display())));
+            return Err(error.context(format!("cannot write to {}: {kept}", path.shown())));
         }
         if synced.elapsed() >= SYNC_EVERY {
             output.sync();
             synced = Instant::now();
         }
     }
-    if !appeared {
-        let path = output.path();
-        output.discard();
-        return Ok(path);
+    let path = output.path();
+    match appeared {
+        true => drop(output.abandon()),
+        false => output.discard(),
     }
-    Ok(output.path())
+    Ok(path)
 }
 
 fn append(output: &mut Output, bytes: &[u8], written: &mut u64) -> Result<()> {

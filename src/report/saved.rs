@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::model::{Report, SCHEMA, VERSION};
+use crate::text::Shown;
 
 /// What is looked at before all else.
 #[derive(Deserialize)]
@@ -19,8 +20,8 @@ struct SavedReportHeader {
 /// # Errors
 /// There is none: no such file, no report, one that was cut off, or one of a later gilscope.
 pub fn read(path: &Path) -> Result<Report> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&bytes).with_context(|| format!("{} cannot be shown", path.display()))
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.shown()))?;
+    parse(&bytes).with_context(|| format!("{} cannot be shown", path.shown()))
 }
 
 fn parse(bytes: &[u8]) -> Result<Report> {

@@ -12,6 +12,7 @@ use nix::unistd::Pid as NixPid;
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::event::Pid;
+use crate::text::{Shown, from_os};
 
 #[derive(Debug)]
 pub struct Child {
@@ -34,14 +35,14 @@ impl Child {
     }
 
     fn start(program: &[OsString], prepare: impl FnOnce(&mut Command)) -> anyhow::Result<Child> {
-        let command = program.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let command = program.iter().map(|word| from_os(word)).collect::<Vec<_>>().join(" ");
         let (name, arguments) = program.split_first().context("no command was given")?;
         let mut process = Command::new(name);
         process.args(arguments);
         prepare(&mut process);
-        let process = process
-            .spawn()
-            .with_context(|| format!("cannot run `{command}`: is {} installed and executable?", name.display()))?;
+        let process = process.spawn().with_context(|| {
+            format!("cannot run `{}`: is {} installed and executable?", command.shown(), name.shown())
+        })?;
         Ok(Child { process, command })
     }
 

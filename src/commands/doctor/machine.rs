@@ -15,6 +15,7 @@ use crate::process::access::{self, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
 use crate::process::error::{AttachError, setcap};
 use crate::process::memory::{LiveMemory, Memory, ReadError};
 use crate::process::{Process, Status};
+use crate::text::from_bytes;
 
 /// The first kernel that has all that the BPF programs use.
 const KERNEL_MODE_SINCE: (u32, u32) = (5, 15);
@@ -61,7 +62,7 @@ fn same_user() -> Check {
     // Its parent exits at once, so that it is no descendant of gilscope.
     let orphan = Command::new("sh").args(["-c", "sleep 10 >/dev/null 2>&1 & echo $!"]).output();
     let answer = orphan.map(|output| {
-        let pid: Pid = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0);
+        let pid: Pid = from_bytes(&output.stdout).trim().parse().unwrap_or(0);
         let answer = try_read(pid);
         if Process::open(pid).is_ok() {
             let _ = kill(NixPid::from_raw(pid), Signal::SIGKILL);

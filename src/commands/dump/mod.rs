@@ -18,6 +18,7 @@ use crate::stack::idle_wait::Work;
 use crate::stack::label::{frame_label, one_line};
 use crate::stack::own::own_index;
 use crate::stack::{Interner, StackId};
+use crate::text::from_os;
 
 /// The threads of a process at one moment, as in JSON.
 #[derive(Debug, Serialize)]
@@ -195,7 +196,7 @@ fn describe(target: &AttachedProcess, inspection: &Inspection) -> Dump {
         command: target.info.command.clone(),
         python: target.info.python.clone(),
         free_threaded: target.info.free_threaded,
-        executable: target.located.binary.display().to_string(),
+        executable: from_os(target.located.binary.as_os_str()),
         interpreters: interpreters.collect(),
         threads: registry.threads.iter().map(|thread| describe_thread(thread, &inspection.stacks)).collect(),
         note: target.layout.unknowns(),
