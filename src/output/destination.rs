@@ -180,14 +180,14 @@ impl Output {
         Ok(path)
     }
 
-    /// Ends it before it is complete. What is live stays; returns where that is, in a sentence for the user.
-    pub fn abandon(self) -> String {
+    /// Ends it before it is complete. What is live and `has_content` stays; returns what is left, in words for the user.
+    pub fn abandon(self, has_content: bool) -> String {
         match self {
-            Output::File(file) if file.is_live => file.kept(),
+            Output::File(file) if file.is_live && has_content => file.kept(),
             Output::File(file) => {
-                let kept = format!("nothing was written{}", file.unchanged());
+                let unchanged = if file.old.is_some() { ", and it is as it was" } else { "" };
                 file.new.remove();
-                kept
+                format!("nothing was written{unchanged}")
             }
             Output::Stdout | Output::Special(..) => "it is incomplete".to_owned(),
         }
@@ -262,7 +262,7 @@ impl OutputFile {
 
     /// Where the part that was written is, in words that follow a colon.
     fn kept(&self) -> String {
-        let report = format!("gilscope report {} shows what was recorded", self.place().shown());
+        let report = format!("the recording ends here; gilscope report {} shows what it has", self.place().shown());
         match &self.old {
             Some(_) if !self.is_published() => format!("{report}; {} is as it was", self.path.shown()),
             _ => report,
