@@ -23,4 +23,5 @@ mod sampler;
 mod session;
 mod snapshot;
 pub mod stack;
+pub mod text;
 pub mod tui;

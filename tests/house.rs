@@ -12,7 +12,8 @@ use syn::visit::Visit;
 use syn::visit_mut::VisitMut;
 
 /// The folders of `src`, and the files that stand for one. Each may use only what is before it.
-const ORDER: [&str; 22] = [
+const ORDER: [&str; 23] = [
+    "text",
     "stack",
     "event",
     "arch",
@@ -37,7 +38,8 @@ const ORDER: [&str; 22] = [
     "commands",
 ];
 /// These work on events alone: they use nothing that looks at a living process.
-const PURE: [&str; 11] = [
+const PURE: [&str; 12] = [
+    "text",
     "stack",
     "event",
     "contention",
@@ -377,6 +379,74 @@ fn no_file_is_too_long() {
     let long = lengths.filter(|(_, lines)| *lines >= MAX_LINES);
     let long: Vec<String> = long.map(|(file, lines)| format!("{}: {lines} lines", file.display())).collect();
     assert_none(&format!("a file has less than {MAX_LINES} lines"), &long);
+}
+
+/// Parts of the source that are in one place only: what they are, written without spaces, and the files that may have them.
+const IN_ONE_PLACE: [(&str, &[&str], &[&str]); 4] = [
+    (
+        "files are created, replaced and removed by src/output: no link is followed there, and nothing is half written",
+        &[
+            "File::create",
+            "OpenOptions::",
+            ".write(true",
+            ".append(true",
+            "fs::write(",
+            "fs::rename(",
+            "fs::copy(",
+            "fs::remove_",
+            "fs::create_dir",
+            "fs::hard_link(",
+            "fs::set_permissions(",
+            "DirBuilder",
+            "OFlags::CREATE",
+            "OFlags::TMPFILE",
+            "renameat",
+            "linkat(",
+            "mkdirat(",
+            "fchmod(",
+            "symlink(",
+        ],
+        &["src/output/"],
+    ),
+    (
+        "paths and bytes become text in src/text: use Shown, from_bytes or from_os",
+        &[".display()", "from_utf8_lossy", "to_string_lossy"],
+        &["src/text/"],
+    ),
+    (
+        "JSON is written by src/text/json.rs, which escapes what is unsafe",
+        &["serde_json::to_"],
+        &["src/text/json.rs"],
+    ),
+    (
+        "text is printed by src/output, which makes visible what is unsafe",
+        &[
+            "println!",
+            "print!(",
+            "stdout().lock()",
+            "stdout().write",
+            "stderr().write",
+            "write!(stderr()",
+            "writeln!(stderr()",
+        ],
+        &["src/output/", "src/tui/terminal.rs", "src/commands/progress.rs"],
+    ),
+];
+
+#[test]
+fn what_is_dangerous_is_in_one_place() {
+    let mut violations = Vec::new();
+    for Module { file, items, .. } in modules() {
+        let words: String = items.to_token_stream().to_string().split_whitespace().collect();
+        let name = file.to_str().unwrap();
+        for (rule, parts, places) in IN_ONE_PLACE {
+            if !places.iter().any(|place| name.starts_with(place)) {
+                let found = parts.iter().filter(|part| words.contains(*part));
+                violations.extend(found.map(|part| format!("{name}: {part}: {rule}")));
+            }
+        }
+    }
+    assert_none("what can harm if it is done without care is in one place", &violations);
 }
 
 /// Names of types, with their places.

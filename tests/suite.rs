@@ -15,7 +15,9 @@ mod suite {
     mod delays;
     mod errors;
     mod exports;
+    mod files;
     mod harmless;
+    mod hostile_names;
     mod hostile_recordings;
     mod html;
     mod kernel;

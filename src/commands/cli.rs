@@ -245,7 +245,7 @@ pub struct TopArgs {
     /// Ignore the mouse, so that the terminal can select text with it.
     #[arg(long)]
     pub no_mouse: bool,
-    /// File for the output of COMMAND [default: gilscope-COMMAND-PID.log in the directory for temporary files].
+    /// File for the output of COMMAND [default: gilscope-COMMAND-PID.log in ~/.local/state/gilscope].
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }

@@ -8,6 +8,7 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::commands::cli::Cli;
+use crate::text::Shown;
 
 /// Completion of process ids, which the generator leaves to the shell: those of Python programs.
 const BASH_PIDS: &str = r#"
@@ -44,7 +45,7 @@ fn edit_lines(script: &str, words: &[&str], change: impl Fn(&str) -> String) -> 
 
 /// Writes the man pages into a folder, one for each command, and makes the folder if necessary.
 pub fn write_man_pages(folder: &Path) -> Result<()> {
-    let context = || format!("cannot write man pages into {}", folder.display());
+    let context = || format!("cannot write man pages into {}", folder.shown());
     fs::create_dir_all(folder).with_context(context)?;
     clap_mangen::generate_to(Cli::command(), folder).with_context(context)
 }

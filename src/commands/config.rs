@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::cli::{Cli, CollectorChoice, interval, rate};
 use crate::output::say;
 use crate::report::Attribution;
+use crate::text::Shown;
 
 const NAME: &str = "gilscope.toml";
 
@@ -85,7 +86,7 @@ fn not_one_of<T: clap::ValueEnum>(text: &str) -> Option<String> {
 pub fn command() -> Result<Command> {
     let mut command = Cli::command();
     for path in [of_user(), Some(PathBuf::from(NAME))].into_iter().flatten() {
-        if let Some(config) = read(&path).with_context(|| format!("the configuration in {}", path.display()))? {
+        if let Some(config) = read(&path).with_context(|| format!("the configuration in {}", path.shown()))? {
             command = with(command, &config);
         }
     }
@@ -123,10 +124,7 @@ fn read(path: &Path) -> Result<Option<Config>> {
     let metadata = file.metadata()?;
     let own = [0, nix::unistd::geteuid().as_raw()].contains(&metadata.uid());
     if !metadata.is_file() || !own || metadata.mode() & 0o022 != 0 {
-        say(format_args!(
-            "gilscope: {} is ignored: it is not a file of yours that only you can write",
-            path.display()
-        ));
+        say(format_args!("gilscope: {} is ignored: it is not a file of yours that only you can write", path.shown()));
         return Ok(None);
     }
     let mut text = String::new();

@@ -18,6 +18,7 @@ use crate::report::check::measure::CheckedRecording;
 use crate::report::difference::{differences, wait_changes};
 use crate::report::text::WIDTH;
 use crate::report::text::units::wrap;
+use crate::text::{Shown, from_bytes};
 
 /// What has changed.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub fn run(args: &DiffArgs) -> Result<DiffOutcome> {
     let (before, after) = (read(&args.before, &args.view)?, read(&args.after, &args.view)?);
     let written = match &args.output {
         Some(path) => {
-            let output = Output::create(path)?;
+            let output = Output::create(path, &[&args.before, &args.after])?;
             let draw =
                 |out: &mut dyn std::io::Write| Ok(diff::write(&before.folded, &after.folded, args.absolute, out)?);
             Some(output.write(draw)?)
@@ -75,15 +76,15 @@ fn text(before: &DiffSide, after: &DiffSide, absolute: bool) -> String {
 /// The stacks to compare in a file: those of a view of a recording, or folded ones.
 fn read(path: &Path, view: &ViewArgs) -> Result<DiffSide> {
     if !is_recording(path) {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let folded = FoldedStacks::new(&name(path), String::from_utf8_lossy(&bytes).into_owned())?;
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.shown()))?;
+        let folded = FoldedStacks::new(&name(path), from_bytes(&bytes))?;
         return Ok(DiffSide { folded, recording: None });
     }
     let options = view.options();
     let fold = |profile: &Profile| {
         let mut lines = Vec::new();
         let written = export::write(profile, Format::COLLAPSED, &options, &mut lines);
-        written.map(|_| String::from_utf8_lossy(&lines).into_owned())
+        written.map(|_| from_bytes(&lines))
     };
     let mut is_sampled = true;
     let mut seen = Vec::new();
@@ -99,7 +100,7 @@ fn read(path: &Path, view: &ViewArgs) -> Result<DiffSide> {
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name().unwrap_or(path.as_os_str()).shown().to_string()
 }
 
 #[cfg(test)]

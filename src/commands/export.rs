@@ -1,6 +1,6 @@
 //! `gilscope export`: writes a recording in another format. Called by `main`; `record -o` shares how.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -15,6 +15,7 @@ use crate::profile::Profile;
 use crate::recording;
 use crate::report::text::WIDTH;
 use crate::report::text::units::wrap;
+use crate::text::Shown;
 
 /// Runs the command.
 ///
@@ -23,21 +24,18 @@ use crate::report::text::units::wrap;
 pub fn run(args: &ExportArgs) -> Result<u8> {
     let kind = OutputKind::of(&args.output, args.format)?;
     let filter = Filter::new(&args.filter)?;
-    let same = |path: &Path| path.canonicalize().ok();
-    if same(&args.file).is_some_and(|file| same(&args.output) == Some(file)) {
-        bail!("{} would be written over while it is read: choose another place with -o", args.file.display());
-    }
-    let waiting = WaitingLine::new(format!("exporting {}", args.file.display()));
+    let waiting = WaitingLine::new(format!("exporting {}", args.file.shown()));
+    let inputs = [&*args.file];
     let (path, session, amount) = match kind {
         OutputKind::Recording if filter.selects() => {
             bail!("a recording has all threads and waits: only --from and --to make a smaller one")
         }
         OutputKind::Recording => {
-            let (path, session) = recording::copy(&args.file, Output::create(&args.output)?, &filter)?;
+            let (path, session) = recording::copy(&args.file, Output::create(&args.output, &inputs)?, &filter)?;
             (path, session, Vec::new())
         }
         OutputKind::Export(format) => {
-            let output = Output::create(&args.output)?;
+            let output = Output::create(&args.output, &inputs)?;
             let mut profile = match recording::load(&args.file, format.needs_timeline(), &filter) {
                 Ok(profile) => profile,
                 Err(error) => {
@@ -58,7 +56,7 @@ pub fn run(args: &ExportArgs) -> Result<u8> {
         for line in filter.into_iter().chain(notes).chain(amount) {
             say(wrap(&line, "  ", WIDTH));
         }
-        say(format_args!("written to {}", path.display()));
+        say(format_args!("written to {}", path.shown()));
     }
     Ok(0)
 }
@@ -75,6 +73,24 @@ pub fn write(
 ) -> Result<(PathBuf, ExportSummary)> {
     let mut summary = ExportSummary::default();
     let path = output.write(|out| {
+        summary = export::write(profile, format, view, out)?;
+        Ok(())
+    })?;
+    Ok((path, summary))
+}
+
+/// Writes what has just been recorded, wherever there is room for it.
+///
+/// # Errors
+/// As with [`Output::write_or_save`].
+pub fn write_or_save(
+    output: Output,
+    profile: &Profile,
+    format: Format,
+    view: &export::ExportOptions,
+) -> Result<(PathBuf, ExportSummary)> {
+    let mut summary = ExportSummary::default();
+    let path = output.write_or_save(|out| {
         summary = export::write(profile, format, view, out)?;
         Ok(())
     })?;

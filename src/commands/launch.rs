@@ -8,6 +8,7 @@ use crate::commands::cli::CollectArgs;
 use crate::commands::processes::chosen;
 use crate::commands::script;
 use crate::event::Pid;
+use crate::output::survive_size_limit;
 use crate::session::launch::Child;
 use crate::session::signals::Signals;
 use crate::session::{self, ReadyCollector, RecordingOptions};
@@ -40,6 +41,7 @@ pub(crate) fn prepare(
     let collector = session::collector(options)?;
     let child = if args.program.is_empty() { None } else { Some(launch(&script::with_interpreter(&args.program))?) };
     let signals = early.map_or_else(signals, Ok)?;
+    survive_size_limit();
     let roots = child.as_ref().map_or(running, |child| vec![child.pid()]);
     Ok(PreparedRecording { collector, child, roots, signals })
 }

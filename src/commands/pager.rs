@@ -20,7 +20,7 @@ pub fn print(text: &str, wanted: bool) -> std::io::Result<()> {
     {
         return Ok(());
     }
-    stdout().lock().write_all(text.as_bytes())
+    crate::output::print(text)
 }
 
 fn fits(text: &str) -> bool {
@@ -46,7 +46,7 @@ fn page(text: &str, pager: &str) -> bool {
     }
     let Ok(mut child) = command.spawn() else { return false };
     if let Some(mut input) = child.stdin.take() {
-        let _ = input.write_all(text.as_bytes());
+        let _ = input.write_all(crate::text::lines(text).as_bytes());
     }
     // 127: the shell has not found it.
     child.wait().is_ok_and(|status| status.code() != Some(127))

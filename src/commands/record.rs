@@ -1,7 +1,7 @@
 //! `gilscope record`: records a program into a file. Called by `main`.
 
 use std::fs;
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::commands::text_style::bold;
 use crate::commands::waiting::WaitingLine;
 use crate::export::kind::OutputKind;
 use crate::export::{self, ExportSummary, Format};
-use crate::output::{Output, say};
+use crate::output::{Output, say, say_error};
 use crate::process::watchdog::before_giving_up;
 use crate::profile::{Mode, Profile};
 use crate::recording::{Recorder, RecordingOrigin};
@@ -24,6 +24,7 @@ use crate::report::text::{brief, text};
 use crate::session::launch::Child;
 use crate::session::signals::{Received, Signals};
 use crate::session::{self, RecordingEnd};
+use crate::text::Shown;
 
 /// Runs the command. Returns the exit code: that of the launched program, if there is one.
 pub fn run(args: &RecordArgs) -> Result<u8> {
@@ -35,7 +36,17 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         bail!("--check needs a recording: let -o name a file that ends in .gscope, and export that later");
     }
     // Before the recording, so that a path that cannot be written to costs no recording.
-    let output = Output::create(path)?;
+    let output = match kind {
+        OutputKind::Recording => Output::create_live(path)?,
+        OutputKind::Export(_) => Output::create(path, &[])?,
+    };
+    if let Some(part) = output.until_complete().filter(|_| !args.quiet) {
+        say(format_args!(
+            "{} is replaced when the recording is complete; until then it is in {}",
+            path.shown(),
+            part.shown()
+        ));
+    }
     let options = options(args, kind);
     if let (OutputKind::Export(_), Some(unfinished)) = (kind, output.unfinished()) {
         before_giving_up(move || fs::remove_file(unfinished).err().map(|error| error.to_string()));
@@ -50,12 +61,12 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     let PreparedRecording { collector, mut child, roots, mut signals } = prepared;
     let mut destination = match kind {
         OutputKind::Recording => {
-            RecordingOutput::Stream(Recorder::new(output, args.output.is_some(), &origin(args))?)
+            RecordingOutput::Stream(Box::new(Recorder::new(output, args.output.is_some(), &origin(args))?))
         }
         OutputKind::Export(format) => RecordingOutput::AtTheEnd(output, format),
     };
     let recorder = match &mut destination {
-        RecordingOutput::Stream(recorder) => Some(recorder),
+        RecordingOutput::Stream(recorder) => Some(&mut **recorder),
         RecordingOutput::AtTheEnd(..) => None,
     };
     let mut progress = ProgressLine::new(!args.quiet);
@@ -89,7 +100,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
         Ok(_) => None,
         // The program continues, even if the recording is lost.
         Err(error) if child.is_some() => {
-            say(format_args!("gilscope: {error:#}"));
+            say_error(&error);
             Some(1)
         }
         Err(error) => return Err(error),
@@ -147,7 +158,7 @@ fn origin(args: &RecordArgs) -> RecordingOrigin {
 /// The destination of what is recorded.
 enum RecordingOutput {
     /// As a recording, event by event.
-    Stream(Recorder),
+    Stream(Box<Recorder>),
     /// As an export, at the end.
     AtTheEnd(Output, Format),
 }
@@ -165,7 +176,7 @@ impl RecordingOutput {
                 Ok(WrittenOutput { path: recorder.finish(&profile.session)?, exported: None })
             }
             RecordingOutput::AtTheEnd(output, format) => {
-                let (path, summary) = crate::commands::export::write(output, profile, format, view)?;
+                let (path, summary) = crate::commands::export::write_or_save(output, profile, format, view)?;
                 Ok(WrittenOutput { path, exported: Some((format, summary)) })
             }
         }
@@ -250,7 +261,7 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&WrittenOutput>)
         if let Some((format, summary)) = exported.as_ref().filter(|_| !nothing) {
             crate::commands::export::amount(profile, *format, &args.view, summary).into_iter().for_each(&mut line);
         }
-        line(format!("written to {}", path.display()));
+        line(format!("written to {}", path.shown()));
     }
     let report = Report::of(profile, args.view.blame);
     let bold = bold(args.color, stderr().is_terminal());
@@ -261,7 +272,7 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&WrittenOutput>)
         lines.push_str(&answer);
         lines.push_str(&where_the_rest_is(written));
     }
-    let _ = stderr().write_all(lines.as_bytes());
+    say(lines.trim_end_matches('\n'));
 }
 
 /// How to see the tables of what was recorded.
@@ -269,11 +280,11 @@ fn where_the_rest_is(written: Option<&WrittenOutput>) -> String {
     match written {
         Some(WrittenOutput { path, exported: None }) => format!(
             "\nTables of threads, GIL and locks: gilscope report {0}\nAs a page: gilscope export {0} -o {1}\n",
-            path.display(),
-            path.with_extension("html").display(),
+            path.shown(),
+            path.with_extension("html").shown(),
         ),
         Some(WrittenOutput { path, exported: Some((format, _)) }) if *format == Format::REPORT => {
-            format!("\nTables of threads, GIL and locks: gilscope report {}\n", path.display())
+            format!("\nTables of threads, GIL and locks: gilscope report {}\n", path.shown())
         }
         Some(WrittenOutput { exported: Some((format, _)), .. }) if format.has_all() => String::new(),
         Some(_) => {

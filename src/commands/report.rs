@@ -9,6 +9,7 @@ use crate::commands::text_style::bold;
 use crate::commands::waiting::WaitingLine;
 use crate::filter::Filter;
 use crate::report::text::{subject, text};
+use crate::text::{Shown, json};
 use crate::{recording, report};
 
 /// What is to be printed on standard output.
@@ -17,19 +18,19 @@ use crate::{recording, report};
 /// The file is no report, or none that can be read.
 pub fn run(args: &ReportArgs) -> Result<String> {
     let filter = Filter::new(&args.filter)?;
-    let _waiting = WaitingLine::new(format!("reading {}", args.file.display()));
+    let _waiting = WaitingLine::new(format!("reading {}", args.file.shown()));
     let report = if recording::is_recording(&args.file) {
         let mut profile = recording::load(&args.file, false, &filter)?;
         profile.stacks.set_own(&args.own.patterns());
         report::Report::of(&profile, args.blame.unwrap_or_default())
     } else {
         if !filter.is_none() {
-            bail!("{} is a report: filters need a recording (.gscope)", args.file.display());
+            bail!("{} is a report: filters need a recording (.gscope)", args.file.shown());
         }
         report::read(&args.file)?
     };
     if args.json {
-        return Ok(serde_json::to_string_pretty(&report)? + "\n");
+        return Ok(json::to_lines(&report)?);
     }
     if args.brief {
         return Ok(report::agent_brief(&report, &args.file.to_string_lossy()));

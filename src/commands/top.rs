@@ -1,23 +1,23 @@
 //! `gilscope top`: shows a program's threads, GIL and locks while it runs. Called by `main`.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::ffi::{OsStr, OsString};
+use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use nix::sys::signal::Signal;
 
 use crate::commands::cli::TopArgs;
 use crate::commands::launch::{self, PreparedRecording};
 use crate::commands::text_style::bold;
-use crate::output::say;
+use crate::output::{ProgramLog, print, say};
 use crate::profile::Profile;
 use crate::report::Report;
 use crate::report::text::summary;
 use crate::session::launch::{Child, exit_code};
 use crate::session::{self, RecordingEnd};
 use crate::snapshot::Snapshot;
+use crate::text::Shown;
 use crate::tui::{self, LiveView, ViewOptions, ViewTarget};
 
 const SCREEN_INTERVAL_S: f64 = 0.5;
@@ -54,7 +54,7 @@ pub fn run(args: &TopArgs) -> Result<u8> {
                 child.signal(Signal::SIGTERM);
             }
             if let Some(log) = &log {
-                say(format_args!("the output of the program is in {}", log.display()));
+                say(format_args!("the output of the program is in {}", log.shown()));
             }
             return Err(error.into());
         }
@@ -71,7 +71,7 @@ pub fn run(args: &TopArgs) -> Result<u8> {
     };
     if is_screen && closed.is_ok() {
         let report = Report::of(&profile, args.blame);
-        stdout().lock().write_all(summary(&report, bold(args.color, stdout().is_terminal())).as_bytes())?;
+        print(&summary(&report, bold(args.color, stdout().is_terminal())))?;
     }
     if let (Some(child), Some(log)) = (&mut child, &log) {
         leave(child, log);
@@ -95,27 +95,25 @@ fn view_options(args: &TopArgs) -> ViewOptions {
 
 /// Runs the program, its output in a file. Returns the path of that, too.
 fn launch_with_log(program: &[OsString], path: Option<&Path>) -> Result<(Child, PathBuf)> {
-    let path = path.map_or_else(|| default_log(program), Path::to_owned);
-    let cannot =
-        || format!("cannot write the program's output to {}: choose another place with --log", path.display());
-    let log = File::create(&path).with_context(cannot)?;
-    let child = Child::launch_into(program, log).inspect_err(|_| drop(fs::remove_file(&path)))?;
-    Ok((child, path))
-}
-
-fn default_log(program: &[OsString]) -> PathBuf {
-    let command = program.first().map(|word| word.to_string_lossy()).unwrap_or_default();
-    let name = command.rsplit('/').next().unwrap_or_default();
-    std::env::temp_dir().join(format!("gilscope-{name}-{}.log", std::process::id()))
+    let name = program.first().map_or(OsStr::new(""), OsString::as_os_str);
+    let log = ProgramLog::create(name, path)?;
+    let launched = log.file().map_err(Error::from).and_then(|file| Child::launch_into(program, file));
+    match launched {
+        Ok(child) => Ok((child, log.keep()?)),
+        Err(error) => {
+            log.discard();
+            Err(error)
+        }
+    }
 }
 
 /// Ends the launched program, if it still runs: without its screen it has no output that anybody sees.
 fn leave(child: &mut Child, log: &Path) {
     if child.try_wait().is_none() {
         child.signal(Signal::SIGTERM);
-        let _ = writeln!(stderr(), "the program was still running: it was sent SIGTERM");
+        say("the program was still running: it was sent SIGTERM");
     }
-    let _ = writeln!(stderr(), "the output of the program is in {}", log.display());
+    say(format_args!("the output of the program is in {}", log.shown()));
 }
 
 /// The line on the screen of a program that has ended, with this exit code if that is known.

@@ -7,6 +7,7 @@ use crate::process::error::AttachError;
 use crate::process::memory::{LiveMemory, Memory};
 use crate::process::tid_map;
 use crate::process::watchdog::ReadGuard;
+use crate::text::from_os;
 
 /// A process with a running interpreter.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ impl AttachedProcess {
         let maps = self.located.process.maps().unwrap_or_default();
         let own = maps.iter().filter(|mapping| {
             let Some(path) = mapping.path.as_deref().filter(|_| mapping.executable) else { return false };
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let name = from_os(path.file_name().unwrap_or_default());
             path == self.located.binary || LIBRARIES.iter().any(|library| name.starts_with(library))
         });
         own.map(|mapping| (mapping.start, mapping.end)).collect()

@@ -17,8 +17,10 @@ pub enum ObjectError {
     Invalid { what: &'static str, addr: u64 },
 }
 
-/// Longest string taken for a name, in characters.
+/// Of longer strings only the start is read, in characters: no name is shown in such a length.
 const MAX_STRING: u64 = 4096;
+/// No string is longer than this, in characters: what says so is none.
+const MAX_STRING_LENGTH: u64 = 1 << 40;
 /// Longest bytes object taken for a line table.
 const MAX_BYTES: u64 = 1 << 22;
 /// `Py_TPFLAGS_MANAGED_DICT` (3.11 and later): the `__dict__` is found in front of the instance.
@@ -69,7 +71,7 @@ pub struct Slot {
 
 impl<M: Memory> Objects<'_, M> {
     /// The text of a `str`. Mirrors `PyASCIIObject`/`PyCompactUnicodeObject`; legacy (non-compact) strings of
-    /// 3.11 and older do not occur as names.
+    /// 3.11 and older do not occur as names. One that is longer than [`MAX_STRING`] ends in an ellipsis.
     pub fn string(&self, addr: u64) -> Result<String, ObjectError> {
         let invalid = ObjectError::Invalid { what: "str", addr };
         let o = &self.layout.object;
@@ -84,20 +86,26 @@ impl<M: Memory> Objects<'_, M> {
             .map(|shift| (state >> shift & 7, state >> (shift + 3) & 1 == 1, state >> (shift + 4) & 1 == 1))
             .find(|&(kind, compact, _)| matches!(kind, 1 | 2 | 4) && compact)
             .ok_or(invalid)?;
-        if !compact || length > MAX_STRING {
+        if !compact || length > MAX_STRING_LENGTH {
             return Err(invalid);
         }
+        let is_cut = length > MAX_STRING;
+        let length = length.min(MAX_STRING);
         let start = addr.wrapping_add(if ascii { o.str_ascii } else { o.str_compact });
         let mut data = vec![0; (length * u64::from(kind)) as usize];
         if !data.is_empty() {
             self.memory.read(start, &mut data)?;
         }
         let char_of = |code: u32| char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-        Ok(match kind {
+        let mut text: String = match kind {
             1 => data.iter().map(|&byte| char::from(byte)).collect(),
             2 => data.chunks_exact(2).map(|c| char_of(u32::from(u16::from_le_bytes([c[0], c[1]])))).collect(),
             _ => data.chunks_exact(4).map(|c| char_of(u32::from_le_bytes([c[0], c[1], c[2], c[3]]))).collect(),
-        })
+        };
+        if is_cut {
+            text.push('\u{2026}');
+        }
+        Ok(text)
     }
 
     /// The contents of a `bytes` object.

@@ -42,6 +42,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::stack::{FrameId, StackId};
+use crate::text::{Shown, file_word};
 
 /// What a note says where the system calls of a process's threads could not be seen: then nothing is known of waits for
 /// locks, and waits for the GIL are conclusions.
@@ -473,9 +474,8 @@ impl ProcessInfo {
     /// A word for names of files: the script, or the program if there is none.
     pub fn short_name(&self) -> String {
         let script = self.command.iter().skip(1).find(|word| !word.starts_with('-')).or(self.command.first());
-        let stem = script.and_then(|path| Some(Path::new(path).file_stem()?.to_string_lossy().into_owned()));
-        let stem = stem.unwrap_or_default();
-        let name: String = stem.chars().filter(|c| c.is_alphanumeric() || "-_.".contains(*c)).take(40).collect();
+        let stem = script.and_then(|path| Path::new(path).file_stem());
+        let name = stem.map(|stem| file_word(&stem.shown().to_string())).unwrap_or_default();
         if name.is_empty() { "python".to_owned() } else { name }
     }
 }

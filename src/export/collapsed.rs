@@ -97,8 +97,8 @@ python app.py [100];thread 101;[no Python frame];[state unknown] 1
 python app.py [100];thread 101;[stack unreadable];[waiting for GIL] 1
 python app.py [100];thread 101;main (app.py:1);[blocked: recvfrom] 2
 python app.py [100];thread 101;main (app.py:1);[waiting for GIL] 2
-python, x [200];#w , 1 (200);<a & \"b\", c> é\u{4f60} (<string>:1) 1
-python, x [200];#w , 1 (200);[no Python frame];[stopped] 1
+python, x [200];#w\\n, 1 (200);<a & \"b\", c> é\u{4f60} (<string>:1) 1
+python, x [200];#w\\n, 1 (200);[no Python frame];[stopped] 1
 ";
         let options = ExportOptions { threads: true, functions: true, ..ExportOptions::default() };
         assert_eq!(text(ExportOptions { idle: true, ..options.clone() }), wall);

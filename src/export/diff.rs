@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use super::changes::Changes;
 use super::flamegraph::drawing;
 use crate::stack::label::one_line;
+use crate::text::from_bytes;
 
 /// FoldedStacks stacks, and where they are from.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ pub fn write(before: &FoldedStacks, after: &FoldedStacks, absolute: bool, out: &
     let options = differential::Options { normalize: !absolute, strip_hex: false };
     let mut lines = Vec::new();
     differential::from_readers(options, before.lines.as_bytes(), after.lines.as_bytes(), &mut lines)?;
-    let lines = String::from_utf8_lossy(&lines);
+    let lines = from_bytes(&lines);
     let changes = (!absolute).then(|| Changes::new(before, after));
     let lines = lines.lines().map(|line| match &changes {
         Some(changes) => without_noise(line, changes),

@@ -13,6 +13,7 @@ use super::collapsed::{FoldedView, fold, folded_name};
 use super::frames::Entry;
 use super::{ExportOptions, ExportSummary, Unit, View};
 use crate::stack::label::{Origin, one_line};
+use crate::text::markup;
 
 /// Narrower frames are left out, in percent. Invisible until zoomed in far, they would make most of the file.
 const MIN_WIDTH: f64 = 0.02;
@@ -111,11 +112,11 @@ fn subtitle(profile: &Profile, options: &ExportOptions, summary: &ExportSummary)
     text
 }
 
-/// Inferno draws an error for no input. Only numbers and constants go in, so nothing needs escaping.
+/// Inferno draws an error for no input.
 fn write_empty(profile: &Profile, options: &ExportOptions, out: &mut impl Write) -> io::Result<()> {
     let (view, all) = (view_title(options), profile.samples());
     let why = crate::report::unavailable(profile).filter(|_| options.view == View::Refcount);
-    let why = why.unwrap_or_else(|| format!("The recording has {all} samples in all."));
+    let why = markup(&why.unwrap_or_else(|| format!("The recording has {all} samples in all.")));
     writeln!(
         out,
         r##"<?xml version="1.0" standalone="no"?>
@@ -180,7 +181,7 @@ mod tests {
             "all (14 samples, 100%)",
             "python app.py [100] (12 samples, 85.71%)",
             "MainThread (100) (6 samples, 42.86%)",
-            "#w , 1 (200) (2 samples, 14.29%)",
+            "#w\\n, 1 (200) (2 samples, 14.29%)",
             "work (pkg/core.py:20) (3 samples, 21.43%)",
             "[waiting for GIL] (2 samples, 14.29%)",
             "[blocked: recvfrom] (2 samples, 14.29%)",
@@ -236,7 +237,7 @@ mod tests {
         let long = std::sync::Arc::make_mut(&mut profile.processes[0]);
         long.command = vec!["python".to_owned(), "-c".to_owned(), "x\n".repeat(500)];
         let title = title(&profile, &ExportOptions { idle: true, ..ExportOptions::default() });
-        assert!(title.starts_with("On CPU and idle: python -c x x "), "{title}");
+        assert!(title.starts_with("On CPU and idle: python -c x\\nx\\nx"), "{title}");
         assert!(title.len() < 160 && !title.contains('\n'), "{title}");
     }
 }

@@ -13,6 +13,7 @@ use crate::report::Report;
 use super::{
     ExportOptions, ExportSummary, chrome, collapsed, firefox, flamegraph, html, perfetto, pprof, speedscope,
 };
+use crate::text::json;
 
 /// Writes a profile. The summary has how much is in the view; the writer adds what it merged or left out.
 type FormatWriter = fn(&Profile, &ExportOptions, &mut ExportSummary, &mut dyn Write) -> Result<()>;
@@ -117,7 +118,7 @@ pub(crate) const FORMATS: [Format; 9] = [
         has_all: true,
         needs_timeline: false,
         writer: |profile, options, _, mut out| {
-            serde_json::to_writer_pretty(&mut out, &Report::of(profile, options.blame))?;
+            json::to_writer_pretty(&mut out, &Report::of(profile, options.blame))?;
             Ok(out.write_all(b"\n")?)
         },
     },

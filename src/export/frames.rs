@@ -1,6 +1,8 @@
 //! The frames one output mentions, as a table with small indices. Called by all formats: two frames are one here
 //! when the output cannot distinguish them.
 
+use std::borrow::Cow;
+
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
@@ -10,7 +12,7 @@ use crate::stack::{FrameId, StackId};
 
 use super::ExportOptions;
 use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
-use crate::stack::label::{FrameDescription, Origin, describe};
+use crate::stack::label::{FrameDescription, Origin, describe, one_line};
 
 /// One frame, as speedscope wants it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -18,7 +20,7 @@ pub(super) struct Entry<'a> {
     pub name: String,
     /// The whole path; none for markers.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub file: Option<&'a str>,
+    pub file: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<u32>,
     #[serde(skip)]
@@ -53,7 +55,7 @@ impl<'a> FrameTable<'a> {
 
     /// The index of a marker.
     pub fn marker(&mut self, name: &str) -> u32 {
-        self.insert(Entry { name: name.to_owned(), file: None, line: None, origin: Origin::Marker })
+        self.insert(Entry { name: one_line(name), file: None, line: None, origin: Origin::Marker })
     }
 
     /// Appends the frames of a stack, outermost first.

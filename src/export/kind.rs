@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::{FORMATS, Format};
+use crate::text::Shown;
 
 /// What was asked for does not say which kind of file to write: an error of usage, as of an unknown option.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ impl OutputKind {
             None if path == Path::new("-") => Ok(OutputKind::Export(Format::COLLAPSED)),
             None => Err(UnknownOutputKind(format!(
                 "the name {} does not say which format to write: end it in .gscope, {}, or give --format",
-                path.display(),
+                path.shown(),
                 FORMATS.map(|format| format.usual_suffix()).join(", ")
             ))
             .into()),

@@ -18,6 +18,7 @@ use super::flamegraph::title;
 use super::frames::{Entry, FrameTable};
 use super::slices::{Edge, Visitor, bounds, shown, timeline, walk};
 use crate::stack::label::one_line;
+use crate::text::json;
 
 /// A file, after `file-format-spec.ts` of speedscope.
 #[derive(Serialize)]
@@ -89,7 +90,7 @@ pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut impl W
         shared: Shared { frames: frames.entries() },
         profiles,
     };
-    Ok(serde_json::to_writer(out, &file)?)
+    Ok(json::to_writer(out, &file)?)
 }
 
 fn evented(name: String, (start, end): (Nanos, Nanos), events: Vec<SpeedscopeEvent>) -> EventedProfile {
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(frame("[waiting for GIL]").as_object().unwrap().len(), 1);
         assert_eq!(frame("<a & \"b\"; c> é\u{4f60} (<string>:1)")["line"], 1);
         let active = file["activeProfileIndex"].as_u64().unwrap() as usize;
-        assert_eq!(file["profiles"][active]["name"], "# w ; 1 (200), python; x [200]");
+        assert_eq!(file["profiles"][active]["name"], "# w\\n; 1 (200), python; x [200]");
     }
 
     #[test]

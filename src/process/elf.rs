@@ -14,6 +14,7 @@ use object::{LittleEndian as LE, ReadCache, ReadRef};
 
 use super::maps::{Mapping, PAGE};
 use crate::arch::{ARCH_NAME, ELF_MACHINE};
+use crate::text::from_bytes;
 
 /// Why a file is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -120,7 +121,7 @@ impl Elf {
         let is_there = |symbol: &&Sym64<LE>| symbol.st_type() == STT_FUNC && range(symbol).contains(&address);
         Ok(symbols.iter().find(is_there).and_then(|symbol| {
             let name = strings.get(symbol.st_name(LE) as usize..)?;
-            let name = String::from_utf8_lossy(&name[..memchr::memchr(0, name)?]).into_owned();
+            let name = from_bytes(&name[..memchr::memchr(0, name)?]);
             Some((name, range(symbol)))
         }))
     }
@@ -137,7 +138,7 @@ impl Elf {
         };
         Ok(symbols.iter().find(is_there).and_then(|symbol| {
             let name = strings.get(symbol.st_name(LE) as usize..)?;
-            Some(String::from_utf8_lossy(&name[..memchr::memchr(0, name)?]).into_owned())
+            Some(from_bytes(&name[..memchr::memchr(0, name)?]))
         }))
     }
 

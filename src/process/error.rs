@@ -8,6 +8,7 @@ use super::memory::ReadError;
 use super::namespaces::in_first_pid_namespace;
 use crate::event::Pid;
 use crate::event::version::Version;
+use crate::text::{Shown, from_os};
 
 /// Why gilscope cannot attach to a process.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,12 +27,13 @@ pub enum AttachError {
     #[error("{pid} is a thread of process {process}, and gilscope observes whole processes. Use --pid {process}")]
     OneThread { pid: Pid, process: Pid },
     /// The id is that of a kernel thread.
-    #[error("process {pid} ({comm}) is a thread of the kernel: it runs no program that gilscope could observe")]
+    #[error("process {pid} ({}) is a thread of the kernel: it runs no program that gilscope could observe", comm.shown())]
     KernelThread { pid: Pid, comm: String },
     /// The process has ended, and its parent has not taken notice.
     #[error(
-        "process {pid} ({comm}) has ended already: it is a zombie until its parent, process {parent}, collects its \
-         exit status"
+        "process {pid} ({}) has ended already: it is a zombie until its parent, process {parent}, collects its \
+         exit status",
+        comm.shown()
     )]
     Zombie { pid: Pid, comm: String, parent: Pid },
     #[error("process {pid} has ended")]
@@ -48,8 +50,9 @@ pub enum AttachError {
     },
     /// Another implementation of Python.
     #[error(
-        "process {pid} runs {name}, which is not supported: gilscope measures CPython only. Run the program with \
+        "process {pid} runs {}, which is not supported: gilscope measures CPython only. Run the program with \
          CPython {oldest} or newer",
+        name.shown(),
         oldest = oldest()
     )]
     OtherPython { pid: Pid, name: String },
@@ -69,7 +72,7 @@ pub enum AttachError {
     /// The file that the interpreter was loaded from cannot be read.
     #[error(
         "cannot read {}, which process {pid} runs Python from: {reason}",
-        path.display()
+        path.shown()
     )]
     Binary { pid: Pid, path: PathBuf, reason: String },
     /// The kernel refused something for a reason that is none of the process's.
@@ -83,8 +86,9 @@ pub enum AttachError {
     Layout { pid: Pid, reason: String },
     /// A launched command has ended, and no interpreter was seen in it.
     #[error(
-        "`{command}` has ended (exit code {code}) and no Python interpreter was seen in it. If it starts Python \
-         only for a moment, or in the background, record that process itself: gilscope record --pid PID"
+        "`{}` has ended (exit code {code}) and no Python interpreter was seen in it. If it starts Python \
+         only for a moment, or in the background, record that process itself: gilscope record --pid PID",
+        command.shown()
     )]
     NeverPython { command: String, code: u8 },
     /// A read went wrong.
@@ -119,11 +123,11 @@ pub struct Program {
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.exe {
-            Some(exe) if exe.file_name().is_some_and(|name| name.to_string_lossy() == self.comm) => {
-                write!(f, "{}", exe.display())
+            Some(exe) if exe.file_name().is_some_and(|name| from_os(name) == self.comm) => {
+                write!(f, "{}", exe.shown())
             }
-            Some(exe) => write!(f, "{} ({})", self.comm, exe.display()),
-            None => f.write_str(&self.comm),
+            Some(exe) => write!(f, "{} ({})", self.comm.shown(), exe.shown()),
+            None => write!(f, "{}", self.comm.shown()),
         }
     }
 }
@@ -212,7 +216,7 @@ pub const KERNEL_MODE: &str = "cap_bpf,cap_perfmon,cap_sys_ptrace,cap_dac_read_s
 /// The command that gives gilscope these capabilities (`cap_a,cap_b`) for every user.
 pub fn setcap(capabilities: &str) -> String {
     let exe = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("$(which gilscope)"));
-    format!("sudo setcap {capabilities}+ep {}", exe.display())
+    format!("sudo setcap {capabilities}+ep {}", exe.shown())
 }
 
 /// What a number of a process may be mistaken for in a container.

@@ -18,6 +18,7 @@ use super::refusal::{number, remedy_for_limit, with_remedy};
 use super::relatives::living_thread;
 use super::status::Status;
 use crate::event::{Pid, Tid};
+use crate::text::from_bytes;
 
 /// `PF_KTHREAD` of the kernel's task flags.
 const KERNEL_THREAD: u64 = 0x0020_0000;
@@ -130,7 +131,7 @@ pub fn command(pid: Pid) -> Vec<String> {
     words.unwrap_or_else(|| {
         let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words = raw.split(|&byte| byte == 0).filter(|word| !word.is_empty());
-        words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+        words.map(from_bytes).collect()
     })
 }
 
@@ -174,7 +175,7 @@ fn parse_stat(raw: &[u8]) -> Option<Stat> {
     // The name may itself contain spaces and parentheses.
     let open = raw.iter().position(|&byte| byte == b'(')?;
     let close = raw.iter().rposition(|&byte| byte == b')')?;
-    let comm = String::from_utf8_lossy(raw.get(open + 1..close)?).into_owned();
+    let comm = from_bytes(raw.get(open + 1..close)?);
     let fields: Vec<&str> = std::str::from_utf8(&raw[close + 1..]).ok()?.split_ascii_whitespace().collect();
     // The numbers are those of proc_pid_stat(5), where the state is the third field.
     let field = |number: usize| fields.get(number - 3).copied();

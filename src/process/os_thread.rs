@@ -8,6 +8,7 @@ use rustix::io::{Errno, pread};
 
 use super::wait_channel;
 use crate::event::{Pid, Syscall, Tid};
+use crate::text::from_bytes;
 
 /// The thread does not exist any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +218,7 @@ fn open(pid: Pid, tid: Tid, name: &str) -> Result<OwnedFd, Errno> {
 /// The kernel's name for a thread of a process (`comm`), of at most 15 bytes.
 pub fn comm(pid: Pid, tid: Tid) -> Option<String> {
     let text = std::fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
-    Some(String::from_utf8_lossy(text.trim_ascii_end()).into_owned())
+    Some(from_bytes(text.trim_ascii_end()))
 }
 
 fn decimal(digits: &[u8]) -> u64 {

@@ -4,6 +4,7 @@
 use std::fs;
 
 use crate::event::{Pid, Tid};
+use crate::text::from_bytes;
 
 /// `/proc/PID/status`, as far as it is of use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl Status {
 
     fn parse(raw: &[u8]) -> Status {
         // A thread's name may be cut in the middle of a character.
-        let text = String::from_utf8_lossy(raw);
+        let text = from_bytes(raw);
         let field = |name: &str| {
             text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map_or("", str::trim)
         };

@@ -9,6 +9,7 @@ use rustc_hash::FxHashSet;
 use super::elf::{Elf, SymbolTable};
 use super::maps::{self, Mapping};
 use crate::event::{Nanos, Pid};
+use crate::text::from_os;
 
 /// How many functions, and how many addresses without one, are cached.
 const MAX_CACHED: usize = 1 << 14;
@@ -82,7 +83,7 @@ impl NativeSymbols {
         }
         match self.symbol(&path, address) {
             Some((start, end, name)) => {
-                let function = NativeFunction { name: name.into(), library: path.to_string_lossy().into() };
+                let function = NativeFunction { name: name.into(), library: from_os(path.as_os_str()).into() };
                 self.functions.insert(start, (end, function));
             }
             None => {

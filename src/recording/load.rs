@@ -11,6 +11,7 @@ use crate::filter::Filter;
 use crate::output::Output;
 use crate::profile::{Profile, SessionInfo};
 use crate::stack::Interner;
+use crate::text::Shown;
 
 /// Reads a recording, or a part of it, and makes of it what `record` would have; with a timeline if the format that it is
 /// for needs one.
@@ -25,7 +26,7 @@ pub fn load(path: &Path, timeline: bool, filter: &Filter) -> Result<Profile> {
         let mut all = Profile::default();
         all.keep_waits();
         let names = fill(&mut all, path, filter)?;
-        let selection = filter.selection(&all, &names).with_context(|| path.display().to_string())?;
+        let selection = filter.selection(&all, &names).with_context(|| path.shown().to_string())?;
         profile.select(selection);
     }
     if timeline {
@@ -75,7 +76,7 @@ fn replay(
         events.drain(..).for_each(|event| each(&event, table, &session));
     }
     session = reader.session();
-    filter.check(&session).with_context(|| path.display().to_string())?;
+    filter.check(&session).with_context(|| path.shown().to_string())?;
     if let Some(window) = window {
         session = window.session(session);
     }

@@ -11,6 +11,7 @@ use crate::event::{Event, GilId, Ids, LockId, Nanos, ObjectId, ProcessId, Renumb
 use crate::output::Output;
 use crate::profile::{ChildCounts, SessionInfo};
 use crate::stack::Interner;
+use crate::text::Shown;
 
 /// A recording to be joined with others.
 struct MergedRecording<'a> {
@@ -120,7 +121,10 @@ pub fn merge(paths: &[PathBuf], output: Output) -> Result<(PathBuf, SessionInfo)
         }
         recorder.event(&event, &table, &session);
         recorder.tick(part.at, &session);
-        part.advance(&mut table)?;
+        if let Err(error) = part.advance(&mut table) {
+            recorder.discard();
+            return Err(error);
+        }
     }
     let mut session = whole(&parts);
     pids.sort_unstable();
@@ -138,9 +142,9 @@ pub fn merge(paths: &[PathBuf], output: Output) -> Result<(PathBuf, SessionInfo)
 /// Whether they can be joined.
 fn check(parts: &[MergedRecording<'_>]) -> Result<()> {
     let Some((first, others)) = parts.split_first() else { return Ok(()) };
-    let (name, session) = (first.path.display(), first.reader.session());
+    let (name, session) = (first.path.shown(), first.reader.session());
     for other in others {
-        let (other_name, other_session) = (other.path.display(), other.reader.session());
+        let (other_name, other_session) = (other.path.shown(), other.reader.session());
         if first.reader.origin().boot != other.reader.origin().boot {
             bail!(
                 "{name} and {other_name} cannot be joined: they were recorded on different machines, or before and \
@@ -182,7 +186,7 @@ fn whole(parts: &[MergedRecording<'_>]) -> SessionInfo {
     let mut whole: Option<SessionInfo> = None;
     for part in parts {
         let mut session = part.reader.session();
-        let name = part.path.display();
+        let name = part.path.shown();
         session.degraded.iter_mut().for_each(|note| *note = format!("{name}: {note}"));
         whole = Some(match whole {
             None => session,

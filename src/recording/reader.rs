@@ -15,6 +15,7 @@ use super::wire::Bytes;
 use crate::event::Event;
 use crate::profile::SessionInfo;
 use crate::stack::Interner;
+use crate::text::Shown;
 
 /// A recording that is being read.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ impl Reader<BufReader<File>> {
             let file = input::open(path)?;
             Reader::new(BufReader::new(file))
         };
-        open().with_context(|| format!("cannot read {}", path.display()))
+        open().with_context(|| format!("cannot read {}", path.shown()))
     }
 }
 

@@ -12,16 +12,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use nix::sys::signal::{SigSet, Signal};
 
 use super::encode::Encoder;
 use super::{RecordingOrigin, block};
 use crate::event::{Event, Nanos, ProcessInfo};
-use crate::output::Output;
+use crate::output::{Output, survive_size_limit};
 use crate::process::stop::JOB_CONTROL;
 use crate::process::watchdog::{ReadPause, before_giving_up};
 use crate::profile::SessionInfo;
 use crate::stack::Interner;
+use crate::text::Shown;
 
 /// A block of records is complete with this many bytes ...
 const FULL: usize = 64 << 10;
@@ -41,6 +41,8 @@ enum WriterMessage {
     Appear(Option<PathBuf>),
     /// The records of a block.
     Records(Vec<u8>),
+    /// Nothing more will come.
+    Complete,
 }
 
 /// Takes events, and has them written.
@@ -78,7 +80,7 @@ impl WriterState {
             unfinished.map(std::fs::remove_file);
         }
         let path = path?;
-        Some(format!("the recording ends here; gilscope report {} shows what it has", path.display()))
+        Some(format!("the recording ends here; gilscope report {} shows what it has", path.shown()))
     }
 }
 
@@ -142,10 +144,11 @@ impl Recorder {
         self.encoder.session(session);
         self.encoder.end();
         self.block();
+        self.send(WriterMessage::Complete);
         self.join()
     }
 
-    /// Ends a recording of nothing. Nothing is left behind.
+    /// Ends a recording that cannot be completed. Nothing is left behind, unless it is live and has begun.
     pub fn discard(self) {
         let _ = self.join();
     }
@@ -174,10 +177,9 @@ fn default_name(info: &ProcessInfo) -> PathBuf {
 }
 
 fn work(mut output: Output, inbox: &Receiver<WriterMessage>, state: &WriterState) -> Result<PathBuf> {
-    // Beyond a limit of the size of files, writing is to fail rather than to kill.
-    let _ = SigSet::from(Signal::SIGXFSZ).thread_block();
+    survive_size_limit();
     // Ctrl-Z stops gilscope only when the thread that stops others lets it.
-    let _ = JOB_CONTROL.into_iter().collect::<SigSet>().thread_block();
+    let _ = JOB_CONTROL.into_iter().collect::<nix::sys::signal::SigSet>().thread_block();
     let mut appeared = false;
     let mut written = 0;
     let mut synced = Instant::now();
@@ -186,23 +188,20 @@ fn work(mut output: Output, inbox: &Receiver<WriterMessage>, state: &WriterState
             WriterMessage::Appear(name) => {
                 appeared = true;
                 let appeared = output.appear(name.as_deref());
-                *state.path.lock().unwrap_or_else(PoisonError::into_inner) = Some(output.path());
+                *state.path.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(output.until_complete().unwrap_or_else(|| output.path()));
                 appeared.and_then(|()| append(&mut output, &block::header(), &mut written))
             }
             WriterMessage::Records(_) if !appeared => Ok(()),
             WriterMessage::Records(records) => append(&mut output, &block::pack(records), &mut written),
+            WriterMessage::Complete => return output.finish(),
         };
         if let Err(error) = result {
             let path = output.path();
-            let kept = if written > block::HEADER as u64 {
-                // A file that ends in the middle of a block is as good; this one is tidy.
-                output.cut(written);
-                format!("the recording ends here; gilscope report {} shows what it has", path.display())
-            } else {
-                output.discard();
-                "nothing is recorded".to_owned()
-            };
-            return Err(error.context(format!("cannot write to {}: {kept}", path.display())));
+            // A file that ends in the middle of a block is as good; this one is tidy.
+            output.cut(written);
+            let kept = output.abandon(written > block::HEADER as u64);
+            return Err(error.context(format!("cannot write to {}: {kept}", path.shown())));
         }
         state.waiting.fetch_sub(1, SeqCst);
         if synced.elapsed() >= SYNC_EVERY {
@@ -210,12 +209,12 @@ fn work(mut output: Output, inbox: &Receiver<WriterMessage>, state: &WriterState
             synced = Instant::now();
         }
     }
-    if !appeared {
-        let path = output.path();
-        output.discard();
-        return Ok(path);
+    let path = output.path();
+    match appeared {
+        true => drop(output.abandon(true)),
+        false => output.discard(),
     }
-    Ok(output.path())
+    Ok(path)
 }
 
 fn append(output: &mut Output, bytes: &[u8], written: &mut u64) -> Result<()> {

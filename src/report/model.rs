@@ -86,6 +86,7 @@ pub struct Report {
 
 /// How many processes the observed ones, and those below them, have started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ChildProcesses {
     pub started: u64,
     /// How many were not observed, those included that were there when the recording began.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::model::{Report, SCHEMA, VERSION};
 use crate::recording::input;
+use crate::text::Shown;
 
 /// No report is longer, in bytes: its lists have limits.
 const MAX_BYTES: u64 = 256 << 20;
@@ -22,8 +23,8 @@ struct SavedReportHeader {
 /// # Errors
 /// There is none: no such file, no report, one that was cut off, or one of a later gilscope.
 pub fn read(path: &Path) -> Result<Report> {
-    let bytes = input::read(path, MAX_BYTES).with_context(|| format!("cannot read {}", path.display()))?;
-    parse(&bytes).with_context(|| format!("{} cannot be shown", path.display()))
+    let bytes = input::read(path, MAX_BYTES).with_context(|| format!("cannot read {}", path.shown()))?;
+    parse(&bytes).with_context(|| format!("{} cannot be shown", path.shown()))
 }
 
 fn parse(bytes: &[u8]) -> Result<Report> {

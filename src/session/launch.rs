@@ -13,6 +13,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::event::Pid;
 use crate::process::refusal::not_started;
+use crate::text::{Shown, from_os};
 
 #[derive(Debug)]
 pub struct Child {
@@ -35,14 +36,14 @@ impl Child {
     }
 
     fn start(program: &[OsString], prepare: impl FnOnce(&mut Command)) -> anyhow::Result<Child> {
-        let command = program.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+        let command = program.iter().map(|word| from_os(word)).collect::<Vec<_>>().join(" ");
         let (name, arguments) = program.split_first().context("no command was given")?;
         let mut process = Command::new(name);
         process.args(arguments);
         prepare(&mut process);
-        let process = process
-            .spawn()
-            .map_err(|error| anyhow!("cannot run `{command}`: {}", not_started(&error, &name.to_string_lossy())))?;
+        let process = process.spawn().map_err(|error| {
+            anyhow!("cannot run `{}`: {}", command.shown(), not_started(&error, &name.shown().to_string()))
+        })?;
         Ok(Child { process, command })
     }
 

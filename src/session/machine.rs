@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::event::{Nanos, Pid};
 use crate::profile::{BusyProcess, MachineUse};
+use crate::text::from_bytes;
 
 /// In units of which `/proc/PID/stat` counts CPU time, in nanoseconds: `USER_HZ` is 100 on all machines that gilscope runs
 /// on.
@@ -79,7 +80,7 @@ fn processes() -> Vec<BusyProcess> {
 fn parse_stat(pid: Pid, text: &[u8]) -> Option<BusyProcess> {
     let open = text.iter().position(|&byte| byte == b'(')?;
     let close = text.iter().rposition(|&byte| byte == b')')?;
-    let name = String::from_utf8_lossy(text.get(open + 1..close)?).into_owned();
+    let name = from_bytes(text.get(open + 1..close)?);
     let rest = std::str::from_utf8(text.get(close + 1..)?).ok()?;
     // The third field comes first; these are the fourteenth and the fifteenth.
     let mut times = rest.split_ascii_whitespace().skip(11).map(|number| number.parse::<u64>().unwrap_or(0));

@@ -1,6 +1,10 @@
 //! How a frame is worded. Called by every format and by everything that prints a stack as text.
 
+use std::borrow::Cow;
+
 use crate::stack::{FrameId, FrameKind, Interner, StackId};
+pub(crate) use crate::text::one_line;
+use crate::text::shown;
 
 /// Whose code a frame runs, as far as its path shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +25,7 @@ pub(crate) struct FrameDescription<'a> {
     pub function: String,
     /// What it is called: `func (file.py:LINE)`, `symbol (library.so)`, `[marker]`.
     pub label: String,
-    pub file: Option<&'a str>,
+    pub file: Option<Cow<'a, str>>,
     pub line: Option<u32>,
     pub first_line: Option<u32>,
     pub origin: Origin,
@@ -53,7 +57,7 @@ pub(crate) fn describe(stacks: &Interner, id: FrameId, functions: bool) -> Frame
     FrameDescription {
         function,
         label,
-        file: Some(file).filter(|file| !file.is_empty()),
+        file: Some(shown(file)).filter(|file| !file.is_empty()),
         line: (line != 0).then_some(line),
         first_line: (first_line != 0).then_some(first_line),
         origin: if file.is_empty() { Origin::Marker } else { path_origin },
@@ -112,18 +116,6 @@ fn is_python_folder(folder: &str) -> bool {
     })
 }
 
-/// `text` without the characters that break lines, terminals and XML.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|char| match char {
-            // Not characters at all; XML forbids them even when escaped.
-            '\u{fffe}' | '\u{ffff}' => char::REPLACEMENT_CHARACTER,
-            _ if char.is_control() => ' ',
-            _ => char,
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,9 +157,9 @@ mod tests {
                 stacks.frame(Frame { kind: FrameKind::Python, function, name: function, file, line, first_line: 40 });
             frame_label(&stacks, frame, functions)
         };
-        assert_eq!(label(42, false), "Pool.run  [31m\u{fffd} (pool/core.py:42)");
-        assert_eq!(label(42, true), "Pool.run  [31m\u{fffd} (pool/core.py:40)");
-        assert_eq!(label(0, false), "Pool.run  [31m\u{fffd} (pool/core.py)");
+        assert_eq!(label(42, false), "Pool.run\\n\\x1b[31m\\u{ffff} (pool/core.py:42)");
+        assert_eq!(label(42, true), "Pool.run\\n\\x1b[31m\\u{ffff} (pool/core.py:40)");
+        assert_eq!(label(0, false), "Pool.run\\n\\x1b[31m\\u{ffff} (pool/core.py)");
     }
 
     #[test]
@@ -180,10 +172,10 @@ mod tests {
         for functions in [false, true] {
             let described = describe(&stacks, native, functions);
             assert_eq!((&*described.label, &*described.function), ("inflate (libz.so.1)", "inflate"));
-            assert_eq!((described.file, described.line), (Some("/usr/lib/libz.so.1"), None));
+            assert_eq!((described.file.as_deref(), described.line), (Some("/usr/lib/libz.so.1"), None));
             assert_eq!(described.origin, Origin::Native);
             let described = describe(&stacks, marker, functions);
-            assert_eq!((&*described.label, described.file), ("[garbage collection]", None));
+            assert_eq!((&*described.label, described.file.as_deref()), ("[garbage collection]", None));
             assert_eq!((described.line, described.origin), (None, Origin::Marker));
         }
     }

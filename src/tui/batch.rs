@@ -1,7 +1,6 @@
 //! `gilscope top` without a screen: tables at each interval, as plain text. For pipes, logs, and terminals that can only
 //! print lines.
 
-use std::io::{Write, stdout};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -13,9 +12,11 @@ use super::state::shown::{PastSnapshots, Range, ShownPart};
 use super::state::table::ScreenTable;
 use super::tabs;
 use super::theme::Theme;
+use crate::output::print;
 use crate::report::columns::threads::OVER_TIME;
 use crate::report::text::units::cut;
 use crate::snapshot::Snapshot;
+use crate::text::padded;
 
 const MAX_WIDTH: u16 = 140;
 const MAX_THREADS: usize = 30;
@@ -33,14 +34,12 @@ pub(crate) fn run(feed: &Feed, mut choices: UserChoices, theme: Theme, count: Op
             && let Some(before) = &before
         {
             let text = text(&mut choices, &news.snapshot, before, theme);
-            let mut out = stdout().lock();
-            out.write_all(text.as_bytes())?;
-            out.flush()?;
+            print(&text)?;
             printed += 1;
         }
         if news.end.is_some() || Some(printed) == count {
             if let Some(Ending::Over(why)) = news.end {
-                writeln!(stdout().lock(), "{why}")?;
+                print(&format!("{why}\n"))?;
             }
             return Ok(());
         }
@@ -82,7 +81,7 @@ fn plain(table: &ScreenTable, max_rows: usize) -> String {
         for &(index, _, width) in &layout {
             let (cell, width) = (cells(index), usize::from(width));
             let cell = cut(&cell, width);
-            text += &if table.columns[index].right { format!("{cell:>width$} ") } else { format!("{cell:<width$} ") };
+            text += &if table.columns[index].right { format!("{cell:>width$} ") } else { padded(&cell, width) + " " };
         }
         out.push_str(text.trim_end());
         out.push('\n');

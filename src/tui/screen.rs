@@ -21,6 +21,7 @@ use super::state::shown::{PastSnapshots, ShownPart};
 use super::terminal::Screen;
 use super::theme::Theme;
 use crate::snapshot::Snapshot;
+use crate::text::Shown;
 
 /// Where keys come from: the library reads them from standard input or, if that is no terminal, from the controlling one.
 enum KeySource {
@@ -157,7 +158,7 @@ impl ScreenLoop<'_> {
             ScreenEffect::Interval => self.feed.set_interval(self.choices.interval_ms),
             ScreenEffect::Save(format) => {
                 self.choices.message = match save::save(&self.choices, &self.scene.shown, format) {
-                    Ok(path) => format!("saved to {}", path.display()),
+                    Ok(path) => format!("saved to {}", path.shown()),
                     Err(error) => format!("not saved: {error:#}"),
                 };
             }

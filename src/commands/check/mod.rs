@@ -3,7 +3,6 @@
 pub mod args;
 mod rules_file;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use self::args::{CheckArgs, CheckFormat};
 use crate::event::Event;
 use crate::filter::Filter;
-use crate::output::Output;
+use crate::output::{Output, print};
 use crate::profile::Profile;
 use crate::recording;
 use crate::report::check::holds::{ReleaseStacks, longest_holds};
@@ -19,6 +18,7 @@ use crate::report::check::measure::{CheckedRecording, ThreadNames};
 use crate::report::check::outcome::CheckResult;
 use crate::report::check::{CheckRules, slice_count};
 use crate::report::{Attribution, Report};
+use crate::text::{Shown, json};
 
 /// What is checked, and against what.
 #[derive(Debug)]
@@ -75,24 +75,25 @@ pub fn run(args: &CheckArgs) -> Result<u8> {
     let format = if args.json { CheckFormat::Json } else { args.format };
     let formatted = match format {
         CheckFormat::Text => result.text(),
-        CheckFormat::Json => serde_json::to_string_pretty(&result)? + "\n",
+        CheckFormat::Json => json::to_lines(&result)?,
         CheckFormat::Markdown => result.markdown(),
         CheckFormat::Junit => result.junit(),
     };
     let printed = match &args.output {
         Some(path) => {
-            Output::create(path)?.write(|out| Ok(out.write_all(formatted.as_bytes())?))?;
+            Output::create(path, &args.files.iter().map(PathBuf::as_path).collect::<Vec<_>>())?
+                .write(|out| Ok(out.write_all(formatted.as_bytes())?))?;
             if path == Path::new("-") { String::new() } else { result.text() }
         }
         None => formatted,
     };
-    std::io::stdout().lock().write_all(printed.as_bytes())?;
+    print(&printed)?;
     Ok(result.exit_code())
 }
 
 fn checked(path: &Path, functions: &[Option<String>]) -> Result<CheckedRecording> {
     if !recording::is_recording(path) && path.exists() {
-        bail!("{} is no recording: a check needs what gilscope record writes as NAME.gscope", path.display());
+        bail!("{} is no recording: a check needs what gilscope record writes as NAME.gscope", path.shown());
     }
     sliced(path, functions, |_| {})
 }
@@ -122,7 +123,7 @@ pub(crate) fn sliced(
         see(profile);
         Report::of(profile, Attribution::Holder)
     };
-    let slices = recording::slices(path, session, count, event, slice).with_context(|| path.display().to_string())?;
+    let slices = recording::slices(path, session, count, event, slice).with_context(|| path.shown().to_string())?;
     let holds = longest_holds(&profile, &releases, count, functions);
     Ok(CheckedRecording {
         name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),

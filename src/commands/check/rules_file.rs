@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::text::Shown;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
@@ -65,14 +66,14 @@ pub(super) struct ReadRules {
 /// It cannot be read, or is no list of rules; the text says which line.
 pub(super) fn read(path: &Path) -> Result<ReadRules> {
     let mut text = String::new();
-    let file = File::open(path).with_context(|| format!("cannot read the rules in {}", path.display()))?;
+    let file = File::open(path).with_context(|| format!("cannot read the rules in {}", path.shown()))?;
     let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
-    read.with_context(|| format!("cannot read the rules in {}", path.display()))?;
+    read.with_context(|| format!("cannot read the rules in {}", path.shown()))?;
     if text.len() as u64 > MAX_FILE {
-        bail!("{} is longer than 1 MiB: it is no file of rules", path.display());
+        bail!("{} is longer than 1 MiB: it is no file of rules", path.shown());
     }
     let folder = path.parent().unwrap_or(Path::new(""));
-    parse(&text, folder).with_context(|| format!("the rules in {} cannot be understood", path.display()))
+    parse(&text, folder).with_context(|| format!("the rules in {} cannot be understood", path.shown()))
 }
 
 fn parse(text: &str, folder: &Path) -> Result<ReadRules> {

@@ -15,6 +15,7 @@ use crate::process::access::{self, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
 use crate::process::error::{AttachError, KERNEL_MODE, MEMORY_MODE, setcap};
 use crate::process::memory::{LiveMemory, Memory, ReadError};
 use crate::process::{Process, Status};
+use crate::text::from_bytes;
 
 pub fn checks() -> Vec<Check> {
     let capabilities = Status::own().effective;
@@ -58,7 +59,7 @@ fn same_user() -> Check {
     // Its parent exits at once, so that it is no descendant of gilscope.
     let orphan = Command::new("sh").args(["-c", "sleep 10 >/dev/null 2>&1 & echo $!"]).output();
     let answer = orphan.map(|output| {
-        let pid: Pid = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap_or(0);
+        let pid: Pid = from_bytes(&output.stdout).trim().parse().unwrap_or(0);
         let answer = try_read(pid);
         if Process::open(pid).is_ok() {
             let _ = kill(NixPid::from_raw(pid), Signal::SIGKILL);

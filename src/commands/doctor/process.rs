@@ -14,6 +14,7 @@ use crate::event::Pid;
 use crate::process::error::AttachError;
 use crate::process::watchdog::ReadGuard;
 use crate::process::{Process, Status, tid_map};
+use crate::text::Shown;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct ExaminedProcess {
@@ -101,7 +102,7 @@ fn checks(layout: &Layout, located: &Located) -> Vec<Check> {
             "interpreter",
             "interpreter state",
             Verdict::Yes,
-            format!("found {how}, in the {library} {}", located.binary.display()),
+            format!("found {how}, in the {library} {}", located.binary.shown()),
         ),
         Check::new("permission", "permission", Verdict::Yes, "its memory can be read"),
     ];

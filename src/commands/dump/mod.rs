@@ -24,6 +24,7 @@ use crate::stack::idle_wait::Work;
 use crate::stack::label::{frame_label, one_line};
 use crate::stack::own::own_index;
 use crate::stack::{Interner, OwnPatterns, StackId};
+use crate::text::{from_os, json};
 
 /// The threads of a process at one moment, as in JSON.
 #[derive(Debug, Serialize)]
@@ -199,8 +200,8 @@ pub fn run(args: &DumpArgs) -> Result<String> {
     let (pids, own) = (chosen("dump", &args.pid, false)?, args.own.patterns());
     let dumps: Vec<Dump> = pids.into_iter().map(|pid| dump(pid, &own)).collect::<Result<_>>()?;
     match (&dumps[..], args.json) {
-        ([one], true) => Ok(serde_json::to_string_pretty(one)? + "\n"),
-        (several, true) => Ok(serde_json::to_string_pretty(several)? + "\n"),
+        ([one], true) => Ok(json::to_lines(one)?),
+        (several, true) => Ok(json::to_lines(&several)?),
         (several, false) => Ok(several.iter().map(Dump::text).collect::<Vec<_>>().join("\n")),
     }
 }
@@ -263,7 +264,7 @@ fn describe(target: &AttachedProcess, inspection: &Inspection) -> Dump {
         command: target.info.command.clone(),
         python: target.info.python.clone(),
         free_threaded: target.info.free_threaded,
-        executable: target.located.binary.display().to_string(),
+        executable: from_os(target.located.binary.as_os_str()),
         interpreters: interpreters.collect(),
         threads: registry.threads.iter().map(|thread| describe_thread(thread, &inspection.stacks)).collect(),
         note: target.layout.unknowns(),

@@ -20,9 +20,9 @@ impl Dump {
         };
         let flavour = if self.free_threaded { ", free-threaded" } else { "" };
         line(format_args!("Process {}: {}", self.pid, one_line(&self.command.join(" "))));
-        line(format_args!("Python {}{flavour} ({})", self.python, self.executable));
+        line(format_args!("Python {}{flavour} ({})", self.python, one_line(&self.executable)));
         if let Some(note) = &self.note {
-            line(format_args!("note: {note}"));
+            line(format_args!("note: {}", one_line(note)));
         }
         if let Some(stopped) = &self.stopped {
             line(format_args!("STOPPED {}", one_line(&stopped.words)));

@@ -17,6 +17,7 @@ use tokio::process::Command;
 
 use super::processes::{list, may_observe};
 use crate::event::Pid;
+use crate::text::Shown;
 
 /// For how long a recording may go on, in seconds.
 const MAX_DURATION: f64 = 60.0;
@@ -147,7 +148,7 @@ impl RecordingFolder {
             None => {
                 let path = std::env::temp_dir().join(format!("gilscope-mcp-{}", unique()));
                 let made = DirBuilder::new().mode(0o700).create(&path);
-                made.with_context(|| format!("cannot make the folder {} for recordings", path.display()))?;
+                made.with_context(|| format!("cannot make the folder {} for recordings", path.shown()))?;
                 self.path.get_or_init(|| path)
             }
         };
@@ -239,7 +240,7 @@ async fn record(arguments: &ToolArguments, folder: &RecordingFolder) -> Result<S
     words.extend(["--pid".into(), pid.to_string().into()]);
     gilscope(words, PATIENCE + Duration::from_secs_f64(duration)).await?;
     let brief = gilscope(["report".into(), "--brief".into(), "--".into(), file.clone().into()], PATIENCE).await?;
-    Ok(format!("{brief}\nRecording: {}\n", file.display()))
+    Ok(format!("{brief}\nRecording: {}\n", file.shown()))
 }
 
 async fn report(arguments: &ToolArguments) -> Result<String> {

@@ -21,6 +21,7 @@ use crate::cpython::by_files::{PythonByFiles, python_by_files};
 use crate::event::Pid;
 use crate::process::watchdog::ReadGuard;
 use crate::process::{self, Process, Status, cpu_time};
+use crate::text::json;
 
 /// Between the two looks that tell how much CPU time processes use now.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
@@ -63,7 +64,7 @@ impl ListedProcess {
 pub fn run(json: bool) -> Result<String> {
     let listed = list();
     match json {
-        true => Ok(serde_json::to_string_pretty(&listed)? + "\n"),
+        true => Ok(json::to_lines(&listed)?),
         false if listed.is_empty() => Ok(format!("{}\n", table::NONE)),
         false => Ok(table::table(&listed, false)),
     }

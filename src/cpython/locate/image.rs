@@ -12,6 +12,7 @@ use crate::process::elf::{Elf, ElfError, SymbolTable};
 use crate::process::maps::MappedFile;
 use crate::process::memory::{LiveMemory, Memory};
 use crate::process::refusal::file_refused;
+use crate::text::{Shown, from_bytes};
 
 /// The part a file has in the process; what is searched first comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +132,7 @@ impl LoadedImage {
         }
         const INTRODUCTION: &str = "[PyPy ";
         let text = self.elf.find_text(INTRODUCTION, 32).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = from_bytes(&text);
         let version = text.strip_prefix(INTRODUCTION).and_then(|rest| rest.split([' ', ']']).next());
         Some(format!("PyPy {}", version.unwrap_or_default()).trim_end().to_owned())
     }
@@ -153,7 +154,7 @@ impl LoadedImage {
     /// A damaged table is as good as none: there are other ways.
     fn known<T>(&self, found: Result<Option<T>, ElfError>) -> Option<T> {
         found.unwrap_or_else(|error| {
-            log::debug!("{}: {error}", self.file.path.display());
+            log::debug!("{}: {error}", self.file.path.shown());
             None
         })
     }

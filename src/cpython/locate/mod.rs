@@ -13,6 +13,7 @@ use crate::event::version::Version;
 use crate::process::error::{AttachError, Program};
 use crate::process::memory::{LiveMemory, Memory, ReadError};
 use crate::process::{self, Process, access, maps};
+use crate::text::{Shown, from_os};
 
 use image::{LoadedImage, Role};
 
@@ -89,7 +90,7 @@ fn find(process: Process) -> Result<Located, AttachError> {
                 images.push(image);
             }
             Err((file, reason)) => {
-                log::debug!("process {pid}: {}: {reason}", file.path.display());
+                log::debug!("process {pid}: {}: {reason}", file.path.shown());
                 if role == Role::Library {
                     unreadable = Some((file.path, reason));
                 }
@@ -201,7 +202,7 @@ fn read_failed(pid: Pid, error: ReadError) -> AttachError {
 fn python_children(pid: Pid) -> Vec<Pid> {
     let named_python = |child: &Pid| {
         Process::open(*child).is_ok_and(|child| {
-            let exe = child.exe().and_then(|exe| Some(exe.file_name()?.to_string_lossy().into_owned()));
+            let exe = child.exe().and_then(|exe| Some(from_os(exe.file_name()?)));
             image::is_python(&exe.unwrap_or_else(|| child.comm()))
         })
     };

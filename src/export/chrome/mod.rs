@@ -24,6 +24,7 @@ use super::frames::FrameTable;
 use super::slices::{Edge, Visitor, walk};
 use super::tracks::{ArrowEnd, Detail, Tracks};
 use crate::stack::label::one_line;
+use crate::text::json;
 
 /// More slices are merged: each is some hundred bytes, and a browser has to hold them all.
 const MAX_SLICES: u64 = 1_000_000;
@@ -158,7 +159,7 @@ impl<W: Write> ChromeTrace<W> {
     fn event(&mut self, event: &ChromeEvent<'_>) -> io::Result<()> {
         self.out.write_all(if self.empty { b"[\n" } else { b",\n" })?;
         self.empty = false;
-        Ok(serde_json::to_writer(&mut self.out, event)?)
+        Ok(json::to_writer(&mut self.out, event)?)
     }
 
     fn finish(mut self) -> io::Result<()> {
@@ -246,7 +247,7 @@ impl<W: Write> Visitor for ChromeFrameTrack<'_, '_, W> {
         match edge {
             Edge::Open(frame) => {
                 let entry = &self.frames.entries()[frame as usize];
-                let args = SourcePlace { file: entry.file, line: entry.line };
+                let args = SourcePlace { file: entry.file.as_deref(), line: entry.line };
                 self.trace.event(&ChromeEvent::Begin { name: &entry.name, pid, tid, ts, args })
             }
             Edge::Close(_) => self.trace.event(&ChromeEvent::End { pid, tid, ts }),

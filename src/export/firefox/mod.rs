@@ -23,6 +23,7 @@ use super::slices::lengths;
 use super::tracks::{Detail, StateSlice, Tracks};
 use super::{ExportOptions, View};
 use crate::stack::label::one_line;
+use crate::text::json;
 
 mod markers;
 
@@ -38,7 +39,7 @@ pub(super) fn write(
     out: &mut impl Write,
 ) -> anyhow::Result<MergedSlices> {
     let tracks = Tracks::new(profile, MAX_MARKERS)?;
-    serde_json::to_writer(out, &build(profile, &tracks, options, MAX_SAMPLES))?;
+    json::to_writer(out, &build(profile, &tracks, options, MAX_SAMPLES))?;
     Ok(tracks.merged)
 }
 

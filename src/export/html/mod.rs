@@ -22,6 +22,7 @@ use crate::report::{Report, text};
 
 use super::ExportOptions;
 use crate::stack::label::one_line;
+use crate::text::{json, markup};
 
 mod columns;
 mod data;
@@ -70,7 +71,7 @@ pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut impl W
         None => "gilscope".to_owned(),
     };
     let mut packed = GzEncoder::new(Vec::new(), Compression::default());
-    serde_json::to_writer(&mut packed, &data)?;
+    json::to_writer(&mut packed, &data)?;
     let packed = BASE64.encode(packed.finish()?);
     let policy = format!(
         "default-src 'none'; script-src '{}'; style-src '{}'; img-src data: blob:; base-uri 'none'; form-action 'none'",
@@ -79,9 +80,9 @@ pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut impl W
     );
     let parts = [
         ("{{policy}}", policy.as_str()),
-        ("{{title}}", &escaped(&title)),
+        ("{{title}}", &markup(&title)),
         ("{{style}}", STYLE),
-        ("{{plain}}", &escaped(&plain)),
+        ("{{plain}}", &markup(&plain)),
         ("{{data}}", &packed),
         ("{{script}}", SCRIPT),
     ];
@@ -100,19 +101,4 @@ pub(super) fn write(profile: &Profile, options: &ExportOptions, out: &mut impl W
 /// How a content security policy names a script or a style.
 fn hash(text: &str) -> String {
     format!("sha256-{}", BASE64.encode(Sha256::digest(text)))
-}
-
-fn escaped(text: &str) -> String {
-    let mut markup = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '&' => markup.push_str("&amp;"),
-            '<' => markup.push_str("&lt;"),
-            '>' => markup.push_str("&gt;"),
-            '"' => markup.push_str("&quot;"),
-            '\'' => markup.push_str("&#39;"),
-            _ => markup.push(char),
-        }
-    }
-    markup
 }

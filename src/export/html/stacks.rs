@@ -111,7 +111,7 @@ impl<'p> PageStacks<'p> {
         }
         let stacks = &self.profile.stacks;
         let FrameDescription { label, file, origin, .. } = describe(stacks, id, false);
-        let row = [label, describe(stacks, id, true).label, file.unwrap_or_default().to_owned()];
+        let row = [label, describe(stacks, id, true).label, file.unwrap_or_default().into_owned()];
         let index = self.row(row, owner(origin));
         self.by_frame.insert(id, index);
         index

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use crate::export::frames::FrameTable;
 use crate::stack::StackId;
+use crate::text::one_line;
 
 use super::proto::{Callstack, Frame, InternedBytes, InternedData, InternedName, Mapping};
 
@@ -57,7 +58,7 @@ impl Interned {
             return iid;
         }
         let (iid, _) = self.names.of(name.to_owned());
-        self.pending.event_names.push(InternedName { iid, name: name.to_owned() });
+        self.pending.event_names.push(InternedName { iid, name: one_line(name) });
         iid
     }
 
@@ -72,6 +73,7 @@ impl Interned {
 
     /// The text of a detail.
     pub fn text(&mut self, text: String) -> u64 {
+        let text = one_line(&text);
         let (iid, new) = self.texts.of(text.clone());
         if new {
             self.pending.debug_annotation_string_values.push(InternedBytes { iid, str: text });
@@ -99,7 +101,7 @@ impl Interned {
                 self.pending.mappings.push(Mapping { iid: MAPPING, path_string_ids: vec![MAPPING] });
             }
             let entry = &table.entries()[index as usize];
-            let source_path_iid = entry.file.map(|file| {
+            let source_path_iid = entry.file.as_deref().map(|file| {
                 let (iid, new) = self.files.of(file.to_owned());
                 if new {
                     self.pending.source_paths.push(InternedBytes { iid, str: file.to_owned() });

@@ -181,7 +181,7 @@ impl<W: Write> PerfettoTrace<W> {
             uuid: uuid(TrackKind::Process, index),
             process: Some(ProcessDescriptor {
                 pid: info.pid,
-                cmdline: info.command.clone(),
+                cmdline: info.command.iter().map(|word| one_line(word)).collect(),
                 legacy_sort_index: index as i32,
                 process_name,
             }),

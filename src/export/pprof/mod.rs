@@ -19,6 +19,7 @@ use self::proto::{Function, Label, Line, Location, Mapping, Sample, ValueType};
 use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE};
 use super::{ExportOptions, View};
 use crate::stack::label::{describe, one_line};
+use crate::text::shown;
 
 pub(super) mod proto;
 
@@ -88,6 +89,7 @@ impl<'a> PprofBuilder<'a> {
     }
 
     fn string(&mut self, text: &str) -> i64 {
+        let text = &*shown(text);
         if let Some(&index) = self.strings.get(text) {
             return index;
         }
@@ -168,7 +170,7 @@ impl<'a> PprofBuilder<'a> {
         }
         let frame = describe(&self.profile.stacks, id, self.options.functions);
         let first_line = frame.first_line.unwrap_or(0);
-        let function = self.function(&frame.function, frame.file.unwrap_or(""), first_line.into());
+        let function = self.function(&frame.function, frame.file.as_deref().unwrap_or(""), first_line.into());
         let location = self.location(function, frame.line.unwrap_or(0).into());
         self.frames.insert(id, location);
         location

@@ -11,6 +11,7 @@ use crate::arch::Registers;
 use crate::cpython::frames::RawFrame;
 use crate::cpython::locks::FutexSite;
 use crate::event::{Account, Nanos, Pid, Tid};
+use crate::text::from_bytes;
 
 /// FutexSite long a thread sleeps in the parking lot before it is handed a `PyMutex`, in nanoseconds (`TIME_TO_BE_FAIR_NS` in
 /// `Python/lock.c`, 3.13 and later).
@@ -202,7 +203,7 @@ impl KernelRecord {
 /// The name in a field that it does not fill.
 fn name_of(field: &[u8]) -> String {
     let len = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
-    String::from_utf8_lossy(&field[..len]).into_owned()
+    from_bytes(&field[..len])
 }
 
 /// The structure that `bytes` begin with.

@@ -349,7 +349,7 @@ fn recordings_that_are_joined_are_one_in_the_order_of_time() {
     assert!(b.start < a.start && b.end > a.end);
     for names in [["a.gscope", "b.gscope"], ["b.gscope", "a.gscope"]] {
         let whole = path("whole.gscope");
-        let output = crate::output::Output::create(&whole).unwrap();
+        let output = crate::output::Output::create(&whole, &[]).unwrap();
         let (_, session) = super::merge(&names.map(path), output).unwrap();
         assert_eq!((session.start, session.end), (b.start, b.end));
         assert_eq!(

@@ -45,7 +45,7 @@ fn an_old_recording_is_written_anew_as_one_of_this_version() {
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("old.gscope"), VERSION_1).unwrap();
     let copy = |from: &Path, to: &Path| {
-        let output = crate::output::Output::create(to).unwrap();
+        let output = crate::output::Output::create(to, &[]).unwrap();
         crate::recording::copy(from, output, &Default::default()).unwrap();
     };
     copy(&path("old.gscope"), &path("new.gscope"));

@@ -22,6 +22,7 @@ use super::columns::threads as columns;
 use super::groups::pattern;
 use super::model::{Attribution, Blamed, Gil, Report, Severity, States, Thread};
 use super::verdict;
+use crate::text::{BOLD, NOT_BOLD};
 
 /// Everything fits in this many columns.
 pub const WIDTH: usize = 80;
@@ -86,7 +87,7 @@ impl ReportText {
         if !self.out.is_empty() {
             self.out.push('\n');
         }
-        let (on, off) = if self.bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        let (on, off) = if self.bold { (BOLD, NOT_BOLD) } else { ("", "") };
         let _ = writeln!(self.out, "{on}{text}{off}");
     }
 }
@@ -177,7 +178,11 @@ pub fn subject(report: &Report) -> String {
         Mode::Memory => "memory",
     };
     let command = units::cut(&crate::stack::label::one_line(&target.command.join(" ")), WIDTH * 2).into_owned();
-    let what = format!("process {}: {command} (Python {}{flavour})", target.pid, target.python);
+    let what = format!(
+        "process {}: {command} (Python {}{flavour})",
+        target.pid,
+        crate::stack::label::one_line(&target.python)
+    );
     let how = format!(
         "recorded in {mode} mode for {}: {} samples, {} without a stack, {} records lost",
         duration(session.duration_s),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::event::Tid;
 use crate::stack::label::one_line;
+use crate::text;
 
 /// A duration with three digits: `850 ns`, `12.3 us`, `5.07 ms`, `1.23 s`.
 pub fn duration(seconds: f64) -> String {
@@ -46,26 +47,22 @@ pub fn label(name: &str, tid: Tid) -> String {
     if tid == 0 || name == format!("thread {tid}") { one_line(name) } else { one_line(&format!("{name} ({tid})")) }
 }
 
-/// `text` in at most `width` characters.
+/// `text` in at most `width` cells of a terminal.
 pub fn cut(text: &str, width: usize) -> Cow<'_, str> {
-    if text.chars().count() <= width {
+    if text::width(text) <= width {
         return text.into();
     }
-    let kept: String = text.chars().take(width.saturating_sub(2)).collect();
-    format!("{}..", kept.trim_end()).into()
+    format!("{}..", text::start(text, width.saturating_sub(2)).trim_end()).into()
 }
 
-/// `text` in at most `width` characters, its middle left out: the names of a pool's threads differ at the end.
+/// `text` in at most `width` cells, its middle left out: the names of a pool's threads differ at the end.
 pub fn cut_middle(text: &str, width: usize) -> Cow<'_, str> {
-    let count = text.chars().count();
-    if count <= width {
+    if text::width(text) <= width {
         return text.into();
     }
     let kept = width.saturating_sub(2);
     let end = kept * 3 / 8;
-    let start: String = text.chars().take(kept - end).collect();
-    let end: String = text.chars().skip(count - end).collect();
-    format!("{}..{}", start.trim_end(), end.trim_start()).into()
+    format!("{}..{}", text::start(text, kept - end).trim_end(), text::end(text, end).trim_start()).into()
 }
 
 /// Labels of the threads in one table, in at most `width` characters: those with a name of their own do without their tid.
@@ -85,11 +82,11 @@ pub fn table_labels(threads: &[(&str, Option<Tid>)], width: usize) -> Vec<String
 
 /// A label whose end, in brackets, is kept: the part before it gives way.
 pub fn cut_label(label: &str, width: usize) -> String {
-    if label.chars().count() <= width {
+    if text::width(label) <= width {
         return label.to_owned();
     }
     let (name, end) = label.rfind(" (").map_or((label, ""), |at| label.split_at(at));
-    match width.checked_sub(end.chars().count()).filter(|&left| left >= 4) {
+    match width.checked_sub(text::width(end)).filter(|&left| left >= 4) {
         Some(left) => format!("{}{end}", cut_middle(name, left)),
         None => cut_middle(label, width).into_owned(),
     }
@@ -111,7 +108,7 @@ pub fn wrap(text: &str, indent: &str, width: usize) -> String {
         // A number stays with its unit.
         let unit = words.next_if(|next| UNITS.contains(&next.trim_end_matches(['.', ',', ';', ':', ')'])));
         let word = unit.map_or_else(|| word.to_owned(), |unit| format!("{word} {unit}"));
-        let length = word.chars().count();
+        let length = text::width(&word);
         if column > 0 && column + 1 + length > width {
             out.push('\n');
             out.push_str(indent);
@@ -166,7 +163,7 @@ mod tests {
     #[test]
     fn a_long_name_gives_way_to_the_tid() {
         assert_eq!(label("thread 7", 7), "thread 7");
-        assert_eq!(label("a\nb", 7), "a b (7)");
+        assert_eq!(label("a\nb", 7), "a\\nb (7)");
         assert_eq!(short_label("worker", 4711, 13), "worker (4711)");
         assert_eq!(short_label("ThreadPoolExecutor-0_1", 4711, 20), "ThreadP..-0_1 (4711)");
         assert_eq!(short_label("worker", 4711, 8), "work..1)");

@@ -6,6 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 
 use crate::report::text::units::wrap;
+use crate::text::shown;
 use crate::tui::state::hit_areas::HitAreas;
 use crate::tui::theme::Theme;
 
@@ -15,7 +16,7 @@ pub(crate) fn put(buffer: &mut Buffer, area: Rect, from: u16, text: &str, style:
         return from;
     }
     let room = usize::from(area.width - from);
-    let (end, _) = buffer.set_stringn(area.x + from, area.y, theme.text(text), room, style);
+    let (end, _) = buffer.set_stringn(area.x + from, area.y, theme.text(&shown(text)), room, style);
     end - area.x
 }
 
