@@ -48,7 +48,7 @@ impl Drop for BusyProgram {
 /// Waits until a seized thread has stopped.
 fn stopped(tracer: &mut Tracer<'_>, tid: Tid) -> Stopped {
     let now = Instant::now();
-    let mut stop = PendingStop { tid, asked_at: now, running_at: now };
+    let mut stop = PendingStop { tid, asked_at: now, running_at: now, stopped_at: None };
     loop {
         if let Some(stopped) = poll(&mut stop, &mut tracer.stopper.stats).unwrap() {
             return stopped;
