@@ -171,8 +171,6 @@ mod tests {
         let until = Nanos(start.0 + 35_000_000);
         ticks.put_off(until);
         assert_eq!(ticks.next(), until);
-        assert_eq!(ticks.due(until), Some(3), "periods 1 to 3");
-        ticks.done();
-        assert!(ticks.next() > until);
+        assert_eq!(ticks.due(until), Some(2), "periods 1 and 2");
     }
 }

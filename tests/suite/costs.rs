@@ -48,6 +48,16 @@ on_pythons! {
     }
 }
 
+#[test]
+fn threads_in_system_calls_are_never_stopped() {
+    for options in [&["-r", "1000"][..], &["-r", "1000", "--blocking"]] {
+        let target = Python::usual().start("blocked.py", &[]);
+        let recording = record_pid(&[options, &["--view", "wall"]].concat(), 1.0, target.pid());
+        assert!(recording.stacks.with("wait_forever") > 100, "{}", recording.done.stderr);
+        assert!(!recording.done.stderr.contains("thread stopped"), "{}", recording.done.stderr);
+    }
+}
+
 /// What the kernel says that the threads of a process are doing, one letter for each.
 fn states(pid: i32) -> String {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();

@@ -138,6 +138,8 @@ struct PendingStop {
     asked_at: Instant,
     /// When it was last seen not to have stopped.
     running_at: Instant,
+    /// When it has stopped, if that is known.
+    stopped_at: Option<Instant>,
 }
 
 /// A thread that stands still until it is given to [`Tracer::resume`], or dropped.
@@ -288,7 +290,7 @@ impl Tracer<'_> {
         let asked_at = Instant::now();
         let asked = asked.and_then(|()| ptrace::interrupt(thread).map_err(gone_or_not_permitted));
         self.stopper.stats.not_permitted += u64::from(asked == Err(StopError::NotPermitted));
-        asked.map(|()| PendingStop { tid, asked_at, running_at: asked_at })
+        asked.map(|()| PendingStop { tid, asked_at, running_at: asked_at, stopped_at: None })
     }
 }
 
@@ -334,7 +336,7 @@ fn wait(stop: &mut PendingStop) {
     let _ = waitid(WaitId::Pid(tid), WaitIdOptions::NOWAIT | stops_and_ends());
     // The stop has woken this thread, which then may have had no CPU either.
     let delayed = Duration::from_nanos(own_run_delay().saturating_sub(delayed_before));
-    stop.running_at = Instant::now().checked_sub(delayed).unwrap_or(stop.running_at);
+    stop.stopped_at = Instant::now().checked_sub(delayed);
 }
 
 /// For how long this thread was ready to run without a CPU so far, in nanoseconds; 0 if the kernel does not count that.
@@ -349,7 +351,7 @@ fn poll(stop: &mut PendingStop, stats: &mut StopStats) -> Result<Option<Stopped>
     let Some(tid) = Pid::from_raw(stop.tid) else { return Err(StopError::Gone) };
     match waitid(WaitId::Pid(tid), WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG | stops_and_ends()) {
         Ok(None) | Err(rustix::io::Errno::INTR) => {
-            stop.running_at = at;
+            (stop.running_at, stop.stopped_at) = (at, None);
             return Ok(None);
         }
         Ok(Some(status)) if status.trapped() || status.stopped() => {}
@@ -367,8 +369,9 @@ fn poll(stop: &mut PendingStop, stats: &mut StopStats) -> Result<Option<Stopped>
     let is_unharmed = restart(NixPid::from_raw(stop.tid));
     stats.failed_calls += u64::from(is_asked && !is_unharmed);
     let signal = if is_asked { 0 } else { signal };
-    // It has stopped at some moment since the last look.
-    let since = stop.running_at + at.saturating_duration_since(stop.running_at) / 2;
+    // Otherwise, it has stopped at some moment since the last look.
+    let between = || stop.running_at + at.saturating_duration_since(stop.running_at) / 2;
+    let since = stop.stopped_at.unwrap_or_else(between);
     Ok(Some(Stopped { tid: stop.tid, since, signal, is_detached: false }))
 }
 
