@@ -31,6 +31,9 @@ use crate::refcount::Refcounts;
 use crate::stack::idle_wait::{Work, work};
 use crate::stack::{FrameId, Interner, StackId};
 
+/// How many threads of circles are remembered: whether each has run is asked for every sample. Nobody reads of more.
+const MAX_STUCK: usize = 1 << 10;
+
 /// What is known of one thread.
 #[derive(Clone, Debug)]
 pub struct ThreadInfo {
@@ -374,7 +377,12 @@ impl Profile {
                 let process = self.threads[thread.0 as usize].process.0;
                 self.pools.queue(process, thread, queue, length, at);
             }
-            Event::Deadlock { at, ref threads } => self.deadlocks.push(SeenDeadlock::new(at, threads.clone())),
+            Event::Deadlock { at, ref threads } => {
+                let known: usize = self.deadlocks.iter().map(|deadlock| deadlock.threads.len()).sum();
+                if known + threads.len() <= MAX_STUCK && self.deadlocks.len() < MAX_STUCK {
+                    self.deadlocks.push(SeenDeadlock::new(at, threads.clone()));
+                }
+            }
             Event::Collected { totals, .. } => self.collections.collected(totals),
             Event::HeldInNative { stack, function, .. } => {
                 *self.held_in_native.entry(stack).or_default().entry(function).or_default() += 1;

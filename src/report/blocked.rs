@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Syscall, ThreadId, ThreadState};
@@ -45,7 +45,7 @@ fn is_false(flag: &bool) -> bool {
 pub(super) fn blocked(profile: &Profile, groups: &ThreadGroups<'_>) -> Vec<BlockedPlace> {
     let period = profile.session.period_ns();
     type BlockedKey = (String, GroupKey, Option<FrameId>, Option<FrameId>, bool);
-    let mut places: FxHashMap<BlockedKey, (u64, Vec<ThreadId>)> = FxHashMap::default();
+    let mut places: FxHashMap<BlockedKey, (u64, FxHashSet<ThreadId>)> = FxHashMap::default();
     for (key, weight) in profile.tree.iter() {
         let call = match key.state {
             ThreadState::Blocked(Syscall::FUTEX) if profile.work(key.stack).is_some() => continue,
@@ -60,16 +60,15 @@ pub(super) fn blocked(profile: &Profile, groups: &ThreadGroups<'_>) -> Vec<Block
         let innermost = called(&profile.stacks, key.stack);
         let (ns, threads) = places.entry((call, groups.key(key.thread), own, innermost, in_event_loop)).or_default();
         *ns += weight.ns(period);
-        if !threads.contains(&key.thread) {
-            threads.push(key.thread);
-        }
+        threads.insert(key.thread);
     }
     let mut places: Vec<_> = places.into_iter().filter(|(_, (ns, _))| *ns > 0).collect();
     places.sort_by(|a, b| (Reverse(a.1.0), &a.0).cmp(&(Reverse(b.1.0), &b.0)));
     places.truncate(MAX_PLACES);
     let label = |frame: FrameId| one_line(&frame_label(&profile.stacks, frame, false));
     let place =
-        |((call, _, own, innermost, in_event_loop), (ns, mut threads)): (BlockedKey, (u64, Vec<ThreadId>))| {
+        |((call, _, own, innermost, in_event_loop), (ns, threads)): (BlockedKey, (u64, FxHashSet<ThreadId>))| {
+            let mut threads: Vec<ThreadId> = threads.into_iter().collect();
             threads.sort_unstable();
             let words = groups.words(&threads);
             BlockedPlace {

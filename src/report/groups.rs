@@ -1,7 +1,7 @@
 //! Threads that do the same thing have names that differ in a number: those of a pool, workers, readers. They are a group,
 //! and sentences speak of groups. Called by everything in the report that names threads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(crate) use crate::event::name_pattern as pattern;
@@ -24,6 +24,8 @@ pub(super) type GroupKey = (ProcessId, Arc<str>);
 pub(super) struct ThreadGroups<'p> {
     profile: &'p Profile,
     patterns: Vec<Arc<str>>,
+    /// How many threads of a process have a name.
+    same: BTreeMap<(ProcessId, &'p str), usize>,
 }
 
 /// Threads as the subject of a sentence.
@@ -42,7 +44,13 @@ impl<'p> ThreadGroups<'p> {
             known.entry(pattern).or_insert_with_key(|pattern| pattern.as_str().into()).clone()
         };
         let patterns = profile.threads.iter().map(|thread| thread.name.as_deref()).map(pattern).collect();
-        ThreadGroups { profile, patterns }
+        let mut same = BTreeMap::new();
+        for info in &profile.threads {
+            if let Some(name) = &info.name {
+                *same.entry((info.process, &**name)).or_default() += 1;
+            }
+        }
+        ThreadGroups { profile, patterns, same }
     }
 
     pub fn key(&self, thread: ThreadId) -> GroupKey {
@@ -101,9 +109,8 @@ impl<'p> ThreadGroups<'p> {
             return self.group(&[thread]);
         }
         let Some(name) = &info.name else { return format!("thread {}", info.tid) };
-        let same =
-            self.profile.threads.iter().filter(|other| other.process == info.process && other.name == info.name);
-        if same.count() > 1 { format!("{} ({})", one_line(name), info.tid) } else { one_line(name) }
+        let same = self.same.get(&(info.process, &**name)).copied().unwrap_or(0);
+        if same > 1 { format!("{} ({})", one_line(name), info.tid) } else { one_line(name) }
     }
 
     /// Which process that is, if there are several.
@@ -121,13 +128,13 @@ impl<'p> ThreadGroups<'p> {
 
 /// As [`ThreadGroups::words`], of threads in a report.
 pub(super) fn words_of(report: &Report, threads: &[(Tid, &str)]) -> ThreadWords {
-    let mut known: Vec<(Tid, &str)> = Vec::new();
-    for thread in threads {
-        if !known.contains(thread) {
-            known.push(*thread);
-        }
-    }
-    let of = |tid: Tid| report.threads.iter().find(|thread| thread.tid == tid);
+    let mut seen: BTreeSet<(Tid, &str)> = BTreeSet::new();
+    let known: Vec<(Tid, &str)> = threads.iter().copied().filter(|thread| seen.insert(*thread)).collect();
+    let mut by_tid: BTreeMap<Tid, &Thread> = BTreeMap::new();
+    report.threads.iter().rev().for_each(|thread| {
+        by_tid.insert(thread.tid, thread);
+    });
+    let of = |tid: Tid| by_tid.get(&tid).copied();
     let name = |&(tid, name): &(Tid, &str)| {
         let pid = of(tid).map(|thread| thread.pid);
         let is_same = |other: &&Thread| Some(other.pid) == pid && other.name.as_deref() == Some(name);

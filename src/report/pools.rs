@@ -62,11 +62,13 @@ fn identified(profile: &Profile) -> BTreeMap<PoolIdentity, PoolMembers<'_>> {
         pools.entry(pool).or_default().push((thread, known));
     }
     // Threads whose queue was not found belong to the pool of the same name, if there is only one.
-    let unknown: Vec<PoolIdentity> = pools.keys().filter(|pool| pool.queue.is_none()).cloned().collect();
-    for pool in unknown {
-        let is_same =
-            |other: &&PoolIdentity| PoolIdentity { queue: None, ..(*other).clone() } == pool && **other != pool;
-        let mut same = pools.keys().filter(is_same);
+    let mut known: BTreeMap<PoolIdentity, Vec<PoolIdentity>> = BTreeMap::new();
+    for pool in pools.keys() {
+        let of_name = known.entry(PoolIdentity { queue: None, ..pool.clone() }).or_default();
+        of_name.extend(pool.queue.map(|_| pool.clone()));
+    }
+    for (pool, same) in known {
+        let mut same = same.iter();
         if let (Some(other), None) = (same.next().cloned(), same.next())
             && let Some(members) = pools.remove(&pool)
         {

@@ -89,7 +89,7 @@ fn no_kind_of_record_costs_more_than_a_multiple_of_the_file() {
         let mut block = Vec::new();
         for number in 0..6_000_000 {
             record(number, &mut block);
-            if block.len() > 3 << 20 {
+            if block.len() > 3 << 19 {
                 break;
             }
         }

@@ -3,7 +3,9 @@
 
 use std::ops::{Index, IndexMut};
 
-use crate::event::{ACTIVITIES, ACTIVITY_COUNT, Account, Activity, ThreadId, ThreadState};
+use rustc_hash::FxHashSet;
+
+use crate::event::{ACTIVITIES, ACTIVITY_COUNT, Account, Activity, ProcessId, ThreadId, ThreadState};
 use crate::gil::summary::GilSummary;
 use crate::profile::tree::Weight;
 use crate::profile::{Mode, Profile, ThreadInfo};
@@ -33,13 +35,31 @@ pub fn ledgers(profile: &Profile, gils: &[GilSummary]) -> Vec<Thread> {
     for (key, weight) in profile.whole().iter() {
         seen[key.thread.0 as usize].add(key.state, weight);
     }
+    let holders = GilHolders::new(gils);
     let threads = (0..).map(ThreadId).zip(&profile.threads).zip(&seen);
-    threads.map(|((id, info), seen)| ledger(profile, gils, id, info, seen)).collect()
+    threads.map(|((id, info), seen)| ledger(profile, &holders, id, info, seen)).collect()
+}
+
+/// Which threads have held the GIL, and where there is one.
+struct GilHolders {
+    enabled: FxHashSet<ProcessId>,
+    held: FxHashSet<(ProcessId, ThreadId)>,
+}
+
+impl GilHolders {
+    fn new(gils: &[GilSummary]) -> GilHolders {
+        let enabled = gils.iter().filter(|gil| gil.info.enabled).map(|gil| gil.info.process).collect();
+        let held = gils.iter().flat_map(|gil| {
+            let held = gil.threads.iter().filter(|share| share.held.total_ns() > 0);
+            held.map(|share| (gil.info.process, share.thread))
+        });
+        GilHolders { enabled, held: held.collect() }
+    }
 }
 
 fn ledger(
     profile: &Profile,
-    gils: &[GilSummary],
+    holders: &GilHolders,
     id: ThreadId,
     info: &ThreadInfo,
     seen: &ObservedActivities,
@@ -49,7 +69,7 @@ fn ledger(
         Mode::Memory => (seen.samples.scaled_to(observed), observed, info.cpu_ns),
         Mode::Kernel => {
             let account = info.account.unwrap_or_else(|| seen.account(profile, info));
-            let (parts, wall) = exact(&account, observed, seen, runs_as(profile, gils, id, &account));
+            let (parts, wall) = exact(&account, observed, seen, runs_as(profile, holders, id, &account));
             (parts, wall, account.on_cpu_ns)
         }
     };
@@ -87,15 +107,13 @@ fn exact(account: &Account, observed: u64, seen: &ObservedActivities, unseen: Ac
 }
 
 /// What a thread does on the CPU if no sample ever found it there.
-fn runs_as(profile: &Profile, gils: &[GilSummary], id: ThreadId, account: &Account) -> Activity {
+fn runs_as(profile: &Profile, holders: &GilHolders, id: ThreadId, account: &Account) -> Activity {
     let process = profile.threads[id.0 as usize].process;
-    let mut of_process = gils.iter().filter(|gil| gil.info.process == process);
-    if profile.process_of(id).free_threaded && !of_process.clone().any(|gil| gil.info.enabled) {
+    if profile.process_of(id).free_threaded && !holders.enabled.contains(&process) {
         return Activity::Running;
     }
     let held_at = account.gil_held_off_cpu_ns + account.gil_held_runnable_ns > 0 || account.gil_waits > 0;
-    let mut held =
-        || of_process.any(|gil| gil.threads.iter().any(|share| share.thread == id && share.held.total_ns() > 0));
+    let held = || holders.held.contains(&(process, id));
     if held_at || held() { Activity::GilHeld } else { Activity::Native }
 }
 
