@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_thread_has_not_run_if_the_gil_was_with_others() {
-        let before = Gil { addr: 0x1000, holder: 0, last_holder: 7, switches: 3, enabled: true, interval_ns: 5_000_000 };
+        let before =
+            Gil { addr: 0x1000, holder: 0, last_holder: 7, switches: 3, enabled: true, interval_ns: 5_000_000 };
         let later = Gil { holder: 7, ..before };
         assert!(later.kept_from(&before, 8));
         assert!(!later.kept_from(&before, 7), "the holder may have run");

@@ -15,10 +15,10 @@ use super::Kernel;
 use super::abi::KernelCounter;
 use super::clock::CpuClock;
 use super::maps::{KernelMaps, array, map_error};
-use crate::process::{Status, in_first_pid_namespace};
 use crate::process::access::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN};
 use crate::process::error::{KERNEL_MODE, setcap};
 use crate::process::refusal::{number, remedy_for_limit};
+use crate::process::{Status, in_first_pid_namespace};
 
 /// The programs, as the kernel takes them; compiled by `bpf/build`.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/gilscope.bpf.o");
@@ -80,7 +80,7 @@ fn with_advice(error: &(dyn Error + 'static)) -> String {
 /// What helps if the kernel of this release refuses gilscope's programs with this error.
 fn advice(error: Option<Errno>, release: &str) -> String {
     if let Some(remedy) = error.and_then(remedy_for_limit) {
-        return format!("Probably {remedy}");
+        return format!("This is a limit: {remedy}");
     }
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn a_limit_is_not_taken_for_an_old_kernel() {
-        for (error, words) in [(Errno::EMFILE, "ulimit -n"), (Errno::ENOMEM, "no memory"), (Errno::EPERM, "lockdown")] {
+        for (error, words) in [(Errno::EMFILE, "ulimit -n"), (Errno::ENOMEM, "no memory"), (Errno::EPERM, "lockdown")]
+        {
             let text = advice(Some(error), "6.1.0-18-amd64");
             assert!(text.contains(words) && !text.contains("5.15"), "{text}");
         }

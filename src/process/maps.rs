@@ -142,9 +142,10 @@ impl MappedFile {
         File::open(format!("/proc/{pid}/map_files/{:x}-{:x}", first.start, first.end)).map_err(|error| {
             match (refused, error.kind()) {
                 (Some(refused), _) => refused,
-                (None, ErrorKind::PermissionDenied) => {
-                    io::Error::new(error.kind(), "it was deleted or replaced on disk, and only root can still open it")
-                }
+                (None, ErrorKind::PermissionDenied) => io::Error::new(
+                    error.kind(),
+                    "it was deleted or replaced on disk, and only root can still open it",
+                ),
                 (None, _) => error,
             }
         })

@@ -17,13 +17,13 @@ pub mod refusal;
 mod relatives;
 pub mod statics;
 mod status;
-pub mod stopped;
 pub mod stop;
+pub mod stopped;
 pub mod symbols;
 pub mod task_events;
 mod wait_channel;
 
 pub use self::identity::{Process, ProcessCpuTime, command, cpu_time, ended_children_cpu, has_forked, refused};
-pub use self::namespaces::{in_first_pid_namespace, tid_map};
+pub use self::namespaces::{in_first_pid_namespace, in_user_namespace, tid_map};
 pub use self::relatives::{descendants, living_thread, threads};
 pub use self::status::Status;

@@ -178,7 +178,7 @@ impl OsThread {
 
     /// Whether a signal, a debugger or a frozen control group has stopped the thread.
     pub fn is_stopped(&self) -> bool {
-match self.stat(0, |state| state.first().copied()).flatten() {
+        match self.stat(0, |state| state.first().copied()).flatten() {
             Some(b'T' | b't') => true,
             Some(b'R') | None => false,
             Some(_) => self.function().is_some_and(|function| wait_channel::is_freezer(&function)),

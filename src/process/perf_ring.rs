@@ -32,9 +32,8 @@ impl PerfRing {
     pub fn map(event: BorrowedFd<'_>, pages: usize) -> io::Result<PerfRing> {
         let len = pages * PAGE;
         // SAFETY: a new mapping, at an address that the kernel chooses.
-        let start = unsafe {
-            mmap(null_mut(), PAGE + len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, event, 0)?
-        };
+        let start =
+            unsafe { mmap(null_mut(), PAGE + len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, event, 0)? };
         Ok(PerfRing { pages: NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?, len })
     }
 

@@ -41,7 +41,7 @@ pub fn number(error: &(dyn Error + 'static)) -> Option<Errno> {
 /// An error, and what helps if a limit is behind it.
 pub fn with_remedy(error: &io::Error) -> String {
     match number(error).and_then(remedy_for_limit) {
-        Some(remedy) => format!("{error}. Probably {remedy}"),
+        Some(remedy) => format!("{error}: {remedy}"),
         None => error.to_string(),
     }
 }
@@ -64,7 +64,9 @@ pub fn not_started(error: &io::Error, name: &str) -> String {
     match number(error) {
         Some(Errno::ENOENT) => format!("{name} is not installed (or, if it is a script, what should run it is not)"),
         Some(Errno::EACCES) => format!("{name} is not executable for this user: chmod +x, or look at its folders"),
-        Some(Errno::ENOEXEC) => format!("{name} is no program that this machine can run: does a script lack its #! line?"),
+        Some(Errno::ENOEXEC) => {
+            format!("{name} is no program that this machine can run: does a script lack its #! line?")
+        }
         Some(Errno::E2BIG) => "the command line and the environment are too long".to_owned(),
         _ => with_remedy(error),
     }

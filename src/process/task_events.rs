@@ -27,9 +27,13 @@ const MAX_EVENTS: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TaskChange {
     /// Another process started it.
-    Forked { parent: Pid },
+    Forked {
+        parent: Pid,
+    },
     /// It runs another program now, of which that is the short name.
-    Executed { comm: String },
+    Executed {
+        comm: String,
+    },
     Ended,
 }
 
@@ -237,10 +241,15 @@ mod tests {
         let pid = child.id() as Pid;
         child.wait().unwrap();
         let seen = events.drain(now());
-        let of_child: Vec<&TaskChange> = seen.iter().filter(|event| event.pid == pid).map(|event| &event.change).collect();
+        let of_child: Vec<&TaskChange> =
+            seen.iter().filter(|event| event.pid == pid).map(|event| &event.change).collect();
         assert_eq!(
             of_child,
-            [&TaskChange::Forked { parent: own }, &TaskChange::Executed { comm: "true".to_owned() }, &TaskChange::Ended]
+            [
+                &TaskChange::Forked { parent: own },
+                &TaskChange::Executed { comm: "true".to_owned() },
+                &TaskChange::Ended
+            ]
         );
     }
 }

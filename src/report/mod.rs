@@ -38,7 +38,8 @@ use crate::stack::label::one_line;
 
 use self::groups::ThreadGroups;
 use self::model::{
-    BrokenCircle, ChildProcesses, Idle, Lock, Machine, OtherProcess, SCHEMA, Session, Stuck, Target, UnobservedProcess, VERSION,
+    BrokenCircle, ChildProcesses, Idle, Lock, Machine, OtherProcess, SCHEMA, Session, Stuck, Target,
+    UnobservedProcess, VERSION,
 };
 
 pub(crate) use self::groups::pattern as thread_group;

@@ -22,7 +22,9 @@ pub fn verdict(report: &Report) -> String {
     let is_serious = |finding: &&Finding| finding.severity != Severity::Low || finding.id == NO_CPU;
     let serious = report.findings.iter().filter(is_serious).filter(|finding| finding.cost_s > 0.0);
     match serious.max_by(|a, b| (a.id != NO_CPU).cmp(&(b.id != NO_CPU)).then(a.cost_s.total_cmp(&b.cost_s))) {
-        Some(worst) => biggest_cost(report, worst) + &mostly_unknown(report).map_or_else(String::new, |part| format!(" {part}")),
+        Some(worst) => {
+            biggest_cost(report, worst) + &mostly_unknown(report).map_or_else(String::new, |part| format!(" {part}"))
+        }
         None => mostly_unknown(report).unwrap_or_else(|| hardly_any(report)),
     }
 }

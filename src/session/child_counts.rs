@@ -150,8 +150,7 @@ impl Family {
     /// All that were not observed, living or not.
     fn unobserved(&self, observed: &[Pid], looked_at: &dyn Fn(Pid) -> Option<LookedAt>) -> EndedChildren {
         let mut all = self.ended;
-        let missed =
-            self.living.iter().filter_map(|(&pid, &by_name)| self.missed(pid, by_name, observed, looked_at));
+        let missed = self.living.iter().filter_map(|(&pid, &by_name)| self.missed(pid, by_name, observed, looked_at));
         missed.for_each(|is_python| all.add(is_python));
         all
     }
@@ -182,7 +181,10 @@ mod tests {
         let of_root = [ROOT];
         assert_eq!(counted(&[fork(2, ROOT), end(2), fork(3, ROOT)], &of_root), (2, 2, 2), "they run what it runs");
         assert_eq!(counted(&[fork(2, ROOT), exec(2, "gcc"), end(2)], &of_root), (1, 1, 0));
-        assert_eq!(counted(&[fork(2, ROOT), exec(2, "sh"), fork(3, 2), exec(3, "python3"), end(3), end(2)], &of_root), (2, 2, 1));
+        assert_eq!(
+            counted(&[fork(2, ROOT), exec(2, "sh"), fork(3, 2), exec(3, "python3"), end(3), end(2)], &of_root),
+            (2, 2, 1)
+        );
         assert_eq!(counted(&[fork(2, ROOT), fork(3, 2), end(2), end(3)], &[ROOT, 2]), (2, 1, 1), "one was observed");
         assert_eq!(counted(&[fork(99, ROOT), end(99)], &of_root), (1, 0, 0), "a helper of multiprocessing");
         assert_eq!(counted(&[fork(8, 7), end(8)], &of_root), (0, 0, 0), "of another program");

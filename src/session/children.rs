@@ -145,7 +145,9 @@ impl ChildWatch {
 
     /// How many there have been.
     pub(super) fn counts(&self, observed: &[Pid]) -> ChildCounts {
-        let seen = self.real(observed).fold((0, 0), |(all, python), (_, child)| (all + 1, python + u64::from(child.is_python)));
+        let seen = self
+            .real(observed)
+            .fold((0, 0), |(all, python), (_, child)| (all + 1, python + u64::from(child.is_python)));
         self.counter.counts(observed, &|pid| looked_at(&self.seen, pid), seen, self.followed)
     }
 

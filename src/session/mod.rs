@@ -37,8 +37,8 @@ use crate::interpreter::collector::Collector;
 use crate::interpreter::registry::Sink;
 use crate::process::access::{HiddenCalls, hidden_calls};
 use crate::process::clock::now;
-use crate::process::refused;
 use crate::process::error::AttachError;
+use crate::process::refused;
 use crate::profile::{Mode, Profile};
 use crate::recording::Recorder;
 use crate::sampler::Stopping;
@@ -201,8 +201,9 @@ impl Session<'_> {
         observer: &mut dyn Observer,
     ) -> Result<RecordingEnd, AttachError> {
         // Without a pidfd it is no process; attaching finds out what is wrong with it.
-        let pidfd = launch::pidfd(root)
-            .map_err(|error| attach(root).err().unwrap_or_else(|| refused(root, "wait for the end", &error.into())))?;
+        let pidfd = launch::pidfd(root).map_err(|error| {
+            attach(root).err().unwrap_or_else(|| refused(root, "wait for the end", &error.into()))
+        })?;
         if child.is_some() {
             self.collector.watch(root);
         }
@@ -293,10 +294,7 @@ impl Session<'_> {
         let tick = if self.observed.is_empty() { Nanos(u64::MAX) } else { self.ticks.next().min(observer.next()) };
         let look = if self.observed.is_empty() { tick } else { self.children.next() };
         let queues = if self.observed.is_empty() { tick } else { self.queues.next() };
-        tick.min(look)
-            .min(queues)
-            .min(self.follower.next())
-            .min(self.until.unwrap_or(Nanos(u64::MAX)))
+        tick.min(look).min(queues).min(self.follower.next()).min(self.until.unwrap_or(Nanos(u64::MAX)))
     }
 
     /// Waits for something to do, at most for a time in nanoseconds.

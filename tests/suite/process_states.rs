@@ -9,7 +9,8 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    MODES, Proc, Python, dump, folder, functions, gilscope, need_root, not_measured, recorded_report, run, thread, until,
+    MODES, Proc, Python, dump, folder, functions, gilscope, need_root, not_measured, recorded_report, run, thread,
+    until,
 };
 
 fn number(value: &Value) -> f64 {
@@ -70,8 +71,9 @@ fn time_stopped_is_neither_work_nor_waiting() {
         });
         let time = number(&report["session"]["duration_s"]);
         let fighters = report["threads"].as_array().unwrap().iter();
-        let fighters: Vec<&Value> =
-            fighters.filter(|thread| thread["name"].as_str().is_some_and(|name| name.starts_with("fighter"))).collect();
+        let fighters: Vec<&Value> = fighters
+            .filter(|thread| thread["name"].as_str().is_some_and(|name| name.starts_with("fighter")))
+            .collect();
         assert_eq!(fighters.len(), 4, "{report:#}");
         for thread in fighters {
             let states = thread["states"].as_object().unwrap();
@@ -111,7 +113,9 @@ struct FreezableGroup(std::path::PathBuf);
 impl FreezableGroup {
     fn make() -> Option<FreezableGroup> {
         let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(std::path::PathBuf::from);
-        let mount = mounts.into_iter().find(|mount| mount.join("cgroup.procs").exists() && mount.join("cgroup.controllers").exists())?;
+        let mount = mounts
+            .into_iter()
+            .find(|mount| mount.join("cgroup.procs").exists() && mount.join("cgroup.controllers").exists())?;
         let group = mount.join(format!("gilscope-test-{}", std::process::id()));
         fs::create_dir(&group).ok()?;
         let made = FreezableGroup(group);
@@ -151,7 +155,8 @@ fn a_process_without_its_first_thread_lives() {
     }
     for mode in MODES {
         let report = report_of(mode, 1.0, &target, || ());
-        let names: Vec<&str> = report["threads"].as_array().unwrap().iter().filter_map(|thread| thread["name"].as_str()).collect();
+        let names: Vec<&str> =
+            report["threads"].as_array().unwrap().iter().filter_map(|thread| thread["name"].as_str()).collect();
         assert!(names.contains(&"first to go on") && names.contains(&"second to go on"), "{mode}: {report:#}");
         assert_eq!(names.len(), 2, "{mode}: {names:?}");
         assert!(number(&report["gils"][0]["wait"]["total_s"]) > 0.2, "{mode}: {report:#}");
@@ -183,11 +188,18 @@ fn each_child_is_counted_however_short_it_lives() {
             if follow.is_empty() {
                 assert_eq!(count("not_observed_python"), FORKS + RUNS, "{mode}: {children:#}");
                 let said = format!("{} child processes that run Python were not observed", FORKS + RUNS);
-                assert!(done.stderr.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said), "{}", done.stderr);
+                assert!(
+                    done.stderr.split_whitespace().collect::<Vec<_>>().join(" ").contains(&said),
+                    "{}",
+                    done.stderr
+                );
             } else {
                 assert!(count("not_observed_python") + observed >= FORKS + RUNS, "{mode}: {children:#}");
                 let found = finding(&report, "children-not-observed").unwrap_or_else(|| panic!("{report:#}"));
-                assert!(found["message"].as_str().unwrap().contains(&format!("Of {} that were", FORKS + RUNS)), "{found:#}");
+                assert!(
+                    found["message"].as_str().unwrap().contains(&format!("of {} that were", FORKS + RUNS)),
+                    "{found:#}"
+                );
             }
         }
     }

@@ -37,7 +37,9 @@ fn system_calls(hidden: Option<HiddenCalls>) -> Check {
         None => check(Verdict::Yes, "the system calls of its threads can be seen".into()),
         Some(HiddenCalls { reason, remedy }) => check(
             Verdict::Partly,
-            format!("{reason}. Who waits for the GIL is an estimate, and waits for locks are not told from other sleep"),
+            format!(
+                "{reason}. Who waits for the GIL is an estimate, and waits for locks are not told from other sleep"
+            ),
         )
         .remedy(remedy),
     }
@@ -61,8 +63,11 @@ fn stops(pid: Pid, tid: Tid) -> Check {
                 AttachError::Permission { cause, .. } => (cause.reason(), cause.remedy()),
                 _ => (error.desc().to_owned(), "Try again".to_owned()),
             };
-            check(Verdict::No, format!("{reason}. Such stacks are read again instead, and lost where they still move"))
-                .remedy(remedy)
+            check(
+                Verdict::No,
+                format!("{reason}. Such stacks are read again instead, and lost where they still move"),
+            )
+            .remedy(remedy)
         }
     }
 }
@@ -100,8 +105,7 @@ fn children(pid: Pid) -> Check {
 }
 
 fn registers(tid: Tid) -> Check {
-    let check =
-        |verdict, reason: String| Check::new("registers", "what reference counts cost", verdict, reason);
+    let check = |verdict, reason: String| Check::new("registers", "what reference counts cost", verdict, reason);
     match registers_refused(tid) {
         None => check(Verdict::Yes, "perf events of its threads are available".into()),
         Some(error) => check(Verdict::No, format!("perf events of its threads are refused: {}", with_remedy(&error)))

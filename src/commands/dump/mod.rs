@@ -64,14 +64,18 @@ impl StoppedDump {
     fn of(pid: Pid) -> Option<StoppedDump> {
         let of = |by, debugger, words| Some(StoppedDump { by, debugger, words });
         match stop_cause(pid)? {
-            StopCause::Signal => {
-                of("signal", None, format!("by a signal (SIGSTOP, SIGTSTP, Ctrl-Z) until it is sent SIGCONT: kill -CONT {pid}"))
-            }
+            StopCause::Signal => of(
+                "signal",
+                None,
+                format!("by a signal (SIGSTOP, SIGTSTP, Ctrl-Z) until it is sent SIGCONT: kill -CONT {pid}"),
+            ),
             StopCause::Tracer(debugger) => {
                 let name = Process::open(debugger).map(|process| process.comm()).unwrap_or_default();
                 of("debugger", Some(debugger), format!("by the debugger {name} (process {debugger})"))
             }
-            StopCause::Freezer => of("freezer", None, "because its control group is frozen, as by `docker pause`".to_owned()),
+            StopCause::Freezer => {
+                of("freezer", None, "because its control group is frozen, as by `docker pause`".to_owned())
+            }
         }
     }
 }

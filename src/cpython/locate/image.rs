@@ -71,7 +71,9 @@ impl LoadedImage {
         };
         let elf = match opened.map(Elf::open) {
             Ok(Ok(elf)) => elf,
-            Ok(Err(error)) => return Err((file, format!("{error}. If it was replaced on disk, restart the process"))),
+            Ok(Err(error)) => {
+                return Err((file, format!("{error}. If it was replaced on disk, restart the process")));
+            }
             Err(error) => return Err((file, file_refused(&error))),
         };
         match elf.load_bias(&file.mappings) {
