@@ -129,9 +129,10 @@ impl ExactGil {
         let &OffCpu { thread, start, end, stack, state, .. } = off;
         match state {
             // That can be in the middle of a wait, between two looks at the GIL.
-            ThreadState::Runnable | ThreadState::Stopped => {
+            ThreadState::Runnable => {
                 self.engine.thread(thread).suspended_ns += end.since(start);
             }
+            // Also what stops a thread in the middle of a wait: the time until it goes on waiting is nobody's fault.
             _ => self.engine.wait_is_over(GIL, thread, start),
         }
         match (state, GilFactKind::seen(thread, glimpse)) {

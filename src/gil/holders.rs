@@ -88,10 +88,16 @@ impl Holders {
         self.spans
             .range(..after)
             .rev()
-            .map(move |span| (span, std::mem::replace(&mut span_end, span.start)))
+            .map(move |span| {
+                let to = span_end;
+                // What was taken back may leave one that begins before the one that it follows: no moment counts twice.
+                span_end = to.min(span.start);
+                (span, to)
+            })
             .take_while(move |&(_, span_end)| span_end > start)
             .take(MAX_SPANS_OF_WAIT)
             .map(move |(span, to)| (span, to, TimeRange { start: span.start.max(start), end: to.min(end) }))
+            .filter(|(_, _, part)| part.start < part.end)
     }
 
     /// All holds up to `end`. Empty unless they were to be kept.
@@ -379,6 +385,17 @@ mod tests {
     fn drops(facts: impl IntoIterator<Item = (u64, GilFactKind)>) -> (u64, u64) {
         let holders = learn(facts);
         (holders.forced, holders.voluntary)
+    }
+
+    #[test]
+    fn no_moment_counts_twice_where_spans_are_out_of_order() {
+        let mut holders = Holders::new(false);
+        for (start, thread) in [(50, 1), (100, 2), (90, 3), (95, 1)] {
+            holders.push(HolderSpan::new(Nanos(start), Holder::Held(ThreadId(thread))));
+        }
+        let parts: Vec<(u64, u64)> =
+            holders.between(Nanos(60), Nanos(120)).map(|(_, _, part)| (part.start.0, part.end.0)).collect();
+        assert_eq!(parts, [(95, 120), (90, 95), (60, 90)]);
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Resource for GilResource {
     fn owners_at_end(&self, waiter: ThreadId, range: TimeRange, owners: &mut Vec<(Owner, TimeRange)>) {
         let mut first_known = range.end;
         for (span, span_end, part) in self.holders.between(range.start, range.end) {
-            first_known = part.start;
+            first_known = first_known.min(part.start);
             let owner = match span.holder {
                 Holder::Free => Owner::Nobody,
                 // It cannot have held what it waited for.

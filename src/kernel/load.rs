@@ -80,7 +80,7 @@ fn with_advice(error: &(dyn Error + 'static)) -> String {
 /// What helps if the kernel of this release refuses gilscope's programs with this error.
 fn advice(error: Option<Errno>, release: &str) -> String {
     if let Some(remedy) = error.and_then(remedy_for_limit) {
-        return format!("Probably {remedy}");
+        return format!("This is a limit: {remedy}");
     }
     let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));

@@ -10,6 +10,7 @@ use nix::unistd::{Uid, User};
 use rustix::io::Errno;
 
 use super::error::{AttachError, Denied, MEMORY_MODE, setcap};
+use super::namespaces::in_user_namespace;
 use super::os_thread::OsThread;
 use super::{Status, threads};
 use crate::event::Pid;
@@ -37,7 +38,12 @@ pub fn denied(pid: Pid) -> AttachError {
     let Some(target) = Status::read(pid) else { return AttachError::Exited { pid } };
     // The kernel gives the files of a protected process to root (but not the folder they are in).
     let owner = fs::metadata(format!("/proc/{pid}/maps")).map_or(0, |file| file.uid());
-    AttachError::Permission { pid, cause: cause(&Status::own(), &target, owner, yama_scope()) }
+    let mut cause = cause(&Status::own(), &target, owner, yama_scope());
+    // The capability is there, but not outside of the namespace.
+    if cause == Denied::Sandbox && in_user_namespace() {
+        cause = Denied::UserNamespace;
+    }
+    AttachError::Permission { pid, cause }
 }
 
 /// Why the system calls of a process's threads cannot be seen, although its memory can be read.

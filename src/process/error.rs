@@ -142,6 +142,8 @@ pub enum Denied {
     /// It runs as somebody else or has more privileges, and we are root without the capability for that: as in a
     /// container.
     PowerlessRoot,
+    /// gilscope has its capabilities in a user namespace only, and the process is outside of that.
+    UserNamespace,
     /// The kernel's `kernel.yama.ptrace_scope`, 1 to 3.
     Yama(u8),
     /// It is protected: started with privileges (setuid, file capabilities) or by its own wish (`PR_SET_DUMPABLE`).
@@ -160,6 +162,11 @@ impl Denied {
             Denied::PowerlessRoot => {
                 "it has another user or more privileges than gilscope, whose root user lacks the \
                                       capability CAP_SYS_PTRACE"
+                    .into()
+            }
+            Denied::UserNamespace => {
+                "gilscope is privileged only in its own user namespace (a rootless container), and the \
+                                      process is outside of it, or protected from it"
                     .into()
             }
             Denied::Yama(1) => "kernel.yama.ptrace_scope is 1, which permits it only to those who started the \
@@ -182,6 +189,9 @@ impl Denied {
         let once = format!("allow it once and for all: {}", setcap(MEMORY_MODE));
         match self {
             Denied::OtherUser { target, .. } => format!("Run gilscope as {target} or as root, or {once}"),
+            Denied::UserNamespace => {
+                "Run gilscope as root outside of the container, or as the user of the process".into()
+            }
             Denied::PowerlessRoot => "If this is a container, start it with --cap-add SYS_PTRACE".into(),
             Denied::Yama(1) => format!(
                 "Start the program with `gilscope record -- COMMAND`, run gilscope as root, {once}, or permit it to \

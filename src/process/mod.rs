@@ -26,8 +26,7 @@ mod wait_channel;
 pub mod watchdog;
 
 pub use self::container::container;
-
 pub use self::identity::{Process, ProcessCpuTime, command, cpu_time, ended_children_cpu, has_forked, refused};
-pub use self::namespaces::{in_first_pid_namespace, tid_map};
+pub use self::namespaces::{in_first_pid_namespace, in_user_namespace, tid_map};
 pub use self::relatives::{all, descendants, living_thread, threads};
 pub use self::status::Status;

@@ -26,6 +26,16 @@ pub fn in_first_pid_namespace() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link.as_os_str() == FIRST_PID_NAMESPACE)
 }
 
+/// Whether gilscope is in another user namespace than that which the machine starts with: its capabilities count only there.
+pub fn in_user_namespace() -> bool {
+    fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !maps_all_users(&map))
+}
+
+/// The first namespace maps every user to itself.
+fn maps_all_users(map: &str) -> bool {
+    map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// Whether the numbers in `/proc` are those that system calls take.
 pub(super) fn proc_is_own() -> bool {
     let own = std::process::id().to_string();
@@ -40,5 +50,7 @@ mod tests {
     fn a_process_of_this_namespace_needs_no_map() {
         assert_eq!(tid_map(std::process::id() as Pid), None);
         assert!(proc_is_own());
+        assert!(maps_all_users("         0          0 4294967295\n"));
+        assert!(!maps_all_users("         0       1000          1\n"));
     }
 }

@@ -41,7 +41,7 @@ pub fn number(error: &(dyn Error + 'static)) -> Option<Errno> {
 /// An error, and what helps if a limit is behind it.
 pub fn with_remedy(error: &io::Error) -> String {
     match number(error).and_then(remedy_for_limit) {
-        Some(remedy) => format!("{error}. Probably {remedy}"),
+        Some(remedy) => format!("{error}: {remedy}"),
         None => error.to_string(),
     }
 }

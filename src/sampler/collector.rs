@@ -87,7 +87,7 @@ impl Collector for MemoryMode {
                         "Set /proc/sys/kernel/perf_event_paranoid to 2 or less, or run gilscope as root or with CAP_PERFMON"
                             .to_owned()
                     },
-                    |remedy| format!("Probably {remedy}"),
+                    |remedy| format!("This is a limit: {remedy}"),
                 );
                 degraded.push(format!(
                     "the cost of reference counts is unknown: perf events of the target's threads are not available \

@@ -197,7 +197,7 @@ fn each_child_is_counted_however_short_it_lives() {
                 assert!(count("not_observed_python") + observed >= FORKS + RUNS, "{mode}: {children:#}");
                 let found = finding(&report, "children-not-observed").unwrap_or_else(|| panic!("{report:#}"));
                 assert!(
-                    found["message"].as_str().unwrap().contains(&format!("Of {} that were", FORKS + RUNS)),
+                    found["message"].as_str().unwrap().contains(&format!("of {} that were", FORKS + RUNS)),
                     "{found:#}"
                 );
             }

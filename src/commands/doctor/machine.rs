@@ -14,7 +14,7 @@ use crate::kernel::{self, Kernel, OLDEST_KERNEL};
 use crate::process::access::{self, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE};
 use crate::process::error::{AttachError, KERNEL_MODE, MEMORY_MODE, setcap};
 use crate::process::memory::{LiveMemory, Memory, ReadError};
-use crate::process::{Process, Status};
+use crate::process::{Process, Status, in_user_namespace};
 use crate::text::from_bytes;
 
 pub fn checks() -> Vec<Check> {
@@ -116,6 +116,11 @@ fn any_process(capabilities: u64, yama: Option<u8>) -> Check {
     match (capabilities & CAP_SYS_PTRACE != 0, yama) {
         (true, Some(3..)) => check(Verdict::No, "kernel.yama.ptrace_scope is 3: no process may do this")
             .remedy("Set it to 1 in /etc/sysctl.d/ and reboot"),
+        (true, _) if in_user_namespace() => check(
+            Verdict::Partly,
+            "gilscope has the capability CAP_SYS_PTRACE in its own user namespace (a rootless container): it counts for \
+             processes of that",
+        ),
         (true, _) => check(Verdict::Yes, "gilscope has the capability CAP_SYS_PTRACE"),
         (false, _) => check(Verdict::No, "gilscope lacks the capability CAP_SYS_PTRACE").remedy(format!(
             "Run gilscope as root, or grant it the capability permanently: {} (in a container: start it with \

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Dump, InterpreterDump, ThreadDump, WaitsFor};
-use crate::event::{Pid, Tid};
+use crate::event::{Pid, ThreadState, Tid};
 use crate::report::thread_group;
 use crate::stack::label::one_line;
 
@@ -98,8 +98,10 @@ impl Dump {
     }
 
     fn waiting(&self, waiters: &[&ThreadDump]) -> String {
-        match (waiters, &self.hidden_calls) {
-            ([], Some(_)) => "no waiter seen".to_owned(),
+        let unknown = self.threads.iter().filter(|thread| thread.state == ThreadState::Unknown.name()).count();
+        match (waiters, &self.hidden_calls, unknown) {
+            ([], Some(_), _) => "no waiter seen".to_owned(),
+            ([], None, 1..) => format!("no waiter seen, but what {unknown} of the threads do is unknown"),
             _ => waiting(waiters),
         }
     }

@@ -29,23 +29,24 @@ pub(super) fn not_observed(report: &Report) -> Option<Finding> {
         1 => format!("A child process{named} runs Python and was not observed"),
         _ => format!("{at_least}{count} child processes{named} run Python and were not observed"),
     };
-    let advice = match (counts.followed, count) {
-        (true, _) => {
-            format!(
-                "Of {} that were started they ended, or stopped being reachable, before gilscope could attach.",
-                counts.started
-            )
-        }
-        (false, 1) => "Record with -s (--subprocesses) to see it too.".to_owned(),
-        (false, _) => "Record with -s (--subprocesses) to see them too.".to_owned(),
+    let message = match counts.followed {
+        // What they used cannot be told from what the others did that have ended.
+        true => format!(
+            "{who}, of {} that were started: they ended before gilscope could attach. All that have ended, observed or not, \
+             used {} of CPU time in {}.",
+            counts.started,
+            duration(counts.ended_cpu_s),
+            duration(report.session.duration_s),
+        ),
+        false => format!(
+            "{who}: {} of CPU time in {}, beside {} of what was observed. Record with -s (--subprocesses) to see {} too.",
+            duration(cpu_s),
+            duration(report.session.duration_s),
+            duration(observed_s),
+            if count == 1 { "it" } else { "them" },
+        ),
     };
-    let message = format!(
-        "{who}: {} of CPU time in {}, beside {} of what was observed. {advice}",
-        duration(cpu_s),
-        duration(report.session.duration_s),
-        duration(observed_s),
-    );
-    let busy = part(cpu_s, report.session.duration_s);
+    let busy = part(if counts.followed { cpu_s.max(counts.ended_cpu_s) } else { cpu_s }, report.session.duration_s);
     // Who asked for all of them wants to know of each.
     if busy < IDLE && !counts.followed {
         return None;
@@ -114,8 +115,9 @@ mod tests {
         );
         report.children = Some(ChildProcesses { followed: true, ..counts });
         let found = not_observed(&report).unwrap();
-        assert!(found.message.starts_with("At least 98 child processes run"), "{}", found.message);
-        assert!(found.message.contains("Of 121 that were started"), "{}", found.message);
+        let said =
+            "At least 98 child processes run Python and were not observed, of 121 that were started: they ended";
+        assert!(found.message.starts_with(said), "{}", found.message);
         (report.children, report.unobserved_children) = (None, vec![child(8, true, 0.03)]);
         report.gils.clear();
         report.findings.clear();
