@@ -38,6 +38,10 @@ fn refuse(error: &clap::Error) -> ! {
 }
 
 fn run(command: &Command) -> anyhow::Result<u8> {
+    if !matches!(command, Command::Record(_) | Command::Top(_)) {
+        // These two launch programs before.
+        gilscope::output::survive_size_limit();
+    }
     match command {
         Command::Record(args) => gilscope::commands::record::run(args),
         Command::Top(args) => gilscope::commands::top::run(args),

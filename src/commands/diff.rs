@@ -11,7 +11,7 @@ use crate::export::{self, Format};
 use crate::filter::Filter;
 use crate::output::Output;
 use crate::recording::{is_recording, load};
-use crate::text::{Shown, from_bytes};
+use crate::text::{Shown, from_bytes, visible_lines};
 
 /// Draws the difference. Returns where it was written, and what changed most.
 ///
@@ -35,7 +35,7 @@ fn read(path: &Path, view: &ViewArgs) -> Result<FoldedStacks> {
         }
         false => fs::read(path).with_context(|| format!("cannot read {}", path.shown()))?,
     };
-    FoldedStacks::new(&name(path), from_bytes(&bytes))
+    FoldedStacks::new(&name(path), visible_lines(&from_bytes(&bytes)))
 }
 
 fn name(path: &Path) -> String {
@@ -66,6 +66,10 @@ mod tests {
         assert_eq!(written, path("d.svg"));
         assert!(table.contains("100.0       0.0    -100.0  work"), "{table}");
         assert!(fs::read_to_string(path("d.svg")).unwrap().contains("From a.collapsed to b.collapsed"));
+        fs::write(path("evil.collapsed"), "main;\x1b[1m\u{202e}work 10\r\n").unwrap();
+        let (_, table) = run("evil.collapsed", "evil.svg").unwrap();
+        let drawn = fs::read_to_string(path("evil.svg")).unwrap();
+        assert!(table.contains("\\x1b[1m\\u{202e}work") && !drawn.contains(['\x1b', '\u{202e}']), "{table}");
         let error = format!("{:#}", run("missing.collapsed", "e.svg").unwrap_err());
         assert!(error.contains("cannot read") && error.contains("missing.collapsed"), "{error}");
         assert!(!path("e.svg").exists());

@@ -12,7 +12,7 @@ use crate::stack::{FrameId, StackId};
 
 use super::ExportOptions;
 use super::view::{Item, NO_PYTHON_FRAME, STACK_UNREADABLE, leaf};
-use crate::stack::label::{FrameDescription, Origin, describe};
+use crate::stack::label::{FrameDescription, Origin, describe, one_line};
 
 /// One frame, as speedscope wants it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -55,7 +55,7 @@ impl<'a> FrameTable<'a> {
 
     /// The index of a marker.
     pub fn marker(&mut self, name: &str) -> u32 {
-        self.insert(Entry { name: name.to_owned(), file: None, line: None, origin: Origin::Marker })
+        self.insert(Entry { name: one_line(name), file: None, line: None, origin: Origin::Marker })
     }
 
     /// Appends the frames of a stack, outermost first.

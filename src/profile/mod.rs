@@ -27,6 +27,7 @@ use crate::profile::tree::{Key, Tree, Weight};
 use crate::refcount::Refcounts;
 use crate::stack::idle_wait::{Work, work};
 use crate::stack::{FrameId, Interner, StackId};
+use crate::text::short;
 
 /// What is known of one thread.
 #[derive(Clone, Debug)]
@@ -275,7 +276,7 @@ impl Profile {
                 }
             }
             Event::ThreadNamed { thread, ref name } => {
-                self.threads[thread.0 as usize].name = Some(name.clone());
+                self.threads[thread.0 as usize].name = Some(short(name).into());
             }
             Event::ThreadExited { at, thread, cpu_ns } => {
                 self.ran(thread, at);

@@ -35,7 +35,7 @@ enum WriterMessage {
     Appear(Option<PathBuf>),
     /// The records of a block.
     Records(Vec<u8>),
-    /// That was all.
+    /// Nothing more will come.
     Complete,
 }
 
@@ -153,14 +153,9 @@ fn work(mut output: Output, inbox: &Receiver<WriterMessage>) -> Result<PathBuf> 
         };
         if let Err(error) = result {
             let path = output.path();
-            let kept = if written > block::HEADER as u64 {
-                // A file that ends in the middle of a block is as good; this one is tidy.
-                output.cut(written);
-                output.abandon()
-            } else {
-                output.discard();
-                "nothing is recorded".to_owned()
-            };
+            // A file that ends in the middle of a block is as good; this one is tidy.
+            output.cut(written);
+            let kept = output.abandon(written > block::HEADER as u64);
             return Err(error.context(format!("cannot write to {}: {kept}", path.shown())));
         }
         if synced.elapsed() >= SYNC_EVERY {
@@ -170,7 +165,7 @@ fn work(mut output: Output, inbox: &Receiver<WriterMessage>) -> Result<PathBuf> 
     }
     let path = output.path();
     match appeared {
-        true => drop(output.abandon()),
+        true => drop(output.abandon(true)),
         false => output.discard(),
     }
     Ok(path)

@@ -17,6 +17,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use ratatui::Frame;
 use ratatui::backend::CrosstermBackend;
 
+use crate::text::lines;
+
 /// The screen is on the terminal.
 static UP: AtomicBool = AtomicBool::new(false);
 /// What was logged meanwhile.
@@ -104,7 +106,8 @@ impl Screen {
     /// # Errors
     /// The terminal is gone.
     pub(crate) fn copy(&mut self, text: &str) -> io::Result<()> {
-        execute!(stdout(), CopyToClipboard::to_clipboard_from(text))
+        // What is pasted may be obeyed, too.
+        execute!(stdout(), CopyToClipboard::to_clipboard_from(&*lines(text)))
     }
 }
 

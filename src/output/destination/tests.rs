@@ -66,7 +66,7 @@ fn a_live_file_has_its_name_at_once_unless_it_replaces_another() {
     live.appear(None).unwrap();
     live.write_all(b"first").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"first");
-    assert!(live.abandon().contains("x.gscope shows what was recorded"), "it stays");
+    assert!(live.abandon(true).contains("x.gscope shows what it has"), "it stays");
     let mut live = Output::create_live(&path).unwrap();
     let part = live.until_complete().unwrap();
     live.appear(None).unwrap();
@@ -139,6 +139,8 @@ fn a_link_is_replaced_and_a_device_is_written_to() {
         assert!(fs::symlink_metadata(&link).unwrap().is_file());
     }
     assert_eq!(fs::read(&victim).unwrap(), b"victim");
+    symlink(elsewhere.path(), here(&folder, "folder")).unwrap();
+    assert!(text(&Output::create(&here(&folder, "folder"), &[]).unwrap_err()).contains("leads to a folder"));
     assert!(matches!(Output::create(Path::new("/dev/null"), &[]).unwrap(), Output::Special(..)));
     assert!(matches!(Output::create(Path::new("/dev/stdout"), &[]).unwrap(), Output::Stdout));
     assert!(matches!(Output::create(Path::new("/dev/stderr"), &[]).unwrap(), Output::Special(..)));

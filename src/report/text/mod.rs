@@ -178,7 +178,11 @@ pub fn subject(report: &Report) -> String {
         Mode::Memory => "memory",
     };
     let command = units::cut(&crate::stack::label::one_line(&target.command.join(" ")), WIDTH * 2).into_owned();
-    let what = format!("process {}: {command} (Python {}{flavour})", target.pid, target.python);
+    let what = format!(
+        "process {}: {command} (Python {}{flavour})",
+        target.pid,
+        crate::stack::label::one_line(&target.python)
+    );
     let how = format!(
         "recorded in {mode} mode for {}: {} samples, {} without a stack, {} records lost",
         duration(session.duration_s),

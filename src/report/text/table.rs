@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::units::cut;
 use crate::report::columns::{ColumnFormat, TableColumn};
-use crate::text::padded;
+use crate::text::{padded, shown};
 
 const MIN_LABEL: usize = 10;
 /// A table with few columns would be hard to follow from end to end.
@@ -75,7 +75,7 @@ impl TextTable {
 
     fn cells(&mut self, label: &str, cells: &[String]) {
         let width = self.columns[0].width;
-        let mut line = padded(&cut(&format!("{}{label}", self.indent), width), width);
+        let mut line = padded(&cut(&format!("{}{}", self.indent, shown(label)), width), width);
         for (column, cell) in self.columns[1..].iter().zip(cells) {
             line.push_str(&format!("{cell:>width$}", width = column.width));
         }
