@@ -1,9 +1,10 @@
 //! `gilscope diff`: what changed between two recordings, beyond noise. Called by `main`.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::commands::check::sliced;
 use crate::commands::cli::{DiffArgs, ViewArgs};
@@ -18,7 +19,10 @@ use crate::report::check::measure::CheckedRecording;
 use crate::report::difference::{differences, wait_changes};
 use crate::report::text::WIDTH;
 use crate::report::text::units::wrap;
-use crate::text::{Shown, from_bytes};
+use crate::text::{Shown, from_bytes, visible_lines};
+
+/// Folded stacks are no longer, in bytes.
+const MAX_FOLDED: u64 = 256 << 20;
 
 /// What has changed.
 #[derive(Debug)]
@@ -76,8 +80,8 @@ fn text(before: &DiffSide, after: &DiffSide, absolute: bool) -> String {
 /// The stacks to compare in a file: those of a view of a recording, or folded ones.
 fn read(path: &Path, view: &ViewArgs) -> Result<DiffSide> {
     if !is_recording(path) {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.shown()))?;
-        let folded = FoldedStacks::new(&name(path), from_bytes(&bytes))?;
+        let bytes = folded_bytes(path).with_context(|| format!("cannot read {}", path.shown()))?;
+        let folded = FoldedStacks::new(&name(path), visible_lines(&from_bytes(&bytes)))?;
         return Ok(DiffSide { folded, recording: None });
     }
     let options = view.options();
@@ -99,12 +103,24 @@ fn read(path: &Path, view: &ViewArgs) -> Result<DiffSide> {
     Ok(DiffSide { folded, recording: Some(recording) })
 }
 
+/// Also of a pipe, as a shell makes it of `<(command)`.
+fn folded_bytes(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FOLDED + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FOLDED {
+        bail!("it has more than {} MB, which no folded stacks have: it is another file", MAX_FOLDED >> 20);
+    }
+    Ok(bytes)
+}
+
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).shown().to_string()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
 
     use super::*;
@@ -129,6 +145,11 @@ mod tests {
         assert!(fs::read_to_string(path("d.svg")).unwrap().contains("From a.collapsed to b.collapsed"));
         let outcome = run("b.collapsed", None).unwrap();
         assert_eq!((outcome.text.as_str(), outcome.written), ("functions: no difference beyond noise\n", None));
+        fs::write(path("evil.collapsed"), "main;\x1b[1m\u{202e}work 10000\r\n").unwrap();
+        let outcome = run("evil.collapsed", Some("evil.svg")).unwrap();
+        let drawn = fs::read_to_string(path("evil.svg")).unwrap();
+        assert!(outcome.text.contains("\\x1b[1m\\u{202e}work"), "{}", outcome.text);
+        assert!(!drawn.contains(['\x1b', '\u{202e}']));
         let error = format!("{:#}", run("missing.collapsed", Some("e.svg")).unwrap_err());
         assert!(error.contains("cannot read") && error.contains("missing.collapsed"), "{error}");
         assert!(!path("e.svg").exists());

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{MODULE, ProcessId, object_label};
+use crate::text::short;
 
 /// What a thread can wait for, other than the GIL. The order is that of [`LOCK_KINDS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -221,6 +222,8 @@ impl LockKind {
     /// What to call a lock of this kind, for people: `list (app.inventory)`, `threading.Lock at 0x7f10`.
     pub fn label(self, type_name: Option<&str>, name: Option<&str>, address: u64) -> String {
         let row = self.row();
+        let (type_name, name) = (type_name.map(short), name.map(short));
+        let (type_name, name) = (type_name.as_deref(), name.as_deref());
         match (row.in_object, type_name) {
             (ObjectLabel::Object, type_name) => return object_label(type_name.unwrap_or(row.label), name, address),
             (ObjectLabel::LockOf, Some(type_name)) => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{ObjectId, ProcessId, ThreadId};
+use crate::text::short;
 
 /// What an access to a reference count is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -115,6 +116,8 @@ pub const MODULE: &str = "module ";
 /// What to call an object: `list (app.inventory)`, `random.Random instance (random._inst)`, `dict of module app`,
 /// `lru_cache wrapper of app.slow_square`.
 pub fn object_label(type_name: &str, name: Option<&str>, address: u64) -> String {
+    let (type_name, name) = (&*short(type_name), name.map(short));
+    let name = name.as_deref();
     let is_builtin = !type_name.contains('.') && type_name.starts_with(|first: char| first.is_lowercase());
     match (type_name, name) {
         ("functools._lru_cache_wrapper", Some(name)) => format!("lru_cache wrapper of {name}"),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::process::geteuid;
 
 use super::new_file::{NewFile, OutputFolder, identity, kind, try_lock};
 use super::numbered::numbered;
@@ -285,7 +286,15 @@ impl OutputFile {
 impl OldFile {
     fn lock(folder: &OutputFolder, name: &OsStr, stat: &Stat, path: &Path) -> Result<OldFile> {
         let identity = identity(stat);
+        let own = geteuid().as_raw();
+        let may_replace = [0, stat.st_uid, folder.stat()?.st_uid].contains(&own);
+        if !may_replace && folder.is_shared()? {
+            bail!("{} belongs to another user, and cannot be replaced: choose another place with -o", path.shown());
+        }
         if kind(stat) == FileType::Symlink {
+            if fs::metadata(path).is_ok_and(|to| to.is_dir()) {
+                bail!("{} leads to a folder: choose a file in it with -o", path.shown());
+            }
             return Ok(OldFile { identity, _lock: None });
         }
         // One that cannot be read can be replaced all the same.
@@ -353,11 +362,8 @@ fn own_descriptor(path: &Path) -> Option<io::Result<File>> {
 /// Opens a pipe or a device. In a folder in which everyone can make files, somebody else's pipe is a trap: what is written
 /// to it is read there.
 fn special(folder: &OutputFolder, name: &OsStr, stat: &Stat) -> io::Result<File> {
-    let around = folder.stat()?;
-    let (sticky, writable) = (Mode::SVTX, Mode::WOTH | Mode::WGRP);
-    let mode = Mode::from_raw_mode(around.st_mode);
-    let own = rustix::process::geteuid().as_raw();
-    if mode.contains(sticky) && mode.intersects(writable) && ![own, 0, around.st_uid].contains(&stat.st_uid) {
+    let own = geteuid().as_raw();
+    if folder.is_shared()? && ![own, 0, folder.stat()?.st_uid].contains(&stat.st_uid) {
         return Err(io::Error::new(ErrorKind::PermissionDenied, "it belongs to another user"));
     }
     let file = folder.open_file(name, OFlags::WRONLY | OFlags::NOCTTY)?;

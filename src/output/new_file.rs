@@ -17,6 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+const OWN_FILES: &str = "/proc/self/fd";
 /// Names that are tried before giving up.
 const MAX_NAMES: u32 = 100;
 /// Names of files are no longer than 255 bytes, and what is added to them takes some.
@@ -53,6 +54,12 @@ impl OutputFolder {
     pub fn stat(&self) -> io::Result<Stat> {
         Ok(fstat(&self.0)?)
     }
+
+    /// Whether it is one such as `/tmp`, in which everyone can make files, and remove only their own.
+    pub fn is_shared(&self) -> io::Result<bool> {
+        let mode = Mode::from_raw_mode(self.stat()?.st_mode);
+        Ok(mode.contains(Mode::SVTX) && mode.intersects(Mode::WOTH | Mode::WGRP))
+    }
 }
 
 /// A file that only its owner may read, locked by this process.
@@ -69,9 +76,11 @@ impl NewFile {
     /// made of `stem`.
     pub fn unnamed(folder: OutputFolder, stem: &OsStr) -> io::Result<NewFile> {
         let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        // It gets its name by way of /proc.
+        let can_be_named = std::fs::metadata(OWN_FILES).is_ok();
         match openat(&folder.0, ".", flags, OWNER_ONLY) {
-            Ok(file) => NewFile::new(folder, file.into(), None),
-            Err(_) => NewFile::temporary(folder, stem),
+            Ok(file) if can_be_named => NewFile::new(folder, file.into(), None),
+            _ => NewFile::temporary(folder, stem),
         }
     }
 
@@ -144,7 +153,7 @@ impl NewFile {
     }
 
     fn link(&self, name: &OsStr) -> io::Result<()> {
-        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        let own = format!("{OWN_FILES}/{}", self.file.as_raw_fd());
         Ok(linkat(CWD, own, &self.folder.0, name, AtFlags::SYMLINK_FOLLOW)?)
     }
 

@@ -30,6 +30,7 @@ use crate::profile::tree::{Key, Tree, Weight};
 use crate::refcount::Refcounts;
 use crate::stack::idle_wait::{Work, work};
 use crate::stack::{FrameId, Interner, StackId};
+use crate::text::short;
 
 /// How many threads of circles are remembered: whether each has run is asked for every sample. Nobody reads of more.
 const MAX_STUCK: usize = 1 << 10;
@@ -329,7 +330,7 @@ impl Profile {
             Event::ThreadNamed { thread, ref name } => {
                 let info = &mut self.threads[thread.0 as usize];
                 if info.folded.count == 0 {
-                    info.name = Some(name.clone());
+                    info.name = Some(short(name).into());
                 }
             }
             Event::ThreadExited { at, thread, cpu_ns } => {

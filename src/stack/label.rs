@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::stack::{FrameId, FrameKind, Interner, StackId};
 pub(crate) use crate::text::one_line;
-use crate::text::shown;
+use crate::text::{short, shown};
 
 /// Whose code a frame runs, as far as its path shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +37,7 @@ pub(crate) struct FrameDescription<'a> {
 /// line is `func (file.py)`, one without a file `func`.
 pub(crate) fn describe(stacks: &Interner, id: FrameId, functions: bool) -> FrameDescription<'_> {
     let frame = stacks.get_frame(id);
-    let function = one_line(stacks.text(frame.function));
+    let function = one_line(&short(stacks.text(frame.function)));
     let path = stacks.text(frame.file);
     let line = if functions { frame.first_line } else { frame.line };
     let (file, line, first_line) = match frame.kind {
@@ -49,7 +49,8 @@ pub(crate) fn describe(stacks: &Interner, id: FrameId, functions: bool) -> Frame
         FrameKind::Python | FrameKind::Marker => locate(file),
         FrameKind::Native => (Origin::Native, file.rsplit('/').next().unwrap_or(file)),
     };
-    let label = match (short_path, line) {
+    let short_path = short(short_path);
+    let label = match (&*short_path, line) {
         ("", _) => function.clone(),
         (_, 0) => one_line(&format!("{function} ({short_path})")),
         _ => one_line(&format!("{function} ({short_path}:{line})")),

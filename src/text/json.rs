@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
-use super::is_unsafe;
+use super::{is_plain, is_unsafe};
 
 /// A format that escapes more than JSON asks for.
 struct EscapingFormatter<F>(F);
@@ -40,6 +40,9 @@ pub fn to_lines(value: &impl Serialize) -> serde_json::Result<String> {
 
 impl<F: Formatter> Formatter for EscapingFormatter<F> {
     fn write_string_fragment<W: ?Sized + Write>(&mut self, out: &mut W, text: &str) -> io::Result<()> {
+        if is_plain(text) {
+            return out.write_all(text.as_bytes());
+        }
         let mut rest = text;
         while let Some((at, char)) = rest.char_indices().find(|&(_, char)| is_unsafe(char)) {
             out.write_all(&rest.as_bytes()[..at])?;

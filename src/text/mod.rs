@@ -20,6 +20,8 @@ pub use self::writer::VisibleWriter;
 
 /// No text that is shown on one line has more characters than this: what is longer lacks its middle.
 pub const MAX_SHOWN: usize = 1024;
+/// No name in it has more characters than this.
+pub const MAX_NAME: usize = 200;
 /// No character has more combining marks than this: piled up, they cover the lines around them.
 const MAX_MARKS: usize = 4;
 /// Stands for what was left out.
@@ -94,11 +96,11 @@ fn visible(text: &str, is_kept: impl Fn(char) -> bool) -> String {
 /// Applied again, it changes nothing.
 pub(crate) fn one_line(text: &str) -> String {
     // What will be left out need not be looked at.
-    let text = cut(text);
+    let text = cut(text, MAX_SHOWN);
     if is_plain(&text) {
         return text.into_owned();
     }
-    cut(&visible(&text, |_| false)).into_owned()
+    cut(&visible(&text, |_| false), MAX_SHOWN).into_owned()
 }
 
 /// The same, without a copy where there is nothing to change.
@@ -124,12 +126,18 @@ pub(crate) fn markup(text: &str) -> String {
     markup
 }
 
-/// The start and the end of a text that is too long.
-fn cut(text: &str) -> Cow<'_, str> {
-    if text.len() <= MAX_SHOWN || text.chars().nth(MAX_SHOWN).is_none() {
+/// A name as a part of longer texts, for which it leaves room: what is longer than [`MAX_NAME`] lacks its middle. It is not
+/// safe to show by that.
+pub(crate) fn short(name: &str) -> Cow<'_, str> {
+    cut(name, MAX_NAME)
+}
+
+/// The start and the end of a text that has more than `max` characters.
+fn cut(text: &str, max: usize) -> Cow<'_, str> {
+    if text.len() <= max || text.chars().nth(max).is_none() {
         return text.into();
     }
-    let half = MAX_SHOWN / 2;
+    let half = max / 2;
     let start: String = text.chars().take(half).collect();
     let end = text.char_indices().rev().nth(half - 2).map_or("", |(at, _)| &text[at..]);
     format!("{start}{ELLIPSIS}{end}").into()
@@ -156,6 +164,11 @@ pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     }
     out += &visible(rest, is_kept);
     out.into()
+}
+
+/// Lines of a file of somebody else, whose ends alone are kept.
+pub(crate) fn visible_lines(text: &str) -> String {
+    visible(&text.replace("\r\n", "\n"), |char| char == '\n')
 }
 
 /// How many cells of a terminal a text that was made visible takes.
@@ -278,6 +291,7 @@ mod tests {
         assert_eq!(shown.chars().count(), MAX_SHOWN);
         assert!(shown.starts_with("start") && shown.ends_with("end") && shown.contains(ELLIPSIS));
         assert_eq!(one_line(&"x".repeat(MAX_SHOWN)), "x".repeat(MAX_SHOWN));
+        assert_eq!(short(&"x".repeat(MAX_NAME + 1)).chars().count(), MAX_NAME);
         let escaped = one_line(&"\x1b".repeat(MAX_SHOWN));
         assert_eq!(escaped.chars().count(), MAX_SHOWN);
     }

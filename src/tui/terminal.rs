@@ -18,6 +18,7 @@ use ratatui::Frame;
 use ratatui::backend::CrosstermBackend;
 
 use crate::process::watchdog::before_giving_up;
+use crate::text::lines;
 
 /// The screen is on the terminal.
 static UP: AtomicBool = AtomicBool::new(false);
@@ -110,7 +111,8 @@ impl Screen {
     /// # Errors
     /// The terminal is gone.
     pub(crate) fn copy(&mut self, text: &str) -> io::Result<()> {
-        execute!(stdout(), CopyToClipboard::to_clipboard_from(text))
+        // What is pasted may be obeyed, too.
+        execute!(stdout(), CopyToClipboard::to_clipboard_from(&*lines(text)))
     }
 }
 

@@ -6,6 +6,7 @@ use super::{Dump, InterpreterDump, ThreadDump, WaitsFor};
 use crate::event::{Pid, ThreadState, Tid};
 use crate::report::thread_group;
 use crate::stack::label::one_line;
+use crate::text::short;
 
 /// Up to this many names are listed; of more threads only what their names have in common.
 const MAX_NAMES: usize = 3;
@@ -153,7 +154,7 @@ impl Dump {
 
     fn name_of(&self, tid: Tid) -> String {
         let name = self.thread(tid).and_then(|thread| thread.name.as_deref());
-        name.map_or_else(|| tid.to_string(), |name| format!("{tid} \"{}\"", one_line(name)))
+        name.map_or_else(|| tid.to_string(), |name| format!("{tid} \"{}\"", one_line(&short(name))))
     }
 
     /// ` in work (app.py:3)`
@@ -188,8 +189,11 @@ fn waiting(threads: &[&ThreadDump]) -> String {
 
 /// ` (worker-1, worker-2)`, ` (ThreadPoolExecutor-0_*)`
 fn names(threads: &[&ThreadDump]) -> String {
-    let known =
-        || threads.iter().map(|thread| thread.name.as_deref().map_or_else(|| thread.tid.to_string(), one_line));
+    let known = || {
+        threads.iter().map(|thread| {
+            thread.name.as_deref().map_or_else(|| thread.tid.to_string(), |name| one_line(&short(name)))
+        })
+    };
     let mut names: Vec<String> = match threads.len() <= MAX_NAMES {
         true => known().collect(),
         false => known().map(|name| thread_group(&name)).collect(),

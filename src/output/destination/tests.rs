@@ -139,6 +139,8 @@ fn a_link_is_replaced_and_a_device_is_written_to() {
         assert!(fs::symlink_metadata(&link).unwrap().is_file());
     }
     assert_eq!(fs::read(&victim).unwrap(), b"victim");
+    symlink(elsewhere.path(), here(&folder, "folder")).unwrap();
+    assert!(text(&Output::create(&here(&folder, "folder"), &[]).unwrap_err()).contains("leads to a folder"));
     assert!(matches!(Output::create(Path::new("/dev/null"), &[]).unwrap(), Output::Special(..)));
     assert!(matches!(Output::create(Path::new("/dev/stdout"), &[]).unwrap(), Output::Stdout));
     assert!(matches!(Output::create(Path::new("/dev/stderr"), &[]).unwrap(), Output::Special(..)));
