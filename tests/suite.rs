@@ -8,11 +8,13 @@ mod support;
 
 mod suite {
     mod browser;
+    mod chaos;
     mod deadlocks;
     mod delays;
     mod errors;
     mod exports;
     mod harmless;
+    mod hostile_files;
     mod html;
     mod kernel;
     mod native_waits;

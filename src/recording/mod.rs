@@ -86,6 +86,7 @@
 //! from 0 in the order in which [`crate::event`] has them.
 
 mod block;
+mod bytes;
 mod decode;
 mod encode;
 mod load;
@@ -100,6 +101,7 @@ mod writer;
 #[allow(unused_imports)]
 use crate::event::Event;
 
+pub(crate) use self::bytes::file_of;
 pub use self::load::{copy, load};
 pub use self::merge::merge;
 pub use self::reader::{Reader, is_recording};

@@ -13,7 +13,7 @@ mod counted;
 mod delays;
 mod findings;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod gils;
 mod groups;
 mod ledger;
@@ -45,6 +45,7 @@ pub(crate) use self::groups::pattern as thread_group;
 pub use self::ledger::ledgers;
 pub use self::model::{Attribution, Report};
 pub use self::refcounts::unavailable;
+pub(crate) use self::saved::parse;
 pub use self::saved::read;
 pub use self::verdict::verdict;
 
