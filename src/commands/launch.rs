@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::SigSet;
 
 use crate::commands::cli::CollectArgs;
 use crate::event::Pid;
@@ -20,19 +21,25 @@ pub(crate) struct PreparedRecording {
     pub signals: Signals,
 }
 
+/// Blocks the signals that end a recording, and hands them over: the first thing that a command does, before it makes files.
+pub(crate) fn signals() -> Result<Signals> {
+    Signals::new().context("cannot set up signal handling")
+}
+
 /// Prepares a recording of a process that runs, or of one that `launch` starts.
 pub(crate) fn prepare(
     args: &CollectArgs,
     options: &RecordingOptions,
-    launch: impl FnOnce(&[OsString]) -> Result<Child>,
+    signals: Signals,
+    launch: impl FnOnce(&[OsString], SigSet) -> Result<Child>,
 ) -> Result<PreparedRecording> {
-    let signals = || Signals::new().context("cannot set up signal handling");
-    // A program that is launched gets the signal mask that it would have had without gilscope; a running one has its own.
-    let early = if args.pid.is_some() { Some(signals()?) } else { None };
     // Before the launch: loading the collector takes longer than a program needs to start.
     let collector = session::collector(options)?;
-    let child = if args.program.is_empty() { None } else { Some(launch(&args.program)?) };
-    let signals = early.map_or_else(signals, Ok)?;
+    // The program gets the signal mask that it would have had without gilscope.
+    let child = match &*args.program {
+        [] => None,
+        program => Some(launch(program, signals.inherited())?),
+    };
     let root = match (&child, args.pid) {
         (Some(child), _) => child.pid(),
         (None, Some(pid)) => pid,

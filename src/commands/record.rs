@@ -24,13 +24,14 @@ use crate::session::{self, RecordingEnd};
 
 /// Runs the command. Returns the exit code: that of the launched program, if there is one.
 pub fn run(args: &RecordArgs) -> Result<u8> {
+    let signals = launch::signals()?;
     let unnamed = PathBuf::from(format!("gilscope-{}.gscope", std::process::id()));
     let path = args.output.as_ref().unwrap_or(&unnamed);
     let kind = OutputKind::of(path, args.format)?;
     // Before the recording, so that a path that cannot be written to costs no recording.
     let output = Output::create(path)?;
     let options = options(args, kind);
-    let prepared = match launch::prepare(&args.collect, &options, Child::launch) {
+    let prepared = match launch::prepare(&args.collect, &options, signals, Child::launch) {
         Ok(prepared) => prepared,
         Err(error) => {
             output.discard();

@@ -6,7 +6,7 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::commands::cli::TopArgs;
 use crate::commands::launch::{self, PreparedRecording};
@@ -32,12 +32,12 @@ pub fn run(args: &TopArgs) -> Result<u8> {
     let is_screen = matches!(view.target, ViewTarget::Screen { .. });
     let options = args.collect.options();
     let mut log = None;
-    let launch = |program: &[OsString]| {
-        let (child, path) = launch_with_log(program, args.log.as_deref())?;
+    let launch = |program: &[OsString], mask: SigSet| {
+        let (child, path) = launch_with_log(program, mask, args.log.as_deref())?;
         log = Some(path);
         Ok(child)
     };
-    let prepared = launch::prepare(&args.collect, &options, launch)?;
+    let prepared = launch::prepare(&args.collect, &options, launch::signals()?, launch)?;
     let PreparedRecording { collector, mut child, root, mut signals } = prepared;
     if is_screen {
         // Before there is a second thread: one that does not hold them back would stop them all.
@@ -94,12 +94,12 @@ fn view_options(args: &TopArgs) -> ViewOptions {
 }
 
 /// Runs the program, its output in a file. Returns the path of that, too.
-fn launch_with_log(program: &[OsString], path: Option<&Path>) -> Result<(Child, PathBuf)> {
+fn launch_with_log(program: &[OsString], mask: SigSet, path: Option<&Path>) -> Result<(Child, PathBuf)> {
     let path = path.map_or_else(|| default_log(program), Path::to_owned);
     let cannot =
         || format!("cannot write the program's output to {}: choose another place with --log", path.display());
     let log = File::create(&path).with_context(cannot)?;
-    let child = Child::launch_into(program, log).inspect_err(|_| drop(fs::remove_file(&path)))?;
+    let child = Child::launch_into(program, mask, log).inspect_err(|_| drop(fs::remove_file(&path)))?;
     Ok((child, path))
 }
 

@@ -65,6 +65,13 @@ pub enum AttachError {
         path.display()
     )]
     Binary { pid: Pid, path: PathBuf, reason: String },
+    /// The same, because of what its tables claim.
+    #[error(
+        "{} of process {pid} is not searched for Python: {reason}. If it is an interpreter, strip it (strip \
+         --strip-debug); if not, see who has made it",
+        path.display()
+    )]
+    RefusedFile { pid: Pid, path: PathBuf, reason: String },
     /// Its table of offsets makes no sense.
     #[error(
         "cannot make sense of the interpreter of process {pid}: {reason}. If the interpreter was modified, that is \

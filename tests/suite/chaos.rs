@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use self::actors::{Observer, Target};
-use crate::support::{folder, say};
+use crate::support::{Proc, folder, gilscope, say};
 
 /// How long it takes as one test of many.
 const SECONDS: f64 = 40.0;
@@ -190,4 +190,20 @@ fn nothing_is_left_of_chaos_and_nobody_is_harmed() {
         chaos.log.lines.len(),
         chaos.log.seed
     ));
+}
+
+#[test]
+fn a_signal_in_the_first_moments_leaves_no_part_of_a_file() {
+    for moment in 0..16 {
+        let folder = folder();
+        let mut command = gilscope(["record", "-q", "-o", "out.svg", "--", "sleep", "0.3"]);
+        command.current_dir(folder.path());
+        let process = Proc::start(command);
+        std::thread::sleep(Duration::from_millis(7 * moment));
+        process.signal([Signal::SIGINT, Signal::SIGTERM][moment as usize % 2]);
+        process.finish();
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.is_empty(), "{left:?} after {} ms", 7 * moment);
+    }
 }

@@ -80,7 +80,7 @@ fn find(process: Process) -> Result<Located, AttachError> {
 
     let exe = process.exe();
     let mut images = Vec::new();
-    let mut unreadable = None;
+    let (mut unreadable, mut refused) = (None, None);
     let mut tables = 0;
     let candidates = image::candidates(maps::code_files(&maps), exe.as_deref());
     for (index, (role, file)) in candidates.into_iter().enumerate() {
@@ -96,8 +96,9 @@ fn find(process: Process) -> Result<Located, AttachError> {
                     return Ok(located);
                 }
                 tables += image.bytes_read();
-                let refused = image.refused().filter(|_| role != Role::Other);
-                unreadable = refused.map(|reason| (image.file.path.to_path_buf(), reason)).or(unreadable);
+                if let Some(reason) = image.refused().filter(|_| role != Role::Other) {
+                    refused = Some((image.file.path.to_path_buf(), reason));
+                }
                 // Each keeps a file open, and some programs have mapped a thousand.
                 if image.may_hide_python() {
                     images.push(image);
@@ -134,10 +135,11 @@ fn find(process: Process) -> Result<Located, AttachError> {
     let comm = process.comm();
     let looks_like_python = image::is_python(&comm) || images.iter().any(LoadedImage::looks_like_python);
     let what = Program { comm, exe };
-    Err(match unreadable {
-        Some((path, reason)) => AttachError::Binary { pid, path, reason },
-        None if looks_like_python => AttachError::NoInterpreter { pid, what },
-        None => AttachError::NotPython { pid, what, children: python_children(pid) },
+    Err(match (unreadable, refused) {
+        (Some((path, reason)), _) => AttachError::Binary { pid, path, reason },
+        (None, Some((path, reason))) => AttachError::RefusedFile { pid, path, reason },
+        _ if looks_like_python => AttachError::NoInterpreter { pid, what },
+        _ => AttachError::NotPython { pid, what, children: python_children(pid) },
     })
 }
 
