@@ -163,13 +163,16 @@ impl<'a> ElfTables<'a> {
     }
 
     /// The same with the text of the names.
-    fn named_symbols(self, table: SymbolTable) -> Result<Option<(&'a [Sym64<LE>], &'a [u8])>, ElfError> {
+    fn named_symbols(self, table: SymbolTable) -> Result<Option<NamedSymbols<'a>>, ElfError> {
         let Some((symbols, strings)) = self.symbols(table)? else { return Ok(None) };
         let strings = strings.data(LE, self).map_err(|error| self.elf.error(error))?;
         Ok(Some((symbols, strings)))
     }
 }
 
+/// A table of symbols, and the text of their names.
+type NamedSymbols<'a> = (&'a [Sym64<LE>], &'a [u8]);
+/// The same, and the section that the text is in.
 type Symbols<'a> = (&'a [Sym64<LE>], &'a SectionHeader64<LE>);
 
 /// The addresses of a symbol.
