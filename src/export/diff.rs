@@ -24,6 +24,9 @@ pub struct FoldedStacks {
     pub total: u64,
 }
 
+/// The sum of all amounts: more nanoseconds than a century has.
+const MAX_TOTAL: u64 = 1 << 62;
+
 impl FoldedStacks {
     /// Checks that `lines` are folded stacks.
     ///
@@ -39,7 +42,13 @@ impl FoldedStacks {
                      gilscope record -o NAME.collapsed writes them"
                 );
             };
+            // What draws the picture adds up without a check.
             total = total.saturating_add(amount);
+            if total > MAX_TOTAL {
+                bail!(
+                    "{name} has amounts that are too great to be compared: up to line {number}, more than {MAX_TOTAL}"
+                );
+            }
         }
         if total == 0 {
             bail!("{name} has no samples: there is nothing to compare");
@@ -173,6 +182,14 @@ mod tests {
         let many: String = (0..20).map(|number| format!("main;f{number} {}\n", number + 1)).collect();
         let text = table(&before, &side("c", &many), false);
         assert!(text.lines().count() == 14 && text.ends_with("and 11 more\n"), "{text}");
+    }
+
+    #[test]
+    fn amounts_that_cannot_be_added_up_are_refused() {
+        let error = |lines: &str| FoldedStacks::new("a", lines.to_owned()).unwrap_err().to_string();
+        for lines in ["main 18446744073709551615\nmain 1\n", "main 4611686018427387904\nmain;f 1\n"] {
+            assert!(error(lines).contains("too great"), "{lines}");
+        }
     }
 
     #[test]
