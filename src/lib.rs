@@ -9,6 +9,7 @@ pub mod cpython;
 pub mod event;
 mod export;
 mod filter;
+pub mod fuzzing;
 mod gil;
 pub mod interpreter;
 mod kernel;

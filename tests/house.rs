@@ -12,7 +12,7 @@ use syn::visit::Visit;
 use syn::visit_mut::VisitMut;
 
 /// The folders of `src`, and the files that stand for one. Each may use only what is before it.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "text",
     "stack",
     "event",
@@ -36,6 +36,7 @@ const ORDER: [&str; 23] = [
     "session",
     "tui",
     "commands",
+    "fuzzing",
 ];
 /// These work on events alone: they use nothing that looks at a living process.
 const PURE: [&str; 12] = [

@@ -8,6 +8,7 @@ mod support;
 
 mod suite {
     mod browser;
+    mod chaos;
     mod check;
     mod choose;
     mod costs;
@@ -17,6 +18,7 @@ mod suite {
     mod exports;
     mod files;
     mod harmless;
+    mod hostile_files;
     mod hostile_names;
     mod hostile_recordings;
     mod html;

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::SigSet;
 
 use crate::commands::cli::CollectArgs;
 use crate::commands::processes::chosen;
@@ -23,24 +24,35 @@ pub(crate) struct PreparedRecording {
     pub signals: Signals,
 }
 
-/// Prepares a recording for a command, of processes that run, or of one that `launch` starts.
+/// Blocks the signals that end a recording, and hands them over: the first thing that a command does once it is clear what to
+/// record, before it makes files.
+pub(crate) fn signals() -> Result<Signals> {
+    Signals::new().context("cannot set up signal handling")
+}
+
+/// The processes that run already and are to be recorded: those that were named, or that the user chooses.
+///
+/// # Errors
+/// It is not clear which.
+pub(crate) fn running(command: &str, args: &CollectArgs) -> Result<Vec<Pid>> {
+    if args.program.is_empty() { chosen(command, &args.pid, args.subprocesses) } else { Ok(Vec::new()) }
+}
+
+/// Prepares a recording of processes that run, or of a program that `launch` starts.
 pub(crate) fn prepare(
-    command: &str,
     args: &CollectArgs,
     options: &RecordingOptions,
-    launch: impl FnOnce(&[OsString]) -> Result<Child>,
+    running: Vec<Pid>,
+    signals: Signals,
+    launch: impl FnOnce(&[OsString], SigSet) -> Result<Child>,
 ) -> Result<PreparedRecording> {
-    let signals = || Signals::new().context("cannot set up signal handling");
-    // A program that is launched gets the signal mask that it would have had without gilscope; a running one has its own.
-    let running = match args.program.is_empty() {
-        true => chosen(command, &args.pid, args.subprocesses)?,
-        false => Vec::new(),
-    };
-    let early = if running.is_empty() { None } else { Some(signals()?) };
     // Before the launch: loading the collector takes longer than a program needs to start.
     let collector = session::collector(options)?;
-    let child = if args.program.is_empty() { None } else { Some(launch(&script::with_interpreter(&args.program))?) };
-    let signals = early.map_or_else(signals, Ok)?;
+    // The program gets the signal mask that it would have had without gilscope.
+    let child = match &*args.program {
+        [] => None,
+        program => Some(launch(&script::with_interpreter(program), signals.inherited())?),
+    };
     survive_size_limit();
     let roots = child.as_ref().map_or(running, |child| vec![child.pid()]);
     Ok(PreparedRecording { collector, child, roots, signals })

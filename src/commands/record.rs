@@ -28,6 +28,8 @@ use crate::text::Shown;
 
 /// Runs the command. Returns the exit code: that of the launched program, if there is one.
 pub fn run(args: &RecordArgs) -> Result<u8> {
+    let running = launch::running("record", &args.collect)?;
+    let signals = launch::signals()?;
     let unnamed = PathBuf::from(format!("gilscope-{}.gscope", std::process::id()));
     let path = args.output.as_ref().unwrap_or(&unnamed);
     let kind = OutputKind::of(path, args.format)?;
@@ -51,7 +53,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     if let (OutputKind::Export(_), Some(unfinished)) = (kind, output.unfinished()) {
         before_giving_up(move || fs::remove_file(unfinished).err().map(|error| error.to_string()));
     }
-    let prepared = match launch::prepare("record", &args.collect, &options, Child::launch) {
+    let prepared = match launch::prepare(&args.collect, &options, running, signals, Child::launch) {
         Ok(prepared) => prepared,
         Err(error) => {
             output.discard();

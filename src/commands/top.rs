@@ -5,7 +5,7 @@ use std::io::{IsTerminal, stdout};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::commands::cli::TopArgs;
 use crate::commands::launch::{self, PreparedRecording};
@@ -32,12 +32,14 @@ pub fn run(args: &TopArgs) -> Result<u8> {
     let is_screen = matches!(view.target, ViewTarget::Screen { .. });
     let options = args.collect.options();
     let mut log = None;
-    let launch = |program: &[OsString]| {
-        let (child, path) = launch_with_log(program, args.log.as_deref())?;
+    let launch = |program: &[OsString], mask: SigSet| {
+        let (child, path) = launch_with_log(program, mask, args.log.as_deref())?;
         log = Some(path);
         Ok(child)
     };
-    let prepared = launch::prepare("top", &args.collect, &options, launch)?;
+    let running = launch::running("top", &args.collect)?;
+    let signals = launch::signals()?;
+    let prepared = launch::prepare(&args.collect, &options, running, signals, launch)?;
     let PreparedRecording { collector, mut child, roots, mut signals } = prepared;
     if is_screen {
         // Before there is a second thread: one that does not hold them back would stop them all.
@@ -94,10 +96,10 @@ fn view_options(args: &TopArgs) -> ViewOptions {
 }
 
 /// Runs the program, its output in a file. Returns the path of that, too.
-fn launch_with_log(program: &[OsString], path: Option<&Path>) -> Result<(Child, PathBuf)> {
+fn launch_with_log(program: &[OsString], mask: SigSet, path: Option<&Path>) -> Result<(Child, PathBuf)> {
     let name = program.first().map_or(OsStr::new(""), OsString::as_os_str);
     let log = ProgramLog::create(name, path)?;
-    let launched = log.file().map_err(Error::from).and_then(|file| Child::launch_into(program, file));
+    let launched = log.file().map_err(Error::from).and_then(|file| Child::launch_into(program, mask, file));
     match launched {
         Ok(child) => Ok((child, log.keep()?)),
         Err(error) => {

@@ -19,6 +19,9 @@ const MAX_UNITS: u64 = 1 << 26;
 /// How many code objects of a process are cached: more than the largest programs run in a minute. Programs can make new ones
 /// without end (`exec`); then those that were not used since the cache was last full are forgotten.
 const MAX_CODES: usize = 1 << 16;
+/// The runs of lines of all of them together: beyond that, the same is forgotten; and if the stacks alone have more, the rest of
+/// their code objects have only first lines.
+const MAX_RUNS: usize = 1 << 22;
 
 /// The fields that tell one code object from another at the same address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub struct CodeCache {
     codes: FxHashMap<u64, Code>,
     /// Changes when a code object that was known has gone.
     generation: u32,
+    /// Runs of lines of all of them.
+    runs: usize,
     /// The type object `code`, learned from the first code object.
     code_type: Option<u64>,
     /// When the cache was last full.
@@ -75,6 +80,8 @@ pub struct CodeCache {
     /// Code objects that the last check found to be new, or others than before.
     news: FxHashSet<u64>,
     wanted: Vec<MemorySpan>,
+    /// The new ones among those wanted.
+    asked: FxHashSet<u64>,
     buffer: Vec<u8>,
     arrived: Vec<bool>,
 }
@@ -91,13 +98,14 @@ impl CodeCache {
         names: &mut Interner,
     ) {
         self.wanted.clear();
+        self.asked.clear();
         self.news.clear();
         for frame in stacks.flatten() {
             match self.codes.get_mut(&frame.code) {
                 Some(code) if code.checked == now => continue,
                 // Marked now, so that a recursive function is asked for once.
                 Some(code) => code.checked = now,
-                None if self.wanted.iter().any(|span| span.addr == frame.code) => continue,
+                None if !self.asked.insert(frame.code) => continue,
                 None => {}
             }
             self.wanted.push(MemorySpan { addr: frame.code, len: layout.code.len });
@@ -105,6 +113,7 @@ impl CodeCache {
         if self.wanted.is_empty() {
             return;
         }
+        self.make_room(now);
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut arrived = std::mem::take(&mut self.arrived);
         buffer.resize(self.wanted.len() * layout.code.len, 0);
@@ -119,13 +128,14 @@ impl CodeCache {
                     continue;
                 }
                 self.news.insert(addr);
-                if self.codes.remove(&addr).is_some() {
+                if let Some(code) = self.codes.remove(&addr) {
+                    self.runs -= code.lines.len();
                     self.generation += 1;
                 }
                 if let Some(identity) = identity
                     && let Ok(code) = self.read(memory, layout, now, addr, identity, names)
                 {
-                    self.make_room(now);
+                    self.runs += code.lines.len();
                     self.codes.insert(addr, code);
                 }
             }
@@ -136,15 +146,21 @@ impl CodeCache {
 
     /// Forgets code objects that have not been used for long, if there are too many.
     fn make_room(&mut self, now: Nanos) {
-        if self.codes.len() < MAX_CODES {
+        if self.codes.len() < MAX_CODES && self.runs < MAX_RUNS {
             return;
         }
+        let before = self.codes.len();
         let full_at = std::mem::replace(&mut self.full_at, now);
         self.codes.retain(|_, code| code.checked >= full_at);
-        if self.codes.len() >= MAX_CODES / 2 {
+        if self.codes.len() >= MAX_CODES / 2 || self.count_runs() >= MAX_RUNS / 2 {
             self.codes.retain(|_, code| code.checked == now);
         }
-        self.generation += 1;
+        self.runs = self.count_runs();
+        self.generation += u32::from(self.codes.len() < before);
+    }
+
+    fn count_runs(&self) -> usize {
+        self.codes.values().map(|code| code.lines.len()).sum()
     }
 
     /// Whether the last check found one of these frames' code objects to be new. It was looked at after the
@@ -220,7 +236,10 @@ impl CodeCache {
             qualname => objects.string(qualname)?,
         };
         let file = objects.string(identity.filename)?;
-        let table = objects.bytes(identity.line_table)?;
+        let table = match self.runs {
+            0..MAX_RUNS => objects.bytes(identity.line_table)?,
+            _ => Vec::new(),
+        };
         // All of this took several reads: was it one and the same code object throughout?
         let mut bytes = [0; MAX_STRUCT];
         let bytes = &mut bytes[..layout.code.len];
@@ -357,6 +376,39 @@ mod tests {
             let frame = codes.frame(memory, layout, &frames[0], &mut names)?;
             Some(names.get_frame(frame).line)
         })
+    }
+
+    #[test]
+    fn line_tables_without_an_end_in_sight_are_forgotten() {
+        // Each byte of the table is a run: four of these tables are more than is kept.
+        let table = vec![1; MAX_RUNS / 2];
+        let (mut memory, layout) = memory(1, &table[..0]);
+        let bytes: Vec<u8> = memory.regions_mut().next().map(|(_, bytes)| bytes.clone()).unwrap();
+        let place = |index: u64| 0x1000_0000 * (index + 1);
+        for index in 0..8 {
+            let mut own = bytes.clone();
+            let pointer = (layout.code.line_table) as usize;
+            own[pointer..pointer + 8].copy_from_slice(&(place(index) + 0x8000).to_le_bytes());
+            memory.insert(place(index), own);
+            let header = &bytes[(TABLE - CODE) as usize..][..layout.object.bytes_data as usize];
+            let mut object = [header, &table].concat();
+            let size = layout.object.ob_size as usize;
+            object[size..size + 8].copy_from_slice(&(table.len() as u64).to_le_bytes());
+            memory.insert(place(index) + 0x8000, object);
+        }
+        let (mut codes, mut names) = (CodeCache::default(), Interner::default());
+        for index in 0..8 {
+            let frames = [RawFrame { addr: 0, code: place(index), instr: 0, tlbc_index: 0 }];
+            codes.check(&memory, &layout, Nanos(index), [&frames[..]].into_iter(), &mut names);
+            assert!(codes.frame(&memory, &layout, &frames[0], &mut names).is_some());
+            assert!(codes.runs <= 2 * MAX_RUNS, "{}", codes.runs);
+        }
+        assert!(codes.codes.len() < 8, "none was forgotten");
+        let deep: Vec<RawFrame> =
+            (0..8).map(|index| RawFrame { addr: index, code: place(index), instr: 0, tlbc_index: 0 }).collect();
+        codes.check(&memory, &layout, Nanos(9), [&deep[..]].into_iter(), &mut names);
+        assert!(deep.iter().all(|frame| codes.frame(&memory, &layout, frame, &mut names).is_some()));
+        assert!(codes.runs <= 2 * MAX_RUNS, "{}", codes.runs);
     }
 
     #[test]

@@ -65,6 +65,9 @@ type Known = (Range<u64>, Option<&'static str>);
 /// The limit of words that are read as return addresses, if it is known where to begin, and if not.
 const MAX_CALLERS: [usize; 2] = [3, 8];
 
+/// Files that are taken for the interpreter's.
+const MAX_FILES: usize = 8;
+
 /// The functions of one process that stop all threads.
 #[derive(Debug, Default)]
 pub struct Reasons {
@@ -101,8 +104,9 @@ impl Interpreter {
     fn read(pid: Pid) -> Interpreter {
         let mut interpreter = Interpreter::default();
         let Interpreter { code, known } = &mut interpreter;
-        let maps = maps::parse(&std::fs::read(format!("/proc/{pid}/maps")).unwrap_or_default());
-        for file in maps::code_files(&maps).into_iter().filter(|file| file.name().contains("python")) {
+        let maps = maps::read(pid).unwrap_or_default();
+        let files = maps::code_files(&maps).into_iter().filter(|file| file.name().contains("python"));
+        for file in files.take(MAX_FILES) {
             let executable = file.mappings.iter().filter(|mapping| mapping.executable);
             code.extend(executable.map(|mapping| mapping.start..mapping.end));
             let Some(elf) = file.open(pid).ok().and_then(|file| Elf::open(file).ok()) else { continue };

@@ -30,6 +30,9 @@ pub struct FoldedStacks {
     pub is_sampled: bool,
 }
 
+/// The sum of all amounts: more nanoseconds than a century has.
+const MAX_TOTAL: u64 = 1 << 62;
+
 impl FoldedStacks {
     /// Checks that `lines` are folded stacks.
     ///
@@ -45,7 +48,13 @@ impl FoldedStacks {
                      gilscope record -o NAME.collapsed writes them"
                 );
             };
+            // What draws the picture adds up without a check.
             total = total.saturating_add(amount);
+            if total > MAX_TOTAL {
+                bail!(
+                    "{name} has amounts that are too great to be compared: up to line {number}, more than {MAX_TOTAL}"
+                );
+            }
         }
         if total == 0 {
             bail!("{name} has no samples: there is nothing to compare");
@@ -191,6 +200,14 @@ mod tests {
         let (r, g, b) = color(&svg, "work");
         assert_eq!((r, g), (g, b), "neither more nor less");
         assert!(svg.contains("no difference beyond noise"));
+    }
+
+    #[test]
+    fn amounts_that_cannot_be_added_up_are_refused() {
+        let error = |lines: &str| FoldedStacks::new("a", lines.to_owned()).unwrap_err().to_string();
+        for lines in ["main 18446744073709551615\nmain 1\n", "main 4611686018427387904\nmain;f 1\n"] {
+            assert!(error(lines).contains("too great"), "{lines}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::process::memory::Memory;
 use crate::process::os_thread::Futex;
 use crate::stack::StackId;
 
-/// How long the list of mapped files is believed, in nanoseconds.
+/// How long the list of mapped files is believed, in nanoseconds; longer if it is a long one.
 const KNOWN_FOR: u64 = 1_000_000_000;
 /// The bytes before a return address that say whether it is one.
 const CALL_LEN: usize = 7;
@@ -81,19 +81,21 @@ pub(crate) struct NativeCallers {
     runtime: u64,
     ranges: Vec<CodeRange>,
     read_at: Option<Nanos>,
+    known_for: u64,
 }
 
 impl NativeCallers {
     pub fn new(pid: Pid, runtime: u64) -> NativeCallers {
-        NativeCallers { pid, runtime, ranges: Vec::new(), read_at: None }
+        NativeCallers { pid, runtime, ranges: Vec::new(), read_at: None, known_for: KNOWN_FOR }
     }
 
     /// Whose code sleeps; none if that does not show.
     pub fn caller(&mut self, memory: &impl Memory, site: &NativeSite<'_>, now: Nanos) -> Option<NativeCaller> {
-        if self.read_at.is_none_or(|at| now.since(at) > KNOWN_FOR) {
+        if self.read_at.is_none_or(|at| now.since(at) > self.known_for) {
             self.read_at = Some(now);
-            if let Ok(text) = std::fs::read(format!("/proc/{}/maps", self.pid)) {
-                self.ranges = ranges(&maps::parse(&text), self.runtime);
+            if let Ok(maps) = maps::read(self.pid) {
+                self.known_for = maps::pause_between_reads(maps.len(), KNOWN_FOR);
+                self.ranges = ranges(&maps, self.runtime);
             }
         }
         if let Some(owner) = self.owner(site.ip) {
@@ -255,7 +257,7 @@ a000-b000 r-xp 00000000 08:01 14 /lib/libstdc++.so.6
 
     fn callers() -> NativeCallers {
         let ranges = ranges(&maps::parse(MAPS.as_bytes()), 0x3010);
-        NativeCallers { pid: 0, runtime: 0, ranges, read_at: Some(Nanos(0)) }
+        NativeCallers { pid: 0, runtime: 0, ranges, read_at: Some(Nanos(0)), known_for: KNOWN_FOR }
     }
 
     fn of(ip: u64, operation: u32, words: &[u64]) -> Option<NativeCaller> {

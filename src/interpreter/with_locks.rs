@@ -245,7 +245,7 @@ fn block_level<M: Memory>(objects: &Objects<'_, M>, frame: &RawFrame) -> Option<
 
 /// The depth to which the exception handler of an instruction unwinds the value stack, if there is a handler. The table is
 /// `co_exceptiontable` (3.11 and later): start, length, handler and depth of each entry, as numbers of six bits a byte.
-fn handler_depth(table: &[u8], unit: u64) -> Option<u64> {
+pub(crate) fn handler_depth(table: &[u8], unit: u64) -> Option<u64> {
     let mut bytes = table.iter();
     let mut number = || {
         let mut value = 0_u64;

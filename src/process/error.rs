@@ -78,6 +78,13 @@ pub enum AttachError {
     /// The kernel refused something for a reason that is none of the process's.
     #[error("cannot {tried} of process {pid}: {reason}")]
     Refused { pid: Pid, tried: &'static str, reason: String },
+    /// The same, because of what its tables claim.
+    #[error(
+        "{} of process {pid} is not searched for Python: {reason}. If it is an interpreter, strip it (strip \
+         --strip-debug); if not, see who has made it",
+        path.shown()
+    )]
+    RefusedFile { pid: Pid, path: PathBuf, reason: String },
     /// Its table of offsets makes no sense.
     #[error(
         "cannot make sense of the interpreter of process {pid}: {reason}. If the interpreter was modified, that is \

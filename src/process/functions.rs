@@ -2,19 +2,19 @@
 //! (`.eh_frame_hdr`) has a table of them. Used by [`crate::interpreter::memory_accesses`], which decodes their code.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use gimli::{BaseAddresses, EhFrameHdr, LittleEndian, Pointer};
 
 use super::elf::Elf;
+use super::limits::{MAX_KEPT_FUNCTIONS, MAX_TABLE};
 use super::maps::{self, MappedFile, Mapping};
 use super::memory::{LiveMemory, Memory};
 use crate::event::{Nanos, Pid};
 
 /// Larger functions are not decoded.
 const MAX_CODE: u64 = 1 << 20;
-/// Larger tables are not read.
-const MAX_TABLE: u64 = 64 << 20;
 /// Where nothing is known of functions, decoding begins this far before an address: after some instructions it is in step
 /// with the code, wherever it began.
 const RUN_UP: u64 = 256;
@@ -33,7 +33,7 @@ pub struct Functions {
 /// A file with code.
 #[derive(Debug)]
 struct CodeFile {
-    path: PathBuf,
+    path: Arc<Path>,
     first: u64,
     /// Where its functions begin, in order.
     begins: Vec<u64>,
@@ -62,27 +62,34 @@ impl Functions {
 
     /// The mapping with the code at `address`.
     fn mapping(&mut self, address: u64, now: Nanos) -> Option<usize> {
-        let find = |maps: &[Mapping]| maps.iter().position(|map| map.executable && map.contains(address));
+        let find = |maps: &[Mapping]| maps::index_of(maps, address).filter(|&index| maps[index].executable);
         if let Some(found) = find(&self.maps) {
             return Some(found);
         }
-        if self.read_at.is_some_and(|at| now.since(at) < READ_AFTER) {
+        let pause = maps::pause_between_reads(self.maps.len(), READ_AFTER);
+        if self.read_at.is_some_and(|at| now.since(at) < pause) {
             return None;
         }
         self.read_at = Some(now);
-        self.maps = maps::parse(&std::fs::read(format!("/proc/{}/maps", self.pid)).ok()?);
+        self.maps = maps::read(self.pid).ok()?;
         find(&self.maps)
     }
 
     /// Where the functions of a mapped file begin; nothing if it does not say.
     fn begins(&mut self, index: usize) -> &[u64] {
-        let Some(path) = self.maps[index].path.clone() else { return &[] };
-        let mapped = maps::code_files(&self.maps).into_iter().find(|file| file.path == path);
-        let Some(mapped) = mapped else { return &[] };
-        let first = mapped.mappings[0].start;
-        let known = self.files.iter().position(|file| file.path == path && file.first == first);
+        let mapping = &self.maps[index];
+        let Some(path) = mapping.path.clone() else { return &[] };
+        let Some(first) = self.maps.iter().find(|other| other.is_of_file(mapping)).map(|first| first.start) else {
+            return &[];
+        };
+        let known = self.files.iter().position(|file| file.first == first && file.path == path);
         let known = known.unwrap_or_else(|| {
-            let begins = read(&mapped, self.pid).unwrap_or_default();
+            let mapped = maps::code_files(&self.maps).into_iter().find(|file| file.mappings[0].start == first);
+            let begins = mapped.and_then(|mapped| read(&mapped, self.pid)).unwrap_or_default();
+            let kept: usize = self.files.iter().map(|file| file.begins.len() + 1).sum();
+            if kept + begins.len() > MAX_KEPT_FUNCTIONS {
+                self.files.clear();
+            }
             self.files.push(CodeFile { path, first, begins });
             self.files.len() - 1
         });
@@ -95,14 +102,17 @@ fn read(file: &MappedFile, pid: Pid) -> Option<Vec<u64>> {
     let elf = Elf::open(file.open(pid).ok()?).ok()?;
     let bias = elf.load_bias(&file.mappings).ok()??;
     let table = elf.unwind_table().ok()??;
-    let mut bytes = vec![0; usize::try_from((table.end - table.start).min(MAX_TABLE)).ok()?];
     let at = bias.wrapping_add(table.start);
+    // Larger than what is mapped it cannot be, whatever the file says.
+    let mapping = file.mappings.iter().find(|mapping| mapping.contains(at))?;
+    let len = (table.end - table.start).min(MAX_TABLE).min(mapping.end - at);
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
     LiveMemory(pid).read(at, &mut bytes).ok()?;
     begins(&bytes, at)
 }
 
 /// The beginnings of functions in an `.eh_frame_hdr` that is at an address.
-fn begins(bytes: &[u8], at: u64) -> Option<Vec<u64>> {
+pub(crate) fn begins(bytes: &[u8], at: u64) -> Option<Vec<u64>> {
     let bases = BaseAddresses::default().set_eh_frame_hdr(at);
     let header = EhFrameHdr::new(bytes, LittleEndian).parse(&bases, 8).ok()?;
     let table = header.table()?;

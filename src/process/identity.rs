@@ -2,7 +2,7 @@
 //! all, its command line, executable and memory map. A port to another system begins here and in [`super::relatives`].
 
 use std::fs;
-use std::io::{Error as IoError, ErrorKind, Result as IoResult};
+use std::io::{Error as IoError, ErrorKind, Read, Result as IoResult};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use nix::unistd::Pid as NixPid;
 
 use super::access;
 use super::error::{AttachError, Denied};
+use super::limits::MAX_COMMAND_LINE;
 use super::maps::{self, Mapping};
 use super::namespaces::proc_is_own;
 use super::refusal::{number, remedy_for_limit, with_remedy};
@@ -101,8 +102,8 @@ impl Process {
     /// # Errors
     /// [`AttachError::Permission`], [`AttachError::Exited`].
     pub fn maps(&self) -> Result<Vec<Mapping>, AttachError> {
-        match fs::read(format!("/proc/{}/maps", self.reachable_by())) {
-            Ok(text) if !text.is_empty() => Ok(maps::parse(&text)),
+        match maps::read(self.reachable_by()) {
+            Ok(maps) if !maps.is_empty() => Ok(maps),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(access::denied(self.pid)),
             Err(error) if is_limit(&error) => Err(refused(self.pid, "read the memory map", &error)),
             _ => Err(AttachError::Exited { pid: self.pid }),
@@ -124,15 +125,19 @@ fn hidden(pid: Pid) -> AttachError {
     AttachError::Permission { pid, cause: Denied::Hidden }
 }
 
-/// The command line of a process; empty once it is gone.
+/// The command line of a process; empty once it is gone. A process can have the kernel show any of its memory as that, so of a
+/// long one only the beginning is read, and `...` follows.
 pub fn command(pid: Pid) -> Vec<String> {
-    let words = remote(pid).and_then(|process| process.cmdline().ok());
-    // The crate refuses words that are no UTF-8, which a command line may well have.
-    words.unwrap_or_else(|| {
-        let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words = raw.split(|&byte| byte == 0).filter(|word| !word.is_empty());
-        words.map(from_bytes).collect()
-    })
+    let mut raw = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/cmdline"));
+    // What has been read until an error is what there is.
+    let _ = file.and_then(|file| file.take(MAX_COMMAND_LINE).read_to_end(&mut raw));
+    let words = raw.split(|&byte| byte == 0).filter(|word| !word.is_empty());
+    let mut words: Vec<String> = words.map(from_bytes).collect();
+    if raw.len() as u64 == MAX_COMMAND_LINE {
+        words.push("...".to_owned());
+    }
+    words
 }
 
 /// The fields of `/proc/PID/stat` that gilscope reads.
@@ -246,6 +251,24 @@ mod tests {
         }
         child.wait().unwrap();
         assert!(matches!(Process::open(pid), Err(AttachError::NoSuchProcess { .. })));
+    }
+
+    #[test]
+    fn of_a_long_command_line_only_the_beginning_is_read() {
+        let word = "x".repeat(100_000);
+        let words = ["-c", "read line; exit", &word, &word, &word, &word];
+        let piped = std::process::Stdio::piped;
+        let mut child = std::process::Command::new("sh").args(words).stdin(piped()).spawn().unwrap();
+        let pid = child.id() as Pid;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while command(pid).len() < 5 {
+            assert!(std::time::Instant::now() < deadline, "{:?}", command(pid).len());
+        }
+        let known = command(pid);
+        assert!(known.iter().map(String::len).sum::<usize>() <= MAX_COMMAND_LINE as usize + 3);
+        assert_eq!((&*known[0], &*known[1], known.last().map(String::as_str)), ("sh", "-c", Some("...")));
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 
     #[test]

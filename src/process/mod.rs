@@ -8,6 +8,7 @@ pub mod elf;
 pub mod error;
 pub mod functions;
 mod identity;
+pub(crate) mod limits;
 pub mod maps;
 pub mod memory;
 mod namespaces;

@@ -8,7 +8,7 @@ use crate::event::Pid;
 /// The variable at an address: `blas_lock in libopenblas.so`, or only `libopenblas.so` if its file does not say. None if no
 /// file's data are there.
 pub fn name(pid: Pid, address: u64) -> Option<String> {
-    let maps = maps::parse(&std::fs::read(format!("/proc/{pid}/maps")).ok()?);
+    let maps = maps::read(pid).ok()?;
     let path = owner(&maps, address)?.path.clone()?;
     let file = maps::code_files(&maps).into_iter().find(|file| file.path == path)?;
     let elf = Elf::open(file.open(pid).ok()?).ok()?;
@@ -29,7 +29,7 @@ fn without_version(file: &str) -> &str {
 /// The mapping of the file whose data are at an address: variables that are zero at first (`.bss`) are in memory of no file
 /// that follows upon the file's.
 fn owner(maps: &[Mapping], address: u64) -> Option<&Mapping> {
-    let at = maps.iter().position(|mapping| mapping.contains(address))?;
+    let at = maps::index_of(maps, address)?;
     let mapping = &maps[at];
     let before = || maps[..at].last().filter(|before| before.end == mapping.start && mapping.inode == 0);
     let owner = if mapping.path.is_some() { Some(mapping) } else { before() };

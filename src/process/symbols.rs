@@ -1,12 +1,13 @@
 //! Which function of which library an address is in. Called by [`crate::kernel`] for threads that were sampled.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
-use super::elf::{Elf, SymbolTable};
+use super::elf::{Elf, FunctionSymbol, SymbolTable};
+use super::limits::MAX_KEPT_FUNCTIONS;
 use super::maps::{self, Mapping};
 use crate::event::{Nanos, Pid};
 use crate::text::from_os;
@@ -15,6 +16,8 @@ use crate::text::from_os;
 const MAX_CACHED: usize = 1 << 14;
 /// In how many files symbols are looked up.
 const MAX_FILES: usize = 256;
+/// Functions may be inside others: before this number of them that begin before an address, none is searched that it is in.
+const MAX_NESTED: usize = 16;
 /// The shortest time between two reads of the map, in nanoseconds.
 const READ_AFTER: u64 = 1_000_000_000;
 
@@ -41,9 +44,56 @@ pub struct NativeSymbols {
 
 #[derive(Debug)]
 struct SymbolFile {
-    path: PathBuf,
-    /// The file, and what was added to its addresses; none if it is of no use.
-    elf: Option<(Elf, u64)>,
+    path: Arc<Path>,
+    /// None if it is of no use.
+    loaded: Option<LoadedSymbols>,
+}
+
+/// A file whose symbols can be read.
+#[derive(Debug)]
+struct LoadedSymbols {
+    elf: Elf,
+    /// What was added to its addresses.
+    bias: u64,
+    /// Its tables; none before they are needed, and after there was no room for them any more.
+    tables: Option<[Vec<FunctionSymbol>; 2]>,
+}
+
+impl LoadedSymbols {
+    fn open(maps: &[Mapping], path: &Path, pid: Pid) -> Option<LoadedSymbols> {
+        let file = maps::code_files(maps).into_iter().find(|file| *file.path == *path)?;
+        let elf = Elf::open(file.open(pid).ok()?).ok()?;
+        let bias = elf.load_bias(&file.mappings).ok()??;
+        Some(LoadedSymbols { elf, bias, tables: None })
+    }
+
+    fn kept(&self) -> usize {
+        self.tables.iter().flatten().map(Vec::len).sum()
+    }
+
+    /// The function at an address: from where to where it is, and its name.
+    fn function(&mut self, address: u64) -> Option<(u64, u64, String)> {
+        let (elf, address) = (&self.elf, address.wrapping_sub(self.bias));
+        let tables = self.tables.get_or_insert_with(|| {
+            [SymbolTable::Full, SymbolTable::Dynamic].map(|table| {
+                elf.function_symbols(table).unwrap_or_else(|error| {
+                    log::debug!("functions have no names: {error}");
+                    Vec::new()
+                })
+            })
+        });
+        let (function, name) = tables.iter().find_map(|table| {
+            let function = containing(table, address)?;
+            Some((function, elf.function_name(function)?))
+        })?;
+        Some((function.start.wrapping_add(self.bias), function.end.wrapping_add(self.bias), name))
+    }
+}
+
+/// The innermost function that an address is in.
+fn containing(table: &[FunctionSymbol], address: u64) -> Option<&FunctionSymbol> {
+    let after = table.partition_point(|function| function.start <= address);
+    table[..after].iter().rev().take(MAX_NESTED).find(|function| address < function.end)
 }
 
 impl NativeSymbols {
@@ -93,18 +143,19 @@ impl NativeSymbols {
     }
 
     /// The file with the code at an address.
-    fn path(&mut self, address: u64, now: Nanos) -> Option<PathBuf> {
+    fn path(&mut self, address: u64, now: Nanos) -> Option<Arc<Path>> {
         let find = |maps: &[Mapping]| {
-            maps.iter().find(|map| map.executable && map.contains(address)).map(|map| map.path.clone())
+            maps::containing(maps, address).filter(|map| map.executable).map(|map| map.path.clone())
         };
         if let Some(found) = find(&self.maps) {
             return found;
         }
-        if self.read_at.is_some_and(|at| now.since(at) < READ_AFTER) {
+        let pause = maps::pause_between_reads(self.maps.len(), READ_AFTER);
+        if self.read_at.is_some_and(|at| now.since(at) < pause) {
             return None;
         }
         self.read_at = Some(now);
-        self.maps = maps::parse(&std::fs::read(format!("/proc/{}/maps", self.pid)).ok()?);
+        self.maps = maps::read(self.pid).ok()?;
         // Other files may be where those were.
         self.functions.clear();
         self.without.clear();
@@ -112,29 +163,25 @@ impl NativeSymbols {
         find(&self.maps)?
     }
 
-    fn symbol(&mut self, path: &PathBuf, address: u64) -> Option<(u64, u64, String)> {
+    fn symbol(&mut self, path: &Arc<Path>, address: u64) -> Option<(u64, u64, String)> {
         let index = self.files.iter().position(|file| file.path == *path);
         let index = match index {
             Some(index) => index,
             None if self.files.len() >= MAX_FILES => return None,
             None => {
-                let elf = open(&self.maps, path, self.pid);
-                self.files.push(SymbolFile { path: path.clone(), elf });
+                let loaded = LoadedSymbols::open(&self.maps, path, self.pid);
+                self.files.push(SymbolFile { path: path.clone(), loaded });
                 self.files.len() - 1
             }
         };
-        let (elf, bias) = self.files[index].elf.as_ref()?;
-        let tables = [SymbolTable::Full, SymbolTable::Dynamic];
-        let found = tables.iter().find_map(|&table| elf.function_at(table, address.wrapping_sub(*bias)).ok()?);
-        found.map(|(name, range)| (range.start.wrapping_add(*bias), range.end.wrapping_add(*bias), name))
+        let found = self.files[index].loaded.as_mut()?.function(address);
+        let loaded = || self.files.iter().filter_map(|file| file.loaded.as_ref());
+        if loaded().map(LoadedSymbols::kept).sum::<usize>() > MAX_KEPT_FUNCTIONS {
+            let others = self.files.iter_mut().enumerate().filter(|(other, _)| *other != index);
+            others.filter_map(|(_, file)| file.loaded.as_mut()).for_each(|loaded| loaded.tables = None);
+        }
+        found
     }
-}
-
-fn open(maps: &[Mapping], path: &PathBuf, pid: Pid) -> Option<(Elf, u64)> {
-    let file = maps::code_files(maps).into_iter().find(|file| file.path == *path)?;
-    let elf = Elf::open(file.open(pid).ok()?).ok()?;
-    let bias = elf.load_bias(&file.mappings).ok()??;
-    Some((elf, bias))
 }
 
 #[cfg(test)]

@@ -88,6 +88,7 @@
 
 mod allowance;
 mod block;
+mod bytes;
 mod decode;
 mod encode;
 pub(crate) mod input;
@@ -104,6 +105,7 @@ mod writer;
 #[allow(unused_imports)]
 use crate::event::Event;
 
+pub(crate) use self::bytes::file_of;
 pub use self::load::{copy, load};
 pub use self::merge::merge;
 pub use self::reader::{Reader, is_recording};

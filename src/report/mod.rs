@@ -16,7 +16,7 @@ mod delays;
 pub(crate) mod difference;
 mod findings;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod gils;
 mod groups;
 mod ledger;
@@ -52,6 +52,7 @@ pub(crate) use self::groups::pattern as thread_group;
 pub use self::ledger::ledgers;
 pub use self::model::{Attribution, Report};
 pub use self::refcounts::unavailable;
+pub(crate) use self::saved::parse;
 pub use self::saved::read;
 pub use self::verdict::verdict;
 

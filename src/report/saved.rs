@@ -27,7 +27,7 @@ pub fn read(path: &Path) -> Result<Report> {
     parse(&bytes).with_context(|| format!("{} cannot be shown", path.shown()))
 }
 
-fn parse(bytes: &[u8]) -> Result<Report> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Report> {
     let header: SavedReportHeader = match serde_json::from_slice(bytes) {
         Ok(header) => header,
         Err(error) if error.is_eof() && !bytes.trim_ascii().is_empty() => {

@@ -1,13 +1,15 @@
 //! Launches the program that is to be recorded. It keeps the terminal, and gilscope exits with its exit status.
 
+#![allow(unsafe_code)] // What is to be done between fork and exec.
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child as Process, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, anyhow};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid as NixPid;
 use rustix::process::{PidfdFlags, pidfd_open};
 
@@ -23,24 +25,29 @@ pub struct Child {
 
 impl Child {
     /// Runs a command with gilscope's own standard input, output and error.
-    pub fn launch(program: &[OsString]) -> anyhow::Result<Child> {
-        Child::start(program, |_| {})
+    pub fn launch(program: &[OsString], mask: SigSet) -> anyhow::Result<Child> {
+        Child::start(program, mask, |_| {})
     }
 
     /// Runs a command without standard input, whose output goes to a file.
-    pub fn launch_into(program: &[OsString], log: File) -> anyhow::Result<Child> {
+    pub fn launch_into(program: &[OsString], mask: SigSet, log: File) -> anyhow::Result<Child> {
         let errors = log.try_clone().context("cannot open the log twice")?;
-        Child::start(program, |command| {
+        Child::start(program, mask, |command| {
             command.stdin(Stdio::null()).stdout(log).stderr(errors);
         })
     }
 
-    fn start(program: &[OsString], prepare: impl FnOnce(&mut Command)) -> anyhow::Result<Child> {
+    /// With these signals blocked, which are not those of gilscope itself.
+    fn start(program: &[OsString], mask: SigSet, prepare: impl FnOnce(&mut Command)) -> anyhow::Result<Child> {
         let command = program.iter().map(|word| from_os(word)).collect::<Vec<_>>().join(" ");
         let (name, arguments) = program.split_first().context("no command was given")?;
         let mut process = Command::new(name);
         process.args(arguments);
         prepare(&mut process);
+        // SAFETY: between fork and exec, it makes one system call, which allocates nothing and takes no lock.
+        unsafe {
+            process.pre_exec(move || Ok(mask.thread_set_mask()?));
+        }
         let process = process.spawn().map_err(|error| {
             anyhow!("cannot run `{}`: {}", command.shown(), not_started(&error, &name.shown().to_string()))
         })?;

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, poll};
 
@@ -28,15 +28,22 @@ pub enum Received {
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
+    /// The mask before that.
+    inherited: SigSet,
 }
 
 impl Signals {
-    /// Blocks the signals from now on. Programs launched later would inherit that.
+    /// Blocks the signals from now on: before there is anything that must not be left behind.
     pub fn new() -> Result<Signals, Errno> {
         let set: SigSet =
             [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD].into_iter().collect();
-        set.thread_block()?;
-        Ok(Signals { fd: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)? })
+        let inherited = set.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+        Ok(Signals { fd: SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?, inherited })
+    }
+
+    /// The signals that were blocked before, as a program that is launched is to have them.
+    pub fn inherited(&self) -> SigSet {
+        self.inherited
     }
 
     /// The next signal, if there is one. A request to stop comes before everything else.

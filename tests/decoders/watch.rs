@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use gilscope::process::memory::{Memory, MemoryImage, MemorySpan, ReadError};
 use proptest::prelude::ProptestConfig;
 
-/// This number of cases; a failing one is printed and not kept in a file.
+/// This number of cases, unless `PROPTEST_CASES` says otherwise; a failing one is printed and not kept in a file.
 pub fn cases(cases: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() }
 }
 

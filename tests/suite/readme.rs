@@ -417,6 +417,12 @@ fn check_without_running(line: &str) -> Result<(), String> {
         }
         ["sudo", "setcap" | "sysctl", ..] => true,
         ["release/build" | "tests/packages"] => is_executable(words[0]),
+        // Both run for as long as one likes: a short part of each is among the tests.
+        ["tests/chaos", minutes] => is_executable("tests/chaos") && minutes.parse::<f64>().is_ok(),
+        ["fuzz/run", "memory", _] => is_executable("fuzz/run"),
+        ["fuzz/run", target] => {
+            is_executable("fuzz/run") && root().join(format!("fuzz/fuzz_targets/{target}.rs")).exists()
+        }
         ["tests/run"] => {
             let ci = fs::read_to_string(root().join(".ci/run")).unwrap_or_default();
             is_executable("tests/run") && ci.contains("/tests/run")

@@ -126,6 +126,12 @@ impl Proc {
         }
     }
 
+    /// Forgets what it has printed up to now.
+    pub fn drain(&mut self) {
+        self.lines.try_iter().for_each(drop);
+        self.seen.clear();
+    }
+
     /// What it has written to standard error.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()

@@ -1,6 +1,7 @@
 //! One file that the target has mapped code from, opened: what it says about a Python in it. Called by
 //! [`super`] for the executable, then libpython, then every other library.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
@@ -25,10 +26,13 @@ pub enum Role {
     Other,
 }
 
+/// How the library of PyPy is called.
+const PYPY: &str = "libpypy";
+
 /// The files to search, in that order.
 pub fn candidates(files: Vec<MappedFile>, exe: Option<&Path>) -> Vec<(Role, MappedFile)> {
     let role = |file: &MappedFile| match file.name() {
-        _ if exe == Some(&file.path) => Role::Executable,
+        _ if exe == Some(&*file.path) => Role::Executable,
         name if is_libpython(name) => Role::Library,
         _ => Role::Other,
     };
@@ -57,6 +61,8 @@ pub struct LoadedImage {
     pub file: MappedFile,
     elf: Elf,
     bias: u64,
+    /// Why a table was not read.
+    refused: RefCell<Option<String>>,
 }
 
 impl LoadedImage {
@@ -78,7 +84,7 @@ impl LoadedImage {
             Err(error) => return Err((file, file_refused(&error))),
         };
         match elf.load_bias(&file.mappings) {
-            Ok(Some(bias)) => Ok(LoadedImage { role, file, elf, bias }),
+            Ok(Some(bias)) => Ok(LoadedImage { role, file, elf, bias, refused: RefCell::default() }),
             Ok(None) => Err((file, "it is not what is mapped".into())),
             Err(error) => Err((file, error.to_string())),
         }
@@ -113,11 +119,28 @@ impl LoadedImage {
         constant.or_else(|| version::search_text(memory, &self.writable()))
     }
 
+    /// Whether a Python may be in it that keeps its `_PyRuntime` to itself, or another than CPython.
+    pub fn may_hide_python(&self) -> bool {
+        let is_it = || {
+            self.file.name().starts_with(PYPY)
+                || self.symbol(SymbolTable::Dynamic, &["Py_GetVersion", "Py_Initialize"]).is_some()
+        };
+        self.role != Role::Other || is_it()
+    }
+
+    /// Why one of its tables was not read, if that was so.
+    pub fn refused(&self) -> Option<String> {
+        self.refused.borrow().clone()
+    }
+
+    /// Bytes of its tables that were read.
+    pub fn bytes_read(&self) -> u64 {
+        self.elf.bytes_read()
+    }
+
     /// The version of a Python that keeps its `_PyRuntime` to itself, or has none (before 3.7).
     pub fn hidden_version(&self, memory: &LiveMemory) -> Option<Version> {
-        let worthwhile = self.role != Role::Other
-            || self.symbol(SymbolTable::Dynamic, &["Py_GetVersion", "Py_Initialize"]).is_some();
-        worthwhile.then(|| version::search_text(memory, &self.writable())).flatten()
+        version::search_text(memory, &self.writable())
     }
 
     /// Whether this ought to be CPython, by its name.
@@ -127,7 +150,7 @@ impl LoadedImage {
 
     /// "PyPy 7.3.19", if this is PyPy.
     pub fn other_python(&self) -> Option<String> {
-        if !self.file.name().starts_with("libpypy") {
+        if !self.file.name().starts_with(PYPY) {
             return None;
         }
         const INTRODUCTION: &str = "[PyPy ";
@@ -155,6 +178,9 @@ impl LoadedImage {
     fn known<T>(&self, found: Result<Option<T>, ElfError>) -> Option<T> {
         found.unwrap_or_else(|error| {
             log::debug!("{}: {error}", self.file.path.shown());
+            if let ElfError::Refused(refusal) = error {
+                self.refused.replace(Some(refusal.to_string()));
+            }
             None
         })
     }
@@ -182,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_executable_is_searched_before_libraries() {
-        let file = |path: &str| MappedFile { path: path.into(), mappings: Vec::new() };
+        let file = |path: &str| MappedFile { path: Path::new(path).into(), mappings: Vec::new() };
         let files = ["/lib/libc.so.6", "/lib/libpython3.9.so.1.0", "/usr/bin/uwsgi"].map(file);
         let order = candidates(files.to_vec(), Some(Path::new("/usr/bin/uwsgi")));
         let order: Vec<_> = order.iter().map(|(role, file)| (*role, file.name())).collect();

@@ -6,16 +6,20 @@ mod image;
 mod old;
 mod version;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::event::Pid;
 use crate::event::version::Version;
 use crate::process::error::{AttachError, Program};
+use crate::process::limits::{MAX_ALL_TABLES, MAX_CODE_FILES};
 use crate::process::memory::{LiveMemory, Memory, ReadError};
 use crate::process::{self, Process, access, maps};
 use crate::text::{Shown, from_os};
 
 use image::{LoadedImage, Role};
+
+/// Files whose data are searched for a Python that does not show.
+const MAX_SEARCHED_IMAGES: usize = 8;
 
 /// A CPython, found in a living process. Its interpreter need not be initialised yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +82,14 @@ fn find(process: Process) -> Result<Located, AttachError> {
 
     let exe = process.exe();
     let mut images = Vec::new();
-    let mut unreadable = None;
-    for (role, file) in image::candidates(maps::code_files(&maps), exe.as_deref()) {
+    let (mut unreadable, mut refused) = (None, None);
+    let mut tables = 0;
+    let candidates = image::candidates(maps::code_files(&maps), exe.as_deref());
+    for (index, (role, file)) in candidates.into_iter().enumerate() {
+        if index == MAX_CODE_FILES || tables > MAX_ALL_TABLES {
+            log::warn!("process {pid}: only the first {index} of its files are searched: they are many, or large");
+            break;
+        }
         match LoadedImage::open(reachable_by, role, file) {
             Ok(image) => {
                 if let Some((runtime, found_by)) = image.runtime()
@@ -87,12 +97,19 @@ fn find(process: Process) -> Result<Located, AttachError> {
                 {
                     return Ok(located);
                 }
-                images.push(image);
+                tables += image.bytes_read();
+                if let Some(reason) = image.refused().filter(|_| role != Role::Other) {
+                    refused = Some((image.file.path.to_path_buf(), reason));
+                }
+                // Each keeps a file open, and some programs have mapped a thousand.
+                if image.may_hide_python() {
+                    images.push(image);
+                }
             }
             Err((file, reason)) => {
                 log::debug!("process {pid}: {}: {reason}", file.path.shown());
                 if role == Role::Library {
-                    unreadable = Some((file.path, reason));
+                    unreadable = Some((file.path.to_path_buf(), reason));
                 }
             }
         }
@@ -100,14 +117,14 @@ fn find(process: Process) -> Result<Located, AttachError> {
     if let Some((mapping, runtime)) = version::search_cookie(&memory, &maps)
         && let Some(found) = version::debug_offsets(&memory, runtime)
     {
-        let binary = mapping.path.clone().unwrap_or_default();
+        let binary = mapping.path.as_deref().map(Path::to_path_buf).unwrap_or_default();
         let shared = exe.as_ref() != Some(&binary);
         return accept(process, runtime, found, FoundBy::Cookie, binary, shared);
     }
     if let Some(name) = images.iter().find_map(LoadedImage::other_python) {
         return Err(AttachError::OtherPython { pid, name });
     }
-    for image in &images {
+    for image in images.iter().take(MAX_SEARCHED_IMAGES) {
         if let Some(version) = image.hidden_version(&memory) {
             supported(pid, version)?;
             if let Some(runtime) = old::search_runtime(&memory, &image.writable(), version)
@@ -120,10 +137,11 @@ fn find(process: Process) -> Result<Located, AttachError> {
     let comm = process.comm();
     let looks_like_python = image::is_python(&comm) || images.iter().any(LoadedImage::looks_like_python);
     let what = Program { comm, exe };
-    Err(match unreadable {
-        Some((path, reason)) => AttachError::Binary { pid, path, reason },
-        None if looks_like_python => AttachError::NoInterpreter { pid, what },
-        None => AttachError::NotPython { pid, what, children: python_children(pid) },
+    Err(match (unreadable, refused) {
+        (Some((path, reason)), _) => AttachError::Binary { pid, path, reason },
+        (None, Some((path, reason))) => AttachError::RefusedFile { pid, path, reason },
+        _ if looks_like_python => AttachError::NoInterpreter { pid, what },
+        _ => AttachError::NotPython { pid, what, children: python_children(pid) },
     })
 }
 
@@ -160,7 +178,7 @@ fn judge(
             }
         }
     };
-    accept(process, runtime, found, found_by, image.file.path.clone(), image.role != Role::Executable).map(Some)
+    accept(process, runtime, found, found_by, image.file.path.to_path_buf(), image.role != Role::Executable).map(Some)
 }
 
 fn accept(

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::version::search;
+use super::version::{MAX_SEARCHED_IN_ALL, limited, search};
 use crate::event::version::Version;
 use crate::process::memory::Memory;
 
@@ -31,8 +31,9 @@ pub fn search_runtime(memory: &impl Memory, data: &[Range<u64>], python: Version
         11 => Links { head: 40, threads: 16 },
         _ => Links { head: 40, threads: 72 },
     };
+    let mut left = MAX_SEARCHED_IN_ALL;
     data.iter().find_map(|range| {
-        search(memory, range, |addr, bytes| {
+        search(memory, &limited(range, &mut left), |addr, bytes| {
             let places = (0..bytes.len()).step_by(ALIGNMENT);
             let mut runtimes = places.filter(|&place| fits(memory, &bytes[place..], &links));
             runtimes.next().map(|place| addr + place as u64)

@@ -15,6 +15,8 @@ const RUNTIME_ALIGNMENT: u64 = 32;
 const LONGEST_TEXT: usize = 256;
 /// No more than this of one stretch of memory is searched.
 const MAX_SEARCHED: u64 = 64 << 20;
+/// And no more than this of all of them together.
+pub const MAX_SEARCHED_IN_ALL: u64 = 256 << 20;
 
 /// Which Python lies at a `_PyRuntime`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +45,9 @@ pub fn debug_offsets(memory: &impl Memory, runtime: u64) -> Option<FoundVersion>
 /// Searches the writable data of all files for a table of offsets.
 pub fn search_cookie<'a>(memory: &impl Memory, maps: &'a [Mapping]) -> Option<(&'a Mapping, u64)> {
     let data = maps.iter().filter(|mapping| mapping.readable && mapping.writable && mapping.path.is_some());
+    let mut left = MAX_SEARCHED_IN_ALL;
     data.into_iter().find_map(|mapping| {
-        let runtime = search(memory, &(mapping.start..mapping.end), |addr, bytes| {
+        let runtime = search(memory, &limited(&(mapping.start..mapping.end), &mut left), |addr, bytes| {
             let places = (0..bytes.len()).step_by(RUNTIME_ALIGNMENT as usize);
             let cookies = places.filter(|&place| bytes[place..].starts_with(COOKIE));
             // The code that compares with the cookie has it, too, but no version after it.
@@ -57,16 +60,26 @@ pub fn search_cookie<'a>(memory: &impl Memory, maps: &'a [Mapping]) -> Option<(&
 /// Searches writable data for the text that `sys.version` shows.
 pub fn search_text(memory: &impl Memory, data: &[Range<u64>]) -> Option<Version> {
     // Compilers align arrays of that size to 16 bytes.
+    let mut left = MAX_SEARCHED_IN_ALL;
     data.iter().find_map(|range| {
-        search(memory, range, |_, bytes| (0..bytes.len()).step_by(16).find_map(|place| from_text(&bytes[place..])))
+        search(memory, &limited(range, &mut left), |_, bytes| {
+            (0..bytes.len()).step_by(16).find_map(|place| from_text(&bytes[place..]))
+        })
     })
+}
+
+/// What of a stretch of memory may be searched while there is something left of the limit of all.
+pub fn limited(data: &Range<u64>, left: &mut u64) -> Range<u64> {
+    let len = data.end.saturating_sub(data.start).min(MAX_SEARCHED).min(*left);
+    *left -= len;
+    data.start..data.start + len
 }
 
 /// Shows `data` piece by piece to `find`, together with the address of the piece, until something was found.
 /// Pieces overlap by the length of the longest text.
 pub fn search<T>(memory: &impl Memory, data: &Range<u64>, find: impl Fn(u64, &[u8]) -> Option<T>) -> Option<T> {
     const PIECE: usize = 1 << 20;
-    let end = data.end.min(data.start.saturating_add(MAX_SEARCHED));
+    let end = data.end;
     let start = data.start.checked_next_multiple_of(RUNTIME_ALIGNMENT)?;
     let mut buffer = vec![0; PIECE + LONGEST_TEXT];
     (start..end).step_by(PIECE).find_map(|addr| {

@@ -34,7 +34,7 @@ fn origin() -> RecordingOrigin {
 }
 
 /// The records of a session, without what ends them.
-fn records(table: &Interner, events: &[Event], info: &SessionInfo) -> Vec<u8> {
+pub(crate) fn records(table: &Interner, events: &[Event], info: &SessionInfo) -> Vec<u8> {
     let mut encoder = Encoder::default();
     encoder.origin(&origin());
     encoder.session(&SessionInfo { end: info.start, ..info.clone() });
@@ -49,7 +49,7 @@ fn file(blocks: &[&[u8]]) -> Vec<u8> {
     block::header().into_iter().chain(blocks).collect()
 }
 
-fn complete(records: &[u8]) -> Vec<u8> {
+pub(crate) fn complete(records: &[u8]) -> Vec<u8> {
     let mut end = Vec::new();
     put(&mut end, tag::END);
     file(&[records, &end])

@@ -1,0 +1,3 @@
+#![no_main]
+
+gilscope_fuzz::fuzz!(gilscope::fuzzing::elf);
