@@ -27,7 +27,7 @@ pub(crate) enum Activity {
     NoCpu,
     /// Stopped by a signal, a debugger or a frozen control group.
     Stopped,
-    /// Not determined.
+    /// Nothing is known of what it did.
     Unknown,
 }
 

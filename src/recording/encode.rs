@@ -32,7 +32,7 @@ pub struct Encoder {
     ended: VecDeque<ThreadId>,
     notes: Vec<String>,
     children: Vec<UnobservedChild>,
-    child_counts: Option<ChildCounts>,
+    child_counts: Option<Box<ChildCounts>>,
     machine: Option<MachineUse>,
 }
 
@@ -89,7 +89,7 @@ impl Encoder {
         if session.unobserved != self.children {
             self.children(&session.unobserved);
         }
-        if let Some(counts) = session.children.filter(|_| session.children != self.child_counts) {
+        if let Some(counts) = session.children.filter(|counts| self.child_counts.as_deref() != Some(counts)) {
             self.child_counts(counts);
         }
         if session.machine != self.machine {
@@ -130,7 +130,7 @@ impl Encoder {
 
     /// How many processes were started, anew.
     fn child_counts(&mut self, counts: ChildCounts) {
-        self.child_counts = Some(counts);
+        self.child_counts = Some(Box::new(counts));
         let out = &mut self.records;
         put(out, tag::CHILD_COUNTS);
         put(out, counts.started);

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustc_hash::FxHashSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::children::ChildWatch;
@@ -31,7 +32,7 @@ use self::queues::QueueWatch;
 use self::signals::{Received, Signals};
 use self::titles::TitleWatch;
 use crate::cpython::attach::{AttachedProcess, attach};
-use crate::event::{Event, HIDDEN_CALLS, Ids, Nanos, OffCpu, Pid};
+use crate::event::{Event, HIDDEN_CALLS, Ids, Nanos, OffCpu, Pid, ProcessId, ProcessInfo};
 use crate::interpreter::PythonProcess;
 use crate::interpreter::collector::Collector;
 use crate::interpreter::registry::Sink;
@@ -114,6 +115,8 @@ struct Session<'a> {
     events: Vec<Event>,
     ids: Ids,
     observed: Vec<PythonProcess>,
+    /// The processes of which a thread was seen: others ended before.
+    with_threads: FxHashSet<ProcessId>,
     ticks: Ticks,
     /// When to end, once there is an interpreter.
     until: Option<Nanos>,
@@ -171,6 +174,7 @@ pub fn record(
         events: Vec::new(),
         ids: Ids::default(),
         observed: Vec::new(),
+        with_threads: FxHashSet::default(),
         ticks: Ticks::new(collector.ticks().rate, started),
         until: None,
         follower: Follower::new(roots, child.is_some(), options.subprocesses, collector.observes_early()),
@@ -365,7 +369,10 @@ impl Session<'_> {
     }
 
     fn look_at_children(&mut self, at: Nanos) {
-        let observed: Vec<Pid> = self.profile.processes.iter().map(|info| info.pid).collect();
+        let has_threads =
+            |(index, _): &(usize, &Arc<ProcessInfo>)| self.with_threads.contains(&ProcessId(*index as u32));
+        let processes = self.profile.processes.iter().enumerate().filter(has_threads);
+        let observed: Vec<Pid> = processes.map(|(_, info)| info.pid).collect();
         self.children.look(at, &observed, now);
         self.profile.session.unobserved = self.children.unobserved(&observed);
         self.profile.session.children = Some(self.children.counts(&observed));
@@ -409,6 +416,9 @@ impl Session<'_> {
     }
 
     fn push(&mut self, event: &Event) {
+        if let Event::ThreadStarted { process, .. } = event {
+            self.with_threads.insert(*process);
+        }
         if let Some(recorder) = &mut self.recorder {
             recorder.event(event, &self.profile.stacks, &self.profile.session);
         }
