@@ -1,6 +1,5 @@
 //! `gilscope diff`: what changed between two recordings. Called by `main`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,7 +9,10 @@ use crate::export::diff::{self, FoldedStacks};
 use crate::export::{self, Format};
 use crate::filter::Filter;
 use crate::output::Output;
-use crate::recording::{is_recording, load};
+use crate::recording::{input, is_recording, load};
+
+/// No file of folded stacks that gilscope writes is longer, in bytes.
+const MAX_FOLDED: u64 = 256 << 20;
 
 /// Draws the difference. Returns where it was written, and what changed most.
 ///
@@ -32,7 +34,7 @@ fn read(path: &Path, view: &ViewArgs) -> Result<FoldedStacks> {
             export::write(&profile, Format::COLLAPSED, &view.options(), &mut lines)?;
             lines
         }
-        false => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        false => input::read(path, MAX_FOLDED).with_context(|| format!("cannot read {}", path.display()))?,
     };
     FoldedStacks::new(&name(path), String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -43,6 +45,8 @@ fn name(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
 
     use super::*;

@@ -28,12 +28,15 @@ fn first() -> Vec<u8> {
     out
 }
 
+/// Appends a record; the number counts them.
+type PutRecord = Box<dyn Fn(u64, &mut Vec<u8>)>;
+
 /// One record of each kind that can come again and again, whose last number grows from one to the next.
-fn kinds() -> Vec<(&'static str, Box<dyn Fn(u64, &mut Vec<u8>)>)> {
-    fn numbers(numbers: &'static [u64]) -> Box<dyn Fn(u64, &mut Vec<u8>)> {
+fn kinds() -> Vec<(&'static str, PutRecord)> {
+    fn numbers(numbers: &'static [u64]) -> PutRecord {
         Box::new(move |_, out| numbers.iter().for_each(|&number| put(out, number)))
     }
-    let named = |kind: u64, before: &'static [u64], after: &'static [u64]| -> Box<dyn Fn(u64, &mut Vec<u8>)> {
+    let named = |kind: u64, before: &'static [u64], after: &'static [u64]| -> PutRecord {
         Box::new(move |_, out| {
             put(out, kind);
             before.iter().for_each(|&number| put(out, number));
@@ -41,7 +44,7 @@ fn kinds() -> Vec<(&'static str, Box<dyn Fn(u64, &mut Vec<u8>)>)> {
             after.iter().for_each(|&number| put(out, number));
         })
     };
-    let grows = |kind: u64, after: &'static [u64]| -> Box<dyn Fn(u64, &mut Vec<u8>)> {
+    let grows = |kind: u64, after: &'static [u64]| -> PutRecord {
         Box::new(move |number, out| {
             put(out, kind);
             put(out, number + 1);
