@@ -1,10 +1,8 @@
 //! `gilscope diff`: what changed between two recordings, beyond noise. Called by `main`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::commands::check::sliced;
 use crate::commands::cli::{DiffArgs, ViewArgs};
@@ -14,7 +12,7 @@ use crate::export::diff::{self, FoldedStacks};
 use crate::export::{self, Format, Unit};
 use crate::output::Output;
 use crate::profile::Profile;
-use crate::recording::is_recording;
+use crate::recording::{input, is_recording};
 use crate::report::check::measure::CheckedRecording;
 use crate::report::difference::{differences, wait_changes};
 use crate::report::text::WIDTH;
@@ -80,7 +78,7 @@ fn text(before: &DiffSide, after: &DiffSide, absolute: bool) -> String {
 /// The stacks to compare in a file: those of a view of a recording, or folded ones.
 fn read(path: &Path, view: &ViewArgs) -> Result<DiffSide> {
     if !is_recording(path) {
-        let bytes = folded_bytes(path).with_context(|| format!("cannot read {}", path.shown()))?;
+        let bytes = input::read(path, MAX_FOLDED).with_context(|| format!("cannot read {}", path.shown()))?;
         let folded = FoldedStacks::new(&name(path), visible_lines(&from_bytes(&bytes)))?;
         return Ok(DiffSide { folded, recording: None });
     }
@@ -101,16 +99,6 @@ fn read(path: &Path, view: &ViewArgs) -> Result<DiffSide> {
     let whole = FoldedStacks::new(&name(path), seen.next().unwrap_or_default())?;
     let folded = FoldedStacks { slices: seen.collect(), is_sampled, ..whole };
     Ok(DiffSide { folded, recording: Some(recording) })
-}
-
-/// Also of a pipe, as a shell makes it of `<(command)`.
-fn folded_bytes(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FOLDED + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MAX_FOLDED {
-        bail!("it has more than {} MB, which no folded stacks have: it is another file", MAX_FOLDED >> 20);
-    }
-    Ok(bytes)
 }
 
 fn name(path: &Path) -> String {

@@ -38,7 +38,7 @@ impl WaitLengths {
         WaitLengths(added.collect())
     }
 
-    /// These and others.
+    /// The lengths of both together.
     pub fn and(&self, others: &WaitLengths) -> WaitLengths {
         let mut counts: BTreeMap<u64, u64> = self.iter().collect();
         others.iter().for_each(|(length, count)| *counts.entry(length).or_default() += count);

@@ -30,7 +30,7 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        bail!("it has more than {} MB, which no report has: it is another file", limit >> 20);
+        bail!("it has more than {} MB: gilscope writes no such file", limit >> 20);
     }
     Ok(bytes)
 }
@@ -64,6 +64,6 @@ mod tests {
         let file = directory.path().join("file");
         std::fs::write(&file, [7; 10]).unwrap();
         assert_eq!(read(&file, 10).unwrap(), [7; 10]);
-        assert!(read(&file, 9).unwrap_err().to_string().contains("no report"));
+        assert!(read(&file, 9).unwrap_err().to_string().contains("more than 0 MB"));
     }
 }

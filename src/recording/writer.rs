@@ -48,7 +48,7 @@ enum WriterMessage {
 /// Takes events, and has them written.
 #[derive(Debug)]
 pub struct Recorder {
-    encoder: Encoder,
+    encoder: Box<Encoder>,
     /// None after a failure.
     messages: Option<SyncSender<WriterMessage>>,
     worker: JoinHandle<Result<PathBuf>>,
@@ -100,7 +100,7 @@ impl Recorder {
             .name("writer".to_owned())
             .spawn(move || work(output, &inbox, &shared))
             .context("cannot start a thread that writes the recording")?;
-        let mut encoder = Encoder::default();
+        let mut encoder = Box::<Encoder>::default();
         encoder.origin(origin);
         Ok(Recorder { encoder, messages: Some(messages), worker, state, named, appeared: false, sent: Nanos(0) })
     }

@@ -37,7 +37,7 @@ pub struct FoldedThreads {
 }
 
 /// The threads of a process that have the name in common but for the number.
-type Kind = (ProcessId, Option<Arc<str>>);
+type ThreadKind = (ProcessId, Option<Arc<str>>);
 
 /// The rows of all threads.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +48,7 @@ pub(crate) struct ThreadRows {
     ended: VecDeque<ThreadId>,
     /// Those of them that were looked at, and are few of their kind.
     kept: VecDeque<ThreadId>,
-    kinds: FxHashMap<Kind, ThreadId>,
+    kinds: FxHashMap<ThreadKind, ThreadId>,
     /// The ids of those that share a row, the oldest first.
     folded: VecDeque<ThreadId>,
     /// How often rows have changed.
@@ -141,12 +141,12 @@ impl ThreadRows {
     }
 
     /// Chooses which of those that have ended are to share a row: their rows.
-    fn choose(&mut self, threads: &[ThreadInfo], is_over: bool) -> Vec<(ThreadId, Kind)> {
-        let kind = |row: ThreadId| -> Kind {
+    fn choose(&mut self, threads: &[ThreadInfo], is_over: bool) -> Vec<(ThreadId, ThreadKind)> {
+        let kind = |row: ThreadId| -> ThreadKind {
             let info = &threads[row.0 as usize];
             (info.process, info.name.as_deref().map(|name| name_pattern(name).into()))
         };
-        let mut counts: FxHashMap<Kind, usize> = FxHashMap::default();
+        let mut counts: FxHashMap<ThreadKind, usize> = FxHashMap::default();
         for &row in self.kept.iter().chain(&self.ended) {
             *counts.entry(kind(row)).or_default() += 1;
         }
@@ -224,7 +224,7 @@ impl Renumber for IdsToRows<'_> {
 }
 
 /// The row that threads of a kind share, of which `row` is one.
-fn kind_row(rows: &mut ThreadRows, threads: &mut Vec<ThreadInfo>, kind: Kind, row: ThreadId) -> ThreadId {
+fn kind_row(rows: &mut ThreadRows, threads: &mut Vec<ThreadInfo>, kind: ThreadKind, row: ThreadId) -> ThreadId {
     let kind = match rows.kinds.len() < MAX_KINDS || rows.kinds.contains_key(&kind) {
         true => kind,
         false => (kind.0, Some(OTHER_KINDS.into())),

@@ -141,7 +141,7 @@ fn few_of_a_kind_keep_their_rows() {
         server.profile.threads.iter().filter(|info| info.name.as_deref().is_some_and(|it| it.contains(name))).count()
     };
     assert_eq!((named("loader-"), named("Thread-*"), named("MainThread")), (10, 1, 1));
-    // So many kinds that there is no room for each.
+    // More kinds than there is room for.
     let mut server = Server::new();
     let letters =
         |number: u32| format!("{number:08}").chars().map(|digit| (digit as u8 + 49) as char).collect::<String>();

@@ -28,15 +28,15 @@ fn first() -> Vec<u8> {
     out
 }
 
-/// Writes the record of a kind with a number into a block.
-type RecordWriter = Box<dyn Fn(u64, &mut Vec<u8>)>;
+/// Appends a record; the number counts them.
+type PutRecord = Box<dyn Fn(u64, &mut Vec<u8>)>;
 
 /// One record of each kind that can come again and again, whose last number grows from one to the next.
-fn kinds() -> Vec<(&'static str, RecordWriter)> {
-    fn numbers(numbers: &'static [u64]) -> RecordWriter {
+fn kinds() -> Vec<(&'static str, PutRecord)> {
+    fn numbers(numbers: &'static [u64]) -> PutRecord {
         Box::new(move |_, out| numbers.iter().for_each(|&number| put(out, number)))
     }
-    let named = |kind: u64, before: &'static [u64], after: &'static [u64]| -> RecordWriter {
+    let named = |kind: u64, before: &'static [u64], after: &'static [u64]| -> PutRecord {
         Box::new(move |_, out| {
             put(out, kind);
             before.iter().for_each(|&number| put(out, number));
@@ -44,7 +44,7 @@ fn kinds() -> Vec<(&'static str, RecordWriter)> {
             after.iter().for_each(|&number| put(out, number));
         })
     };
-    let grows = |kind: u64, after: &'static [u64]| -> RecordWriter {
+    let grows = |kind: u64, after: &'static [u64]| -> PutRecord {
         Box::new(move |number, out| {
             put(out, kind);
             put(out, number + 1);
