@@ -202,8 +202,6 @@ fn a_signal_in_the_first_moments_leaves_no_part_of_a_file() {
         std::thread::sleep(Duration::from_millis(7 * moment));
         process.signal([Signal::SIGINT, Signal::SIGTERM][moment as usize % 2]);
         process.finish();
-        let left: Vec<_> =
-            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert!(left.is_empty(), "{left:?} after {} ms", 7 * moment);
+        remains::assert_files_are_whole(folder.path(), false, &format!("a signal after {} ms", 7 * moment));
     }
 }
