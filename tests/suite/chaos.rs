@@ -117,6 +117,9 @@ impl Chaos {
         let target = &mut self.targets[index];
         self.log.add(format!("target {} gets {signal}", target.pid()));
         if target.signal(signal) {
+            // The kernel waits for whoever traces a thread of it, if only to take note of its end: a gilscope that was stopped in
+            // those microseconds cannot, and nothing can make it.
+            self.observers.iter_mut().for_each(|observer| observer.signal(Signal::SIGCONT));
             self.targets.swap_remove(index);
         }
     }
