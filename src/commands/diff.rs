@@ -14,11 +14,12 @@ use crate::output::Output;
 use crate::profile::Profile;
 use crate::recording::is_recording;
 use crate::report::check::measure::CheckedRecording;
-use crate::report::difference::{differences, wait_changes};
+use crate::report::check::waits::wait_changes;
+use crate::report::difference::differences;
 use crate::report::text::WIDTH;
 use crate::report::text::units::wrap;
 
-/// What has changed.
+/// What has changed from one to the other.
 #[derive(Debug)]
 pub struct DiffOutcome {
     /// For people, with the line end.
@@ -30,7 +31,7 @@ pub struct DiffOutcome {
 /// One of the two files.
 struct DiffSide {
     folded: FoldedStacks,
-    /// None of folded stacks.
+    /// Folded stacks are of no recording.
     recording: Option<CheckedRecording>,
 }
 

@@ -12,7 +12,7 @@ const MAX_FINDINGS: usize = 5;
 const MAX_STACKS: usize = 5;
 /// A stack with less than that part of what all have is not worth a line.
 const MIN_PART: f64 = 0.02;
-/// In characters.
+/// How long sentences and names are at most, in characters.
 const MAX_SENTENCE: usize = 300;
 const MAX_NAME: usize = 60;
 /// How many frames are shown of a stack.

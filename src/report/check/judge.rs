@@ -121,7 +121,7 @@ impl CheckedSide<'_> {
     }
 }
 
-/// Checks a rule.
+/// Says whether the recordings keep a rule.
 pub(crate) fn judge(rule: &CheckRule, side: CheckedSide<'_>) -> CheckOutcome {
     let mut outcome = match rule.limit {
         CheckLimit::Share(limit) => judge_share(rule, limit, side),

@@ -15,7 +15,7 @@ pub(crate) enum CheckMetric {
     Pause,
     /// A thread held the GIL or a lock, in this function if one is named, while others waited.
     Hold(Option<String>),
-    /// Garbage collections.
+    /// The time of garbage collections.
     Collections,
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum CheckLimit {
     Longest(f64),
 }
 
-/// One limit.
+/// A metric with its limit, as one option writes it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CheckRule {
     pub metric: CheckMetric,

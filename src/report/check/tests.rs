@@ -19,7 +19,7 @@ fn report(share: f64) -> Report {
 }
 
 /// A recording whose slices have these shares.
-fn recording(shares: &[f64]) -> CheckedRecording {
+pub(super) fn recording(shares: &[f64]) -> CheckedRecording {
     let mean = shares.iter().sum::<f64>() / shares.len() as f64;
     CheckedRecording {
         name: "app.gscope".to_owned(),
