@@ -14,7 +14,8 @@ use crate::output::Output;
 use crate::profile::Profile;
 use crate::recording::{input, is_recording};
 use crate::report::check::measure::CheckedRecording;
-use crate::report::difference::{differences, wait_changes};
+use crate::report::check::waits::wait_changes;
+use crate::report::difference::differences;
 use crate::report::text::WIDTH;
 use crate::report::text::units::wrap;
 use crate::text::{Shown, from_bytes, visible_lines};
@@ -22,7 +23,7 @@ use crate::text::{Shown, from_bytes, visible_lines};
 /// Folded stacks are no longer, in bytes.
 const MAX_FOLDED: u64 = 256 << 20;
 
-/// What has changed.
+/// What has changed from one to the other.
 #[derive(Debug)]
 pub struct DiffOutcome {
     /// For people, with the line end.
@@ -34,7 +35,7 @@ pub struct DiffOutcome {
 /// One of the two files.
 struct DiffSide {
     folded: FoldedStacks,
-    /// None of folded stacks.
+    /// Folded stacks are of no recording.
     recording: Option<CheckedRecording>,
 }
 

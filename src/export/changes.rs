@@ -20,6 +20,9 @@ const MIN_CHANGE: f64 = 0.01;
 /// ... nor one that changed by less than that part of what it had: two runs of one program differ by that.
 const MIN_RELATIVE: f64 = 0.1;
 
+/// How markers begin that depend on whether the machine had a CPU for the thread.
+const MACHINE_MARKERS: [&str; 4] = ["[native]", "[blocked:", "[no CPU]", "[GIL held, no CPU]"];
+
 /// A function whose part of the whole has changed beyond the noise.
 #[derive(Clone, Debug, PartialEq)]
 struct ChangedFunction {
@@ -33,18 +36,25 @@ struct ChangedFunction {
 /// All changes from one profile to another.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Changes {
-    /// The greatest first.
+    /// The greatest change first.
     functions: Vec<ChangedFunction>,
     names: FxHashSet<String>,
 }
 
-/// The innermost function of a stack without its line, with what it is said to do there: `serve (app.py) [waiting for GIL]`.
-/// A program that was edited has other lines.
+/// The innermost function of a stack without its line, with what it waits for or holds there: `serve (app.py) [waiting for GIL]`.
+/// A program that was edited has other lines. Whether a lock is known by its name is a matter of chance, and whether a call
+/// that has come back is still blocked, or ready without a CPU, one of the machine.
 fn function(stack: &str) -> String {
     let frames: Vec<&str> = stack.split(';').collect();
     let at = frames.iter().rposition(|frame| !frame.starts_with('[')).unwrap_or(0);
     let mut words = without_line(frames[at]).into_owned();
     for marker in &frames[at + 1..] {
+        let marker = match *marker {
+            "[waiting for GIL]" => "[waiting for GIL]",
+            lock if lock.starts_with("[waiting for ") => "[waiting for a lock]",
+            other if MACHINE_MARKERS.iter().any(|start| other.starts_with(start)) => continue,
+            other => other,
+        };
         words.push(' ');
         words.push_str(marker);
     }
@@ -129,7 +139,7 @@ impl Changes {
         self.names.contains(&function(stack))
     }
 
-    /// For the terminal.
+    /// As text for the terminal.
     pub(crate) fn table(&self) -> String {
         if self.is_none() {
             return "functions: no difference beyond noise\n".to_owned();
@@ -181,6 +191,12 @@ mod tests {
         assert!(none("main;work 10\nmain;wait 10\n", "main;work 13\nmain;wait 7\n"), "20 samples say little");
         assert!(!none("main;work 1000\nmain;wait 1000\n", "main;work 1300\nmain;wait 700\n"));
         assert!(none("main;a 100000\nmain;b 100000\n", "main;a 101000\nmain;b 99000\n"), "half a point");
+        assert!(
+            none("f;[blocked: read] 500\nf;[native] 5\n", "f;[blocked: read] 250\nf;[native] 250\n"),
+            "a loaded machine"
+        );
+        assert!(none("f;[waiting for threading.Lock] 500\n", "f;[waiting for threading.Lock (app.lock)] 500\n"));
+        assert!(!none("f;[native] 500\n", "f;[waiting for GIL] 500\n"));
         // Edited lines are no change.
         assert!(none("f (a.py:1) 500\n", "f (a.py:7) 500\n"));
     }

@@ -10,7 +10,9 @@ use crate::stack::label::one_line;
 const MAX_BRIEF: usize = 2048;
 const MAX_FINDINGS: usize = 5;
 const MAX_STACKS: usize = 5;
-/// In characters.
+/// A stack with less than that part of what all have is not worth a line.
+const MIN_PART: f64 = 0.02;
+/// How long sentences and names are at most, in characters.
 const MAX_SENTENCE: usize = 300;
 const MAX_NAME: usize = 60;
 /// How many frames are shown of a stack.
@@ -105,6 +107,8 @@ fn stacks(report: &Report) -> Vec<String> {
         all.extend(held.map(|by| (by.seconds, stack_line(by, &what, lock.wait.total_s))));
     }
     all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let worth = MIN_PART * all.iter().map(|(seconds, _)| seconds).sum::<f64>();
+    all.retain(|(seconds, _)| *seconds > worth);
     all.into_iter().take(MAX_STACKS).map(|(_, line)| line).collect()
 }
 

@@ -1,11 +1,6 @@
 //! How two recordings differ before anything is compared: they may not be of the same program. Used by `diff` and `check`.
 
-use super::check::judge::{allowed_change, points};
-use super::check::measure::{CheckedRecording, ThreadNames, noisy_share};
-use super::check::rules::CheckMetric;
-use super::check::{MIN_LOCK_SHARE, TOLERANCE};
 use super::model::Report;
-use super::text::units::percent;
 use crate::profile::Mode;
 use crate::stack::label::one_line;
 
@@ -49,50 +44,6 @@ fn mode(report: &Report) -> &'static str {
         Mode::Kernel => "kernel mode",
         Mode::Memory => "memory mode",
     }
-}
-
-/// What threads wait for more or less than before, beyond the noise, in sentences; or that there is no such thing.
-pub(crate) fn wait_changes(before: &CheckedRecording, after: &CheckedRecording) -> Vec<String> {
-    let mut metrics =
-        vec![CheckMetric::GilWait, CheckMetric::LockWait(None), CheckMetric::Pause, CheckMetric::Collections];
-    let mut names: Vec<&str> = [before, after].into_iter().flat_map(|side| named_locks(&side.report)).collect();
-    names.sort_unstable();
-    names.dedup();
-    metrics.extend(names.into_iter().map(|name| CheckMetric::LockWait(Some(name.to_owned()))));
-    let changed: Vec<String> = metrics.iter().filter_map(|metric| wait_change(metric, before, after)).collect();
-    match changed.is_empty() {
-        true => vec!["waits for the GIL and for locks: no difference beyond noise".to_owned()],
-        false => changed,
-    }
-}
-
-fn named_locks(report: &Report) -> impl Iterator<Item = &str> {
-    let worth = MIN_LOCK_SHARE * report.threads.iter().map(|thread| thread.wall_s).sum::<f64>();
-    report.real_locks().filter(move |lock| lock.wait.total_s > worth).filter_map(|lock| lock.name.as_deref())
-}
-
-fn wait_change(metric: &CheckMetric, before: &CheckedRecording, after: &CheckedRecording) -> Option<String> {
-    let share = |side| noisy_share(side, metric, &ThreadNames::default());
-    let (was, is) = (share(before), share(after));
-    let change = is.value - was.value;
-    let noise = allowed_change(was, is, TOLERANCE);
-    let what = match metric {
-        CheckMetric::LockWait(Some(name)) => format!("waits for {}", one_line(name)),
-        CheckMetric::LockWait(None) => "waits for locks".to_owned(),
-        CheckMetric::Pause => "stops of all threads".to_owned(),
-        CheckMetric::Collections => "garbage collections".to_owned(),
-        _ => "waits for the GIL".to_owned(),
-    };
-    (change.abs() > noise).then(|| {
-        format!(
-            "{what}: {} of the time before, {} after: {} points {} (noise ± {})",
-            percent(was.value),
-            percent(is.value),
-            points(change),
-            if change > 0.0 { "more" } else { "less" },
-            points(noise)
-        )
-    })
 }
 
 #[cfg(test)]

@@ -85,7 +85,7 @@ impl RuleArgs {
 /// How the result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum CheckFormat {
-    /// For people
+    /// For people who read it on a terminal
     #[default]
     Text,
     /// For programs: gilscope-check/1

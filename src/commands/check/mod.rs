@@ -131,5 +131,15 @@ pub(crate) fn sliced(
         slices,
         waits: session.waits,
         holds: functions.iter().cloned().zip(holds).collect(),
+        unseen_functions: unseen(&profile, functions),
     })
+}
+
+/// Those of some functions that are on no stack.
+fn unseen(profile: &Profile, functions: &[Option<String>]) -> Vec<String> {
+    let stacks = &profile.stacks;
+    let is_seen = |name: &str| {
+        stacks.all_frames().iter().any(|frame| stacks.text(frame.function) == name || stacks.text(frame.name) == name)
+    };
+    functions.iter().flatten().filter(|name| !is_seen(name)).cloned().collect()
 }

@@ -128,12 +128,12 @@ mod tests {
         let read = parse(text, Path::new("ci")).unwrap();
         let words: Vec<String> = read.rules.iter().map(ToString::to_string).collect();
         let expected = [
-            "--max-gil-wait 5.0%",
-            "--max-gil-wait 20.0ms",
-            "--max-lock-wait app.lock=2.0%",
-            "--max-pause 10.0ms",
-            "--max-hold handler=5.00ms",
-            "--max-gc 3.0%",
+            "--max-gil-wait 5%",
+            "--max-gil-wait 20ms",
+            "--max-lock-wait app.lock=2%",
+            "--max-pause 10ms",
+            "--max-hold handler=5ms",
+            "--max-gc 3%",
         ];
         assert_eq!(words, expected);
         assert_eq!(read.baseline, [Path::new("ci/main.gscope"), Path::new("/tmp/other.gscope")]);

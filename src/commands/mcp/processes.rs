@@ -39,7 +39,7 @@ pub(super) fn may_observe(pid: Pid) -> Result<()> {
     Ok(())
 }
 
-/// All of them.
+/// All processes that run Python and may be observed.
 pub(super) fn list() -> Vec<McpProcess> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let own = std::process::id() as Pid;

@@ -193,3 +193,52 @@ fn is_on(stacks: &Interner, stack: StackId, name: &str) -> bool {
         stacks.text(frame.function) == name || stacks.text(frame.name) == name
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::event::{LockId, LockInfo, LockKind, OffCpu, ProcessId, Wake};
+    use crate::profile::Mode;
+    use crate::report::fixture::{END, MS, profile, stack};
+
+    #[test]
+    fn the_longest_hold_of_a_function_is_where_it_was_released() {
+        let mut profile = profile(Mode::Kernel, true, &["", "one", "other"]);
+        profile.keep_timeline();
+        let (handler, elsewhere) = (stack(&mut profile, "handler", 7), stack(&mut profile, "elsewhere", 9));
+        let info = LockInfo {
+            process: ProcessId(0),
+            address: 64,
+            kind: LockKind::Lock,
+            type_name: None,
+            name: Some("app.lock".into()),
+        };
+        profile.push(&Event::Lock { lock: LockId(0), info: Arc::new(info) });
+        let start = profile.session.start.0;
+        let mut releases = ReleaseStacks::default();
+        // The one waits for 5 ms while the other is elsewhere, then the other for 20 ms while the one is in the handler.
+        for (thread, by, from, to, stack) in [(1, 2, 100, 105, elsewhere), (2, 1, 120, 140, handler)] {
+            let (from, to) = (Nanos(start + from * MS), Nanos(start + to * MS));
+            let wake = Wake { at: to, by: Some(ThreadId(by)), stack, switches: None };
+            let state = ThreadState::LockWait(LockId(0));
+            let end = Nanos(to.0 + MS / 10);
+            let off = OffCpu::new(ThreadId(thread), from, end, state, StackId::EMPTY);
+            let event = Event::OffCpu(OffCpu { wake: Some(wake), ..off });
+            releases.event(&event);
+            profile.push(&event);
+        }
+        profile.session.end = END;
+        profile.finish();
+        let functions =
+            [None, Some("handler"), Some("elsewhere"), Some("nowhere")].map(|name| name.map(str::to_owned));
+        let found = longest_holds(&profile, &releases, 5, &functions);
+        let ms: Vec<Option<u64>> =
+            found.iter().map(|found| found[0].as_ref().map(|hold| (hold.seconds * 1e3).round() as u64)).collect();
+        assert_eq!(ms, [Some(20), Some(20), Some(5), None]);
+        assert!(found.iter().all(|found| found[1..].iter().all(Option::is_none)));
+        let words = &found[1][0].as_ref().unwrap().words;
+        assert!(words.contains("app.lock") && words.contains("by one (101) in handler (app.py:7)"), "{words}");
+    }
+}

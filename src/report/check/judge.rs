@@ -121,7 +121,7 @@ impl CheckedSide<'_> {
     }
 }
 
-/// Checks a rule.
+/// Says whether the recordings keep a rule.
 pub(crate) fn judge(rule: &CheckRule, side: CheckedSide<'_>) -> CheckOutcome {
     let mut outcome = match rule.limit {
         CheckLimit::Share(limit) => judge_share(rule, limit, side),
@@ -132,6 +132,12 @@ pub(crate) fn judge(rule: &CheckRule, side: CheckedSide<'_>) -> CheckOutcome {
         && !side.has_lock(name)
     {
         outcome.sentence.push_str(" (no lock with this in its name was waited for)");
+    }
+    if outcome.status == CheckStatus::Passed
+        && let CheckMetric::Hold(Some(function)) = &rule.metric
+        && side.recordings.iter().all(|recording| recording.unseen_functions.contains(function))
+    {
+        outcome.sentence.push_str(" (no function of this name was seen)");
     }
     // What was lost can only add to what is too much already.
     if outcome.status == CheckStatus::Passed {
@@ -154,7 +160,7 @@ fn subject(rule: &CheckRule) -> String {
 fn judge_share(rule: &CheckRule, limit: f64, side: CheckedSide<'_>) -> CheckOutcome {
     let share = side.share(&rule.metric);
     let (what, of) = share_words(&rule.metric);
-    let is = format!("{what}: {} {of}, limit {}", words(share), percent(limit));
+    let is = format!("{what}: {} {of}, limit {}", words(share), CheckLimit::Share(limit).words());
     let over = share.value - limit;
     let (status, sentence) = if over > share.margin && over > 0.0 {
         let cause = side.cause(&rule.metric);
@@ -184,28 +190,29 @@ fn judge_longest(rule: &CheckRule, limit: f64, side: CheckedSide<'_>) -> CheckOu
     let (value, resolution) = least.map_or((0.0, 0.0), |longest| (longest.value, longest.resolution));
     let what = longest_words(&rule.metric);
     let several = if all.len() > 1 { " or more in each recording" } else { "" };
-    let is = match value {
-        0.0 => format!("{what}: none was seen, limit {}", duration(limit)),
-        _ if resolution > 0.0 => {
-            format!("{what}: {} (± {}){several}, limit {}", duration(value), duration(resolution), duration(limit))
-        }
-        _ => format!("{what}: {}{several}, limit {}", duration(value), duration(limit)),
+    let measured = match value {
+        0.0 => "none was seen".to_owned(),
+        _ if resolution > 0.0 => format!("{} (± {}){several}", duration(value), duration(resolution)),
+        _ => format!("{}{several}", duration(value)),
     };
-    let at_least = value - resolution;
-    let (status, sentence) = if value > 0.0 && at_least > limit {
+    let is = format!("{what}: {measured}, limit {}", CheckLimit::Longest(limit).words());
+    let may_be_several = least.is_some_and(|longest| longest.may_be_several);
+    let (status, sentence) = if value > 0.0 && value - resolution > limit && !may_be_several {
         let words = least.and_then(|longest| longest.words.clone()).map(|words| format!("; {words}"));
         let words = words.unwrap_or_else(|| side.cause(&rule.metric));
         (CheckStatus::Failed, format!("{is}: {} too long{words}", duration(value - limit)))
-    } else if value > 0.0 && value + resolution > limit {
-        let why = format!(
-            "samples are {} apart, so it cannot be said: record in kernel mode, or with a higher rate (-r)",
-            duration(resolution)
-        );
-        let unknown = resolution > 0.0;
-        (
-            if unknown { CheckStatus::Unknown } else { CheckStatus::Passed },
-            if unknown { format!("{is}: {why}") } else { is },
-        )
+    } else if value > 0.0 && value + resolution > limit && resolution > 0.0 {
+        let why = match may_be_several {
+            true => "samples do not tell one from the next, so it cannot be said: record in kernel mode".to_owned(),
+            false => format!(
+                "samples are {} apart, so it cannot be said: record in kernel mode, or with a higher rate (-r)",
+                duration(resolution)
+            ),
+        };
+        (CheckStatus::Unknown, format!("{is}: {why}"))
+    } else if all.iter().any(|longest| longest.is_incomplete) {
+        let why = "how long locks were held is not known from samples: record in kernel mode";
+        (CheckStatus::Unknown, format!("{is}, but {why}"))
     } else {
         (CheckStatus::Passed, is)
     };
@@ -233,7 +240,14 @@ pub(crate) fn judge_change(
         CheckMetric::Hold(_) | CheckMetric::Pause => longer(metric, side, baseline, tolerance),
         _ => more(metric, side, baseline, tolerance),
     };
-    let missing = [side, baseline].into_iter().find_map(|side| side.is_incomplete(metric, true));
+    let unclear = || {
+        let is_unclear =
+            |longest: &LongestTime| longest.is_incomplete || longest.may_be_several && longest.value > 0.0;
+        let is_hold = matches!(metric, CheckMetric::Hold(_));
+        let is_unclear = is_hold && [side, baseline].iter().any(|side| side.longest(metric).iter().any(is_unclear));
+        is_unclear.then(|| "samples do not tell one hold from the next: record in kernel mode".to_owned())
+    };
+    let missing = [side, baseline].into_iter().find_map(|side| side.is_incomplete(metric, true)).or_else(unclear);
     if let Some(why) = missing {
         outcome.sentence = format!("{}: {why}", share_words(metric).0);
         outcome.status = CheckStatus::Unknown;

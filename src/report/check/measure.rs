@@ -26,6 +26,8 @@ pub(crate) struct CheckedRecording {
     pub waits: u64,
     /// For each function that a rule names, and for all together: the longest hold of each slice.
     pub holds: Vec<(Option<String>, Vec<Option<LongestHold>>)>,
+    /// Those of these functions that are on no stack.
+    pub unseen_functions: Vec<String>,
 }
 
 /// The threads that are looked at: those with one of these names or tids, `*` standing for any end of a name. All if there
@@ -180,6 +182,10 @@ pub(crate) struct LongestTime {
     pub slices: Vec<f64>,
     /// By how much it may be off: samples are so far apart. 0 where times are measured.
     pub resolution: f64,
+    /// It may be several in a row: between two samples a thread can release what it holds, and acquire it again.
+    pub may_be_several: bool,
+    /// There may have been others of which nothing is known.
+    pub is_incomplete: bool,
     /// What it was, if that is known.
     pub words: Option<String>,
 }
@@ -194,7 +200,8 @@ pub(crate) fn longest(recording: &CheckedRecording, metric: &CheckMetric, thread
     let CheckMetric::Hold(function) = metric else {
         let slices = recording.slices.iter().map(|slice| longest_of(slice, metric, threads)).collect();
         let value = longest_of(&recording.report, metric, threads);
-        return LongestTime { value, slices, resolution, words: None };
+        let may_be_several = resolution > 0.0 && matches!(metric, CheckMetric::GilWait | CheckMetric::LockWait(_));
+        return LongestTime { value, slices, resolution, may_be_several, is_incomplete: false, words: None };
     };
     let found = recording.holds.iter().find(|(of, _)| of == function);
     let holds = found.map_or(&[][..], |(_, holds)| holds);
@@ -204,6 +211,9 @@ pub(crate) fn longest(recording: &CheckedRecording, metric: &CheckMetric, thread
         value: worst.map_or(0.0, |hold| hold.seconds),
         slices: holds.iter().map(seconds).collect(),
         resolution,
+        may_be_several: resolution > 0.0,
+        // Who held a lock for how long is not known from samples.
+        is_incomplete: resolution > 0.0 && recording.report.real_locks().any(|lock| lock.wait.count > 0),
         words: worst.map(|hold| hold.words.clone()),
     }
 }
@@ -247,7 +257,7 @@ mod tests {
     #[test]
     fn what_lasts_longer_than_a_slice_is_noise_too() {
         let steady = [0.2; 16];
-        assert_eq!(NoisyShare::new(0.2, &steady, None).margin, 0.0);
+        assert!(NoisyShare::new(0.2, &steady, None).margin < 1e-9);
         let alternating: Vec<f64> = (0..16).map(|slice| f64::from(slice % 2)).collect();
         let phases: Vec<f64> = (0..16).map(|slice| f64::from(slice / 4 % 2)).collect();
         let margin = |parts: &[f64]| NoisyShare::new(0.5, parts, None).margin;

@@ -10,6 +10,7 @@ pub(crate) mod outcome;
 pub(crate) mod rules;
 #[cfg(test)]
 mod tests;
+pub(crate) mod waits;
 
 use self::judge::{CheckedSide, incomparable, judge, judge_change};
 use self::measure::{CheckedRecording, ThreadNames};

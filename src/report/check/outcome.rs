@@ -11,7 +11,7 @@ use crate::stack::label::one_line;
 /// The name of the JSON schema.
 const SCHEMA: &str = "gilscope-check/1";
 
-/// How a rule fared.
+/// What has come of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -109,7 +109,7 @@ impl CheckResult {
         format!("{}{against}", names(&self.recordings))
     }
 
-    /// For the terminal.
+    /// As text for the terminal.
     pub(crate) fn text(&self) -> String {
         let mut text = wrap(&self.against(), "  ", WIDTH) + "\n";
         for note in &self.notes {

@@ -15,7 +15,7 @@ pub(crate) enum CheckMetric {
     Pause,
     /// A thread held the GIL or a lock, in this function if one is named, while others waited.
     Hold(Option<String>),
-    /// Garbage collections.
+    /// The time of garbage collections.
     Collections,
 }
 
@@ -28,7 +28,7 @@ pub(crate) enum CheckLimit {
     Longest(f64),
 }
 
-/// One limit.
+/// A metric with its limit, as one option writes it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CheckRule {
     pub metric: CheckMetric,
@@ -62,11 +62,23 @@ impl fmt::Display for CheckRule {
         if let Some(name) = self.metric.name() {
             write!(f, "{name}=")?;
         }
-        let limit = match self.limit {
+        write!(f, "{}", self.limit.words().replace(' ', ""))
+    }
+}
+
+impl CheckLimit {
+    /// In as few digits as it was written in: `5 %`, `2.5 ms`.
+    pub(crate) fn words(self) -> String {
+        let words = match self {
             CheckLimit::Share(part) => percent(part),
             CheckLimit::Longest(seconds) => duration(seconds),
         };
-        write!(f, "{}", limit.replace(' ', ""))
+        match words.split_once(' ') {
+            Some((number, unit)) if number.contains('.') => {
+                format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+            }
+            _ => words,
+        }
     }
 }
 
@@ -172,9 +184,9 @@ mod tests {
     #[test]
     fn a_rule_is_printed_as_it_is_written() {
         let rule = |metric, limit| CheckRule { metric, limit }.to_string();
-        assert_eq!(rule(CheckMetric::GilWait, CheckLimit::Share(0.05)), "--max-gil-wait 5.0%");
+        assert_eq!(rule(CheckMetric::GilWait, CheckLimit::Share(0.05)), "--max-gil-wait 5%");
         let named = CheckMetric::LockWait(Some("app.lock".to_owned()));
         assert_eq!(rule(named, CheckLimit::Share(0.2)), "--max-lock-wait app.lock=20%");
-        assert_eq!(rule(CheckMetric::Hold(Some("f".to_owned())), CheckLimit::Longest(0.005)), "--max-hold f=5.00ms");
+        assert_eq!(rule(CheckMetric::Hold(Some("f".to_owned())), CheckLimit::Longest(0.005)), "--max-hold f=5ms");
     }
 }

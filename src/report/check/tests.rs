@@ -19,7 +19,7 @@ fn report(share: f64) -> Report {
 }
 
 /// A recording whose slices have these shares.
-fn recording(shares: &[f64]) -> CheckedRecording {
+pub(super) fn recording(shares: &[f64]) -> CheckedRecording {
     let mean = shares.iter().sum::<f64>() / shares.len() as f64;
     CheckedRecording {
         name: "app.gscope".to_owned(),
@@ -27,6 +27,7 @@ fn recording(shares: &[f64]) -> CheckedRecording {
         slices: shares.iter().map(|share| report(*share)).collect(),
         waits: 1000,
         holds: Vec::new(),
+        unseen_functions: Vec::new(),
     }
 }
 
@@ -52,7 +53,7 @@ fn a_limit_is_broken_only_beyond_the_noise() {
     assert_eq!(outcome.status, CheckStatus::Failed);
     assert_eq!(
         outcome.sentence,
-        "waits for the GIL: 10 % of the threads' time, limit 5.0 %: 5.0 points too much; mostly held in crunch \
+        "waits for the GIL: 10 % of the threads' time, limit 5 %: 5.0 points too much; mostly held in crunch \
          (app.py:30)"
     );
     let noisy: Vec<f64> = (0..16).map(|slice| if slice % 4 == 0 { 0.24 } else { 0.0 }).collect();
@@ -94,7 +95,7 @@ fn the_longest_is_known_as_well_as_it_was_measured() {
     assert_eq!(outcome.status, CheckStatus::Failed);
     assert_eq!(
         outcome.sentence,
-        "longest hold in handler while others waited: 20.0 ms, limit 5.00 ms: 15.0 ms too long; app.lock by worker (7) \
+        "longest hold in handler while others waited: 20.0 ms, limit 5 ms: 15.0 ms too long; app.lock by worker (7) \
          in handler (app.py:31)"
     );
     assert_eq!(first(&limit, &[hold(0.004)], &[]).status, CheckStatus::Passed);
