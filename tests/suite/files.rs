@@ -2,13 +2,15 @@
 //! they are whole.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Done, GILSCOPE, Proc, Python, Words, folder, gilscope, not_measured, recording, run, until};
+use crate::support::{
+    Done, GILSCOPE, Proc, Python, Words, folder, gilscope, need_root, not_measured, recording, run, until,
+};
 
 fn names(folder: &Path) -> Vec<String> {
     let names = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -87,6 +89,23 @@ fn files_are_for_their_owner_whatever_the_umask_and_links_are_not_followed() {
         assert_eq!(mode(&out), 0o600, "{name}");
     }
     assert_eq!(fs::read(&victim).unwrap(), b"victim");
+}
+
+#[test]
+fn with_sudo_a_file_belongs_to_the_user_whose_folder_it_is_in() {
+    need_root();
+    let (theirs, ours) = (folder(), folder());
+    let file = ours.path().join("a.gscope");
+    recorded(&file);
+    let nobody = 65534;
+    chown(theirs.path(), Some(nobody), Some(nobody)).unwrap();
+    for (folder, owner) in [(&theirs, nobody), (&ours, 0)] {
+        let out = folder.path().join("x.svg");
+        let mut export = gilscope(["export", "-o"]);
+        export.arg(&out).arg(&file).env("SUDO_UID", nobody.to_string()).env("SUDO_GID", nobody.to_string());
+        run(export).ok();
+        assert_eq!((fs::metadata(&out).unwrap().uid(), mode(&out)), (owner, 0o600));
+    }
 }
 
 #[test]
