@@ -78,7 +78,7 @@ fn a_recording_that_cannot_say_does_not_pass() {
     lost = CheckedRecording { report: lost.report, ..recording(&[0.2; 16]) };
     lost.report.gils[0].threads[0].wait.total_s *= 20.0;
     assert_eq!(first(&limit, &[lost], &[]).status, CheckStatus::Failed);
-    let nobody = CheckRules { threads: ThreadNames(vec!["nobody".to_owned()]), ..limit };
+    let nobody = CheckRules { threads: CheckedThreads(vec!["nobody".to_owned()]), ..limit };
     assert!(first(&nobody, &[recording(&[0.0; 16])], &[]).sentence.contains("no thread of that name"));
 }
 
