@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::commands::check::sliced;
 use crate::commands::cli::{DiffArgs, ViewArgs};
 use crate::commands::waiting::WaitingLine;
-use crate::export::changes::Changes;
+use crate::export::changes::FunctionChanges;
 use crate::export::diff::{self, FoldedStacks};
 use crate::export::{self, Format, Unit};
 use crate::output::Output;
@@ -67,7 +67,7 @@ fn text(before: &DiffSide, after: &DiffSide, absolute: bool) -> String {
     }
     let table = match absolute {
         true => diff::table_of_amounts(&before.folded, &after.folded),
-        false => Changes::new(&before.folded, &after.folded).table(),
+        false => FunctionChanges::new(&before.folded, &after.folded).table(),
     };
     if let Some((before, after)) = recordings {
         lines.extend(wait_changes(before, after));

@@ -35,7 +35,7 @@ struct ChangedFunction {
 
 /// All changes from one profile to another.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Changes {
+pub(crate) struct FunctionChanges {
     /// The greatest change first.
     functions: Vec<ChangedFunction>,
     names: FxHashSet<String>,
@@ -111,8 +111,8 @@ impl FunctionShares {
     }
 }
 
-impl Changes {
-    pub(crate) fn new(before: &FoldedStacks, after: &FoldedStacks) -> Changes {
+impl FunctionChanges {
+    pub(crate) fn new(before: &FoldedStacks, after: &FoldedStacks) -> FunctionChanges {
         let (before, after) = (FunctionShares::new(before), FunctionShares::new(after));
         let all: BTreeMap<&String, ()> =
             before.whole.0.keys().chain(after.whole.0.keys()).map(|name| (name, ())).collect();
@@ -126,7 +126,7 @@ impl Changes {
         let size = |change: &ChangedFunction| (change.after.value - change.before.value).abs();
         functions.sort_by(|a, b| size(b).total_cmp(&size(a)).then_with(|| a.function.cmp(&b.function)));
         let names = functions.iter().map(|change| change.function.clone()).collect();
-        Changes { functions, names }
+        FunctionChanges { functions, names }
     }
 
     /// No function has changed beyond the noise.
@@ -174,20 +174,20 @@ mod tests {
     fn what_changed_beyond_the_noise_is_listed_the_greatest_first() {
         let before = folded("main;work (a.py:1);[GIL held] 600\nmain;wait (a.py:3) 300\nmain;gone (a.py:9) 100\n");
         let after = folded("main;work (a.py:2);[GIL held] 400\nmain;wait (a.py:5) 1600\n");
-        let text = Changes::new(&before, &after).table();
+        let text = FunctionChanges::new(&before, &after).table();
         let lines: Vec<_> = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
         assert_eq!(lines[0][..3], ["30.0", "80.0", "+50.0"]);
         assert_eq!(lines[0][5..], ["wait", "(a.py)"]);
         assert_eq!(lines[1][5..], ["work", "(a.py)", "[GIL", "held]"]);
         assert_eq!((lines[2][..3].to_vec(), lines.len()), (vec!["10.0", "0.0", "-10.0"], 3));
         let many: String = (0..20).map(|number| format!("main;f{number} {}\n", 100 * (number + 5))).collect();
-        let text = Changes::new(&before, &folded(&many)).table();
+        let text = FunctionChanges::new(&before, &folded(&many)).table();
         assert!(text.lines().count() == 14 && text.trim_end().ends_with("more"), "{text}");
     }
 
     #[test]
     fn what_may_be_chance_is_no_change() {
-        let none = |before: &str, after: &str| Changes::new(&folded(before), &folded(after)).is_none();
+        let none = |before: &str, after: &str| FunctionChanges::new(&folded(before), &folded(after)).is_none();
         assert!(none("main;work 10\nmain;wait 10\n", "main;work 13\nmain;wait 7\n"), "20 samples say little");
         assert!(!none("main;work 1000\nmain;wait 1000\n", "main;work 1300\nmain;wait 700\n"));
         assert!(none("main;a 100000\nmain;b 100000\n", "main;a 101000\nmain;b 99000\n"), "half a point");
@@ -210,8 +210,8 @@ mod tests {
             FoldedStacks { slices, is_sampled: false, ..folded(&lines(&mean)) }
         };
         let (steady, other) = (slices(&[500; 16]), slices(&[600; 16]));
-        assert!(!Changes::new(&steady, &other).is_none());
+        assert!(!FunctionChanges::new(&steady, &other).is_none());
         let varies: Vec<u64> = (0..16).map(|slice| if slice % 2 == 0 { 200 } else { 1000 }).collect();
-        assert!(Changes::new(&steady, &slices(&varies)).is_none());
+        assert!(FunctionChanges::new(&steady, &slices(&varies)).is_none());
     }
 }

@@ -11,7 +11,7 @@ use inferno::differential;
 use inferno::flamegraph;
 use rustc_hash::FxHashMap;
 
-use super::changes::Changes;
+use super::changes::FunctionChanges;
 use super::flamegraph::drawing;
 use crate::stack::label::one_line;
 use crate::text::from_bytes;
@@ -73,14 +73,15 @@ pub fn write(before: &FoldedStacks, after: &FoldedStacks, absolute: bool, out: &
     let mut lines = Vec::new();
     differential::from_readers(options, before.lines.as_bytes(), after.lines.as_bytes(), &mut lines)?;
     let lines = from_bytes(&lines);
-    let changes = (!absolute).then(|| Changes::new(before, after));
+    let changes = (!absolute).then(|| FunctionChanges::new(before, after));
     let lines = lines.lines().map(|line| match &changes {
         Some(changes) => without_noise(line, changes),
         None => line.to_owned(),
     });
     let title = one_line(&format!("From {} to {}", before.name, after.name));
     let compared = if absolute { "amounts" } else { "shares of the whole" };
-    let nothing = if changes.as_ref().is_some_and(Changes::is_none) { "no difference beyond noise; " } else { "" };
+    let nothing =
+        if changes.as_ref().is_some_and(FunctionChanges::is_none) { "no difference beyond noise; " } else { "" };
     let subtitle = format!(
         "{nothing}red: more, blue: less, by {compared}; widths are those of the second ({} before, {} after)",
         before.total, after.total
@@ -91,7 +92,7 @@ pub fn write(before: &FoldedStacks, after: &FoldedStacks, absolute: bool, out: &
 }
 
 /// A line `STACK BEFORE AFTER`: with what it has after also as what it had before, if that its function changed is noise.
-fn without_noise(line: &str, changes: &Changes) -> String {
+fn without_noise(line: &str, changes: &FunctionChanges) -> String {
     let split = line.rsplit_once(' ').and_then(|(rest, after)| Some((rest.rsplit_once(' ')?.0, after)));
     match split {
         Some((stack, after)) if !changes.has(stack) => format!("{stack} {after} {after}"),

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use crate::cpython::layout::{Layout, LineTable};
 use crate::cpython::line_table;
 use crate::event::version::Version;
-use crate::export::changes::Changes;
+use crate::export::changes::FunctionChanges;
 use crate::export::diff::{self, FoldedStacks};
 use crate::interpreter::with_locks::handler_depth;
 use crate::process::elf::{Elf, SymbolTable};
@@ -146,7 +146,7 @@ pub fn folded(bytes: &[u8]) {
     let stacks = |bytes: &[u8]| FoldedStacks::new("a", visible_lines(&from_bytes(bytes)));
     if let (Ok(before), Ok(after)) = (stacks(&bytes[..half]), stacks(&bytes[half..])) {
         diff::table_of_amounts(&before, &after);
-        Changes::new(&before, &after).table();
+        FunctionChanges::new(&before, &after).table();
         let _ = diff::write(&before, &after, false, &mut std::io::sink());
     }
 }

@@ -11,7 +11,7 @@ use crate::filter::Window;
 use crate::profile::{Profile, SessionInfo};
 use crate::stack::Interner;
 
-struct Slice {
+struct RecordingSlice {
     window: Window,
     profile: Profile,
 }
@@ -32,20 +32,20 @@ pub(crate) fn slices<T>(
     let edge = |index: usize| Nanos(session.start.0 + index as u64 * length);
     let slice = |index| {
         let window = Window::new(edge(index), edge(index + 1), session);
-        Slice { window, profile: Profile::default() }
+        RecordingSlice { window, profile: Profile::default() }
     };
-    let mut slices: Vec<Slice> = (0..count).map(slice).collect();
+    let mut slices: Vec<RecordingSlice> = (0..count).map(slice).collect();
     let mut table = Interner::default();
     let mut reader = Reader::open(path)?;
     let mut events = Vec::new();
     while let Some(event) = reader.next(&mut table)? {
         see(&event);
-        for Slice { window, profile } in &mut slices {
+        for RecordingSlice { window, profile } in &mut slices {
             window.push(event.clone(), &mut events);
             events.drain(..).for_each(|event| profile.push_recorded(&event, &table, session));
         }
     }
-    let finish = |Slice { window, mut profile }: Slice| {
+    let finish = |RecordingSlice { window, mut profile }: RecordingSlice| {
         profile.stacks = std::mem::take(&mut table);
         let SessionInfo { waits, records_lost, .. } = profile.session;
         profile.session = SessionInfo { waits, records_lost, ..window.session(session.clone()) };

@@ -14,7 +14,7 @@ use crate::output::{Output, print};
 use crate::profile::Profile;
 use crate::recording;
 use crate::report::check::holds::{ReleaseStacks, longest_holds};
-use crate::report::check::measure::{CheckedRecording, ThreadNames};
+use crate::report::check::measure::{CheckedRecording, CheckedThreads};
 use crate::report::check::outcome::CheckResult;
 use crate::report::check::{CheckRules, slice_count};
 use crate::report::{Attribution, Report};
@@ -45,7 +45,7 @@ impl Checks {
         };
         checks.rules.rules.extend(args.rules.list());
         if !args.thread.is_empty() {
-            checks.rules.threads = ThreadNames(args.thread.clone());
+            checks.rules.threads = CheckedThreads(args.thread.clone());
         }
         checks.rules.tolerance = args.tolerance.or(checks.rules.tolerance);
         if !args.rules.baseline.is_empty() {

@@ -9,7 +9,7 @@ use crate::text::Shown;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
-use crate::report::check::measure::ThreadNames;
+use crate::report::check::measure::CheckedThreads;
 use crate::report::check::rules::{
     CheckLimit, CheckMetric, CheckRule, parse_limit, parse_named_limit, parse_named_time, parse_share, parse_time,
 };
@@ -54,7 +54,7 @@ impl FileLimits {
 #[derive(Debug, Default)]
 pub(super) struct ReadRules {
     pub rules: Vec<CheckRule>,
-    pub threads: ThreadNames,
+    pub threads: CheckedThreads,
     pub tolerance: Option<f64>,
     /// Relative ones are relative to the file.
     pub baseline: Vec<PathBuf>,
@@ -104,7 +104,7 @@ fn parse(text: &str, folder: &Path) -> Result<ReadRules> {
     if rules.is_empty() && baseline.is_empty() {
         bail!("there is no rule in it: write a line such as max-gil-wait = \"5%\"");
     }
-    Ok(ReadRules { rules, threads: ThreadNames(file.thread), tolerance, baseline })
+    Ok(ReadRules { rules, threads: CheckedThreads(file.thread), tolerance, baseline })
 }
 
 #[cfg(test)]

@@ -218,8 +218,10 @@ mod tests {
         profile.push(&Event::Lock { lock: LockId(0), info: Arc::new(info) });
         let start = profile.session.start.0;
         let mut releases = ReleaseStacks::default();
-        // The one waits for 5 ms while the other is elsewhere, then the other for 20 ms while the one is in the handler.
-        for (thread, by, from, to, stack) in [(1, 2, 100, 105, elsewhere), (2, 1, 120, 140, handler)] {
+        // Who holds it is known from the first hand-off on: the one for 20 ms in the handler, then the other for 5 ms elsewhere.
+        for (thread, by, from, to, stack) in
+            [(1, 2, 100, 105, elsewhere), (2, 1, 120, 140, handler), (1, 2, 150, 155, elsewhere)]
+        {
             let (from, to) = (Nanos(start + from * MS), Nanos(start + to * MS));
             let wake = Wake { at: to, by: Some(ThreadId(by)), stack, switches: None };
             let state = ThreadState::LockWait(LockId(0));

@@ -1,6 +1,6 @@
 //! Whether recordings keep rules, and whether they are worse than a baseline: with the sentence that says why.
 
-use super::measure::{CheckedRecording, LongestTime, NoisyShare, ThreadNames};
+use super::measure::{CheckedRecording, CheckedThreads, LongestTime, NoisyShare};
 use super::measure::{has_lock, longest, main_cause, noisy_share, without_cpu};
 use super::outcome::{CheckOutcome, CheckStatus};
 use super::rules::{CheckLimit, CheckMetric, CheckRule};
@@ -24,7 +24,7 @@ const WAITERS_PER_HOLDER: f64 = 2.0;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CheckedSide<'a> {
     pub recordings: &'a [CheckedRecording],
-    pub threads: &'a ThreadNames,
+    pub threads: &'a CheckedThreads,
 }
 
 /// A share in the words of a sentence: `3.1 % (± 0.2)`.

@@ -33,9 +33,9 @@ pub(crate) struct CheckedRecording {
 /// The threads that are looked at: those with one of these names or tids, `*` standing for any end of a name. All if there
 /// are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ThreadNames(pub Vec<String>);
+pub(crate) struct CheckedThreads(pub Vec<String>);
 
-impl ThreadNames {
+impl CheckedThreads {
     fn has(&self, name: Option<&str>, tid: i32) -> bool {
         let matches = |wanted: &String| match wanted.strip_suffix('*') {
             Some(start) => name.is_some_and(|name| name.starts_with(start)),
@@ -61,7 +61,7 @@ pub(crate) fn has_lock(report: &Report, name: &str) -> bool {
 }
 
 /// The waits of the threads that are looked at.
-fn waits<'r>(report: &'r Report, metric: &'r CheckMetric, threads: &'r ThreadNames) -> Vec<Wait> {
+fn waits<'r>(report: &'r Report, metric: &'r CheckMetric, threads: &'r CheckedThreads) -> Vec<Wait> {
     let by_thread = |name: &str, tid: i32, wait: Wait| threads.has(Some(name), tid).then_some(wait);
     match metric {
         CheckMetric::GilWait => {
@@ -77,7 +77,7 @@ fn waits<'r>(report: &'r Report, metric: &'r CheckMetric, threads: &'r ThreadNam
 }
 
 /// The part of the threads' time that a metric takes; for collections, of the recording.
-pub(crate) fn share(report: &Report, metric: &CheckMetric, threads: &ThreadNames) -> f64 {
+pub(crate) fn share(report: &Report, metric: &CheckMetric, threads: &CheckedThreads) -> f64 {
     let part = |part: f64, whole: f64| if whole > 0.0 { part / whole } else { 0.0 };
     let duration = report.session.duration_s;
     match metric {
@@ -90,7 +90,7 @@ pub(crate) fn share(report: &Report, metric: &CheckMetric, threads: &ThreadNames
     }
 }
 
-fn wall(report: &Report, threads: &ThreadNames) -> f64 {
+fn wall(report: &Report, threads: &CheckedThreads) -> f64 {
     let selected = report.threads.iter().filter(|thread| threads.has(thread.name.as_deref(), thread.tid));
     selected.map(|thread| thread.wall_s).sum()
 }
@@ -104,7 +104,7 @@ pub(crate) fn without_cpu(report: &Report) -> f64 {
 }
 
 /// The longest time of a metric in seconds, other than of a hold.
-fn longest_of(report: &Report, metric: &CheckMetric, threads: &ThreadNames) -> f64 {
+fn longest_of(report: &Report, metric: &CheckMetric, threads: &CheckedThreads) -> f64 {
     match metric {
         CheckMetric::Pause => {
             // Without a GIL other threads run while one collects.
@@ -167,7 +167,11 @@ fn standard_error(parts: &[f64]) -> f64 {
 }
 
 /// The share of one recording.
-pub(crate) fn noisy_share(recording: &CheckedRecording, metric: &CheckMetric, threads: &ThreadNames) -> NoisyShare {
+pub(crate) fn noisy_share(
+    recording: &CheckedRecording,
+    metric: &CheckMetric,
+    threads: &CheckedThreads,
+) -> NoisyShare {
     let parts: Vec<f64> = recording.slices.iter().map(|slice| share(slice, metric, threads)).collect();
     let session = &recording.report.session;
     let samples = (session.mode == Mode::Memory).then_some(session.samples);
@@ -191,7 +195,7 @@ pub(crate) struct LongestTime {
 }
 
 /// The longest time of a metric in one recording.
-pub(crate) fn longest(recording: &CheckedRecording, metric: &CheckMetric, threads: &ThreadNames) -> LongestTime {
+pub(crate) fn longest(recording: &CheckedRecording, metric: &CheckMetric, threads: &CheckedThreads) -> LongestTime {
     let session = &recording.report.session;
     let resolution = match session.mode {
         Mode::Memory if session.rate_hz > 0.0 => 1.0 / session.rate_hz,
@@ -243,15 +247,15 @@ mod tests {
     #[test]
     fn shares_are_of_the_time_of_the_threads_that_are_looked_at() {
         let report = fixture::report();
-        let all = share(&report, &CheckMetric::GilWait, &ThreadNames::default());
+        let all = share(&report, &CheckMetric::GilWait, &CheckedThreads::default());
         let waited: f64 = report.gils[0].wait.total_s;
         let wall: f64 = report.threads.iter().map(|thread| thread.wall_s).sum();
         assert!((all - waited / wall).abs() < 1e-9, "{all}");
-        let client = share(&report, &CheckMetric::GilWait, &ThreadNames(vec!["cli*".to_owned()]));
+        let client = share(&report, &CheckMetric::GilWait, &CheckedThreads(vec!["cli*".to_owned()]));
         assert!((client - 0.76).abs() < 0.01, "{client}");
-        assert_eq!(client, share(&report, &CheckMetric::GilWait, &ThreadNames(vec!["101".to_owned()])));
-        assert!(ThreadNames(vec!["nobody".to_owned()]).has_none_of(&report));
-        assert_eq!(share(&report, &CheckMetric::LockWait(None), &ThreadNames::default()), 0.0);
+        assert_eq!(client, share(&report, &CheckMetric::GilWait, &CheckedThreads(vec!["101".to_owned()])));
+        assert!(CheckedThreads(vec!["nobody".to_owned()]).has_none_of(&report));
+        assert_eq!(share(&report, &CheckMetric::LockWait(None), &CheckedThreads::default()), 0.0);
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod tests;
 pub(crate) mod waits;
 
 use self::judge::{CheckedSide, incomparable, judge, judge_change};
-use self::measure::{CheckedRecording, ThreadNames};
+use self::measure::{CheckedRecording, CheckedThreads};
 use self::outcome::CheckResult;
 use self::rules::{CheckMetric, CheckRule};
 use crate::report::text::units::percent;
@@ -41,7 +41,7 @@ pub(crate) fn slice_count(duration_ns: u64) -> usize {
 pub(crate) struct CheckRules {
     pub rules: Vec<CheckRule>,
     /// Whose waits are looked at.
-    pub threads: ThreadNames,
+    pub threads: CheckedThreads,
     /// [`TOLERANCE`] unless another is asked for.
     pub tolerance: Option<f64>,
 }

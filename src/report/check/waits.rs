@@ -1,7 +1,7 @@
 //! What threads wait for in one recording and not, or less, in another. Used by `gilscope diff`.
 
 use super::judge::{allowed_change, points};
-use super::measure::{CheckedRecording, ThreadNames, has_lock, noisy_share};
+use super::measure::{CheckedRecording, CheckedThreads, has_lock, noisy_share};
 use super::rules::CheckMetric;
 use super::{MIN_LOCK_SHARE, TOLERANCE};
 use crate::report::Report;
@@ -29,7 +29,7 @@ fn named_locks(report: &Report) -> impl Iterator<Item = &str> {
 }
 
 fn wait_change(metric: &CheckMetric, before: &CheckedRecording, after: &CheckedRecording) -> Option<String> {
-    let share = |side: &CheckedRecording, metric: &CheckMetric| noisy_share(side, metric, &ThreadNames::default());
+    let share = |side: &CheckedRecording, metric: &CheckMetric| noisy_share(side, metric, &CheckedThreads::default());
     let (was, is) = (share(before, metric), share(after, metric));
     if let CheckMetric::LockWait(Some(name)) = metric {
         // It may be among those whose names did not become known.
