@@ -430,7 +430,7 @@ const IN_ONE_PLACE: [(&str, &[&str], &[&str]); 4] = [
             "write!(stderr()",
             "writeln!(stderr()",
         ],
-        &["src/output/", "src/tui/terminal.rs", "src/commands/progress.rs"],
+        &["src/output/", "src/process/watchdog.rs", "src/tui/terminal.rs", "src/commands/progress.rs"],
     ),
 ];
 

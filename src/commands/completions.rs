@@ -1,6 +1,5 @@
 //! `gilscope completions` and `gilscope man`: what shells and `man` know of the command line, generated from its definition.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,7 +7,8 @@ use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::commands::cli::Cli;
-use crate::text::Shown;
+use crate::output::make_folder;
+use crate::text::{Shown, from_bytes};
 
 /// Completion of process ids, which the generator leaves to the shell: those of Python programs.
 const BASH_PIDS: &str = r#"
@@ -25,7 +25,7 @@ complete -F _gilscope_with_pids -o nosort -o bashdefault -o default gilscope
 pub fn script(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "gilscope", &mut script);
-    let script = String::from_utf8_lossy(&script).into_owned();
+    let script = from_bytes(&script);
     match shell {
         Shell::Bash => script + BASH_PIDS,
         Shell::Zsh => edit_lines(&script, &["--pid="], |line| line.replace("_default'", "_pids'")),
@@ -46,7 +46,7 @@ fn edit_lines(script: &str, words: &[&str], change: impl Fn(&str) -> String) -> 
 /// Writes the man pages into a folder, one for each command, and makes the folder if necessary.
 pub fn write_man_pages(folder: &Path) -> Result<()> {
     let context = || format!("cannot write man pages into {}", folder.shown());
-    fs::create_dir_all(folder).with_context(context)?;
+    make_folder(folder).with_context(context)?;
     clap_mangen::generate_to(Cli::command(), folder).with_context(context)
 }
 
@@ -76,10 +76,10 @@ mod tests {
     fn each_command_has_a_man_page() {
         let folder = tempfile::tempdir().unwrap();
         write_man_pages(&folder.path().join("man1")).unwrap();
-        let pages = fs::read_dir(folder.path().join("man1")).unwrap().count();
+        let pages = std::fs::read_dir(folder.path().join("man1")).unwrap().count();
         assert_eq!(pages, commands().len() + 1);
         for command in commands() {
-            let page = fs::read_to_string(folder.path().join(format!("man1/gilscope-{command}.1"))).unwrap();
+            let page = std::fs::read_to_string(folder.path().join(format!("man1/gilscope-{command}.1"))).unwrap();
             assert!(page.contains(".TH gilscope-"), "{page}");
         }
         assert!(write_man_pages(Path::new("/dev/null/man1")).is_err());

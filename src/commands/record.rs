@@ -15,7 +15,7 @@ use crate::commands::text_style::bold;
 use crate::commands::waiting::WaitingLine;
 use crate::export::kind::OutputKind;
 use crate::export::{self, ExportSummary, Format};
-use crate::output::{Output, say, say_error};
+use crate::output::{Output, remove_unfinished, say, say_error};
 use crate::process::watchdog::before_giving_up;
 use crate::profile::{Mode, Profile};
 use crate::recording::{Recorder, RecordingOrigin};
@@ -51,7 +51,7 @@ pub fn run(args: &RecordArgs) -> Result<u8> {
     }
     let options = options(args, kind);
     if let (OutputKind::Export(_), Some(unfinished)) = (kind, output.unfinished()) {
-        before_giving_up(move || fs::remove_file(unfinished).err().map(|error| error.to_string()));
+        before_giving_up(move || remove_unfinished(&unfinished).err().map(|error| error.to_string()));
     }
     let prepared = match launch::prepare(&args.collect, &options, running, signals, Child::launch) {
         Ok(prepared) => prepared,

@@ -9,7 +9,7 @@ use crate::commands::text_style::bold;
 use crate::commands::waiting::WaitingLine;
 use crate::filter::Filter;
 use crate::report::text::{subject, text};
-use crate::text::{Shown, json};
+use crate::text::{Shown, from_os, json};
 use crate::{recording, report};
 
 /// What is to be printed on standard output.
@@ -33,7 +33,7 @@ pub fn run(args: &ReportArgs) -> Result<String> {
         return Ok(json::to_lines(&report)?);
     }
     if args.brief {
-        return Ok(report::agent_brief(&report, &args.file.to_string_lossy()));
+        return Ok(report::agent_brief(&report, &from_os(args.file.as_os_str())));
     }
     let bold = bold(args.color, stdout().is_terminal());
     Ok(format!("{}\n{}", subject(&report), text(&report, args.blame.unwrap_or(report.blame), bold)))

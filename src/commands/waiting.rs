@@ -1,9 +1,11 @@
 //! Says what gilscope is busy with, once that takes longer than a second: reading or writing a large recording.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{IsTerminal, stderr};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use crate::output::rewrite_line;
 
 /// When to say so first, and how often then.
 const FIRST: Duration = Duration::from_secs(1);
@@ -27,11 +29,11 @@ impl WaitingLine {
         let thread = std::thread::spawn(move || {
             let mut wait = FIRST;
             while ended.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                let _ = write!(stderr(), "\r{what}: {} s\x1b[K", begun.elapsed().as_secs());
+                rewrite_line(&format!("{what}: {} s", begun.elapsed().as_secs()));
                 wait = EVERY;
             }
             if wait == EVERY {
-                let _ = write!(stderr(), "\r\x1b[K");
+                rewrite_line("");
             }
         });
         WaitingLine { done: Some(done), thread: Some(thread) }

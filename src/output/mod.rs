@@ -10,7 +10,10 @@ mod log;
 mod new_file;
 mod numbered;
 
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 
 use anyhow::Error;
 use nix::sys::signal::{SigSet, Signal};
@@ -23,6 +26,40 @@ use crate::text;
 /// Prints a line, or several, to standard error. Nobody may be there to read it any more, and that must not be the end.
 pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{}", text::lines(&line.to_string()));
+}
+
+/// Asks for something: prints to standard error, and leaves the cursor behind it.
+pub fn prompt(question: &str) {
+    let _ = write!(io::stderr(), "{}", text::lines(question)).and_then(|()| io::stderr().flush());
+}
+
+/// Replaces the line that the cursor is in on the terminal.
+pub(crate) fn rewrite_line(line: &str) {
+    let _ = write!(io::stderr(), "\r{}\x1b[K", text::one_line(line)).and_then(|()| io::stderr().flush());
+}
+
+/// Makes a folder, and those that it is in, for files that others may read, too.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// Makes a folder that was not there before, for its owner alone.
+///
+/// # Errors
+/// It cannot be made, or was there.
+pub(crate) fn make_private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Removes what [`Output::unfinished`] has named, when gilscope ends before it is complete.
+///
+/// # Errors
+/// It cannot be removed.
+pub(crate) fn remove_unfinished(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)
 }
 
 /// Prints the error that a command has ended with.

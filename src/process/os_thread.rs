@@ -140,7 +140,7 @@ impl OsThread {
     fn function(&self) -> Option<String> {
         let mut buffer = [0; 64];
         let text = self.read(&ProcFile::Closed("wchan"), &mut buffer).ok()??;
-        Some(String::from_utf8_lossy(text).into_owned())
+        Some(from_bytes(text))
     }
 
     /// Why the system calls of the thread are hidden; none if they are not, or if it has ended.

@@ -14,6 +14,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use super::perf_ring::{HEADER, PerfRing};
 use super::relatives::{descendants, threads};
 use crate::event::{Nanos, Pid, Tid};
+use crate::text::from_bytes;
 
 /// Pages of records for each CPU: enough for thousands of threads that start in a second. Fewer where there are many CPUs.
 const PAGES: usize = 64;
@@ -183,7 +184,7 @@ fn decode(record: &[u8]) -> Option<TaskRecord> {
         // pid, tid, name
         sys::PERF_RECORD_COMM if u32::from(misc) & sys::PERF_RECORD_MISC_COMM_EXEC != 0 => {
             let name = body.get(8..)?.split(|&byte| byte == 0).next().unwrap_or_default();
-            event(pid_at(0)?, TaskChange::Executed { comm: String::from_utf8_lossy(name).into_owned() })
+            event(pid_at(0)?, TaskChange::Executed { comm: from_bytes(name) })
         }
         sys::PERF_RECORD_LOST => Some(TaskRecord::Lost),
         _ => None,

@@ -15,6 +15,7 @@ use std::time::Duration;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use crate::event::{Pid, Tid};
+use crate::text::{from_bytes, lines};
 
 /// How often the watchdog looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -136,7 +137,7 @@ struct ReaderLook {
 
 impl ReaderLook {
     fn now(tid: Tid) -> Option<ReaderLook> {
-        Some(Self::parse(&String::from_utf8_lossy(&fs::read(format!("/proc/self/task/{tid}/status")).ok()?)))
+        Some(Self::parse(&from_bytes(&fs::read(format!("/proc/self/task/{tid}/status")).ok()?)))
     }
 
     fn parse(status: &str) -> ReaderLook {
@@ -187,7 +188,7 @@ fn give_up(pid: Pid) {
          seconds. Something that it is mapped from does not answer: userfaultfd, FUSE, or a network file system (see \
          /proc/{pid}/maps). Try again when that answers"
     );
-    sentences.iter().for_each(|sentence| eprintln!("{sentence}"));
+    sentences.iter().for_each(|sentence| eprintln!("{}", lines(sentence)));
     exit(1);
 }
 

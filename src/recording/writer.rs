@@ -16,7 +16,7 @@ use anyhow::{Context, Result, anyhow};
 use super::encode::Encoder;
 use super::{RecordingOrigin, block};
 use crate::event::{Event, Nanos, ProcessInfo};
-use crate::output::{Output, survive_size_limit};
+use crate::output::{Output, remove_unfinished, survive_size_limit};
 use crate::process::stop::JOB_CONTROL;
 use crate::process::watchdog::{ReadPause, before_giving_up};
 use crate::profile::SessionInfo;
@@ -77,7 +77,7 @@ impl WriterState {
         }
         let path = self.path.lock().unwrap_or_else(PoisonError::into_inner).take();
         if path.is_none() {
-            unfinished.map(std::fs::remove_file);
+            unfinished.map(remove_unfinished);
         }
         let path = path?;
         Some(format!("the recording ends here; gilscope report {} shows what it has", path.shown()))

@@ -18,7 +18,7 @@ use crate::report::check::measure::{CheckedRecording, CheckedThreads};
 use crate::report::check::outcome::CheckResult;
 use crate::report::check::{CheckRules, slice_count};
 use crate::report::{Attribution, Report};
-use crate::text::{Shown, json};
+use crate::text::{Shown, from_os, json};
 
 /// What is checked, and against what.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ pub(crate) fn sliced(
     let slices = recording::slices(path, session, count, event, slice).with_context(|| path.shown().to_string())?;
     let holds = longest_holds(&profile, &releases, count, functions);
     Ok(CheckedRecording {
-        name: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        name: from_os(path.file_name().unwrap_or(path.as_os_str())),
         report: Report::of(&profile, Attribution::Holder),
         slices,
         waits: session.waits,

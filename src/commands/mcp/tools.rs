@@ -1,8 +1,6 @@
 //! The tools of the server: what they are called with, and the command line that each becomes.
 
 use std::ffi::OsString;
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::OnceLock;
@@ -17,7 +15,8 @@ use tokio::process::Command;
 
 use super::processes::{list, may_observe};
 use crate::event::Pid;
-use crate::text::Shown;
+use crate::output::make_private_folder;
+use crate::text::{Shown, from_bytes, json};
 
 /// For how long a recording may go on, in seconds.
 const MAX_DURATION: f64 = 60.0;
@@ -147,7 +146,7 @@ impl RecordingFolder {
             Some(path) => path,
             None => {
                 let path = std::env::temp_dir().join(format!("gilscope-mcp-{}", unique()));
-                let made = DirBuilder::new().mode(0o700).create(&path);
+                let made = make_private_folder(&path);
                 made.with_context(|| format!("cannot make the folder {} for recordings", path.shown()))?;
                 self.path.get_or_init(|| path)
             }
@@ -186,7 +185,7 @@ impl McpTool {
         match self.action {
             ToolAction::Processes => {
                 let listed = tokio::task::spawn_blocking(list).await.context("the processes cannot be listed")?;
-                Ok(serde_json::to_string_pretty(&listed)?)
+                Ok(json::to_lines(&listed)?)
             }
             ToolAction::Dump => dump(&arguments).await,
             ToolAction::Record => record(&arguments, folder).await,
@@ -265,10 +264,10 @@ async fn gilscope(words: impl IntoIterator<Item = OsString>, patience: Duration)
     let output = output.with_context(|| format!("there was no answer within {} s", patience.as_secs()))?;
     let output = output.context("gilscope cannot run itself")?;
     if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
+        let complaint = from_bytes(&output.stderr);
         bail!("{}", complaint.trim().trim_start_matches("gilscope: "));
     }
-    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut text = from_bytes(&output.stdout);
     if text.len() > MAX_ANSWER {
         bail!(
             "the answer has {} bytes, more than {MAX_ANSWER}: ask for another format, or record for a shorter time",
@@ -276,7 +275,7 @@ async fn gilscope(words: impl IntoIterator<Item = OsString>, patience: Duration)
         );
     }
     // Notes of what went less well than it could are on standard error.
-    let notes = String::from_utf8_lossy(&output.stderr);
+    let notes = from_bytes(&output.stderr);
     if !notes.trim().is_empty() {
         text.push_str(&format!("\n{}\n", notes.trim()));
     }
@@ -312,7 +311,8 @@ mod tests {
     #[test]
     fn every_tool_only_reads_and_names_its_arguments() {
         for tool in &TOOLS {
-            let described = serde_json::to_value(tool.describe()).unwrap();
+            let described: serde_json::Value =
+                serde_json::from_str(&json::to_lines(&tool.describe()).unwrap()).unwrap();
             assert_eq!(described["annotations"]["readOnlyHint"], true, "{described}");
             assert_eq!(described["inputSchema"]["type"], "object");
             for name in tool.required {

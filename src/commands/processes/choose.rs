@@ -1,12 +1,13 @@
 //! The processes that a command is about: those that were named, or that the user chooses from the list.
 
-use std::io::{IsTerminal, Write, stderr, stdin};
+use std::io::{IsTerminal, stderr, stdin};
 
 use anyhow::Result;
 
 use super::{ListedProcess, ProcessSelectors, list, select, table};
 use crate::commands::usage::UsageError;
 use crate::event::Pid;
+use crate::output::{prompt, say};
 
 /// The processes that are meant. Without any, the user chooses, if there is somebody to ask.
 ///
@@ -49,19 +50,18 @@ fn ask(command: &str) -> Result<Vec<Pid>> {
         let table = table::table(&listed, false);
         return Err(UsageError(format!("{what}\n\nPython processes of this machine:\n{}", table.trim_end())).into());
     }
-    eprint!("{}", table::table(&listed, true));
+    say(table::table(&listed, true).trim_end());
     loop {
-        eprint!("Which one? Its number, its pid or a part of its command line (Enter: 1, q: none): ");
-        stderr().flush()?;
+        prompt("Which one? Its number, its pid or a part of its command line (Enter: 1, q: none): ");
         let mut line = String::new();
         if stdin().read_line(&mut line)? == 0 {
-            eprintln!();
+            say("");
             return Err(UsageError(what).into());
         }
         match answer(&line, &listed) {
             Ok(Some(pids)) => return Ok(pids),
             Ok(None) => return Err(UsageError("no process was chosen".to_owned()).into()),
-            Err(why) => eprintln!("{why}"),
+            Err(why) => say(why),
         }
     }
 }
