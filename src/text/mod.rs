@@ -193,7 +193,9 @@ pub(crate) fn end(text: &str, cells: usize) -> &str {
         taken += char.width().unwrap_or(0);
         taken > cells
     });
-    start.map_or(text, |(at, char)| &text[at + char.len_utf8()..])
+    // A mark belongs to the character before it, which is not part of it.
+    let is_mark = |char: char| char.width() == Some(0);
+    start.map_or(text, |(at, char)| text[at + char.len_utf8()..].trim_start_matches(is_mark))
 }
 
 /// A text with spaces after it, in that many cells.
