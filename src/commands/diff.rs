@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 
 use crate::commands::check::sliced;
 use crate::commands::cli::{DiffArgs, ViewArgs};
-use crate::commands::waiting::WaitingLine;
 use crate::export::changes::FunctionChanges;
 use crate::export::diff::{self, FoldedStacks};
 use crate::export::{self, Format, Unit};
@@ -44,7 +43,6 @@ struct DiffSide {
 /// # Errors
 /// One of the two cannot be read, or the picture cannot be written.
 pub fn run(args: &DiffArgs) -> Result<DiffOutcome> {
-    let _waiting = WaitingLine::new("comparing".to_owned());
     let (before, after) = (read(&args.before, &args.view)?, read(&args.after, &args.view)?);
     let written = match &args.output {
         Some(path) => {

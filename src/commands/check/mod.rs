@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use self::args::{CheckArgs, CheckFormat};
+use crate::commands::waiting::WaitingLine;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::output::{Output, print};
@@ -109,6 +110,7 @@ pub(crate) fn sliced(
     mut see: impl FnMut(&Profile),
 ) -> Result<CheckedRecording> {
     let wants_holds = !functions.is_empty();
+    let _waiting = WaitingLine::new(format!("reading {}", path.shown()));
     let profile = recording::load(path, wants_holds, &Filter::default())?;
     see(&profile);
     let session = &profile.session;
