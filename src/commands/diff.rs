@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::commands::check::sliced;
 use crate::commands::cli::{DiffArgs, ViewArgs};
@@ -46,6 +46,9 @@ pub fn run(args: &DiffArgs) -> Result<DiffOutcome> {
     let (before, after) = (read(&args.before, &args.view)?, read(&args.after, &args.view)?);
     let written = match &args.output {
         Some(path) => {
+            if let Some(side) = [&before, &after].into_iter().find(|side| side.folded.total == 0) {
+                bail!("{} has no samples in this view: there is nothing to draw. Try --view wall", side.folded.name);
+            }
             let output = Output::create(path, &[&args.before, &args.after])?;
             let draw =
                 |out: &mut dyn std::io::Write| Ok(diff::write(&before.folded, &after.folded, args.absolute, out)?);
@@ -62,6 +65,9 @@ fn text(before: &DiffSide, after: &DiffSide, absolute: bool) -> String {
     if let Some((before, after)) = recordings {
         let differences = differences(&before.report, &after.report);
         lines.extend(differences.into_iter().map(|difference| format!("note: {difference}")));
+    }
+    for side in [before, after].into_iter().filter(|side| side.folded.total == 0) {
+        lines.push(format!("note: {} has no samples in this view. --view wall has them", side.folded.name));
     }
     let table = match absolute {
         true => diff::table_of_amounts(&before.folded, &after.folded),
@@ -95,7 +101,7 @@ fn read(path: &Path, view: &ViewArgs) -> Result<DiffSide> {
     })?;
     let mut seen = seen.into_iter().collect::<Result<Vec<String>>>()?.into_iter();
     // The whole comes first.
-    let whole = FoldedStacks::new(&name(path), seen.next().unwrap_or_default())?;
+    let whole = FoldedStacks::maybe_none(&name(path), seen.next().unwrap_or_default())?;
     let folded = FoldedStacks { slices: seen.collect(), is_sampled, ..whole };
     Ok(DiffSide { folded, recording: Some(recording) })
 }

@@ -57,7 +57,7 @@ fn line(now: Nanos, profile: &Profile, processes: usize) -> String {
     let session = &profile.session;
     let seconds = now.since(session.start) as f64 / 1e9;
     let several = if processes > 1 { format!(", {processes} processes") } else { String::new() };
-    let (samples, threads) = (profile.samples(), profile.threads.len());
+    let (samples, threads) = (profile.samples(), profile.thread_count());
     let how = match session.mode {
         Mode::Memory => {
             let (rate, late) = (session.looks as f64 / seconds, session.late_ticks);

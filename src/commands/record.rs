@@ -221,7 +221,7 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&WrittenOutput>)
         let command = crate::stack::label::one_line(&info.command.join(" "));
         line(format!("process {}: {command} (Python {}{flavour})", info.pid, info.python));
     }
-    let (samples, threads) = (profile.samples(), profile.threads.len());
+    let (samples, threads) = (profile.samples(), profile.thread_count());
     let used = session.profiler_cpu_ns as f64 / 1e7 / seconds.max(1e-9);
     line(match session.mode {
         Mode::Kernel => format!(

@@ -39,6 +39,18 @@ impl FoldedStacks {
     /// # Errors
     /// They are not, or there are none.
     pub fn new(name: &str, lines: String) -> Result<FoldedStacks> {
+        let stacks = FoldedStacks::maybe_none(name, lines)?;
+        if stacks.total == 0 {
+            bail!("{name} has no samples: there is nothing to compare");
+        }
+        Ok(stacks)
+    }
+
+    /// The same for a view of a recording, which may have none: its waits can be compared all the same.
+    ///
+    /// # Errors
+    /// They are no folded stacks.
+    pub fn maybe_none(name: &str, lines: String) -> Result<FoldedStacks> {
         let mut total: u64 = 0;
         for (number, line) in (1..).zip(lines.lines()).filter(|(_, line)| !line.trim().is_empty()) {
             let amount = line.rsplit_once(' ').filter(|(stack, _)| !stack.trim().is_empty());
@@ -55,9 +67,6 @@ impl FoldedStacks {
                     "{name} has amounts that are too great to be compared: up to line {number}, more than {MAX_TOTAL}"
                 );
             }
-        }
-        if total == 0 {
-            bail!("{name} has no samples: there is nothing to compare");
         }
         Ok(FoldedStacks { name: name.to_owned(), lines, total, slices: Vec::new(), is_sampled: true })
     }

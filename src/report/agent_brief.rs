@@ -79,7 +79,11 @@ fn how(report: &Report) -> String {
         0 => String::new(),
         lost => format!(", {lost} records lost"),
     };
-    format!("{} recorded, {} threads, {mode}{lost}.", duration(session.duration_s), report.threads.len())
+    format!(
+        "{} recorded, {} threads, {mode}{lost}.",
+        duration(session.duration_s),
+        report.threads.iter().map(|thread| thread.count).sum::<u64>()
+    )
 }
 
 fn findings(report: &Report) -> Vec<String> {

@@ -162,12 +162,24 @@ pub struct Thread {
     pub tid: Tid,
     /// Its name, if known.
     pub name: Option<String>,
-    /// From when it was first seen to when it was last.
+    /// How many threads it is: several that have ended, of a kind of which there were many, are one, with `tid` 0.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub count: u64,
+    /// From when it was first seen to when it was last; of several, all together.
     pub wall_s: f64,
     /// CPU time used meanwhile.
     pub cpu_s: f64,
     /// What it did in that time.
     pub states: States,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_one(count: &u64) -> bool {
+    *count == 1
 }
 
 fn the_gil() -> String {

@@ -71,7 +71,7 @@ fn in_a_terminal_one_can_choose() {
     terminal.keys("0\r");
     terminal.wait_for(&["0 is not in the list"]);
     terminal.keys(&format!("{}\r", target.pid()));
-    terminal.wait_for(&["MainThread"]);
+    terminal.wait_for(&[&format!("Process {}", target.pid()), "Thread"]);
     assert_eq!(terminal.end().0, 0);
     let mut terminal = Terminal::start([GILSCOPE, "top"], folder.path());
     terminal.wait_for(&["Which one?"]);

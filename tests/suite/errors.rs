@@ -119,7 +119,10 @@ fn assert_not_supported(python: &Python, parts: &[&str]) {
 
 #[test]
 fn a_command_that_does_not_exist() {
-    assert_not_recorded(&["/nonexistent/program", "x"], &["cannot run `/nonexistent/program x`", "No such file"]);
+    assert_not_recorded(
+        &["/nonexistent/program", "x"],
+        &["cannot run `/nonexistent/program x`", "/nonexistent/program is not installed"],
+    );
 }
 
 #[test]
@@ -127,7 +130,7 @@ fn a_command_that_may_not_be_run() {
     let folder = folder();
     let path = folder.path().join("not-executable");
     fs::write(&path, "").unwrap();
-    assert_not_recorded(&[path.to_str().unwrap()], &["cannot run", "Permission denied"]);
+    assert_not_recorded(&[path.to_str().unwrap()], &["cannot run", "is not executable for this user: chmod +x"]);
 }
 
 #[test]

@@ -106,7 +106,8 @@ fn no_output_obeys_a_name() {
         assert_safe(&what, &done.stdout);
         assert_safe(&what, &done.stderr);
         if what.ends_with("json") {
-            serde_json::from_str::<Value>(&done.stdout).unwrap();
+            let parsed = serde_json::from_str::<Value>(&done.stdout);
+            parsed.unwrap_or_else(|error| panic!("{what}: {error}: {}", done.stderr));
         } else if what != "doctor" {
             assert!(done.stdout.contains("OWNED"), "{what}: {}", done.stdout);
         }

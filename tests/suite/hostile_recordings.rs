@@ -59,7 +59,7 @@ fn write(path: &Path, blocks: &[Vec<u8>]) {
 /// Limits what a command may take: it is ended if that is not enough.
 fn limited(command: &Command) -> Command {
     let mut limited = Command::new("sh");
-    let limits = format!("ulimit -t {MAX_CPU} -v {} && exec \"$@\"", MAX_MEMORY >> 10);
+    let limits = format!("ulimit -t {MAX_CPU} && ulimit -v {} && exec \"$@\"", MAX_MEMORY >> 10);
     limited.args(["-c", &limits, "sh"]).arg(command.get_program()).args(command.get_args());
     limited
 }

@@ -361,7 +361,10 @@ fn an_output_that_cannot_be_written_is_known_before_the_program_starts() {
     let (program, trace) = leaves_a_trace(folder.path());
     for out in ["/nonexistent/folder/out.svg", "/proc/out.svg", "/", "out.unknown"] {
         let done = run(recorded(Path::new(out), program.clone()));
-        assert!(done.failed().contains(out.trim_end_matches('/')), "{}", done.stderr);
+        // A name that does not say which format to write is an error of usage.
+        let code = if out.contains("out.svg") { 1 } else { 2 };
+        assert_eq!(done.code, code, "{out}: {}", done.stderr);
+        assert!(done.stderr.contains(out.trim_end_matches('/')), "{}", done.stderr);
         assert!(!trace.exists(), "{out}: {}", done.stderr);
     }
 }

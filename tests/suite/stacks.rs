@@ -124,16 +124,18 @@ on_pythons! {
 
 #[test]
 fn the_text_says_the_same_as_the_json() {
+    // Long names lack their middle in the text.
+    let end = |name: &str| name.char_indices().rev().nth(60).map_or(name, |(at, _)| &name[at..]).to_owned();
     let target = Python::usual().start("blocked.py", &[]);
     let done = support::run(support::gilscope(["dump", "--pid", &target.pid().to_string()]));
     let text = done.ok();
     for Known { name, stack, .. } in known(&target).values() {
         if let Some(name) = name {
-            assert!(text.contains(&format!("\"{name}\": blocked in ")), "{name}: {text}");
+            assert!(text.contains(&format!("{}\": blocked in ", end(name))), "{name}: {text}");
         }
         let (function, _, file, line) = &stack[0];
         let short = file.rsplit('/').next().unwrap();
-        assert!(text.contains(&format!("    {function} ({short}:{line})\n")), "{function}: {text}");
+        assert!(text.contains(&format!("{} ({short}:{line})\n", end(function))), "{function}: {text}");
     }
     assert!(text.contains("GIL: free; nobody waits\n"), "{text}");
 }

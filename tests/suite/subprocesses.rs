@@ -87,7 +87,8 @@ fn children_that_are_not_observed_are_counted() {
         let finding = findings.iter().find(|found| found["id"] == "children-not-observed").unwrap();
         let evidence = &finding["evidence"];
         let found: BTreeSet<i64> = evidence["pids"].as_array().unwrap().iter().filter_map(Value::as_i64).collect();
-        assert!(found.is_subset(&pids) && found.len() == 3, "{mode}: {found:?} of {pids:?}");
+        // Each is counted; which they are is seen when gilscope looks, seldom if a look takes long.
+        assert!(found.is_subset(&pids) && evidence["count"] == 3, "{mode}: {found:?} of {pids:?}: {finding:#}");
         // Three processes that compute, beside one that waits for them; how much depends on what else the machine does.
         assert!(evidence["cpu_s"].as_f64() > evidence["observed_cpu_s"].as_f64(), "{mode}: {finding}");
         assert!(done.stderr.contains("were not observed"), "{mode}: {}", done.stderr);

@@ -42,7 +42,7 @@ pub(crate) fn chosen(command: &str, selectors: &[ProcessSelectors], family: bool
 fn ask(command: &str) -> Result<Vec<Pid>> {
     let listed = list();
     let example = if command == "dump" { "" } else { ", or a program: -- python app.py" };
-    let what = format!("gilscope {command} needs a process: --pid PID or a part of its command line{example}");
+    let what = format!("{command} needs a process: --pid PID or a part of its command line{example}");
     if listed.is_empty() {
         return Err(UsageError(format!("{what}\n\n{}", table::NONE)).into());
     }

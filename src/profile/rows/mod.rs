@@ -238,6 +238,11 @@ fn kind_row(rows: &mut ThreadRows, threads: &mut Vec<ThreadInfo>, kind: ThreadKi
 }
 
 impl Profile {
+    /// How many threads were seen.
+    pub fn thread_count(&self) -> u64 {
+        self.threads.iter().map(ThreadInfo::count).sum()
+    }
+
     /// The event with rows in place of ids, if they are not the same.
     pub(super) fn with_rows(&mut self, event: &Event) -> Option<Event> {
         if let Event::Lock { lock, info } = event

@@ -77,6 +77,7 @@ fn ledger(
         pid: profile.process_of(id).pid,
         tid: info.tid,
         name: info.shown_name(),
+        count: info.count(),
         wall_s: seconds(wall),
         cpu_s: seconds(cpu),
         states: parts.states(),
