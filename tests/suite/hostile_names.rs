@@ -63,7 +63,7 @@ fn target(folder: &Path) -> Proc {
     let exe = python.exe().map(|exe| fs::canonicalize(exe).unwrap());
     let copy = exe.as_deref().map(|exe| {
         let copy = evil_path(folder, "python3");
-        fs::copy(exe, &copy).unwrap();
+        copy_program(exe, &copy);
         copy
     });
     let home = exe.as_deref().and_then(|exe| exe.parent()?.parent());
@@ -71,12 +71,17 @@ fn target(folder: &Path) -> Proc {
     command.env("PYTHONHOME", home.unwrap_or(Path::new(""))).arg(targets().join("hostile_names.py")).arg("90");
     if let Some(library) = home.and_then(|home| find(home, "_random.")) {
         let copy = evil_path(folder, ".so");
-        fs::copy(library, &copy).unwrap();
+        copy_program(&library, &copy);
         command.arg(copy).arg(EVIL);
     }
     let mut target = Proc::start(command);
     target.wait_for("READY");
     target
+}
+
+/// Another process copies it: what a test forks meanwhile would keep the copy open for writing, and it could not be run.
+fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 /// An extension module of the standard library.
