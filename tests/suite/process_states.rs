@@ -100,11 +100,12 @@ fn time_stopped_is_neither_work_nor_waiting() {
             |thread: &&&Value| (0.6 * STOPPED..1.4 * STOPPED).contains(&number(&thread["states"]["stopped_s"]));
         // On a machine without a free CPU, the kernel's switch of one of them was seen to be missed once in a hundred stops.
         assert!(fighters.iter().filter(stopped).count() >= 3, "{mode}: {fighters:#?}");
-        for thread in fighters {
+        for thread in &fighters {
             let states = thread["states"].as_object().unwrap();
             let sum: f64 = states.values().map(number).sum();
             assert!((sum - number(&thread["wall_s"])).abs() < 1e-6, "{mode}: {thread:#}");
-            assert!(number(&states["gil_wait_s"]) < time - 0.6 * STOPPED, "{mode}: {thread:#}");
+            let waited = number(&states["gil_wait_s"]);
+            assert!(waited < time - 0.6 * STOPPED || !stopped(&thread), "{mode}: {thread:#}");
         }
         let found = finding(&report, "stopped").unwrap_or_else(|| panic!("{mode}: {report:#}"));
         assert!(found["message"].as_str().unwrap().starts_with("The program was stopped from outside"), "{found:#}");
