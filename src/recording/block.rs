@@ -10,7 +10,7 @@ use flate2::{Compression, Crc};
 /// The first bytes of every recording. Not text, and damaged by whatever changes line ends.
 pub const MAGIC: [u8; 8] = *b"\x93gscope\n";
 /// The version of the format that is written, and the newest that is read. All older ones are read, too.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// The last version whose markers are frames like those of Python.
 pub const LAST_WITHOUT_FRAME_KINDS: u32 = 1;
 /// Before the blocks: the magic and the version.

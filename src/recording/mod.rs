@@ -5,11 +5,11 @@
 //! and stacks that they name. [`load`] pushes them into a new profile: live and replayed events take the same road, so
 //! that what comes out is what `record -o` would have written.
 //!
-//! # The format, version 3
+//! # The format, version 4
 //!
 //! A reader reads its own version and all older ones, and refuses those that are newer. New kinds of records need a new
 //! version, because older readers do not know how long they are. Version 1 has no `OTHER_FRAME`: its markers are
-//! `FRAME`s without a file, with a name in brackets. Version 2 has nothing after that.
+//! `FRAME`s without a file, with a name in brackets. Version 2 has nothing after that, version 3 no `CHILD_COUNTS`.
 //!
 //! All fixed numbers are little-endian.
 //!
