@@ -319,8 +319,8 @@ fn what_is_no_recording_is_told_apart() {
         assert!(error(bytes).starts_with("it is not a recording"), "{}", error(bytes));
     }
     assert!(error(b"\x93gscope\n\x01").contains("cut off"));
-    let newer = error(b"\x93gscope\n\x04\0\0\0");
-    assert!(newer.contains("newer gilscope (format 4; this one reads up to 3)"), "{newer}");
+    let newer = error(b"\x93gscope\n\x05\0\0\0");
+    assert!(newer.contains("newer gilscope (format 5; this one reads up to 4)"), "{newer}");
     assert!(newer.contains("update gilscope"), "it says what to do: {newer}");
     // Nothing after the header is a recording of nothing.
     assert_eq!(loaded(&block::header(), false).samples(), 0);
