@@ -427,9 +427,11 @@ impl Session<'_> {
 
     /// Ends the recording, and adds what is known about its quality.
     fn close(mut self) -> Profile {
+        let looked_at = now();
+        self.look_at_machine(looked_at);
+        self.look_at_children(looked_at);
+        // These looks take some milliseconds.
         let at = now();
-        self.look_at_machine(at);
-        self.look_at_children(at);
         let Session { profile, events, ids, collector, .. } = &mut self;
         let summary = collector.finish(at, &mut Sink { stacks: &mut profile.stacks, events, ids });
         self.apply_events();

@@ -337,7 +337,7 @@ proptest! {
         thread.as_mut_bytes().copy_from_slice(&all);
         thread.account = WireAccount::default();
         let (off, account) = thread.under_way(crate::event::Nanos(now));
-        prop_assert_eq!(off.is_some(), thread.off.start != 0);
+        prop_assert_eq!(off.is_some(), thread.off.start != 0 && thread.off.start < now);
         prop_assert_eq!(account.at.0, now);
     }
 }

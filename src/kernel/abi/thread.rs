@@ -50,6 +50,10 @@ impl KernelThread {
             return (None, account);
         }
         let off = OffCpuRecord::decode(&self.off);
+        if off.start >= now {
+            // It has begun since, and is none of what was before.
+            return (None, account);
+        }
         let held = off.flags.has(OffFlags::HELD);
         *match off.kind {
             OffKind::GilWait => &mut account.gil_wait_ns,

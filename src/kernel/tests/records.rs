@@ -322,6 +322,15 @@ fn what_is_under_way_is_reported_up_to_now_and_again_at_the_end() {
 }
 
 #[test]
+fn what_has_begun_after_the_end_is_no_part_of_the_recording() {
+    let mut fixture = Fixture::free_threaded();
+    let asleep = off_record(fixture.worker, OffKind::Blocked, READ, NO_FLAGS, WORKER_STACK);
+    fixture.kernel = vec![(fixture.worker, KernelThread { off: asleep, ..KernelThread::default() })];
+    assert!(fixture.under_way(1001).contains("off the CPU 1000..1001"));
+    assert!(!fixture.finish(999).contains("off the CPU"));
+}
+
+#[test]
 fn bytes_that_are_no_record_make_no_event() {
     let mut fixture = Fixture::with_gil();
     let whole = off_record(fixture.worker, OffKind::Blocked, READ, NO_FLAGS, WORKER_STACK);
