@@ -168,8 +168,13 @@ fn the_rate_is_what_was_asked_for() {
     for rate in [10, 100, 1000] {
         let recording = record_pid(&["-r", &rate.to_string()], 1.0, target.pid());
         let total = recording.stacks.total();
-        // Late ticks are left out on a busy machine; there are never more.
-        assert!((rate / 2..=rate + 1).contains(&total), "{total} at {rate} Hz: {}", recording.done.stderr);
+        // Late ticks are left out on a busy machine; there are never more than the time has, which a look at something else
+        // can make some milliseconds longer.
+        assert!(
+            (rate / 2..=rate + rate / 50 + 1).contains(&total),
+            "{total} at {rate} Hz: {}",
+            recording.done.stderr
+        );
     }
 }
 
