@@ -35,10 +35,12 @@ const LATE_POLL: Duration = Duration::from_micros(50);
 const LATE_WITHIN: Duration = Duration::from_millis(100);
 /// A thread that did not stop at once is not stopped again for so long: it is short of CPU time already.
 const SPARED_FOR: Duration = Duration::from_millis(20);
-/// A thread for which a stop took longer than this is not stopped again for [`SPARED_PER_STOP`] times as long: so stops for
+/// A thread for which two stops in a row took longer than this is not stopped again for [`SPARED_PER_STOP`] times as long: so stops for
 /// stacks that take long to read cost it 2.5 % of its time.
 const LONG_STOP: Duration = Duration::from_micros(250);
 const SPARED_PER_STOP: u32 = 40;
+/// Of how many threads it is remembered that their last stop was a long one.
+const MAX_LONG: usize = 64;
 /// Bytes of the stack of the thread that traces.
 const TRACER_STACK: usize = 1 << 20;
 /// `PTRACE_EVENT_STOP`: the event of a stop that was asked for, or of a stop of the whole process.
@@ -89,6 +91,8 @@ impl StopStats {
 #[derive(Debug, Default)]
 pub struct Stopper {
     spared: Vec<SparedThread>,
+    /// The threads whose last stop was a long one.
+    long: Vec<Tid>,
     stats: StopStats,
     /// As long as there may be threads that stop late.
     hold: Option<JobControlHold>,
@@ -251,8 +255,20 @@ impl Tracer<'_> {
     pub fn resume(&mut self, stopped: Stopped) {
         let tid = stopped.tid;
         let time = stopped.resume(&mut self.stopper.stats);
+        let long = &mut self.stopper.long;
+        let was_long = long.iter().position(|other| *other == tid).map(|place| long.swap_remove(place)).is_some();
         if time > LONG_STOP {
-            self.spare(tid, time * SPARED_PER_STOP, true);
+            // A single one can be the machine's doing: the tracer had no CPU meanwhile.
+            match was_long {
+                true => self.spare(tid, time * SPARED_PER_STOP, true),
+                false => {
+                    // Some may have ended since.
+                    if long.len() >= MAX_LONG {
+                        long.clear();
+                    }
+                    long.push(tid);
+                }
+            }
         }
     }
 

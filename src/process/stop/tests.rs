@@ -83,21 +83,24 @@ fn the_time_for_which_a_thread_is_stopped_is_counted_and_a_long_stop_is_not_repe
     let mut stopper = Stopper::default();
     let start = Instant::now();
     let traced = stopper.trace(|tracer| {
-        ptrace::seize(NixPid::from_raw(program.tid()), ptrace::Options::empty()).unwrap();
-        ptrace::interrupt(NixPid::from_raw(program.tid())).unwrap();
-        let stopped = stopped(tracer, program.tid());
-        assert_eq!(stopped.signal, 0);
-        thread::sleep(HELD_FOR);
-        assert_eq!(program.state(), 't');
-        tracer.resume(stopped);
-        assert_ne!(program.state(), 't');
+        // A single long one can be the machine's doing.
+        for _ in 0..2 {
+            ptrace::seize(NixPid::from_raw(program.tid()), ptrace::Options::empty()).unwrap();
+            ptrace::interrupt(NixPid::from_raw(program.tid())).unwrap();
+            let stopped = stopped(tracer, program.tid());
+            assert_eq!(stopped.signal, 0);
+            thread::sleep(HELD_FOR);
+            assert_eq!(program.state(), 't');
+            tracer.resume(stopped);
+            assert_ne!(program.state(), 't');
+        }
         assert_eq!(tracer.stop(program.tid()).unwrap_err(), StopError::Spared);
     });
     traced.unwrap();
     // Without those that stop late: they are counted for all together.
     let StopStats { stops, stopped_ns, spared, not_permitted, .. } = stopper.stats;
-    assert_eq!((stops, spared, not_permitted), (1, 1, 0));
-    assert!((HELD_FOR.as_nanos()..start.elapsed().as_nanos()).contains(&stopped_ns.into()), "{stopped_ns}");
+    assert_eq!((stops, spared, not_permitted), (2, 1, 0));
+    assert!((2 * HELD_FOR.as_nanos()..start.elapsed().as_nanos()).contains(&stopped_ns.into()), "{stopped_ns}");
 }
 
 #[test]
