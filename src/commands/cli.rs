@@ -83,16 +83,8 @@ pub struct RecordArgs {
     /// Check the recording against the rules of a file in the end, as `gilscope check --rules` does: exit with 3 if one fails.
     #[arg(long, value_name = "RULES")]
     pub check: Option<PathBuf>,
-    /// Print headings in bold: on a terminal (auto), always, or never.
-    #[arg(
-        long,
-        value_name = "WHEN",
-        value_enum,
-        default_value = "auto",
-        hide_possible_values = true,
-        env = "GILSCOPE_COLOR"
-    )]
-    pub color: ColorChoice,
+    #[command(flatten)]
+    pub style: StyleArgs,
     /// Print only errors.
     #[arg(short, long)]
     pub quiet: bool,
@@ -149,6 +141,21 @@ impl CollectArgs {
             own: self.own.patterns(),
         }
     }
+}
+
+/// How text is printed.
+#[derive(Debug, Args)]
+pub struct StyleArgs {
+    /// Print headings in bold: on a terminal (auto), always, or never.
+    #[arg(
+        long,
+        value_name = "WHEN",
+        value_enum,
+        default_value = "auto",
+        hide_possible_values = true,
+        env = "GILSCOPE_COLOR"
+    )]
+    pub color: ColorChoice,
 }
 
 /// Which lines are the program's own, in what is said first.
@@ -288,16 +295,8 @@ pub struct ReportArgs {
     /// To whom waiting for the GIL is attributed [default: as when it was recorded].
     #[arg(long, value_enum)]
     pub blame: Option<Attribution>,
-    /// Print headings in bold: on a terminal (auto), always, or never.
-    #[arg(
-        long,
-        value_name = "WHEN",
-        value_enum,
-        default_value = "auto",
-        hide_possible_values = true,
-        env = "GILSCOPE_COLOR"
-    )]
-    pub color: ColorChoice,
+    #[command(flatten)]
+    pub style: StyleArgs,
     /// Do not show long text in a pager.
     #[arg(long)]
     pub no_pager: bool,

@@ -1,5 +1,6 @@
 //! `gilscope export`: writes a recording in another format. Called by `main`; `record -o` shares how.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -71,12 +72,7 @@ pub fn write(
     format: Format,
     view: &export::ExportOptions,
 ) -> Result<(PathBuf, ExportSummary)> {
-    let mut summary = ExportSummary::default();
-    let path = output.write(|out| {
-        summary = export::write(profile, format, view, out)?;
-        Ok(())
-    })?;
-    Ok((path, summary))
+    summarized(profile, format, view, |write| output.write(write))
 }
 
 /// Writes what has just been recorded, wherever there is room for it.
@@ -89,8 +85,18 @@ pub fn write_or_save(
     format: Format,
     view: &export::ExportOptions,
 ) -> Result<(PathBuf, ExportSummary)> {
+    summarized(profile, format, view, |write| output.write_or_save(write))
+}
+
+/// Has a profile written by `to`, and says where, and what is in it.
+fn summarized(
+    profile: &Profile,
+    format: Format,
+    view: &export::ExportOptions,
+    to: impl FnOnce(&mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<PathBuf>,
+) -> Result<(PathBuf, ExportSummary)> {
     let mut summary = ExportSummary::default();
-    let path = output.write_or_save(|out| {
+    let path = to(&mut |out| {
         summary = export::write(profile, format, view, out)?;
         Ok(())
     })?;

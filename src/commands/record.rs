@@ -266,7 +266,7 @@ fn report(args: &RecordArgs, profile: &Profile, written: Option<&WrittenOutput>)
         line(format!("written to {}", path.shown()));
     }
     let report = Report::of(profile, args.view.blame);
-    let bold = bold(args.color, stderr().is_terminal());
+    let bold = bold(args.style.color, stderr().is_terminal());
     // Nothing is lost if nothing could be written.
     let answer = if written.is_some() { brief(&report, bold) } else { text(&report, args.view.blame, bold) };
     if !answer.is_empty() {

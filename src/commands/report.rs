@@ -35,7 +35,7 @@ pub fn run(args: &ReportArgs) -> Result<String> {
     if args.brief {
         return Ok(report::agent_brief(&report, &from_os(args.file.as_os_str())));
     }
-    let bold = bold(args.color, stdout().is_terminal());
+    let bold = bold(args.style.color, stdout().is_terminal());
     Ok(format!("{}\n{}", subject(&report), text(&report, args.blame.unwrap_or(report.blame), bold)))
 }
 

@@ -126,6 +126,16 @@ mod tests {
     use super::*;
     use crate::stack::Frame;
 
+    /// A stack of functions and their files, innermost first.
+    fn stack_of(stacks: &mut Interner, names: &[(&str, &str)]) -> StackId {
+        names.iter().rev().fold(StackId::EMPTY, |caller, (name, file)| {
+            let (name, file) = (stacks.string(name), stacks.string(file));
+            let kind = FrameKind::Python;
+            let frame = stacks.frame(Frame { kind, function: name, name, file, line: 1, first_line: 1 });
+            stacks.push(caller, frame)
+        })
+    }
+
     /// The own frame's index in a stack of these files, innermost first.
     fn own(files: &[&str]) -> usize {
         let mut stacks = Interner::default();
@@ -162,13 +172,8 @@ mod tests {
     fn an_installed_application_can_be_ones_own() {
         let mut stacks = Interner::default();
         let files =
-            ["/v/lib/python3.12/site-packages/shop/orders.py", "/v/lib/python3.12/site-packages/orm/query.py"];
-        let stack = files.iter().fold(StackId::EMPTY, |caller, file| {
-            let (function, file) = (stacks.string("f"), stacks.string(file));
-            let kind = FrameKind::Python;
-            let frame = stacks.frame(Frame { kind, function, name: function, file, line: 1, first_line: 1 });
-            stacks.push(caller, frame)
-        });
+            ["/v/lib/python3.12/site-packages/orm/query.py", "/v/lib/python3.12/site-packages/shop/orders.py"];
+        let stack = stack_of(&mut stacks, &files.map(|file| ("f", file)));
         assert_eq!(own_index(&stacks, stack), 0);
         stacks.set_own(&crate::stack::OwnPatterns::new(&["shop".parse().unwrap()]));
         assert_eq!(own_index(&stacks, stack), 1);
@@ -180,12 +185,7 @@ mod tests {
         const LOOP: &str = "/usr/lib/python3.12/asyncio/base_events.py";
         let mut stacks = Interner::default();
         let mut of = |names: &[(&str, &str)]| {
-            let stack = names.iter().rev().fold(StackId::EMPTY, |caller, (name, file)| {
-                let (name, file) = (stacks.string(name), stacks.string(file));
-                let kind = FrameKind::Python;
-                let frame = stacks.frame(Frame { kind, function: name, name, file, line: 1, first_line: 1 });
-                stacks.push(caller, frame)
-            });
+            let stack = stack_of(&mut stacks, names);
             event_loop(&stacks, stack)
         };
         let run = ("BaseEventLoop.run_forever", LOOP);
@@ -205,12 +205,7 @@ mod tests {
     fn a_comprehension_is_part_of_the_function_around_it() {
         let mut stacks = Interner::default();
         let mut own = |names: &[(&str, &str)]| {
-            let stack = names.iter().rev().fold(StackId::EMPTY, |caller, (name, file)| {
-                let (name, file) = (stacks.string(name), stacks.string(file));
-                let kind = FrameKind::Python;
-                let frame = stacks.frame(Frame { kind, function: name, name, file, line: 1, first_line: 1 });
-                stacks.push(caller, frame)
-            });
+            let stack = stack_of(&mut stacks, names);
             own_index(&stacks, stack)
         };
         assert_eq!(own(&[("<genexpr>", "/a.py"), ("<listcomp>", "/a.py"), ("crunch", "/a.py")]), 2);

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{self, Done, Python, folder, gilscope, need_root, run};
 
-/// Records two threads that hold a lock for so many milliseconds, and then pause.
+/// Records two threads that hold a lock for a time in milliseconds, and then pause.
 fn recorded(folder: &Path, name: &str, held_ms: &str) -> PathBuf {
     let out = folder.join(name);
     let program = Python::usual().script("gated.py", &["2.5", held_ms, "10"]);
